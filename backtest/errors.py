@@ -1,0 +1,47 @@
+"""What can go wrong, as exceptions that carry the process's exit code and say how to mend it."""
+
+from __future__ import annotations
+
+
+class BacktestError(Exception):
+    """A failure that a person can mend.
+
+    Args:
+        problem: what is wrong, naming the thing itself.
+        place: where it is wrong (a file, a row, a configuration key), or ``None``.
+        remedy: what to do about it, or ``None``.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self, problem: str, *, place: str | None = None, remedy: str | None = None
+    ) -> None:
+        super().__init__(problem, place, remedy)
+        self.problem = problem
+        self.place = place
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        text = f"{self.place}: {self.problem}" if self.place else self.problem
+        return f"{text}\n  {self.remedy}" if self.remedy else text
+
+
+class RunError(BacktestError):
+    """A run failed while it ran (exit code 1)."""
+
+
+class UsageError(BacktestError):
+    """A flag, a configuration value or a name is wrong (exit code 2)."""
+
+    exit_code = 2
+
+
+class DataError(BacktestError):
+    """A file or a value in it cannot be used (exit code 3)."""
+
+    exit_code = 3
+
+
+class PluginError(UsageError):
+    """A plugin could not be loaded, or asked for something that it may not (exit code 2)."""

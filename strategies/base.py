@@ -1,0 +1,104 @@
+"""What a strategy is: answers for events, in order, with a state for each symbol.
+
+Nothing here needs torch. A strategy's parameters are the fields of its dataclass: declared, typed,
+and therefore settable from a configuration file, a flag or a sweep.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backtest.events import EventBatch, Float32Array
+
+Conformance: TypeAlias = Literal["exact", "close", "approximate"]
+StateArrays: TypeAlias = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """What a strategy is bound to, once, before its first event.
+
+    Attributes:
+        symbols: the dataset's symbol table; an event's ``symbol`` indexes it.
+        features: names of the feature columns, in the order of ``EventBatch.features``.
+        device: a torch device name, such as ``cpu`` or ``cuda:0``.
+        capacity: symbols whose state is kept on the device at once; ``None`` for all.
+        seed: for strategies that draw; the same seed gives the same answers.
+    """
+
+    symbols: tuple[str, ...]
+    features: tuple[str, ...] = ()
+    device: str = "cpu"
+    capacity: int | None = None
+    seed: int = 0
+
+
+class Strategy(ABC):
+    """Predictions for events of many symbols; subclass it as a dataclass of parameters.
+
+    ``predict`` is given any number of events, several of one symbol in order. How events are
+    grouped into calls must not change the answers (within the conformance class), unless
+    ``batch_invariant`` is false.
+    """
+
+    conformance: ClassVar[Conformance | None] = None
+    """The class it claims against its reference; ``None`` where it defines its own function."""
+
+    reference: ClassVar[str | None] = None
+    """The registered strategy whose undropped answers judge its accuracy; ``None``: itself."""
+
+    duplicates: ClassVar[Literal["rounds", "packed"]] = "packed"
+    """How several events of a symbol in a batch are served: one round each, or all at once."""
+
+    batch_invariant: ClassVar[bool] = True
+    """False: answers depend on the batches, so it is run in exactly the simulated ones."""
+
+    stateful: ClassVar[bool] = True
+    """False: an answer depends on its own event alone."""
+
+    needs_features: ClassVar[bool] = True
+    """False: ``batch.features`` is never read, so the bus need not decode them."""
+
+    scope: ClassVar[Literal["symbol", "market"]] = "symbol"
+    """``market``: state is shared across symbols, so events are fed in strict bus order."""
+
+    outputs: int = 1
+    """Predictions an event; may be set by ``bind``."""
+
+    def bind(self, session: Session) -> None:
+        """Prepare for a dataset: load weights, allocate state. Called once, before ``predict``."""
+
+    @abstractmethod
+    def predict(self, batch: EventBatch) -> Float32Array:
+        """Answer every event of the batch and advance state.
+
+        Args:
+            batch: ``n`` events in time order.
+
+        Returns:
+            float32 [n, outputs], in the batch's order.
+        """
+
+    def snapshot(self, symbols: Sequence[int]) -> dict[str, NDArray[Any]]:
+        """Copies of the symbols' state, ``{canonical name: array [len(symbols), ...]}``."""
+        return {}
+
+    def restore(self, symbols: Sequence[int], state: StateArrays) -> None:
+        """Set the symbols' state to what ``snapshot`` returned."""
+
+    def reset(self, symbols: Sequence[int]) -> None:
+        """Give the symbols the state of one never seen."""
+
+    def forecast(self, predictions: Float32Array) -> Float32Array:
+        """Fold predictions [n, outputs] to the one number an event that sizing reads: the mean."""
+        return predictions.mean(axis=1, dtype=np.float32)
+
+    def fingerprint(self) -> dict[str, str]:
+        """What determines the answers beyond the parameters, such as ``{"weights": sha256}``."""
+        return {}
