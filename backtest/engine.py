@@ -1,0 +1,324 @@
+"""One backtest in three passes: time, then think, then charge.
+
+When an answer is ready depends on arrivals, batching and service times, never on what is predicted;
+what is predicted depends on which events were answered, never on when. So the simulated server runs
+first without the model, then the model runs as fast as the device can, then the accountant settles.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backtest.accounting import Accountant, Answers, Ledger, SizingRule
+from backtest.bus import read_events, read_targets
+from backtest.components import as_table
+from backtest.config import RunConfig
+from backtest.data.card import Dataset, open_dataset
+from backtest.errors import UsageError
+from backtest.events import EventBatch, Float32Array, Int64Array
+from backtest.latency import Draws, LatencyModel, scaled
+from backtest.metrics import accuracy, timing_metrics
+from backtest.plugins.manager import Plugins
+from backtest.predictions import Inference, PredictionStore, Stream, predict
+from backtest.runs import Run, RunWriter, identify
+from backtest.server import BatchingPolicy, InferenceServer, Timing
+from backtest.strategies.base import Session, Strategy
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, and how much of how much is done."""
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """A progress report that goes nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A configuration with every part of it made."""
+
+    config: RunConfig
+    dataset: Dataset
+    inference: Inference
+    policy: BatchingPolicy
+    service: LatencyModel
+    feed: LatencyModel
+    entry: LatencyModel
+    response: LatencyModel
+    accountant: Accountant
+    sizing: SizingRule
+    resolved: dict[str, Any]
+
+
+def resolve(config: RunConfig, plugins: Plugins) -> Scenario:
+    """Make every part of a run: open its dataset, load its strategy.
+
+    Raises:
+        BacktestError: something asked for does not exist or does not fit.
+    """
+    dataset = open_dataset(config.dataset)
+    feed = config.latency.feed or ("recorded" if dataset.has_ts_recv else "constant:0ns")
+    session = Session(
+        dataset.symbols, dataset.features, config.device, config.capacity, config.seed
+    )
+    parts = {
+        "policy": ("batching policy", config.policy),
+        "service": ("latency model", config.latency.service),
+        "feed": ("latency model", feed),
+        "entry": ("latency model", config.latency.entry),
+        "response": ("latency model", config.latency.response),
+        "accountant": ("accountant", config.accountant),
+        "sizing": ("sizing rule", config.sizing),
+    }
+    made = {
+        place: plugins.create(kind, part, place=place) for place, (kind, part) in parts.items()
+    }
+    inference = bind(plugins, config.strategy, session, dataset)
+    tables = {place: as_table(made[place], _name(part)) for place, (_, part) in parts.items()}
+    resolved = config.model_dump() | {
+        "strategy": inference.table,
+        "policy": tables["policy"],
+        "accountant": tables["accountant"],
+        "sizing": tables["sizing"],
+        "latency": {k: tables[k] for k in ("service", "feed", "entry", "response")}
+        | {"scale": config.latency.scale},
+    }
+    return Scenario(config, dataset, inference, **made, resolved=resolved)
+
+
+def bind(plugins: Plugins, part: Any, session: Session, dataset: Dataset) -> Inference:
+    """A strategy made, checked against the dataset and bound to it."""
+    name = _name(part)
+    strategy: Strategy = plugins.create("strategy", part, place="strategy")
+    if strategy.needs_features and not dataset.features:
+        raise UsageError(
+            "the strategy reads features, but the dataset has none",
+            place=f"strategy {name!r}",
+            remedy="Use a strategy on quotes, or set needs_features = False if it reads none.",
+        )
+    if hasattr(strategy, "on_fills"):
+        raise UsageError(
+            "strategies that react to their own fills cannot be run yet",
+            place=f"strategy {name!r}",
+            remedy="Remove on_fills.",
+        )
+    strategy.bind(session)
+    return Inference(
+        strategy, as_table(strategy, name), plugins.origin("strategy", name), session
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """Runs scenarios.
+
+    Attributes:
+        plugins: where parts come from.
+        runs: folder of run folders; predictions are stored beside them.
+        reuse: take finished runs and stored predictions where they exist.
+        progress: told what is being done.
+    """
+
+    plugins: Plugins
+    runs: Path
+    reuse: bool = True
+    progress: Progress = silent
+
+    def run(self, config: RunConfig) -> Run:
+        """Run one scenario, or return its finished run.
+
+        Raises:
+            BacktestError: it cannot be run; nothing of it is left behind.
+        """
+        scenario = resolve(config, self.plugins)
+        events = self._events(scenario)
+        run_id, inputs = identify(scenario, self.plugins)
+        folder = self.runs / run_id
+        if self.reuse and (folder / "manifest.json").exists():
+            return Run(folder, reused=True)
+        hook = self.plugins.hook
+        hook.backtest_run_started(run_id=run_id, config=scenario.resolved)
+        thinking = _Thinking(self, scenario, run_id, len(events))
+        end = scenario.config.window.end or int(events.ts_event[-1]) + 1
+        timing = self._time(scenario, events, end)
+        answers = thinking.answers(timing)
+        undropped, reference = None, None
+        if scenario.config.undropped:
+            reference = thinking.reference(answers)
+            undropped = thinking.undropped(answers, reference)
+        self.progress("charge", 0, 1)
+        ledger = self._ledger(scenario, events, timing, answers, undropped, end)
+        account = scenario.accountant.account(ledger)
+        metrics = {
+            "timing": timing_metrics(timing, events.ts_event),
+            "accuracy": {
+                "reference": reference
+                and accuracy(answers, reference.predictions, reference.forecast, config.warmup),
+                "targets": self._accuracy_on_targets(scenario, ledger),
+            },
+            "account": dict(account.metrics),
+        }
+        writer = RunWriter(folder, run_id, scenario, inputs)
+        run = writer.write(events, timing, answers, account, metrics, thinking.notes)
+        self.progress("charge", 1, 1)
+        hook.backtest_run_finished(run_id=run_id, folder=run.folder, metrics=metrics)
+        return run
+
+    def _events(self, scenario: Scenario) -> EventBatch:
+        window = scenario.config.window
+        events = read_events(
+            scenario.dataset, start=window.start, end=window.end, features=False
+        ).select(slice(0, scenario.config.limit))
+        if not len(events):
+            raise UsageError(
+                "no event lies in the window",
+                place=f"dataset {scenario.dataset.name!r}",
+                remedy="`backtest data describe` shows the dataset's span.",
+            )
+        return events
+
+    def _time(self, scenario: Scenario, events: EventBatch, end: int) -> Timing:
+        config = scenario.config
+        self.progress("time", 0, len(events))
+        feed = scenario.feed.feed(events, Draws(config.seed, "feed").first(len(events)))
+        server = InferenceServer(
+            scenario.policy,
+            scenario.service,
+            scenario.inference.strategy.duplicates,
+            config.server.line_limit,
+            config.server.max_batch,
+            config.server.max_age,
+            config.latency.scale,
+            config.seed,
+        )
+        timing = server.simulate(events.symbol, events.ts_event, feed, end=end)
+        self.progress("time", len(events), len(events))
+        return timing
+
+    def _ledger(
+        self,
+        scenario: Scenario,
+        events: EventBatch,
+        timing: Timing,
+        answers: Answers,
+        undropped: Answers | None,
+        end: int,
+    ) -> Ledger:
+        config, dataset = scenario.config, scenario.dataset
+        sessions = dataset.sessions
+        return Ledger(
+            symbols=dataset.symbols,
+            instruments=dataset.instruments,
+            events=events,
+            timing=timing,
+            answers=answers,
+            undropped=undropped,
+            targets=self._targets(scenario, len(events)),
+            sizing=scenario.sizing,
+            entry=_messages(scenario.entry, config, "entry", len(events)),
+            response=_messages(scenario.response, config, "response", len(events)),
+            sessions=None if sessions is None else [(int(a), int(b)) for a, b in sessions],
+            warmup=config.warmup,
+            end=end,
+        )
+
+    def _targets(self, scenario: Scenario, count: int) -> Float32Array | None:
+        if not scenario.dataset.targets:
+            return None
+        window = scenario.config.window
+        return read_targets(scenario.dataset, start=window.start, end=window.end)[:count]
+
+    def _accuracy_on_targets(self, scenario: Scenario, ledger: Ledger) -> dict[str, Any] | None:
+        targets = ledger.targets
+        if targets is None or targets.shape != ledger.answers.predictions.shape:
+            return None
+        forecast = scenario.inference.strategy.forecast(targets)
+        return accuracy(ledger.answers, targets, forecast, ledger.warmup)
+
+
+class _Thinking:
+    """Pass 2 of one run: its own answers, and those of every event for comparison."""
+
+    def __init__(self, engine: Engine, scenario: Scenario, run_id: str, count: int) -> None:
+        window = scenario.config.window
+        self._engine = engine
+        self._scenario = scenario
+        self._run_id = run_id
+        self._stream = Stream(scenario.dataset, window.start, window.end, count)
+        self._store = PredictionStore(engine.runs / "predictions")
+        self._all = np.ones(count, dtype=np.bool_)
+        self.notes: dict[str, Any] = {}
+
+    def answers(self, timing: Timing) -> Answers:
+        """The run's own answers."""
+        inference = self._scenario.inference
+        batches = None if inference.strategy.batch_invariant else list(timing.batches())
+        answered = timing.answered if inference.strategy.stateful else self._all
+        found = self._predictions("answers", inference, answered, batches)
+        return Answers(found.predictions, found.forecast, timing.answered)
+
+    def reference(self, answers: Answers) -> Answers:
+        """Every event answered by the strategy that judges this one."""
+        inference = self._scenario.inference
+        name = inference.strategy.reference
+        if name is None or name == inference.table["name"]:
+            return self._own(answers)
+        shared = {
+            p: value
+            for p, value in inference.table.items()
+            if p in self._engine.plugins.parameter_names("strategy", name)
+        }
+        judge = bind(
+            self._engine.plugins,
+            {**shared, "name": name},
+            inference.session,
+            self._scenario.dataset,
+        )
+        return self._predictions("reference", judge, self._all, None)
+
+    def undropped(self, answers: Answers, reference: Answers) -> Answers:
+        """Every event answered by the strategy itself; an exact one's reference stands for it."""
+        if self._scenario.inference.strategy.conformance == "exact" and not answers.answered.all():
+            return reference
+        return self._own(answers)
+
+    def _own(self, answers: Answers) -> Answers:
+        strategy = self._scenario.inference.strategy
+        if answers.answered.all():
+            return answers
+        batches = None if strategy.batch_invariant else [np.arange(len(self._all))]
+        return self._predictions("undropped", self._scenario.inference, self._all, batches)
+
+    def _predictions(
+        self, role: str, inference: Inference, answered: Any, batches: list[Int64Array] | None
+    ) -> Answers:
+        key = inference.key(self._stream, answered, batches)
+        predictions = self._store.get(key) if self._engine.reuse else None
+        self.notes[role] = {"key": key, "reused": predictions is not None}
+        if predictions is None:
+            predictions = predict(
+                inference, self._stream, answered, batches, lambda n, of: self._report(role, n, of)
+            )
+            self._store.put(key, predictions)
+        return Answers(predictions, inference.strategy.forecast(predictions), answered)
+
+    def _report(self, role: str, done: int, total: int) -> None:
+        self._engine.progress(role, done, total)
+        if role == "answers":
+            self._engine.plugins.hook.backtest_batch_done(
+                run_id=self._run_id, answered=done, total=total
+            )
+
+
+def _messages(model: LatencyModel, config: RunConfig, stream: Any, count: int) -> Int64Array:
+    """Scaled latency of a message from each event, int64 ns [n]."""
+    spans = model.spans(np.ones(count, dtype=np.int64), Draws(config.seed, stream).first(count))
+    return scaled(spans, config.latency.scale)
+
+
+def _name(part: Any) -> str:
+    return str(part["name"]) if isinstance(part, dict) else part.partition(":")[0]

@@ -1,0 +1,115 @@
+"""Latency models: how long a batch is served, and how long a message travels.
+
+Spans are int64 ns. A model is a pure function of what is asked and of a uniform draw ``u``; draws
+are counter-based, so that the batch or event with the same number meets the same luck in every
+scenario.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backtest.events import EventBatch, Int32Array, Int64Array
+
+Float64Array: TypeAlias = NDArray[np.float64]
+
+_STREAMS = {"service": 1, "feed": 2, "entry": 3, "response": 4}
+_BLOCK = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """What a batch is made of.
+
+    Attributes:
+        symbols: symbol of each event in arrival order, int32 [n].
+        passes: sizes of the model calls that serve it: rounds of distinct symbols, or ``(n,)``
+            where the strategy packs duplicates.
+    """
+
+    symbols: Int32Array
+    passes: tuple[int, ...]
+
+
+class LatencyModel(ABC):
+    """A span of time for a batch of some size; a message is a batch of one."""
+
+    @property
+    def max_batch(self) -> int | None:
+        """The largest batch that the model knows of; ``None``: any."""
+        return None
+
+    @abstractmethod
+    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
+        """Spans for batches of ``sizes`` [n] at the quantiles ``u`` in [0, 1) [n], int64 ns [n].
+
+        Raises:
+            UsageError: a size outside what the model knows.
+        """
+
+    def service(self, batch: Composition, u: float) -> int:
+        """Service time of one batch, ns: its passes one after another, all at the same quantile."""
+        sizes = np.asarray(batch.passes, dtype=np.int64)
+        return int(self.spans(sizes, np.full(len(sizes), u)).sum())
+
+    def feed(self, events: EventBatch, u: Float64Array) -> Int64Array:
+        """Feed latency of each event, int64 ns [n]."""
+        return self.spans(np.ones(len(events), dtype=np.int64), u)
+
+
+class Draws:
+    """Uniform draws in [0, 1), the ``k``-th a function of (seed, stream, ``k``) alone.
+
+    Philox is keyed by seed and stream and its counter set by block, so any draw is reached without
+    making those before it (Salmon et al., 2011, "Parallel random numbers: as easy as 1, 2, 3").
+    """
+
+    def __init__(self, seed: int, stream: Literal["service", "feed", "entry", "response"]) -> None:
+        self._key = np.array([seed % 2**64, _STREAMS[stream]], dtype=np.uint64)
+        self._number = -1
+        self._values = np.empty(0)
+
+    def __getitem__(self, number: int) -> float:
+        block, offset = divmod(number, _BLOCK)
+        if block != self._number:
+            self._number, self._values = block, self._block(block)
+        return float(self._values[offset])
+
+    def first(self, count: int) -> Float64Array:
+        """The draws 0 to ``count - 1``, float64 [count]."""
+        blocks = [self._block(b) for b in range(-(-count // _BLOCK))]
+        return np.concatenate(blocks)[:count] if blocks else np.empty(0)
+
+    def _block(self, block: int) -> Float64Array:
+        bits = np.random.Philox(key=self._key, counter=[0, block, 0, 0])
+        return np.random.Generator(bits).random(_BLOCK)
+
+
+def scaled(spans: Int64Array, scale: float) -> Int64Array:
+    """Spans times the latency scale, rounded half to even to whole ns."""
+    return np.rint(spans * scale).astype(np.int64)
+
+
+def pass_sizes(symbols: Sequence[int], duplicates: Literal["rounds", "packed"]) -> tuple[int, ...]:
+    """Sizes of the model calls for one batch.
+
+    With ``rounds`` the ``k``-th pass holds every symbol's ``k``-th event; with ``packed`` all
+    events go in one.
+    """
+    if duplicates == "packed" or len(symbols) == len(set(symbols)):
+        return (len(symbols),)
+    seen: dict[int, int] = {}
+    sizes: list[int] = []
+    for symbol in symbols:
+        occurrence = seen.get(symbol, 0)
+        seen[symbol] = occurrence + 1
+        if occurrence == len(sizes):
+            sizes.append(0)
+        sizes[occurrence] += 1
+    return tuple(sizes)

@@ -1,0 +1,240 @@
+"""Pass 2: events through a strategy, and the store from which its answers are used again.
+
+A prediction depends on the answered events of its symbol, the strategy and its weights; not on how
+events were batched. So events run in large chunks, whatever the simulated batches were, and what
+was predicted once is kept under a key of all that determines it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from backtest.bus import EventBus, read_events
+from backtest.errors import DataError, RunError
+from backtest.events import BoolArray, EventBatch, Float32Array, Int64Array
+from backtest.storage import atomic_file, sha256_of
+from backtest.strategies.base import Session, Strategy
+
+if TYPE_CHECKING:
+    from backtest.data.card import Dataset
+
+CHUNK = 8192
+"""Events handed to a strategy at once, at most."""
+
+Progress = Callable[[int, int], None]
+"""Told after each chunk how many events of how many are answered."""
+
+_VERSIONED = ("ticktoll", "numpy", "torch", "triton")
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """The events of one window, to be read again and again.
+
+    Attributes:
+        dataset: where they come from.
+        start, end: the window, ns; ``None`` for the dataset's own.
+        count: events taken from its beginning.
+    """
+
+    dataset: Dataset
+    start: int | None
+    end: int | None
+    count: int
+
+    def batches(self, features: bool) -> Iterator[tuple[int, EventBatch]]:
+        """Batches of at most ``CHUNK`` events, each with the number of its first event."""
+        first = 0
+        bus = EventBus(
+            self.dataset, start=self.start, end=self.end, features=features, batch_rows=CHUNK
+        )
+        for batch in bus:
+            if first >= self.count:
+                return
+            yield first, batch.select(slice(0, self.count - first))
+            first += len(batch)
+
+    def whole(self, features: bool) -> EventBatch:
+        """All of them at once."""
+        events = read_events(self.dataset, start=self.start, end=self.end, features=features)
+        return events.select(slice(0, self.count))
+
+
+@dataclass(frozen=True, slots=True)
+class Inference:
+    """A bound strategy with the name, parameters and origin that identify its answers."""
+
+    strategy: Strategy
+    table: dict[str, Any]
+    origin: dict[str, Any]
+    session: Session
+
+    def key(self, stream: Stream, answered: BoolArray, batches: list[Int64Array] | None) -> str:
+        """The content key of its answers to some events of a stream."""
+        return sha256_of(
+            {
+                "data": stream.dataset.data_hash(),
+                "window": [stream.start, stream.end, stream.count],
+                "strategy": self.table,
+                "fingerprint": self.strategy.fingerprint(),
+                "origin": self.origin,
+                "seed": self.session.seed,
+                "device": device_model(self.session.device),
+                "versions": versions(),
+                "answered": hashlib.sha256(np.packbits(answered).tobytes()).hexdigest(),
+                "batches": batches and [hashlib.sha256(b.tobytes()).hexdigest() for b in batches],
+            }
+        )
+
+
+def predict(
+    inference: Inference,
+    stream: Stream,
+    answered: BoolArray,
+    batches: list[Int64Array] | None,
+    progress: Progress,
+) -> Float32Array:
+    """Answers of a freshly reset strategy.
+
+    Args:
+        inference: the strategy, bound.
+        stream: ``n`` events.
+        answered: which of them reach the strategy, bool [n].
+        batches: event numbers of each call, for a strategy whose answers depend on them;
+            otherwise ``None``, and calls are as large as they can be.
+        progress: told after each call.
+
+    Returns:
+        float32 [n, outputs], zero where not answered.
+
+    Raises:
+        RunError: an answer of the wrong shape, or not finite.
+    """
+    strategy = inference.strategy
+    everyone = range(len(inference.session.symbols))
+    strategy.reset(everyone)
+    out = np.zeros((len(answered), strategy.outputs), dtype=np.float32)
+    total, done, session = int(answered.sum()), 0, None
+    for numbers, batch in _calls(stream, strategy.needs_features, answered, batches):
+        for now, rows in _by_session(stream.dataset, batch.ts_event):
+            if session not in (None, now):
+                strategy.reset(everyone)
+            session = now
+            part = batch.select(rows)
+            out[numbers[rows]] = _checked(inference, part, strategy.predict(part))
+        done += len(numbers)
+        progress(done, total)
+    return out
+
+
+def _calls(
+    stream: Stream, features: bool, answered: BoolArray, batches: list[Int64Array] | None
+) -> Iterator[tuple[Int64Array, EventBatch]]:
+    if batches is not None:
+        events = stream.whole(features)
+        for numbers in batches:
+            yield numbers, events.select(numbers)
+        return
+    for first, batch in stream.batches(features):
+        rows = np.flatnonzero(answered[first : first + len(batch)])
+        if len(rows):
+            yield first + rows, batch if len(rows) == len(batch) else batch.select(rows)
+
+
+def _by_session(dataset: Dataset, ts_event: Int64Array) -> Iterator[tuple[int, slice]]:
+    """Slices of a batch that lie in one session each; one slice where state carries over breaks."""
+    if dataset.sessions is None or dataset.session_breaks == "carry":
+        yield 0, slice(0, len(ts_event))
+        return
+    session = np.searchsorted(dataset.sessions[:, 0], ts_event, side="right")
+    cuts = [0, *(np.flatnonzero(np.diff(session)) + 1).tolist(), len(session)]
+    for first, last in zip(cuts, cuts[1:], strict=False):
+        yield int(session[first]), slice(first, last)
+
+
+def _checked(inference: Inference, batch: EventBatch, predictions: Float32Array) -> Float32Array:
+    wanted = (len(batch), inference.strategy.outputs)
+    name = inference.table["name"]
+    if predictions.shape != wanted or predictions.dtype != np.float32:
+        raise RunError(
+            f"predict gave {predictions.dtype} {list(predictions.shape)}, not float32 "
+            f"{list(wanted)}",
+            place=f"strategy {name!r}",
+        )
+    bad = np.flatnonzero(~np.isfinite(predictions).all(axis=1))
+    if len(bad):
+        row = int(bad[0])
+        symbol = inference.session.symbols[batch.symbol[row]]
+        raise RunError(
+            f"predict gave {predictions[row].tolist()} for symbol {symbol!r} at ts_event "
+            f"{batch.ts_event[row]}",
+            place=f"strategy {name!r}",
+            remedy="A prediction that is not finite cannot be traded: check the model and its "
+            "inputs from that event on.",
+        )
+    return predictions
+
+
+class PredictionStore:
+    """Predictions by content key, one Parquet file each."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, key: str) -> Path:
+        """Where the predictions of a key lie, or would."""
+        return self.folder / f"{key}.parquet"
+
+    def get(self, key: str) -> Float32Array | None:
+        """Predictions float32 [n, outputs], or ``None`` where there are none."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self.path(key)
+        if not path.exists():
+            return None
+        try:
+            table = pq.read_table(path, page_checksum_verification=True)
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(
+                f"stored predictions cannot be read: {error}",
+                place=str(path),
+                remedy="Remove the file; the next run predicts again.",
+            ) from None
+        return np.column_stack([column.to_numpy() for column in table.columns])
+
+    def put(self, key: str, predictions: Float32Array) -> None:
+        """Keep predictions float32 [n, outputs]."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        columns = {f"output_{k}": predictions[:, k] for k in range(predictions.shape[1])}
+        with atomic_file(self.path(key)) as path:
+            pq.write_table(pa.table(columns), path, write_page_checksum=True)
+
+
+def versions() -> dict[str, str]:
+    """Versions of the installed distributions on which answers can depend."""
+    found = {}
+    for name in _VERSIONED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def device_model(device: str) -> str:
+    """What a torch device name stands for, such as ``NVIDIA H200``."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
+    return device

@@ -1,0 +1,261 @@
+"""Run folders: what determines a run, what it left, and reading it back.
+
+A run's id is the hash of what determines its result. Its folder is written aside and renamed, so it
+exists whole or not at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from backtest.errors import DataError
+from backtest.predictions import device_model, versions
+from backtest.storage import atomic_folder, canonical_json, sha256_of
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow as pa
+
+    from backtest.accounting import Account, Answers
+    from backtest.engine import Scenario
+    from backtest.events import EventBatch
+    from backtest.plugins.manager import Plugins
+    from backtest.server import Timing
+
+_FORMAT = 1
+
+
+def identify(scenario: Scenario, plugins: Plugins) -> tuple[str, dict[str, Any]]:
+    """A run's id and the values it is the hash of."""
+    parts = {
+        "strategy": ("strategy", scenario.resolved["strategy"]),
+        "policy": ("batching policy", scenario.resolved["policy"]),
+        "accountant": ("accountant", scenario.resolved["accountant"]),
+        "sizing": ("sizing rule", scenario.resolved["sizing"]),
+        **{
+            place: ("latency model", scenario.resolved["latency"][place])
+            for place in ("service", "feed", "entry", "response")
+        },
+    }
+    inputs = {
+        "format": _FORMAT,
+        "config": {k: v for k, v in scenario.resolved.items() if k != "dataset"},
+        "data": scenario.dataset.data_hash(),
+        "fingerprint": scenario.inference.strategy.fingerprint(),
+        "origins": {
+            place: plugins.origin(kind, table["name"]) for place, (kind, table) in parts.items()
+        },
+        "device": device_model(scenario.config.device),
+        "versions": versions(),
+    }
+    return f"{scenario.inference.table['name']}-{sha256_of(inputs)[:12]}", inputs
+
+
+@dataclass(frozen=True, slots=True)
+class RunWriter:
+    """Writes one run's folder."""
+
+    folder: Path
+    run_id: str
+    scenario: Scenario
+    inputs: Mapping[str, Any]
+
+    def write(
+        self,
+        events: EventBatch,
+        timing: Timing,
+        answers: Answers,
+        account: Account,
+        metrics: Mapping[str, Any],
+        predictions: Mapping[str, Any],
+    ) -> Run:
+        """Write everything, atomically, replacing what stood there."""
+        import pyarrow.parquet as pq
+
+        tables = {
+            "timing": _timing_table(self.scenario.dataset.symbols, events, timing),
+            "predictions": _prediction_table(answers),
+            **account.tables,
+        }
+        strategy = self.scenario.inference.strategy
+        manifest = {
+            "run": self.run_id,
+            "digest": _digest(tables, metrics),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "partial": self.scenario.config.limit is not None,
+            "conformance": strategy.conformance,
+            "reference": strategy.reference,
+            "dataset": self.scenario.dataset.name,
+            "config": self.scenario.resolved,
+            "determined_by": self.inputs,
+            "predictions": predictions,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "git": _git(),
+        }
+        with atomic_folder(self.folder) as aside:
+            for name, table in tables.items():
+                pq.write_table(
+                    table, aside / f"{name}.parquet", compression="zstd", write_page_checksum=True
+                )
+            (aside / "metrics.json").write_text(_pretty(metrics), encoding="utf-8")
+            (aside / "manifest.json").write_text(_pretty(manifest), encoding="utf-8")
+        return Run(self.folder)
+
+
+class Run:
+    """A finished run.
+
+    Attributes:
+        folder: where it lies.
+        reused: whether it stood there before it was asked for.
+    """
+
+    def __init__(self, folder: Path, *, reused: bool = False) -> None:
+        self.folder = folder
+        self.reused = reused
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r})"
+
+    @property
+    def id(self) -> str:
+        """Its id, also the name of its folder."""
+        return str(self.manifest["run"])
+
+    @property
+    def digest(self) -> str:
+        """Hash of everything it computed; the same inputs give the same digest."""
+        return str(self.manifest["digest"])
+
+    @cached_property
+    def manifest(self) -> dict[str, Any]:
+        """What was run."""
+        return self._json("manifest.json")
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        """What came out, in figures."""
+        return self._json("metrics.json")
+
+    def table(self, name: str) -> pl.DataFrame:
+        """A table of the run, such as ``timing``, ``predictions``, ``fills`` or ``equity``.
+
+        Raises:
+            DataError: the run has no such table, or it cannot be read.
+        """
+        import polars as pl
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        path = self.folder / f"{name}.parquet"
+        try:
+            frame = pl.from_arrow(pq.read_table(path, page_checksum_verification=True))
+        except (OSError, pa.ArrowException) as error:
+            raise DataError(f"cannot be read: {error}", place=str(path)) from None
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+
+    def _json(self, name: str) -> dict[str, Any]:
+        path = self.folder / name
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise DataError(
+                f"cannot be read: {error}",
+                place=str(path),
+                remedy="Name the folder of a finished run.",
+            ) from None
+        if not isinstance(value, dict):
+            raise DataError("holds no table of values", place=str(path))
+        return value
+
+
+def open_run(path: Path) -> Run:
+    """A run from its folder.
+
+    Raises:
+        DataError: the folder is no finished run.
+    """
+    run = Run(path)
+    for key, part in (("run", run.manifest), ("timing", run.metrics)):
+        if key not in part:
+            raise DataError("is not the folder of a run", place=str(path))
+    return run
+
+
+def _timing_table(symbols: Any, events: EventBatch, timing: Timing) -> pa.Table:
+    """One row an event; instants of unanswered events are null."""
+    import pyarrow as pa
+
+    time = pa.timestamp("ns", "UTC")
+    unanswered = ~timing.answered
+    dictionary = pa.DictionaryArray.from_arrays(
+        pa.array(events.symbol, pa.int32()), pa.array(list(symbols), pa.string())
+    )
+    return pa.table(
+        {
+            "ts_event": pa.array(events.ts_event, time),
+            "symbol": dictionary,
+            "ts_received": pa.array(timing.received, time),
+            "ts_begun": pa.array(timing.begun, time, mask=unanswered),
+            "ts_ended": pa.array(timing.ended, time, mask=unanswered),
+            "status": pa.array(timing.status, pa.uint8()),
+            "batch": pa.array(timing.batch, pa.int64(), mask=unanswered),
+        }
+    )
+
+
+def _prediction_table(answers: Answers) -> pa.Table:
+    """Answered events only: their numbers, outputs and forecast."""
+    import pyarrow as pa
+
+    numbers = np.flatnonzero(answers.answered)
+    outputs = answers.predictions[numbers]
+    columns = {f"output_{k}": outputs[:, k] for k in range(outputs.shape[1])}
+    return pa.table({"event": numbers, **columns, "forecast": answers.forecast[numbers]})
+
+
+def _digest(tables: Mapping[str, pa.Table], metrics: Mapping[str, Any]) -> str:
+    """SHA-256 over every value that the run computed."""
+    import pyarrow as pa
+
+    digest = hashlib.sha256()
+    for name, table in sorted(tables.items()):
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, table.schema) as stream:
+            stream.write_table(table.combine_chunks())
+        digest.update(name.encode())
+        digest.update(sink.getvalue())
+    digest.update(canonical_json(metrics).encode())
+    return digest.hexdigest()
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _git() -> dict[str, Any] | None:
+    """Commit of the working folder and whether it was changed since; ``None`` outside git."""
+    git = shutil.which("git")
+    if git is None:
+        return None
+
+    def ask(*words: str) -> str | None:
+        done = subprocess.run([git, *words], capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    commit = ask("rev-parse", "HEAD")
+    return commit and {"commit": commit, "changed": bool(ask("status", "--porcelain"))} or None

@@ -1,0 +1,298 @@
+"""The simulated inference server: one model, a waiting line for each symbol, virtual nanoseconds.
+
+At one instant first a service completes, then every event of that instant arrives, then the
+batching policy may send a batch. Nothing here knows what is predicted: when an answer is ready
+depends on arrivals, the policy and service times alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from backtest.errors import RunError
+from backtest.events import NO_TIME, Int32Array, Int64Array
+from backtest.latency import Composition, Draws, LatencyModel, pass_sizes, scaled
+
+
+class Status(IntEnum):
+    """What became of an event. Only an answered one advances its symbol's state."""
+
+    ANSWERED = 0
+    DROPPED = 1
+    """Its symbol's line was full when it arrived."""
+    EXPIRED = 2
+    """It had waited longer than ``max_age`` when a batch was sent."""
+    CONFLATED = 3
+    """A newer event of its symbol was served in its place."""
+    UNFINISHED = 4
+    """It was still waiting or in service, or not yet received, when the window ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Pass 1's result for ``n`` events in bus order.
+
+    Attributes:
+        received: receipt, int64 ns [n].
+        begun, ended: when its service began and ended, int64 ns [n]; ``NO_TIME`` if unanswered.
+        status: a ``Status``, uint8 [n].
+        batch: number of its batch in order of dispatch, int64 [n]; -1 if unanswered.
+    """
+
+    received: Int64Array
+    begun: Int64Array
+    ended: Int64Array
+    status: NDArray[np.uint8]
+    batch: Int64Array
+
+    @property
+    def answered(self) -> NDArray[np.bool_]:
+        """Which events have an answer, bool [n]."""
+        return self.status == Status.ANSWERED
+
+    def batches(self) -> Iterator[Int64Array]:
+        """Event numbers of each batch that was answered, in order of dispatch, int64 [k] each."""
+        events = np.flatnonzero(self.answered)
+        events = events[np.lexsort((events, self.received[events], self.batch[events]))]
+        cuts = np.flatnonzero(np.diff(self.batch[events])) + 1
+        return iter(np.split(events, cuts) if len(events) else [])
+
+
+class Waiting:
+    """The events in line, by arrival over all symbols and within each.
+
+    Attributes:
+        lines: waiting event numbers of each symbol, oldest first.
+    """
+
+    def __init__(self, received: Sequence[int], symbols: Sequence[int], scale: float) -> None:
+        self._received = received
+        self._symbols = symbols
+        self._scale = scale
+        self._arrivals: OrderedDict[int, None] = OrderedDict()
+        self.lines: dict[int, deque[int]] = {}
+
+    def __len__(self) -> int:
+        return len(self._arrivals)
+
+    def __iter__(self) -> Iterator[int]:
+        """Event numbers in order of arrival."""
+        return iter(self._arrivals)
+
+    @property
+    def oldest(self) -> int:
+        """Receipt of the event that has waited longest, ns."""
+        return self._received[next(iter(self._arrivals))]
+
+    def symbol(self, event: int) -> int:
+        """The symbol of an event."""
+        return self._symbols[event]
+
+    def by_arrival(self, events: list[int]) -> list[int]:
+        """The same events in order of arrival: by receipt, then bus order."""
+        return sorted(events, key=lambda event: (self._received[event], event))
+
+    def deadline(self, span: int) -> int:
+        """When the event that has waited longest will have waited ``span`` (scaled), ns."""
+        return self.oldest + round(span * self._scale)
+
+    def add(self, event: int) -> None:
+        """Put an event at the end of its line."""
+        self._arrivals[event] = None
+        self.lines.setdefault(self._symbols[event], deque()).append(event)
+
+    def remove(self, events: Iterable[int]) -> None:
+        """Take events out, wherever they stand."""
+        for event in events:
+            del self._arrivals[event]
+            line = self.lines[self._symbols[event]]
+            if line[0] == event:
+                line.popleft()
+            else:
+                line.remove(event)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """A policy's choice: events to serve, in arrival order, and events to give up for them."""
+
+    serve: list[int]
+    conflate: Sequence[int] = ()
+
+
+class BatchingPolicy(ABC):
+    """Decides what rides together. It holds no state between calls."""
+
+    def ready_at(self, waiting: Waiting) -> int:
+        """When what now waits (never empty) may be sent, ns; by default, at once."""
+        return waiting.oldest
+
+    @abstractmethod
+    def select(self, waiting: Waiting, limit: int) -> Selection:
+        """Choose from what waits (never empty): at least one and at most ``limit`` events."""
+
+
+@dataclass(frozen=True, slots=True)
+class InferenceServer:
+    """The rules of one simulated server.
+
+    Attributes:
+        policy: decides what rides together.
+        latency: service time of a batch.
+        duplicates: how the strategy serves several events of a symbol in one batch.
+        line_limit: events of one symbol that may wait; what is in service does not count.
+        max_batch: the most events in a batch; by default the most that ``latency`` knows of.
+        max_age: an event that has waited longer when a batch is sent is discarded, ns.
+        scale: latency scale; 0 answers every event at its ``ts_event``.
+        seed: of the service time draws.
+    """
+
+    policy: BatchingPolicy
+    latency: LatencyModel
+    duplicates: Literal["rounds", "packed"] = "packed"
+    line_limit: int = 100
+    max_batch: int | None = None
+    max_age: int | None = None
+    scale: float = 1.0
+    seed: int = 0
+
+    def simulate(
+        self, symbols: Int32Array, ts_event: Int64Array, feed: Int64Array, *, end: int
+    ) -> Timing:
+        """Serve every event of a window.
+
+        Args:
+            symbols: int32 [n], in bus order.
+            ts_event: int64 ns [n].
+            feed: feed latency, unscaled and not negative, int64 ns [n].
+            end: when the window ends, ns; a service that ends later answers nothing.
+        """
+        if self.scale == 0:
+            count = len(ts_event)
+            status = np.zeros(count, dtype=np.uint8)
+            return Timing(ts_event, ts_event, ts_event, status, np.arange(count, dtype=np.int64))
+        received = receipts(symbols, ts_event, scaled(feed, self.scale))
+        return _Simulation(self, symbols, received, end).run()
+
+
+def receipts(symbols: Int32Array, ts_event: Int64Array, feed: Int64Array) -> Int64Array:
+    """Receipt of each event: the running maximum within its symbol of ts_event + feed, ns [n]."""
+    received = ts_event + feed
+    for symbol in np.unique(symbols):
+        rows = symbols == symbol
+        received[rows] = np.maximum.accumulate(received[rows])
+    return received
+
+
+class _Simulation:
+    """One pass of the events through the server."""
+
+    def __init__(
+        self, server: InferenceServer, symbols: Int32Array, received: Int64Array, end: int
+    ) -> None:
+        self._server = server
+        self._end = end
+        self._limit = server.max_batch or server.latency.max_batch or max(len(received), 1)
+        self._max_age = None if server.max_age is None else round(server.max_age * server.scale)
+        self._draws = Draws(server.seed, "service")
+        self._all_received = received
+        self._received: list[int] = received.tolist()
+        self._symbols: list[int] = symbols.tolist()
+        in_time = np.flatnonzero(received <= end)
+        self._arrivals: list[int] = in_time[np.argsort(received[in_time], kind="stable")].tolist()
+        self._next = 0
+        self._waiting = Waiting(self._received, self._symbols, server.scale)
+        count = len(received)
+        self._begun = [NO_TIME] * count
+        self._ended = [NO_TIME] * count
+        self._status = [int(Status.UNFINISHED)] * count
+        self._batch = [-1] * count
+        self._batches = 0
+
+    def run(self) -> Timing:
+        now = NO_TIME
+        while now <= self._end:
+            self._admit(now)
+            if not self._waiting:
+                if self._next == len(self._arrivals):
+                    break
+                now = self._next_arrival()
+                continue
+            ready = self._server.policy.ready_at(self._waiting)
+            now = self._dispatch(now) if ready <= now else min(ready, self._next_arrival())
+        self._admit(self._end)
+        return Timing(
+            self._all_received,
+            np.array(self._begun, dtype=np.int64),
+            np.array(self._ended, dtype=np.int64),
+            np.array(self._status, dtype=np.uint8),
+            np.array(self._batch, dtype=np.int64),
+        )
+
+    def _next_arrival(self) -> int:
+        if self._next == len(self._arrivals):
+            return self._end + 1
+        return self._received[self._arrivals[self._next]]
+
+    def _admit(self, now: int) -> None:
+        lines, limit = self._waiting.lines, self._server.line_limit
+        while self._next < len(self._arrivals):
+            event = self._arrivals[self._next]
+            if self._received[event] > now:
+                return
+            self._next += 1
+            line = lines.get(self._symbols[event])
+            if line is not None and len(line) >= limit:
+                self._status[event] = Status.DROPPED
+            else:
+                self._waiting.add(event)
+
+    def _dispatch(self, now: int) -> int:
+        """Send a batch; the instant at which the server is free again."""
+        if self._max_age is not None:
+            self._give_up(self._expired(now, self._max_age), Status.EXPIRED)
+            if not self._waiting:
+                return now
+        chosen = self._server.policy.select(self._waiting, self._limit)
+        if not 1 <= len(chosen.serve) <= self._limit:
+            raise RunError(
+                f"it chose {len(chosen.serve)} events where 1 to {self._limit} may be served",
+                place=f"batching policy {type(self._server.policy).__name__}",
+            )
+        self._give_up(chosen.conflate, Status.CONFLATED)
+        self._waiting.remove(chosen.serve)
+        symbols = [self._symbols[event] for event in chosen.serve]
+        composition = Composition(
+            np.array(symbols, dtype=np.int32), pass_sizes(symbols, self._server.duplicates)
+        )
+        span = self._server.latency.service(composition, self._draws[self._batches])
+        ended = now + round(span * self._server.scale)
+        if ended <= self._end:
+            for event in chosen.serve:
+                self._begun[event] = now
+                self._ended[event] = ended
+                self._status[event] = Status.ANSWERED
+                self._batch[event] = self._batches
+        self._batches += 1
+        return ended
+
+    def _expired(self, now: int, max_age: int) -> list[int]:
+        expired = []
+        for event in self._waiting:
+            if now - self._received[event] <= max_age:
+                break
+            expired.append(event)
+        return expired
+
+    def _give_up(self, events: Sequence[int], status: Status) -> None:
+        self._waiting.remove(events)
+        for event in events:
+            self._status[event] = status

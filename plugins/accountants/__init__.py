@@ -1,0 +1,16 @@
+"""The accountants that come with the project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from backtest.accounting import Accountant
+from backtest.plugins.accountants.challenge import ChallengeAccountant
+from backtest.plugins.accountants.market import MarketAccountant
+from backtest.plugins.hookspecs import hookimpl
+
+
+@hookimpl
+def backtest_register_accountants(register: Callable[[str, type[Accountant]], None]) -> None:
+    register("market", MarketAccountant)
+    register("challenge", ChallengeAccountant)

@@ -1,0 +1,200 @@
+"""The latency models that come with the project."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+
+from backtest.components import Nanoseconds
+from backtest.errors import DataError, UsageError
+from backtest.events import NO_TIME, EventBatch, Int64Array
+from backtest.latency import Float64Array, LatencyModel
+from backtest.plugins.hookspecs import hookimpl
+
+
+@dataclass(frozen=True)
+class Constant(LatencyModel):
+    """The same span for every pass, whatever its size."""
+
+    span: Nanoseconds = 0
+
+    def __post_init__(self) -> None:
+        _not_negative(span=self.span)
+
+    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
+        return np.full(len(sizes), self.span, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Affine(LatencyModel):
+    """``base`` for every pass and ``per_event`` for each event in it."""
+
+    base: Nanoseconds
+    per_event: Nanoseconds = 0
+
+    def __post_init__(self) -> None:
+        _not_negative(base=self.base, per_event=self.per_event)
+
+    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
+        return self.base + self.per_event * sizes
+
+
+@dataclass(frozen=True)
+class Exponential(LatencyModel):
+    """Drawn: ``floor`` plus an exponential of mean ``mean``, whatever the size."""
+
+    mean: Nanoseconds
+    floor: Nanoseconds = 0
+
+    def __post_init__(self) -> None:
+        _not_negative(mean=self.mean, floor=self.floor)
+
+    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
+        return self.floor + np.rint(-self.mean * np.log1p(-u)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Recorded(LatencyModel):
+    """For the feed alone: the dataset's own ts_recv - ts_event.
+
+    An event whose receipt was not recorded has the span 0, and so has one received before it
+    happened, as recorders with a slow clock show it.
+    """
+
+    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
+        raise UsageError(
+            "only the feed latency can be recorded",
+            place="latency model 'recorded'",
+            remedy="Use constant, affine, exponential or profile for service, entry and response.",
+        )
+
+    def feed(self, events: EventBatch, u: Float64Array) -> Int64Array:
+        if events.ts_recv is None:
+            raise UsageError(
+                "the dataset has no ts_recv column",
+                place="latency model 'recorded'",
+                remedy="Choose another feed latency, such as constant:250us.",
+            )
+        known = events.ts_recv != NO_TIME
+        spans = np.where(known, events.ts_recv, events.ts_event) - events.ts_event
+        return np.maximum(spans, 0)
+
+
+@dataclass(frozen=True)
+class Profile(LatencyModel):
+    """Service times measured on a device: a Parquet table of samples by batch size.
+
+    The file has the columns ``batch_size`` (int) and ``sample_ns`` (int), any number of samples a
+    size, and in its metadata, under the key ``ticktoll``, a JSON object that says what was measured
+    (``device``, ``strategy``, ``precision``, versions). A draw is a quantile of the samples;
+    between two measured sizes the same quantile of both is interpolated linearly. Sizes outside
+    the measured ones are refused.
+
+    Attributes:
+        source: path of the file, or the name of one in ``datasets/profiles``.
+    """
+
+    source: str
+    _table: dict[int, Float64Array] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_table", read_profile(self.path))
+
+    @cached_property
+    def path(self) -> Path:
+        """Where the profile lies."""
+        if "/" in self.source or self.source.endswith(".parquet"):
+            return Path(self.source)
+        return Path(str(files("backtest") / "datasets" / "profiles" / f"{self.source}.parquet"))
+
+    @property
+    def max_batch(self) -> int:
+        return max(self._table)
+
+    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
+        known = np.array(list(self._table))
+        outside = sizes[(sizes < known[0]) | (sizes > known[-1])]
+        if len(outside):
+            raise UsageError(
+                f"a batch of {outside[0]}, but {known[0]} to {known[-1]} were measured",
+                place=f"latency profile {self.source!r}",
+                remedy="Lower max_batch, or measure that size.",
+            )
+        upper = np.searchsorted(known, sizes)
+        lower = np.where(known[upper] == sizes, upper, upper - 1)
+        width = np.maximum(known[upper] - known[lower], 1)
+        weight = (sizes - known[lower]) / width
+        quantiles = [
+            (np.quantile(self._table[known[lo]], q), np.quantile(self._table[known[up]], q))
+            for lo, up, q in zip(lower, upper, u, strict=True)
+        ]
+        low, high = np.array(quantiles).reshape(-1, 2).T
+        return np.rint(low + weight * (high - low)).astype(np.int64)
+
+
+def read_profile(path: Path) -> dict[int, Float64Array]:
+    """Samples in ns by batch size, sizes ascending.
+
+    Raises:
+        DataError: no such file, not a profile, or a span or size that cannot be.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"no readable latency profile: {error}",
+            place=str(path),
+            remedy="Give a Parquet file with the columns batch_size and sample_ns.",
+        ) from None
+    missing = {"batch_size", "sample_ns"} - set(table.column_names)
+    if missing:
+        raise DataError(
+            f"column {sorted(missing)[0]!r} is missing",
+            place=str(path),
+            remedy="A latency profile has the columns batch_size and sample_ns.",
+        )
+    sizes = table["batch_size"].to_numpy().astype(np.int64)
+    samples = table["sample_ns"].to_numpy().astype(np.float64)
+    if not len(sizes):
+        raise DataError("the profile has no samples", place=str(path))
+    bad = np.flatnonzero((sizes < 1) | ~(samples >= 0))
+    if len(bad):
+        row = bad[0]
+        raise DataError(
+            f"batch_size {sizes[row]} with sample_ns {samples[row]}",
+            place=f"{path}, row {row}",
+            remedy="Sizes are at least 1 and samples at least 0 ns.",
+        )
+    return {int(size): np.sort(samples[sizes == size]) for size in np.unique(sizes)}
+
+
+def profile_metadata(path: Path) -> dict[str, str]:
+    """What the profile says it measured; empty where it says nothing."""
+    import pyarrow.parquet as pq
+
+    raw = (pq.read_schema(path).metadata or {}).get(b"ticktoll", b"{}")
+    return {str(key): str(value) for key, value in json.loads(raw).items()}
+
+
+@hookimpl
+def backtest_register_latency_models(register: Callable[[str, type[LatencyModel]], None]) -> None:
+    register("constant", Constant)
+    register("affine", Affine)
+    register("exponential", Exponential)
+    register("recorded", Recorded)
+    register("profile", Profile)
+
+
+def _not_negative(**spans: int) -> None:
+    for name, span in spans.items():
+        if span < 0:
+            raise ValueError(f"{name} is {span} ns, but time does not run backwards")

@@ -1,0 +1,95 @@
+"""The batching policies that come with the project."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+
+from backtest.components import Nanoseconds
+from backtest.plugins.hookspecs import hookimpl
+from backtest.server import BatchingPolicy, Selection, Waiting
+
+
+@dataclass(frozen=True)
+class One(BatchingPolicy):
+    """One event at a time."""
+
+    def select(self, waiting: Waiting, limit: int) -> Selection:
+        return Selection([next(iter(waiting))])
+
+
+@dataclass(frozen=True)
+class All(BatchingPolicy):
+    """Everything that waits."""
+
+    def select(self, waiting: Waiting, limit: int) -> Selection:
+        return Selection(list(islice(waiting, limit)))
+
+
+@dataclass(frozen=True)
+class AtMost(BatchingPolicy):
+    """The ``n`` that arrived first, or as many as wait."""
+
+    n: int
+
+    def __post_init__(self) -> None:
+        _at_least_one(self.n)
+
+    def select(self, waiting: Waiting, limit: int) -> Selection:
+        return Selection(list(islice(waiting, min(self.n, limit))))
+
+
+@dataclass(frozen=True)
+class OnePerSymbol(BatchingPolicy):
+    """The oldest event of each symbol."""
+
+    def select(self, waiting: Waiting, limit: int) -> Selection:
+        oldest = [line[0] for line in waiting.lines.values() if line]
+        return Selection(waiting.by_arrival(oldest)[:limit])
+
+
+@dataclass(frozen=True)
+class NewestPerSymbol(BatchingPolicy):
+    """The newest event of each symbol; older ones of the symbols taken are given up."""
+
+    def select(self, waiting: Waiting, limit: int) -> Selection:
+        newest = waiting.by_arrival([line[-1] for line in waiting.lines.values() if line])[:limit]
+        older = [event for n in newest for event in list(waiting.lines[waiting.symbol(n)])[:-1]]
+        return Selection(newest, older)
+
+
+@dataclass(frozen=True)
+class Deadline(BatchingPolicy):
+    """Everything, once ``n`` events wait or the oldest has waited ``d``."""
+
+    n: int
+    d: Nanoseconds
+
+    def __post_init__(self) -> None:
+        _at_least_one(self.n)
+        if self.d < 0:
+            raise ValueError(f"d is {self.d} ns, but a wait is not negative")
+
+    def ready_at(self, waiting: Waiting) -> int:
+        return waiting.oldest if len(waiting) >= self.n else waiting.deadline(self.d)
+
+    def select(self, waiting: Waiting, limit: int) -> Selection:
+        return Selection(list(islice(waiting, limit)))
+
+
+@hookimpl
+def backtest_register_batching_policies(
+    register: Callable[[str, type[BatchingPolicy]], None],
+) -> None:
+    register("one", One)
+    register("all", All)
+    register("at-most", AtMost)
+    register("one-per-symbol", OnePerSymbol)
+    register("newest-per-symbol", NewestPerSymbol)
+    register("deadline", Deadline)
+
+
+def _at_least_one(n: int) -> None:
+    if n < 1:
+        raise ValueError(f"n is {n}, but a batch holds at least one event")
