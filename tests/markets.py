@@ -187,8 +187,8 @@ def markets(draw: st.DrawFn, scales: tuple[float, ...] = SCALES) -> Market:
     feed = latency(feeds)
     recorded = draw(st.booleans())
     events = tuple(
-        Event(s, t, *q, t + f if recorded else None)
-        for s, t, q, f in zip(symbol, times, quote, feed, strict=True)
+        Event(s, t, bid, ask, bid_size, ask_size, t + f if recorded else None)
+        for s, t, (bid, ask, bid_size, ask_size), f in zip(symbol, times, quote, feed, strict=True)
     )
     last = times[-1]
     end = draw(st.one_of(st.integers(last, last + 60), st.integers(times[n // 2], last + 200)))
@@ -211,7 +211,9 @@ def markets(draw: st.DrawFn, scales: tuple[float, ...] = SCALES) -> Market:
         tradable=tuple(
             draw(
                 st.lists(
-                    st.sampled_from([True, True, True, True, False]), min_size=symbols, max_size=symbols
+                    st.sampled_from([True, True, True, True, False]),
+                    min_size=symbols,
+                    max_size=symbols,
                 )
             )
         ),

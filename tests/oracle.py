@@ -18,9 +18,7 @@ ServiceModel = Callable[[list[int], int], int]
 
 Status = Literal["answered", "dropped", "expired", "conflated", "unfinished"]
 
-PolicyName = Literal[
-    "one", "all", "at-most", "one-per-symbol", "newest-per-symbol", "deadline"
-]
+PolicyName = Literal["one", "all", "at-most", "one-per-symbol", "newest-per-symbol", "deadline"]
 
 
 @dataclass(frozen=True)
