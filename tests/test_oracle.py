@@ -1,0 +1,652 @@
+"""The oracle itself, held to cases worked by hand and to the identities it must keep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from fractions import Fraction
+from itertools import pairwise
+from typing import Final, get_args
+
+from hypothesis import given, settings
+
+from tests.markets import Market, Service, markets
+from tests.oracle import (
+    Account,
+    Attribution,
+    Event,
+    Fill,
+    Order,
+    Policy,
+    PolicyName,
+    Status,
+    Timing,
+    mid,
+    round_sizes,
+    scaled,
+    simulate_market,
+    simulate_server,
+    standing,
+)
+
+ONE, ALL = Policy("one"), Policy("all")
+ANSWERED: Final = "answered"
+DROPPED: Final = "dropped"
+EXPIRED: Final = "expired"
+CONFLATED: Final = "conflated"
+UNFINISHED: Final = "unfinished"
+PROPERTIES = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+
+
+def ticks(*rows: tuple[int, int]) -> list[Event]:
+    """Events from (symbol, ts_event)."""
+    return [Event(symbol, ts) for symbol, ts in rows]
+
+
+def serve(
+    events: Sequence[Event],
+    policy: Policy = ONE,
+    base: int = 10,
+    per_event: int = 0,
+    *,
+    feed: Sequence[int] | None = None,
+    end: int = 1_000,
+    line: int = 100,
+    max_batch: int | None = None,
+    max_age: int | None = None,
+    scale: float = 1.0,
+) -> Timing:
+    return simulate_server(
+        events,
+        feed or [0] * len(events),
+        policy,
+        Service("packed", base, per_event),
+        end=end,
+        line=line,
+        max_batch=max_batch,
+        max_age=max_age,
+        scale=scale,
+    )
+
+
+class TestSpans:
+    def test_halves_go_to_even(self) -> None:
+        # 0.5 → 0, 1.5 → 2, 2.5 → 2, 3.5 → 4
+        assert [scaled(ns, 0.5) for ns in (1, 3, 5, 7)] == [0, 2, 2, 4]
+
+    def test_rounds_hold_distinct_symbols(self) -> None:
+        # firsts: 0 1 2; seconds: 0 1; third: 0
+        assert round_sizes([0, 1, 0, 0, 2, 1]) == [3, 2, 1]
+        assert round_sizes([]) == []
+
+    def test_service_by_composition(self) -> None:
+        # rounds of 2, 1: (10 + 2·1) + (10 + 1·1) = 23; packed: 10 + 3·1 = 13
+        assert Service("rounds", 10, 1)([0, 1, 0], 0) == 23
+        assert Service("packed", 10, 1)([0, 1, 0], 0) == 13
+        assert Service("packed", 10, 1, (0, 5))([0], 3) == 16
+
+
+class TestServer:
+    def test_one_at_a_time(self) -> None:
+        # served 0-10, 10-20 (came at 3), idle, 30-40
+        timing = serve(ticks((0, 0), (1, 3), (0, 30)))
+        assert timing.t1 == [0, 3, 30]
+        assert timing.t2 == [0, 10, 30]
+        assert timing.t3 == [10, 20, 40]
+        assert timing.batch == [0, 1, 2]
+
+    def test_receipt_never_overtakes_within_a_symbol(self) -> None:
+        # symbol 0: 0+9 = 9, then 1+2 = 3 but not before 9; symbol 1: 2+0 = 2, clock skew -4 → 0
+        timing = serve(ticks((0, 0), (0, 1), (1, 2), (1, 5)), feed=[9, 2, 0, -4])
+        assert timing.t1 == [9, 9, 2, 5]
+        # by receipt: event 2 (2-12), 3 (12-22), 0 (22-32), 1 (32-42)
+        assert timing.t2 == [22, 32, 2, 12]
+
+    def test_completion_then_arrivals_then_dispatch(self) -> None:
+        # At 10 the server comes free, yet event 2 arrives before event 1 leaves the line of one.
+        timing = serve(ticks((0, 0), (0, 5), (0, 10)), line=1)
+        assert timing.status == [ANSWERED, ANSWERED, DROPPED]
+        # With all arrivals of an instant taken first, event 2 joins event 1's batch at 10.
+        assert serve(ticks((0, 0), (0, 5), (0, 10)), ALL).batch == [0, 1, 1]
+
+    def test_an_idle_server_does_not_widen_the_line(self) -> None:
+        timing = serve(ticks((0, 0), (0, 0), (1, 0), (0, 0)), ALL, line=1)
+        assert timing.status == [ANSWERED, DROPPED, ANSWERED, DROPPED]
+
+    def test_lines_are_counted_by_symbol_without_those_in_service(self) -> None:
+        # While 0 is served, 1 and 2 fill symbol 0's line of two; 3 is dropped; symbol 1 has room.
+        timing = serve(ticks((0, 0), (0, 1), (0, 2), (0, 3), (1, 4)), line=2)
+        assert timing.status == [ANSWERED, ANSWERED, ANSWERED, DROPPED, ANSWERED]
+
+    def test_service_sees_symbols_and_batch_number(self) -> None:
+        seen = []
+
+        def service(symbols: list[int], batch: int) -> int:
+            seen.append((symbols, batch))
+            return 10
+
+        events = ticks((2, 0), (1, 1), (0, 2), (1, 3))
+        simulate_server(events, [0, 0, 0, 0], ALL, service, end=100)
+        assert seen == [([2], 0), ([1, 0, 1], 1)]
+
+    def test_at_most_takes_the_first_n(self) -> None:
+        # 0 alone at 0; four wait at 10: three, then one at 20
+        timing = serve(ticks((0, 0), (0, 1), (1, 1), (0, 2), (1, 2)), Policy("at-most", 3))
+        assert timing.batch == [0, 1, 1, 1, 2]
+
+    def test_max_batch_caps_every_policy(self) -> None:
+        waiting = ticks((0, 0), (1, 0), (2, 0))
+        names: list[PolicyName] = ["all", "one-per-symbol", "newest-per-symbol"]
+        for name in names:
+            assert serve(waiting, Policy(name), max_batch=2).batch == [0, 0, 1]
+        assert serve(waiting, Policy("at-most", 3), max_batch=2).batch == [0, 0, 1]
+        # Three wait, so n = 3 is met at 0; of the three only two ride, and the last waits 50.
+        timing = serve(waiting, Policy("deadline", 3, 50), max_batch=2)
+        assert timing.t2 == [0, 0, 50]
+
+    def test_one_per_symbol_takes_the_oldest(self) -> None:
+        # at 0 symbol 9 is served; at 10 wait 0a 0b 1a 0c 1b: {0a, 1a}, {0b, 1b}, {0c}
+        timing = serve(
+            ticks((9, 0), (0, 1), (0, 2), (1, 3), (0, 4), (1, 5)), Policy("one-per-symbol")
+        )
+        assert timing.batch == [0, 1, 2, 1, 3, 2]
+
+    def test_newest_per_symbol_conflates_only_what_it_takes(self) -> None:
+        # At 10 wait 0a 1a 1b 0b, newest in arrival order 1b (event 3), 0b (event 4). One may ride:
+        # 1b, so 1a is conflated and both of symbol 0 stay. At 20 0b rides and 0a is conflated.
+        timing = serve(
+            ticks((9, 0), (0, 1), (1, 2), (1, 3), (0, 4)), Policy("newest-per-symbol"), max_batch=1
+        )
+        assert timing.status == [ANSWERED, CONFLATED, CONFLATED, ANSWERED, ANSWERED]
+        assert timing.t2 == [0, None, None, 10, 20]
+
+    def test_deadline_goes_by_count_or_by_age(self) -> None:
+        # 0 and 1 make two at 4. 2 waits alone from 30 until 30+20 = 50.
+        timing = serve(ticks((0, 0), (0, 4), (0, 30)), Policy("deadline", 2, 20))
+        assert timing.t2 == [4, 4, 50]
+
+    def test_deadline_that_passes_in_service_goes_at_completion(self) -> None:
+        # Due at 0+5, served 5-35; event 1 (from 10) is due at 15 but the server is busy until 35.
+        timing = serve(ticks((0, 0), (0, 10)), Policy("deadline", 9, 5), base=30)
+        assert timing.t2 == [5, 35]
+
+    def test_an_arrival_at_the_deadline_rides_along(self) -> None:
+        assert serve(ticks((0, 0), (0, 20)), Policy("deadline", 9, 20)).t2 == [20, 20]
+
+    def test_scale_multiplies_feed_service_deadline_and_age(self) -> None:
+        # feed 4·3 = 12, deadline 5·3 = 15 → 27, service 10·3 = 30 → 57
+        timing = serve(ticks((0, 0)), Policy("deadline", 2, 5), feed=[4], scale=3.0)
+        assert (timing.t1, timing.t2, timing.t3) == ([12], [27], [57])
+        # Event 1 has waited 25 when the service of 30 ends: too long for 8·3 = 24, not for 9·3.
+        late = ticks((0, 0), (0, 5))
+        assert serve(late, max_age=8, scale=3.0).status == [ANSWERED, EXPIRED]
+        assert serve(late, max_age=9, scale=3.0).status == [ANSWERED, ANSWERED]
+
+    def test_max_age_is_strict(self) -> None:
+        # At 10 event 1 has waited 6, event 2 has waited 5.
+        timing = serve(ticks((0, 0), (0, 4), (0, 5)), ALL, max_age=5)
+        assert timing.status == [ANSWERED, EXPIRED, ANSWERED]
+
+    def test_expiry_that_empties_the_line_forms_no_batch(self) -> None:
+        timing = serve(ticks((0, 0), (0, 1), (0, 50)), max_age=5)
+        assert timing.status == [ANSWERED, EXPIRED, ANSWERED]
+        assert timing.batch == [0, None, 1]
+
+    def test_what_expiry_leaves_goes_without_asking_the_deadline_again(self) -> None:
+        # Two wait at 10 (n = 2); event 1 has waited 9 > 5 and expires; event 2 goes alone, at once.
+        # Event 0 itself went at 0 because event 3 of another symbol made two.
+        events = ticks((0, 0), (1, 0), (0, 1), (0, 8))
+        timing = serve(events, Policy("deadline", 2, 100), max_age=5)
+        assert timing.status == [ANSWERED, ANSWERED, EXPIRED, ANSWERED]
+        assert timing.t2 == [0, 0, None, 10]
+
+    def test_the_window_s_end(self) -> None:
+        # Served 0-10, 10-20 and, had the window not ended at 20, 20-30.
+        events = ticks((0, 0), (0, 1), (0, 2), (0, 15))
+        timing = serve(events, end=20, feed=[0, 0, 0, 6])
+        assert timing.status == [ANSWERED, ANSWERED, UNFINISHED, UNFINISHED]
+        assert timing.t3 == [10, 20, 30, None]
+        # One ns less and event 1 is not done; it holds the server, so event 2 never begins.
+        timing = serve(events, end=19, feed=[0, 0, 0, 6])
+        assert timing.status == [ANSWERED, UNFINISHED, UNFINISHED, UNFINISHED]
+        assert (timing.t2, timing.batch) == ([0, 10, None, None], [0, 1, None, None])
+
+    def test_nothing_is_dropped_or_expired_after_the_end(self) -> None:
+        timing = serve(ticks((0, 0), (0, 1), (0, 2), (0, 9)), line=2, max_age=1, end=8)
+        assert timing.status == [UNFINISHED] * 4
+
+    def test_zero_service_completes_and_dispatches_in_the_same_instant(self) -> None:
+        timing = serve(ticks((0, 5), (0, 5), (1, 5)), base=0)
+        assert (timing.t2, timing.t3, timing.batch) == ([5, 5, 5], [5, 5, 5], [0, 1, 2])
+        # Both arrivals of the instant were in line before the first left it.
+        assert serve(ticks((0, 5), (0, 5)), base=0, line=1).status == [ANSWERED, DROPPED]
+
+    def test_scale_zero_bypasses_the_server(self) -> None:
+        # The line of one, the age of zero and the deadline do not exist either.
+        timing = serve(
+            ticks((0, 0), (0, 0), (0, 3)), Policy("deadline", 9, 9), feed=[5, 5, 5], line=1,
+            max_age=0, scale=0.0,
+        )  # fmt: skip
+        assert timing.t1 == timing.t2 == timing.t3 == [0, 0, 3]
+        assert timing.status == [ANSWERED] * 3
+        assert serve(ticks((0, 0), (0, 8)), end=7, scale=0.0).status == [ANSWERED, UNFINISHED]
+
+
+def quote(ts: int, bid: int | None, ask: int | None, size: int = 9, symbol: int = 0) -> Event:
+    """An event with the same size on both sides."""
+    return Event(symbol, ts, bid, ask, size, size)
+
+
+def answered_at(events: Sequence[Event], t3: dict[int, int]) -> Timing:
+    """Timing in which some events are answered; receipt and service begin at ts_event."""
+    t0 = [event.ts_event for event in events]
+    timing = Timing([*t0], [*t0], [None] * len(t0), [UNFINISHED] * len(t0), [None] * len(t0))
+    for i, t in t3.items():
+        timing.status[i], timing.t3[i] = ANSWERED, t
+    return timing
+
+
+def trade(
+    events: Sequence[Event],
+    t3: dict[int, int],
+    targets: dict[int, int],
+    *,
+    entry: int | dict[int, int] = 0,
+    response: int = 0,
+    end: int = 1_000,
+    scale: float = 1.0,
+    limit: int | None = None,
+    band: int = 0,
+    impact: Fraction = Fraction(0),
+    sessions: Sequence[tuple[int, int]] | None = None,
+    tradable: Sequence[bool] | None = None,
+    warmup: int = 0,
+) -> Account:
+    n = len(events)
+    entries = [entry.get(i, 0) if isinstance(entry, dict) else entry for i in range(n)]
+    return simulate_market(
+        events,
+        answered_at(events, t3),
+        targets.get,
+        entries,
+        [response] * n,
+        end=end,
+        value=[1] * (1 + max(event.symbol for event in events)),
+        scale=scale,
+        limit=limit,
+        band=band,
+        impact=impact,
+        sessions=sessions,
+        tradable=tradable,
+        warmup=warmup,
+    )
+
+
+def sent(account: Account) -> list[tuple[int, int, int]]:
+    """(event, lots, filled) of every order."""
+    return [(order.event, order.lots, order.filled) for order in account.orders]
+
+
+class TestQuotes:
+    def test_the_last_valid_quote_stands(self) -> None:
+        events = [
+            quote(0, 10, 12), quote(5, 11, 12), quote(5, 11, 13), quote(6, 14, 13),
+            quote(7, None, 13), quote(8, 20, 20, symbol=1), quote(9, 12, 12),
+        ]  # fmt: skip
+        assert standing(events, 1, 7) is None
+        # of the two at 5 the later; crossed (6) and one-sided (7) hide nothing; locked (9) is valid
+        assert [mid(events, 0, t) for t in (0, 4, 5, 8, 9)] == [22, 22, 24, 24, 24]
+        numbers = [q.number for t in (5, 8, 9) if (q := standing(events, 0, t)) is not None]
+        assert numbers == [2, 2, 6]
+
+
+class TestAttribution:
+    def account(self) -> Account:
+        """One buy whose every instant sees another mid, closed at the end; see the test."""
+        events = [
+            Event(0, 0, 100, 102, 8, 8),  # M = 202, t0
+            Event(0, 10, 101, 103, 8, 8),  # M = 204, t1
+            Event(0, 20, 101, 104, 8, 8),  # M = 205, t2
+            Event(0, 30, 103, 104, 8, 8),  # M = 207, t3
+            Event(0, 40, 104, 106, 8, 4),  # M = 210, t4: ask 106 for 4 lots, spread 4 half ticks
+            Event(0, 50, 109, 111, 1, 1),  # M = 220, end
+        ]
+        timing = Timing(
+            [10, 10, 20, 30, 40, 50],
+            [20, None, None, None, None, None],
+            [30, None, None, None, None, None],
+            [ANSWERED, DROPPED, DROPPED, DROPPED, DROPPED, DROPPED],
+            [0, None, None, None, None, None],
+        )
+        return simulate_market(
+            events,
+            timing,
+            {0: 3}.get,
+            [10] * 6,
+            [7] * 6,
+            end=60,
+            value=[5],
+            impact=Fraction(1, 2),
+            fee=lambda symbol, lots, half_ticks: abs(lots) + half_ticks,
+        )
+
+    def test_fills(self) -> None:
+        # Buy 3 of the 4 displayed at 106. Impact ceil(1/2 · 4 · 3/4) = ceil(1.5) = 2 half ticks a
+        # lot; P = 2·106 + 2 = 214; fee 3 + 214 = 217; all else times 3 lots times value 5.
+        buy, close = self.account().fills
+        assert buy == Fill(
+            0, 0, 3, 214, 2, 0, 10, 20, 30, 40, 47,
+            cash=-3 * 214 * 5 - 217,  # -3427
+            decision=15 * (220 - 202),  # 270
+            feed=15 * (204 - 202),  # 30
+            queueing=15 * (205 - 204),  # 15
+            service=15 * (207 - 205),  # 30
+            entry=15 * (210 - 207),  # 45
+            spread=15 * (214 - 2 - 210),  # 30
+            impact=15 * 2,  # 30
+            fees=217,
+        )  # fmt: skip
+        # Close: sell 3 at bid 109 though 1 is displayed, without impact: P = 218, fee 3 + 218.
+        # Costs are positive: -15·(218 - 220) = 30.
+        assert close == Fill(
+            None, 0, -3, 218, 0, 60, 60, 60, 60, 60, 60,
+            cash=3 * 218 * 5 - 221, decision=0, feed=0, queueing=0, service=0, entry=0,
+            spread=30, impact=0, fees=221,
+        )  # fmt: skip
+
+    def test_sums(self) -> None:
+        # net = 15·(218 - 214) - 217 - 221 = -378
+        #     = 270 - 30 - 15 - 30 - 45 - (30 + 30) - 30 - (217 + 221)
+        # ideal: 3 lots from mid 202 to mid 220, times 5 = 270, all of it caught
+        account = self.account()
+        expected = Attribution(-378, 270, 30, 15, 30, 45, 60, 30, 438, 270, 0)
+        assert account.by_symbol == {0: expected}
+        assert account.total == expected
+
+    def test_equity(self) -> None:
+        account = self.account()
+        assert account.equity_at(39) == 0
+        # just bought: -3427 + 15·210; marked up from 50 on: -3427 + 15·220; closed: net
+        assert [account.equity_at(t) for t in (40, 50, 59, 60)] == [-277, -127, -127, -378]
+
+    def test_totals_add_symbols_and_their_values(self) -> None:
+        # symbol 0 (value 1): +1 lot at ask 12 → 24, closed at bid 20 → 40: 16
+        # symbol 1 (value 10): -1 lot at bid 30 → 60, closed at ask 33 → 66: -60
+        events = [
+            quote(0, 10, 12), quote(0, 30, 31, symbol=1),
+            quote(5, 20, 22), quote(5, 31, 33, symbol=1),
+        ]  # fmt: skip
+        account = simulate_market(
+            events, answered_at(events, {0: 1, 1: 1}), {0: 1, 1: -1}.get, [0] * 4, [0] * 4,
+            end=9, value=[1, 10],
+        )  # fmt: skip
+        assert [account.by_symbol[s].net for s in (0, 1)] == [16, -60]
+        assert account.total.net == -44
+        # decision: 1·(42 - 22) = 20 and -1·(64 - 61)·10 = -30
+        assert account.total.decision == -10
+
+
+class TestOrders:
+    FLAT = (quote(0, 10, 12), quote(10, 10, 12), quote(20, 10, 12), quote(30, 10, 12))
+
+    def test_outstanding_orders_count_in_full(self) -> None:
+        # Order 0 wants 5 at 5, sees 2 displayed, is confirmed at 5+15 = 20. At 12 it still counts
+        # 5, so target 6 sends 1. At 20 order 0 counts the 2 that were filled and order 1 (until
+        # 27) its 1: expected 3, so target 6 sends 3.
+        events = [quote(0, 10, 12, 2), quote(10, 10, 12), quote(20, 10, 12)]
+        account = trade(events, {0: 5, 1: 12, 2: 20}, {0: 5, 1: 6, 2: 6}, response=15)
+        assert sent(account) == [(0, 5, 2), (1, 1, 1), (2, 3, 3)]
+
+    def test_confirmed_in_the_instant_of_the_answer(self) -> None:
+        # Confirmed at 5+7 = 12: then the 3 that were cancelled are known and sent again, at 11 not.
+        events = [quote(0, 10, 12, 2), quote(10, 10, 12), quote(20, 10, 12)]
+        assert sent(trade(events, {0: 5, 1: 12}, {0: 5, 1: 5}, response=7)) == [
+            (0, 5, 2),
+            (1, 3, 3),
+        ]
+        assert sent(trade(events, {0: 5, 1: 11}, {0: 5, 1: 5}, response=7)) == [(0, 5, 2)]
+
+    def test_orders_do_not_overtake(self) -> None:
+        # Event 0's order is under way until 5+40 = 45; event 1's (15+0) arrives no earlier.
+        account = trade(self.FLAT, {0: 5, 1: 15}, {0: 1, 1: 3}, entry={0: 40}, response=2)
+        assert account.orders == [Order(0, 0, 1, 1, 5, 45, 47), Order(1, 0, 2, 2, 15, 45, 47)]
+
+    def test_an_answer_without_an_order_delays_nobody(self) -> None:
+        # Event 0 wants what it has (0 lots), so its entry latency of 40 is never travelled.
+        account = trade(self.FLAT, {0: 5, 1: 15}, {0: 0, 1: 3}, entry={0: 40})
+        assert [order.t4 for order in account.orders] == [15]
+
+    def test_entry_and_response_are_scaled(self) -> None:
+        account = trade(self.FLAT, {0: 5}, {0: 1}, entry=4, response=3, scale=0.5)
+        # 5 + 2, then + round(1.5) = 2
+        assert [(order.t4, order.t5) for order in account.orders] == [(7, 9)]
+
+    def test_own_fills_deplete_until_the_next_valid_quote(self) -> None:
+        # 3 asked and 3 bid at 0; the crossed quote at 10 replaces nothing, the one at 30 does.
+        events = [
+            quote(0, 10, 12, 3), quote(4, None, None), quote(10, 13, 12, 9),
+            quote(20, None, 12, 9), quote(30, 10, 12, 3), quote(31, None, None),
+        ]  # fmt: skip
+        account = trade(
+            events,
+            {0: 1, 1: 5, 2: 11, 3: 21, 4: 30, 5: 32},
+            {0: 2, 1: 5, 2: -4, 3: -6, 4: 2, 5: 9},
+        )
+        assert sent(account) == [
+            (0, 2, 2),  # 1 of the 3 asked is left
+            (1, 3, 1),  # holds 3
+            (2, -7, -3),  # all that is bid, holds 0
+            (3, -6, 0),  # no bid is left
+            (4, 2, 2),  # a new quote
+            (5, 7, 1),  # 1 of its 3 is left
+        ]
+
+    def test_impact_is_of_the_displayed_size_and_rounded_up(self) -> None:
+        # Spread 3 ticks = 6 half ticks, c = 1/4, displayed 5.
+        # Buy 2: ceil(6/4 · 2/5) = ceil(0.6) = 1, P = 2·13 + 1. Of the 7 wanted next 3 are left, and
+        # impact is still of 5: ceil(6/4 · 3/5) = ceil(0.9) = 1, where of 3 it were ceil(1.5) = 2.
+        # Sell 5: ceil(6/4 · 5/5) = 2, P = 2·10 - 2.
+        events = [quote(0, 10, 13, 5)]
+        events += [quote(t, None, None) for t in (1, 2)]
+        account = trade(
+            events, {0: 5, 1: 6, 2: 7}, {0: 2, 1: 9, 2: 0}, impact=Fraction(1, 4), end=9
+        )
+        assert [(fill.lots, fill.price) for fill in account.fills] == [(2, 27), (3, 27), (-5, 18)]
+
+    def test_only_the_newest_of_answers_ready_together_trades(self) -> None:
+        assert sent(trade(self.FLAT, {0: 25, 1: 25, 2: 25}, {0: 1, 1: 2, 2: 3})) == [(2, 3, 3)]
+        # If the newest has no opinion, nothing happens and an older one is not asked.
+        assert sent(trade(self.FLAT, {0: 25, 1: 25}, {0: 1})) == []
+        # An unanswered newer event is nobody.
+        assert sent(trade(self.FLAT, {0: 25, 1: 25}, {0: 1, 1: 2, 2: 3})) == [(1, 2, 2)]
+
+    def test_limit_clips_the_target(self) -> None:
+        targets = {0: 7, 1: -7, 2: 2}
+        account = trade(self.FLAT, {0: 1, 1: 11, 2: 21}, targets, limit=3)
+        assert sent(account) == [(0, 3, 3), (1, -6, -6), (2, 5, 5)]
+
+    def test_band_holds_back_small_orders(self) -> None:
+        targets = {0: 2, 1: 3, 2: 0, 3: 5}
+        account = trade(self.FLAT, {0: 1, 1: 11, 2: 21, 3: 31}, targets, band=2)
+        # |2 - 0| ≤ 2, |3| > 2, |0 - 3| > 2, |5| > 2
+        assert sent(account) == [(1, 3, 3), (2, -3, -3), (3, 5, 5)]
+
+    def test_no_opinion_before_a_valid_quote_or_in_the_warm_up(self) -> None:
+        # At 12 a quote stands for event 0's order, but at event 0 none did.
+        events = [quote(0, None, 12), quote(10, 10, 12), quote(20, None, None)]
+        targets = {0: 1, 1: 2, 2: 3}
+        account = trade(events, {0: 12, 1: 15, 2: 25}, targets)
+        assert sent(account) == [(1, 2, 2), (2, 1, 1)]
+        assert sent(trade(events, {0: 12, 1: 15, 2: 25}, targets, warmup=2)) == [(2, 3, 3)]
+
+    def test_sessions_are_half_open(self) -> None:
+        # at 1 before the open; at 11 = open; at 21 = close; at 31 outside
+        account = trade(
+            self.FLAT, {0: 1, 1: 11, 2: 21, 3: 31}, {0: 1, 1: 1, 2: 2, 3: 2}, sessions=[(11, 21)]
+        )
+        assert sent(account) == [(0, 1, 0), (1, 1, 1), (2, 1, 0), (3, 1, 0)]
+        # The close at the end asks for no session.
+        assert [fill.lots for fill in account.fills] == [1, -1]
+
+    def test_orders_that_arrive_after_the_end_are_cancelled(self) -> None:
+        account = trade(self.FLAT, {0: 25, 1: 26}, {0: 1, 1: 3}, entry=10, end=35)
+        # at the end itself the first still fills; the second, still unknown, counts the first
+        assert sent(account) == [(0, 1, 1), (1, 2, 0)]
+        assert account.orders[1].t4 == 36
+
+    def test_what_is_not_tradable_never_trades(self) -> None:
+        events = [quote(0, 10, 12), quote(0, 10, 12, symbol=1), quote(9, 30, 32)]
+        account = trade(events, {0: 1, 1: 1}, {0: 1, 1: 1}, tradable=[False, True])
+        assert sent(account) == [(1, 1, 1)]
+        assert account.by_symbol[0] == Attribution()
+
+    def test_a_short_position_closes_at_the_ask(self) -> None:
+        account = trade([quote(0, 10, 12), quote(5, 20, 23), quote(9, None, 8)], {0: 1}, {0: -2})
+        # sold at 2·10, bought back at 2·23: the last valid quote's ask
+        assert [(fill.lots, fill.price) for fill in account.fills] == [(-2, 20), (2, 46)]
+        assert account.total.net == -2 * (46 - 20)
+
+
+class TestIdeal:
+    def test_every_event_at_its_own_mid(self) -> None:
+        # Mids 22, 24, 30, end 30. Targets 2, -1, 4: 2·(30-22) - 3·(30-24) + 5·0 = -2.
+        events = [quote(0, 10, 12, 1), quote(10, 11, 13, 1), quote(20, 14, 16, 1)]
+        targets = {0: 2, 1: -1, 2: 4}
+        assert trade(events, {}, targets).total.ideal == -2
+        # Limit 1: 1·8 - 2·6 + 2·0 = -4. Band 2: event 0 is held back, -1 too, 4 at the end's mid.
+        assert trade(events, {}, targets, limit=1).total.ideal == -4
+        assert trade(events, {}, targets, band=2).total.ideal == 0
+        # Warm-up 1: -1·(30-24) + 5·0.
+        assert trade(events, {}, targets, warmup=1).total.ideal == -6
+
+    def test_missed_is_what_decision_lacks(self) -> None:
+        # Of the target 2 only 1 is displayed: decision 1·(30-22) = 8; ideal 16.
+        events = [quote(0, 10, 12, 1), quote(20, 14, 16, 1)]
+        total = trade(events, {0: 1}, {0: 2, 1: 2}).total
+        assert (total.ideal, total.decision, total.missed) == (16, 8, 8)
+
+    def test_of_one_instant_the_newest_has_the_say(self) -> None:
+        # Two events at 0: the second wants 1, and the mid of the instant is its own, 26.
+        events = [quote(0, 10, 12), quote(0, 12, 14), quote(9, 14, 16)]
+        assert trade(events, {}, {0: 5, 1: 1}).total.ideal == 30 - 26
+        assert trade(events, {}, {0: 5}).total.ideal == 0
+
+    def test_events_after_the_end_are_nobody(self) -> None:
+        events = [quote(0, 10, 12), quote(5, 11, 13), quote(9, 14, 16)]
+        assert trade(events, {}, {0: 1, 2: -9}, end=8).total.ideal == 24 - 22
+
+
+COSTS = ("feed", "queueing", "service", "entry", "spread", "impact", "fees")
+
+
+class TestProperties:
+    @PROPERTIES
+    @given(markets())
+    def test_net_is_decision_less_costs(self, market: Market) -> None:
+        account = market.account(market.timing())
+        for terms in [account.total, *account.by_symbol.values()]:
+            assert terms.net == terms.decision - sum(getattr(terms, cost) for cost in COSTS)
+            assert terms.missed == terms.ideal - terms.decision
+        for column in fields(Attribution):
+            parts = sum(getattr(terms, column.name) for terms in account.by_symbol.values())
+            assert getattr(account.total, column.name) == parts
+
+    @PROPERTIES
+    @given(markets())
+    def test_equity_ends_at_net_and_starts_at_nothing(self, market: Market) -> None:
+        account = market.account(market.timing())
+        assert account.equity_at(market.events[0].ts_event - 1) == 0
+        assert account.equity_at(market.end) == account.total.net
+
+    @PROPERTIES
+    @given(markets(scales=(0.0,)))
+    def test_without_latency_nothing_is_paid_for_it(self, market: Market) -> None:
+        total = market.account(market.timing()).total
+        assert (total.feed, total.queueing, total.service, total.entry) == (0, 0, 0, 0)
+
+    @PROPERTIES
+    @given(markets(scales=(0.0,)))
+    def test_without_latency_and_size_limits_nothing_is_missed(self, market: Market) -> None:
+        events = tuple(replace(e, bid_size=100, ask_size=100) for e in market.events)
+        account = replace(market, events=events, sessions=None)
+        assert account.account(account.timing()).total.missed == 0
+
+    @PROPERTIES
+    @given(markets())
+    def test_every_event_has_one_status_and_its_instants(self, market: Market) -> None:
+        timing = market.timing()
+        for i, event in enumerate(market.events):
+            t1, t2, t3 = timing.t1[i], timing.t2[i], timing.t3[i]
+            assert t1 >= event.ts_event
+            served = t2 is not None and t3 is not None
+            if served:
+                assert event.ts_event <= t1 <= (t2 or 0) <= (t3 or 0)
+            match timing.status[i]:
+                case "answered":
+                    assert served and (t3 or 0) <= market.end
+                case "unfinished":
+                    assert not served or (t3 or 0) > market.end
+                case status:
+                    assert status in (DROPPED, EXPIRED, CONFLATED) and not served
+
+    @PROPERTIES
+    @given(markets(scales=(0.5, 1.0, 3.0)))
+    def test_batches_follow_each_other(self, market: Market) -> None:
+        timing = market.timing()
+        spans: dict[int, set[tuple[int | None, int | None]]] = {}
+        members: dict[int, list[int]] = {}
+        by_receipt = sorted(range(len(market.events)), key=lambda i: (timing.t1[i], i))
+        for i in by_receipt:
+            batch = timing.batch[i]
+            if batch is not None:
+                spans.setdefault(batch, set()).add((timing.t2[i], timing.t3[i]))
+                members.setdefault(batch, []).append(market.events[i].symbol)
+        assert sorted(spans) == list(range(len(spans)))
+        free = 0
+        for batch in sorted(spans):
+            ((t2, t3),) = spans[batch]
+            assert t2 is not None and free <= t2 <= market.end
+            assert t3 == t2 + scaled(market.service(members[batch], batch), market.scale)
+            assert len(members[batch]) <= (market.max_batch or 40)
+            free = t3
+
+    @PROPERTIES
+    @given(markets())
+    def test_a_symbol_is_answered_in_order(self, market: Market) -> None:
+        timing = market.timing()
+        for symbol in range(len(market.value)):
+            answered = [
+                (timing.t2[i], timing.t3[i])
+                for i, event in enumerate(market.events)
+                if event.symbol == symbol and timing.status[i] == ANSWERED
+            ]
+            for (t2, t3), (next_t2, next_t3) in pairwise(answered):
+                same_batch = (next_t2, next_t3) == (t2, t3)
+                assert same_batch or (t3 or 0) <= (next_t2 or 0)
+
+    @PROPERTIES
+    @given(markets())
+    def test_orders_and_fills_keep_to_the_rules(self, market: Market) -> None:
+        account = market.account(market.timing())
+        for symbol in range(len(market.value)):
+            orders = [order for order in account.orders if order.symbol == symbol]
+            assert orders == sorted(orders, key=lambda order: (order.t4, order.t3))
+            assert not orders or market.tradable[symbol]
+            assert all(order.event >= market.warmup for order in orders)
+        for order in account.orders:
+            assert abs(order.lots) > market.band
+            assert 0 <= order.filled * order.lots <= order.lots**2
+            assert order.t4 <= market.end or order.filled == 0
+        assert sum(fill.lots for fill in account.fills) == 0
+        assert all(fill.spread >= 0 and fill.impact >= 0 for fill in account.fills)
+
+    def test_the_markets_reach_every_status(self) -> None:
+        reached: set[Status] = set()
+
+        @PROPERTIES
+        @given(markets(scales=(1.0,)))
+        def look(market: Market) -> None:
+            reached.update(market.timing().status)
+
+        look()
+        assert reached == set(get_args(Status))
