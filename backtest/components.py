@@ -14,8 +14,9 @@ import re
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from difflib import get_close_matches
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
@@ -33,7 +34,8 @@ _NS_PER_UNIT = {
     "min": 60_000_000_000,
     "h": 3_600_000_000_000,
 }
-_DURATION = re.compile(r"([+-]?[0-9.]+(?:e[+-]?[0-9]+)?)\s*([a-zµ]+)", re.IGNORECASE)
+_DURATION = re.compile(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]{1,2})?)\s*([a-zµ]+)")
+_MAX_NS = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,22 +66,24 @@ def parse_duration(text: str) -> int:
     """Nanoseconds from text such as ``35.8ms``, exactly.
 
     Raises:
-        ValueError: no unit, an unknown unit, or a fraction of a nanosecond.
+        ValueError: no unit, an unknown unit, a fraction of a nanosecond, or more than int64 holds.
     """
     match = _DURATION.fullmatch(text.strip())
     if match is None or match[2] not in _NS_PER_UNIT:
         raise ValueError(f"{text!r} is not a time span; write a number and a unit, as in 250us")
     try:
-        ns = Decimal(match[1]) * _NS_PER_UNIT[match[2]]
-    except InvalidOperation:
+        ns = Fraction(match[1]) * _NS_PER_UNIT[match[2]]
+    except ValueError:
         raise ValueError(f"{text!r} is not a time span; {match[1]!r} is no number") from None
-    if ns != int(ns):
+    if ns.denominator != 1:
         raise ValueError(f"{text!r} is not a whole number of nanoseconds")
+    if abs(ns) > _MAX_NS:
+        raise ValueError(f"{text!r} is longer than the 292 years that 64 bits of nanoseconds hold")
     return int(ns)
 
 
 def format_duration(ns: int) -> str:
-    """The shortest text that ``parse_duration`` reads back, such as ``35.8ms``."""
+    """Text that ``parse_duration`` reads back, in the largest unit that fits: ``35.8ms``."""
     for unit in ("s", "ms", "us"):
         scale = _NS_PER_UNIT[unit]
         if ns and abs(ns) >= scale:
@@ -223,11 +227,26 @@ def convert(value: Any, kind: Any) -> Any:
         return _parse_scalar(value, kind)
     if kind is Path and isinstance(value, str):
         return Path(value)
-    if isinstance(kind, type) and isinstance(value, kind) and not (
-        kind is int and isinstance(value, bool)
+    if (
+        isinstance(kind, type)
+        and isinstance(value, kind)
+        and not (kind is int and isinstance(value, bool))
     ):
         return value
     raise ValueError(f"{value!r} is not {_type_name(kind)}")
+
+
+def format_value(value: Any, kind: Any) -> str:
+    """A parameter's value as a person would write it on a command line."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        return "+".join(format_value(item, get_args(kind)[0]) for item in value)
+    if isinstance(value, int) and Nanoseconds in (kind, *get_args(kind)):
+        return format_duration(value)
+    return str(value)
 
 
 def as_table(component: Any, name: str) -> dict[str, Any]:
@@ -246,9 +265,9 @@ def suggestion(wanted: str, known: Iterable[str]) -> str | None:
 
 
 def _convert_union(value: Any, kinds: tuple[Any, ...]) -> Any:
-    if value is None or (isinstance(value, str) and value.lower() == "none"):
-        if type(None) in kinds:
-            return None
+    none = value is None or (isinstance(value, str) and value.lower() == "none")
+    if none and type(None) in kinds:
+        return None
     problems = []
     for kind in kinds:
         if kind is not type(None):
@@ -291,5 +310,5 @@ def _type_name(kind: Any) -> str:
 
 
 def _listing(declared: Iterable[Parameter]) -> str:
-    described = [f"{p.name} ({p.type_name})" for p in declared]
-    return f"Its parameters are: {', '.join(described)}." if described else "It takes no parameters."
+    described = ", ".join(f"{p.name} ({p.type_name})" for p in declared)
+    return f"Its parameters are: {described}." if described else "It takes no parameters."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +59,8 @@ class EventBatch:
     def select(self, rows: slice | Int64Array | BoolArray) -> EventBatch:
         """The same columns at some rows (a view for a slice, a copy for an index array)."""
         columns = {f.name: getattr(self, f.name) for f in fields(self)}
-        return EventBatch(**{k: None if v is None else v[rows] for k, v in columns.items()})
+        selected: dict[str, Any] = {k: None if v is None else v[rows] for k, v in columns.items()}
+        return EventBatch(**selected)
 
     def valid_quote(self) -> BoolArray:
         """Rows with a two-sided, uncrossed quote, bool [n]; all false without quotes."""
@@ -79,4 +80,7 @@ def concatenate(batches: Sequence[EventBatch]) -> EventBatch:
     if len(batches) == 1:
         return batches[0]
     columns = {f.name: [getattr(b, f.name) for b in batches] for f in fields(EventBatch)}
-    return EventBatch(**{k: None if v[0] is None else np.concatenate(v) for k, v in columns.items()})
+    joined: dict[str, Any] = {
+        k: None if v[0] is None else np.concatenate(v) for k, v in columns.items()
+    }
+    return EventBatch(**joined)

@@ -48,7 +48,7 @@ class Instrument:
         return int(value)
 
     def fee(self, lots: int, half_ticks: int) -> int:
-        """Money charged for a fill of ``lots`` (either sign) at a price in half ticks, rounded up."""
+        """Money charged for a fill of ``lots`` (either sign), price in half ticks, rounded up."""
         notional = abs(lots * half_ticks) * self.half_tick_lot
         per_lot = Fraction(self.fee_per_lot) / Fraction(MONEY_UNIT) * abs(lots)
         return -int(-(Fraction(self.fee_rate) * notional + per_lot) // 1)

@@ -2,14 +2,13 @@
 
 Hooks run once, when plugins are loaded or a run starts or ends; the engine calls plain objects for
 every event. ``register(name, part)`` takes a short name and a dataclass whose fields are the part's
-parameters (see ``backtest.components``), or for lifecycle hooks there is nothing to register.
+parameters (see ``backtest.components``); lifecycle hooks register nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pluggy
 
@@ -23,36 +22,57 @@ if TYPE_CHECKING:
 hookspec = pluggy.HookspecMarker("backtest")
 hookimpl = pluggy.HookimplMarker("backtest")
 
+PartT_contra = TypeVar("PartT_contra", contravariant=True)
+
+
+class Register(Protocol[PartT_contra]):
+    """The callback that a plugin hands its parts to."""
+
+    def __call__(
+        self, name: str, part: type[PartT_contra], *, unavailable: str | None = None
+    ) -> None:
+        """Add a part.
+
+        Args:
+            name: what people call it by: letters, digits, ``.``, ``_`` and ``-``.
+            part: a class; the fields of a dataclass are its parameters.
+            unavailable: why it cannot be used here (a missing package, say) and what to do about
+                it; it is then listed with this reason, which whoever asks for it is told.
+
+        Raises:
+            PluginError: the name is malformed or taken, or the part is no class that can be made.
+        """
+
 
 @hookspec
-def backtest_register_strategies(register: Callable[[str, type[Strategy]], None]) -> None:
+def backtest_register_strategies(register: Register[Strategy]) -> None:
     """Add strategies: models or rules that answer events."""
 
 
 @hookspec
-def backtest_register_latency_models(register: Callable[[str, type[LatencyModel]], None]) -> None:
+def backtest_register_latency_models(register: Register[LatencyModel]) -> None:
     """Add latency models: how long a batch is served, or a message travels."""
 
 
 @hookspec
 def backtest_register_batching_policies(
-    register: Callable[[str, type[BatchingPolicy]], None],
+    register: Register[BatchingPolicy],
 ) -> None:
     """Add batching policies: which waiting events ride together."""
 
 
 @hookspec
-def backtest_register_sizing_rules(register: Callable[[str, type[SizingRule]], None]) -> None:
+def backtest_register_sizing_rules(register: Register[SizingRule]) -> None:
     """Add sizing rules: from forecasts to target positions."""
 
 
 @hookspec
-def backtest_register_accountants(register: Callable[[str, type[Accountant]], None]) -> None:
+def backtest_register_accountants(register: Register[Accountant]) -> None:
     """Add accountants: what a run's answers earned."""
 
 
 @hookspec
-def backtest_register_sources(register: Callable[[str, type[Source]], None]) -> None:
+def backtest_register_sources(register: Register[Source]) -> None:
     """Add dataset sources: other people's formats, written out as canonical Parquet."""
 
 

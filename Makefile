@@ -1,0 +1,84 @@
+# make demo        set up .venv and show the main job on an embedded sample
+# make test        lint, types and tests: everything that a change must pass
+# make test-all    the same, with the slow tests
+# make coverage    the quick tests, with the lines that they miss
+# make format      format the code and mend what ruff can
+# make docs        write the generated parts of docs/ anew
+# make clean       remove what the above made
+#
+# To keep your own build of torch, for example for CUDA:
+#   make demo CONSTRAINTS=/dev/null VENV_FLAGS=--system-site-packages
+
+PYTHON ?= python3
+CONSTRAINTS ?= constraints.txt
+VENV_FLAGS ?=
+WORKERS ?= 2
+
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALL := $(RUN) -m pip install --disable-pip-version-check --constraint $(CONSTRAINTS)
+# /dev/null has no age worth comparing, and a URL none at all.
+INPUTS := pyproject.toml $(wildcard $(filter-out /dev/%,$(CONSTRAINTS)))
+SETTINGS := $(PYTHON) | $(CONSTRAINTS) | $(VENV_FLAGS)
+
+.PHONY: demo test test-all coverage lint format docs clean FORCE
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+
+demo: $(VENV)/.runtime
+	$(RUN) -m backtest demo
+
+# Workers share the cores, so a thread pool in each would only make them wait for one another.
+test test-all coverage: export OMP_NUM_THREADS := 1
+test test-all coverage: export MKL_NUM_THREADS := 1
+test test-all coverage: export OPENBLAS_NUM_THREADS := 1
+test test-all coverage: export NUMBA_NUM_THREADS := 1
+test test-all coverage: export POLARS_MAX_THREADS := 1
+
+test: lint
+	$(RUN) -m pytest -n $(WORKERS) -m "not slow"
+
+test-all: lint
+	$(RUN) -m pytest -n $(WORKERS)
+
+coverage: $(VENV)/.dev
+	$(RUN) -m pytest -n $(WORKERS) -m "not slow" --cov --cov-report=term-missing:skip-covered
+
+lint: $(VENV)/.dev
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy
+
+format: $(VENV)/.dev
+	$(RUN) -m ruff check --fix .
+	$(RUN) -m ruff format .
+
+docs: $(VENV)/.dev
+	$(RUN) -m docs.generate
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Made anew when the settings change, so that flags never meet an environment made without them.
+$(VENV)/.settings: FORCE
+	@if ! { echo '$(SETTINGS)' | cmp -s - $@ && $(RUN) -c ''; } 2>/dev/null; then \
+	  command -v $(PYTHON) >/dev/null || { \
+	    echo "$(PYTHON) not found: install Python 3.11, 3.12 or 3.13, or name one with PYTHON=..." >&2; exit 1; }; \
+	  $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	    echo "$$($(PYTHON) --version 2>&1) will not do: this needs Python 3.11, 3.12 or 3.13." >&2; \
+	    echo "Name one that you have, for example: make demo PYTHON=python3.12" >&2; exit 1; }; \
+	  $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	    echo "$(PYTHON) cannot make virtual environments: on Debian or Ubuntu install python3-venv" >&2; \
+	    echo "(sudo apt install python3-venv), then run make again." >&2; exit 1; }; \
+	  rm -rf $(VENV); \
+	  $(PYTHON) -m venv $(VENV_FLAGS) $(VENV) && echo '$(SETTINGS)' > $@; \
+	fi
+
+$(VENV)/.runtime: $(VENV)/.settings $(INPUTS)
+	$(INSTALL) --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.settings $(INPUTS)
+	$(INSTALL) --editable '.[dev]'
+	@touch $(VENV)/.runtime $@

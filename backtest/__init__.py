@@ -1,0 +1,49 @@
+"""Replay ticks through trading models and charge them for their latency.
+
+Importing this loads neither torch nor polars, pyarrow or numpy: each public name is imported from
+its module when first asked for.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from backtest.events import NO_PRICE, EventBatch
+    from backtest.plugins.hookspecs import hookimpl
+    from backtest.strategies.base import Session, Strategy
+    from backtest.strategies.module import ModuleStrategy
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "NO_PRICE",
+    "EventBatch",
+    "ModuleStrategy",
+    "Session",
+    "Strategy",
+    "__version__",
+    "hookimpl",
+]
+
+_HOMES = {
+    "NO_PRICE": "backtest.events",
+    "EventBatch": "backtest.events",
+    "ModuleStrategy": "backtest.strategies.module",
+    "Session": "backtest.strategies.base",
+    "Strategy": "backtest.strategies.base",
+    "hookimpl": "backtest.plugins.hookspecs",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,264 @@
+"""Loads plugins, and keeps the parts that they registered by kind and name.
+
+Plugins are imported, checked against the hooks and asked for their parts one at a time. One that
+fails leaves nothing behind; it is listed with its error, and the others go on.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
+from importlib import import_module
+from importlib.metadata import entry_points as installed_entry_points
+from pathlib import Path
+from typing import Any
+
+import pluggy
+
+from backtest import __version__
+from backtest.components import build, parameters, parse_spec, suggestion
+from backtest.errors import PluginError, UsageError
+from backtest.plugins import hookspecs
+from backtest.plugins.hooktable import hooks
+from backtest.plugins.loading import describe, load_file, source_sha256
+from backtest.plugins.parts import Failure, Kind, Loaded, Origin, Part
+
+GROUP = "backtest"
+"""The entry-point group that installed packages name their plugins in."""
+
+SHIPPED = (
+    "backtest.strategies.registration",
+    "backtest.plugins.policies",
+    "backtest.plugins.latency_models",
+    "backtest.plugins.sizing",
+    "backtest.plugins.accountants",
+    "backtest.plugins.sources",
+)
+"""The modules through which the project registers its own parts."""
+
+_REGISTER_HOOKS: dict[Kind, str] = {
+    "strategy": "backtest_register_strategies",
+    "latency model": "backtest_register_latency_models",
+    "batching policy": "backtest_register_batching_policies",
+    "sizing rule": "backtest_register_sizing_rules",
+    "accountant": "backtest_register_accountants",
+    "source": "backtest_register_sources",
+}
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class Plugins:
+    """What the loaded plugins registered.
+
+    Attributes:
+        loaded: plugins that work, in the order of loading.
+        failures: plugins that were left out because they failed.
+        disabled: names of plugins that were left out because someone said so.
+    """
+
+    def __init__(self) -> None:
+        self._manager = pluggy.PluginManager("backtest")
+        self._manager.add_hookspecs(hookspecs)
+        self._parts: dict[tuple[Kind, str], Part] = {}
+        self.loaded: list[Loaded] = []
+        self.failures: list[Failure] = []
+        self.disabled: list[str] = []
+
+    @property
+    def hook(self) -> pluggy.HookRelay:
+        """The lifecycle hooks: ``plugins.hook.backtest_run_started(run_id=..., config=...)``."""
+        return self._manager.hook
+
+    def add(self, plugin: object, origin: Origin) -> None:
+        """Check a plugin's hooks and take its parts, all of them or none.
+
+        Raises:
+            PluginError: a misspelt or ill-typed hook, none at all, a part that cannot be used or
+                whose name is taken, or whatever the plugin's own code raised.
+        """
+        if self._manager.has_plugin(origin.plugin):
+            raise PluginError("another plugin of this name is loaded already", place=str(origin))
+        try:
+            self._manager.register(plugin, origin.plugin)
+            hooks = self._checked_hooks(plugin)
+            parts = self._collect(plugin, origin)
+        except BaseException as error:
+            if self._manager.get_plugin(origin.plugin) is plugin:
+                self._manager.unregister(plugin)
+            raise _attributed(error, origin, "") from error
+        self._parts.update(parts)
+        self.loaded.append(Loaded(origin, hooks))
+
+    def parts(self, kind: Kind) -> list[Part]:
+        """The registered parts of a kind, by name, unavailable ones included."""
+        return sorted((p for p in self._parts.values() if p.kind == kind), key=lambda p: p.name)
+
+    def names(self, kind: Kind) -> list[str]:
+        """The registered names of a kind, in order, unavailable ones included."""
+        return [part.name for part in self.parts(kind)]
+
+    def get(self, kind: Kind, name: str, *, place: str | None = None) -> type[Any]:
+        """The class registered under a name.
+
+        Args:
+            place: where the name was asked for, such as ``--strategy``, for the error.
+
+        Raises:
+            UsageError: there is none, or it is unavailable here.
+        """
+        part = self._find(kind, name, place)
+        if part.unavailable is not None:
+            raise UsageError(f"{kind} {name!r} is unavailable: {part.unavailable}", place=place)
+        return part.component
+
+    def create(self, kind: Kind, spec: str | Mapping[str, Any], *, place: str) -> Any:
+        """An instance from ``NAME:VALUE,KEY=VALUE`` or a table (see ``backtest.components``).
+
+        Raises:
+            UsageError: no such part, it is unavailable, or a parameter is wrong.
+        """
+        parsed = parse_spec(spec, place=place)
+        return build(self.get(kind, parsed.name, place=place), parsed, place=place)
+
+    def origin(self, kind: Kind, name: str) -> Origin:
+        """Where a part comes from; ``sha256`` is that of the file that defines its class.
+
+        Raises:
+            UsageError: there is none of this name.
+        """
+        return self._find(kind, name, None).origin
+
+    def _find(self, kind: Kind, name: str, place: str | None) -> Part:
+        if (kind, name) in self._parts:
+            return self._parts[kind, name]
+        known = self.names(kind)
+        remedy = suggestion(name, known) or f"Known: {', '.join(known) or 'none'}."
+        if self.failures:
+            failed = "".join(f"\n  - {f.origin}: {f.error}" for f in self.failures)
+            remedy += f"\n  A plugin that failed to load may have provided it:{failed}"
+        raise UsageError(f"no {kind} is called {name!r}", place=place, remedy=remedy)
+
+    def _checked_hooks(self, plugin: object) -> tuple[str, ...]:
+        callers = self._manager.get_hookcallers(plugin) or []
+        try:
+            self._manager.check_pending()
+        except pluggy.PluginValidationError:
+            known = [hook.name for hook in hooks()]
+            bad = next(caller.name for caller in callers if not caller.has_spec())
+            raise PluginError(
+                f"there is no hook {bad!r}",
+                remedy=suggestion(bad, known) or f"Hooks: {', '.join(known)}.",
+            ) from None
+        if not callers:
+            raise PluginError(
+                "it implements no hook",
+                remedy="Put @backtest.hookimpl before each function that implements one.",
+            )
+        return tuple(sorted(caller.name for caller in callers))
+
+    def _collect(self, plugin: object, origin: Origin) -> dict[tuple[Kind, str], Part]:
+        found: dict[tuple[Kind, str], Part] = {}
+        others = self._manager.get_plugins() - {plugin}
+        for kind, hook in _REGISTER_HOOKS.items():
+            register = partial(self._register, found, kind, origin)
+            self._manager.subset_hook_caller(hook, others)(register=register)
+        return found
+
+    def _register(
+        self,
+        found: dict[tuple[Kind, str], Part],
+        kind: Kind,
+        origin: Origin,
+        name: str,
+        part: type[Any],
+        *,
+        unavailable: str | None = None,
+    ) -> None:
+        if not _NAME.fullmatch(name):
+            raise PluginError(
+                f"{name!r} cannot name a {kind}",
+                remedy="Use up to 64 letters, digits, '.', '_' and '-', a letter or digit first.",
+            )
+        taken = self._parts.get((kind, name)) or found.get((kind, name))
+        if taken is not None:
+            raise PluginError(f"the {kind} {name!r} is already registered by {taken.origin}")
+        if not isinstance(part, type) or inspect.isabstract(part):
+            missing = ", ".join(sorted(getattr(part, "__abstractmethods__", ())))
+            raise PluginError(
+                f"the {kind} {name!r} "
+                + (f"does not implement {missing}" if missing else f"is {part!r}, not a class")
+            )
+        try:
+            parameters(part)
+        except Exception as error:
+            raise PluginError(
+                f"the parameters of the {kind} {name!r} cannot be read: {error}"
+            ) from error
+        defined_in = Origin(origin.plugin, origin.distribution, origin.version, source_sha256(part))
+        found[kind, name] = Part(kind, name, part, defined_in, unavailable)
+
+
+def load_plugins(
+    paths: Iterable[str | Path] = (), *, entry_points: bool = True, disabled: Collection[str] = ()
+) -> Plugins:
+    """The project's own plugins, installed ones, and single files, in this order.
+
+    Args:
+        paths: Python files to load as plugins.
+        entry_points: whether to load installed plugins (entry-point group ``backtest``).
+        disabled: names of shipped or installed plugins to leave out.
+
+    Raises:
+        PluginError: a file in ``paths`` cannot be loaded. Shipped and installed plugins that fail
+            are listed in ``failures`` instead.
+        UsageError: a name in ``disabled`` is none of the plugins'.
+    """
+    plugins = Plugins()
+    candidates: list[tuple[Origin, Callable[[], object]]] = [
+        (Origin(name, "ticktoll", __version__), partial(import_module, name)) for name in SHIPPED
+    ]
+    if entry_points:
+        for entry in sorted(installed_entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
+            assert entry.dist is not None  # an installed one always has it
+            origin = Origin(entry.name, entry.dist.name, entry.dist.version)
+            candidates.append((origin, entry.load))
+    for name in disabled:
+        known = [origin.plugin for origin, _ in candidates]
+        if name not in known:
+            raise UsageError(
+                f"no plugin is called {name!r}",
+                remedy=suggestion(name, known) or f"Known: {', '.join(known)}.",
+            )
+    for origin, load in candidates:
+        if origin.plugin in disabled:
+            plugins.disabled.append(origin.plugin)
+            continue
+        try:
+            _load_and_add(plugins, origin, load)
+        except PluginError as error:
+            text = error.problem if error.remedy is None else f"{error.problem}. {error.remedy}"
+            plugins.failures.append(Failure(origin, text))
+    for path in paths:
+        _load_and_add(plugins, Origin(str(path)), partial(load_file, Path(path)))
+    return plugins
+
+
+def _load_and_add(plugins: Plugins, origin: Origin, load: Callable[[], object]) -> None:
+    try:
+        plugin = load()
+    except BaseException as error:
+        raise _attributed(error, origin, "fails to import: ") from error
+    digest = source_sha256(plugin)
+    plugins.add(plugin, Origin(origin.plugin, origin.distribution, origin.version, digest))
+
+
+def _attributed(error: BaseException, origin: Origin, doing: str) -> BaseException:
+    # Plugins may even exit, or raise what is no Exception: only an interrupt stays what it is.
+    if isinstance(error, KeyboardInterrupt):
+        return error
+    if isinstance(error, PluginError):
+        return PluginError(error.problem, place=str(origin), remedy=error.remedy)
+    return PluginError(f"{doing}{describe(error)}", place=str(origin))
