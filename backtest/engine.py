@@ -8,7 +8,7 @@ first without the model, then the model runs as fast as the device can, then the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from backtest.accounting import Accountant, Answers, Ledger, SizingRule
 from backtest.bus import read_events, read_targets
-from backtest.components import as_table
+from backtest.components import as_table, parameters
 from backtest.config import RunConfig
 from backtest.data.card import Dataset, open_dataset
 from backtest.errors import UsageError
@@ -108,7 +108,7 @@ def bind(plugins: Plugins, part: Any, session: Session, dataset: Dataset) -> Inf
         )
     strategy.bind(session)
     return Inference(
-        strategy, as_table(strategy, name), plugins.origin("strategy", name), session
+        strategy, as_table(strategy, name), asdict(plugins.origin("strategy", name)), session
     )
 
 
@@ -267,10 +267,11 @@ class _Thinking:
         name = inference.strategy.reference
         if name is None or name == inference.table["name"]:
             return self._own(answers)
+        known = {p.name for p in parameters(self._engine.plugins.get("strategy", name))}
         shared = {
             p: value
             for p, value in inference.table.items()
-            if p in self._engine.plugins.parameter_names("strategy", name)
+            if p in known
         }
         judge = bind(
             self._engine.plugins,

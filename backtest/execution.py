@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backtest.events import BoolArray, Int64Array
+from backtest.events import NO_TIME, BoolArray, Int64Array
 from backtest.quotes import SymbolBook
 
 
@@ -100,7 +100,7 @@ def trade(decisions: Sequence[Decision], book: SymbolBook, rules: OrderRules) ->
     fills: list[Fill] = []
     unconfirmed: list[tuple[int, int, int]] = []  # (response arrives, lots ordered, lots filled)
     confirmed = outstanding = position = 0
-    arrived = 0
+    arrived = NO_TIME
     taken = Taken()
     for event, ready, target, entry, response in decisions:
         while unconfirmed and unconfirmed[0][0] <= ready:

@@ -171,14 +171,14 @@ class InferenceServer:
 
         Args:
             symbols: int32 [n], in bus order.
-            ts_event: int64 ns [n].
+            ts_event: none after ``end``, int64 ns [n].
             feed: feed latency, unscaled and not negative, int64 ns [n].
             end: when the window ends, ns; a service that ends later answers nothing.
         """
         if self.scale == 0:
-            count = len(ts_event)
-            status = np.zeros(count, dtype=np.uint8)
-            return Timing(ts_event, ts_event, ts_event, status, np.arange(count, dtype=np.int64))
+            batch = np.arange(len(ts_event), dtype=np.int64)
+            status = np.full(len(ts_event), Status.ANSWERED, dtype=np.uint8)
+            return Timing(ts_event, ts_event, ts_event, status, batch)
         received = receipts(symbols, ts_event, scaled(feed, self.scale))
         return _Simulation(self, symbols, received, end).run()
 
