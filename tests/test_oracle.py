@@ -441,6 +441,12 @@ class TestOrders:
             (5, 7, 1),  # 1 of its 3 is left
         ]
 
+    def test_depletion_adds_up(self) -> None:
+        # 1, 1 and 1 of the 3 displayed, then nothing
+        events = [quote(0, 10, 12, 3)] + [quote(t, None, None) for t in (1, 2, 3)]
+        account = trade(events, {0: 5, 1: 6, 2: 7, 3: 8}, {0: 1, 1: 2, 2: 3, 3: 4})
+        assert sent(account) == [(0, 1, 1), (1, 1, 1), (2, 1, 1), (3, 1, 0)]
+
     def test_impact_is_of_the_displayed_size_and_rounded_up(self) -> None:
         # Spread 3 ticks = 6 half ticks, c = 1/4, displayed 5.
         # Buy 2: ceil(6/4 · 2/5) = ceil(0.6) = 1, P = 2·13 + 1. Of the 7 wanted next 3 are left, and
@@ -479,6 +485,12 @@ class TestOrders:
         assert sent(account) == [(1, 2, 2), (2, 1, 1)]
         assert sent(trade(events, {0: 12, 1: 15, 2: 25}, targets, warmup=2)) == [(2, 3, 3)]
 
+    def test_a_quote_later_in_the_same_instant_gives_no_opinion(self) -> None:
+        # Event 0 precedes the quote of event 1 in bus order though not in time.
+        events = [quote(0, None, 12), quote(0, 10, 12)]
+        assert sent(trade(events, {0: 5}, {0: 1})) == []
+        assert sent(trade(events, {1: 5}, {1: 1})) == [(1, 1, 1)]
+
     def test_sessions_are_half_open(self) -> None:
         # at 1 before the open; at 11 = open; at 21 = close; at 31 outside
         account = trade(
@@ -493,6 +505,15 @@ class TestOrders:
         # at the end itself the first still fills; the second, still unknown, counts the first
         assert sent(account) == [(0, 1, 1), (1, 2, 0)]
         assert account.orders[1].t4 == 36
+
+    def test_an_unfinished_service_sends_nothing(self) -> None:
+        # Served 0-10 and 10-20 in a window that ends at 15.
+        timing = serve(self.FLAT[:2], end=15)
+        assert timing.t3 == [10, 20]
+        account = simulate_market(
+            self.FLAT[:2], timing, {0: 1, 1: 2}.get, [0, 0], [0, 0], end=15, value=[1]
+        )
+        assert sent(account) == [(0, 1, 1)]
 
     def test_what_is_not_tradable_never_trades(self) -> None:
         events = [quote(0, 10, 12), quote(0, 10, 12, symbol=1), quote(9, 30, 32)]
