@@ -258,6 +258,18 @@ def as_table(component: Any, name: str) -> dict[str, Any]:
     return table
 
 
+def as_text(component: Any, name: str) -> str:
+    """The component as ``parse_spec`` reads it, without parameters that have their default."""
+    given = {
+        p.name: _text(getattr(component, p.name), p.type)
+        for p in parameters(type(component))
+        if p.required or getattr(component, p.name) != p.default
+    }
+    leading = [p.name for p in parameters(type(component))][: len(given)]
+    shown = list(given.values()) if leading == list(given) else [f"{k}={v}" for k, v in given.items()]
+    return f"{name}:{','.join(shown)}" if shown else name
+
+
 def suggestion(wanted: str, known: Iterable[str]) -> str | None:
     """``Did you mean 'x'?`` where something known is close to what was wanted."""
     close = get_close_matches(wanted, list(known), n=1)
@@ -288,6 +300,13 @@ def _parse_scalar(text: str, kind: type) -> Any:
         return int(text) if kind is int else _finite(float(text))
     except ValueError:
         raise ValueError(f"{text!r} is not {_type_name(kind)}") from None
+
+
+def _text(value: Any, kind: Any) -> str:
+    spans = (kind, *get_args(kind)) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    if Nanoseconds in spans and isinstance(value, int):
+        return format_duration(value)
+    return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _finite(value: float) -> float:

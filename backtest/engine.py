@@ -16,7 +16,7 @@ import numpy as np
 
 from backtest.accounting import Accountant, Answers, Ledger, SizingRule
 from backtest.bus import read_events, read_targets
-from backtest.components import as_table, parameters
+from backtest.components import as_table, as_text, parameters
 from backtest.config import RunConfig
 from backtest.data.card import Dataset, open_dataset
 from backtest.errors import UsageError
@@ -52,6 +52,7 @@ class Scenario:
     accountant: Accountant
     sizing: SizingRule
     resolved: dict[str, Any]
+    labels: dict[str, str]
 
 
 def resolve(config: RunConfig, plugins: Plugins) -> Scenario:
@@ -87,7 +88,9 @@ def resolve(config: RunConfig, plugins: Plugins) -> Scenario:
         "latency": {k: tables[k] for k in ("service", "feed", "entry", "response")}
         | {"scale": config.latency.scale},
     }
-    return Scenario(config, dataset, inference, **made, resolved=resolved)
+    labels = {place: as_text(made[place], _name(part)) for place, (_, part) in parts.items()}
+    labels["strategy"] = as_text(inference.strategy, inference.table["name"])
+    return Scenario(config, dataset, inference, **made, resolved=resolved, labels=labels)
 
 
 def bind(plugins: Plugins, part: Any, session: Session, dataset: Dataset) -> Inference:

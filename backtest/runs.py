@@ -98,6 +98,7 @@ class RunWriter:
             "conformance": strategy.conformance,
             "reference": strategy.reference,
             "dataset": self.scenario.dataset.name,
+            "labels": self.scenario.labels,
             "config": self.scenario.resolved,
             "determined_by": self.inputs,
             "predictions": predictions,
