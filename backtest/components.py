@@ -37,6 +37,14 @@ _NS_PER_UNIT = {
 _DURATION = re.compile(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]{1,2})?)\s*([a-zµ]+)")
 _MAX_NS = 2**63 - 1
 
+_TYPE_NAMES: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    Path: "a path",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Spec:
@@ -324,7 +332,13 @@ def _type_name(kind: Any) -> str:
         return " or ".join(_type_name(k) for k in get_args(kind) if k is not type(None))
     if get_origin(kind) is tuple:
         return f"a list ({_type_name(get_args(kind)[0])}, joined by '+')"
-    names = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+    names = {
+        int: "a whole number",
+        float: "a number",
+        bool: "true or false",
+        str: "text",
+        Path: "a path",
+    }
     return names.get(kind, getattr(kind, "__name__", str(kind)))
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 
 class BacktestError(Exception):
     """A failure that a person can mend.
@@ -21,6 +24,10 @@ class BacktestError(Exception):
         self.problem = problem
         self.place = place
         self.remedy = remedy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Workers send errors back; the arguments are keywords, which pickle would not restore.
+        return partial(type(self), self.problem, place=self.place, remedy=self.remedy), ()
 
     def __str__(self) -> str:
         text = f"{self.place}: {self.problem}" if self.place else self.problem

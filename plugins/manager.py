@@ -80,7 +80,9 @@ class Plugins:
                 whose name is taken, or whatever the plugin's own code raised.
         """
         if self._manager.has_plugin(origin.plugin):
-            raise PluginError("another plugin of this name is loaded already", place=str(origin))
+            raise PluginError(
+                "another plugin of this name is loaded already", place=f"plugin {origin}"
+            )
         try:
             self._manager.register(plugin, origin.plugin)
             hooks = self._checked_hooks(plugin)
@@ -184,7 +186,7 @@ class Plugins:
             )
         taken = self._parts.get((kind, name)) or found.get((kind, name))
         if taken is not None:
-            raise PluginError(f"the {kind} {name!r} is already registered by {taken.origin}")
+            raise PluginError(f"the {kind} {name!r} is already registered by plugin {taken.origin}")
         if not isinstance(part, type) or inspect.isabstract(part):
             missing = ", ".join(sorted(getattr(part, "__abstractmethods__", ())))
             raise PluginError(
@@ -260,5 +262,5 @@ def _attributed(error: BaseException, origin: Origin, doing: str) -> BaseExcepti
     if isinstance(error, KeyboardInterrupt):
         return error
     if isinstance(error, PluginError):
-        return PluginError(error.problem, place=str(origin), remedy=error.remedy)
-    return PluginError(f"{doing}{describe(error)}", place=str(origin))
+        return PluginError(error.problem, place=f"plugin {origin}", remedy=error.remedy)
+    return PluginError(f"{doing}{describe(error)}", place=f"plugin {origin}")

@@ -30,7 +30,7 @@ class Origin:
 
     def __str__(self) -> str:
         packaged = f" ({self.distribution} {self.version})" if self.distribution else ""
-        return f"plugin {self.plugin!r}{packaged}"
+        return self.plugin + packaged
 
 
 @dataclass(frozen=True, slots=True)

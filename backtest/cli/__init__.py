@@ -1,0 +1,93 @@
+"""The command line: ``backtest COMMAND``.
+
+Each command is a function in a module of its own here, added to the table below. Modules import
+what is heavy inside the function, so that ``backtest --help`` loads neither torch nor polars.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from backtest import __version__
+from backtest.cli import plugins
+from backtest.errors import BacktestError
+
+app = typer.Typer(
+    name="backtest",
+    help="Replay ticks through trading models and charge them for their latency.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help answers faster and is what the docs quote
+)
+app.command("plugins")(plugins.list_plugins)
+
+_DEBUG = "BACKTEST_DEBUG"
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and leave the process with its exit code.
+
+    Args:
+        arguments: the command line without the program's name; ``None`` for the process's own.
+
+    Raises:
+        SystemExit: always; 0 ok, 1 run failed, 2 usage, 3 bad data, 130 interrupted.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app(args=arguments, prog_name="backtest")
+    except BacktestError as error:
+        from backtest.cli.console import print_error
+
+        print_error(str(error))
+        sys.exit(error.exit_code)
+    except Exception as error:
+        if os.environ.get(_DEBUG):
+            raise
+        from backtest.cli.console import print_error
+
+        print_error(
+            f"this is a bug: {type(error).__name__}: {error}\n"
+            f"  Please report it with the traceback that {_DEBUG}=1 or --debug shows."
+        )
+        sys.exit(1)
+    finally:
+        _flush_stdout()
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"backtest {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help=f"Show tracebacks of bugs (or set {_DEBUG}=1).")
+    ] = False,
+) -> None:
+    if debug:
+        os.environ[_DEBUG] = "1"
+
+
+def _flush_stdout() -> None:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has gone; keep the interpreter's own last flush from complaining.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,87 @@
+"""What people read: data on stdout, everything else on stderr.
+
+Neither console interprets markup, so a symbol called ``[bold]`` is printed as it is spelt.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+out = Console(markup=False, highlight=False, emoji=False)
+"""Data, on stdout."""
+
+err = Console(stderr=True, markup=False, highlight=False, emoji=False)
+"""Logs, progress and errors, on stderr."""
+
+_UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+
+
+def escape_text(text: object) -> str:
+    r"""Text from outside that a terminal can be given: what would steer it is shown as ``\x1b``.
+
+    Control and format characters, line breaks and lone surrogates become backslash escapes.
+    """
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in _UNPRINTABLE else c
+        for c in str(text)
+    )
+
+
+def print_error(message: str) -> None:
+    """An error on stderr, its lines kept and whatever it quotes escaped."""
+    lines = "\n".join(escape_text(line) for line in message.split("\n"))
+    err.print(Text.assemble(("Error:", "bold red"), f" {lines}"), soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """A JSON document on stdout.
+
+    Raises:
+        ValueError: a number in it is not finite, which JSON cannot say.
+    """
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def print_table(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[object]],
+    *,
+    title: str | None = None,
+    right: Collection[str] = (),
+) -> None:
+    """A table on stdout: drawn at a terminal, else plain aligned columns, cut nowhere.
+
+    Args:
+        rows: one cell a header; their text and the title are escaped here.
+        right: headers of the columns to align on the right.
+    """
+    cells = [[escape_text(cell) for cell in row] for row in rows]
+    if title is not None:
+        out.print(Text(escape_text(title), style="bold"))
+    if not out.is_terminal:
+        widths = [max(map(cell_len, column)) for column in zip(headers, *cells, strict=True)]
+        for row in (headers, *cells):
+            padded = [
+                " " * (width - cell_len(cell)) + cell
+                if header in right
+                else cell + " " * (width - cell_len(cell))
+                for header, cell, width in zip(headers, row, widths, strict=True)
+            ]
+            sys.stdout.write("  ".join(padded).rstrip() + "\n")
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for header in headers:
+        table.add_column(header, justify="right" if header in right else "left")
+    for row in cells:
+        table.add_row(*map(Text, row))
+    out.print(table)

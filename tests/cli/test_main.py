@@ -1,0 +1,82 @@
+"""Failures leave the process with their code and a message, never a traceback."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from backtest import __version__
+from backtest.cli import main
+from backtest.errors import BacktestError, DataError, RunError, UsageError
+from backtest.plugins import manager
+
+ROOT = Path(__file__).parents[2]
+
+
+def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def load_plugins(*args: object, **kwargs: object) -> None:
+        raise error
+
+    monkeypatch.setattr(manager, "load_plugins", load_plugins)
+
+
+def code_of(*arguments: str) -> int | str | None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    return caught.value.code
+
+
+@pytest.mark.parametrize("error", [RunError, UsageError, DataError])
+def test_a_mendable_failure(
+    error: type[BacktestError], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fail_with(monkeypatch, error("no such \x1b thing", place="a.toml", remedy="Make one."))
+    assert code_of("plugins") == error.exit_code
+    captured = capsys.readouterr()
+    assert captured.err == "Error: a.toml: no such \\x1b thing\n  Make one.\n"
+    assert captured.out == ""
+
+
+def test_a_bug_is_one_line_until_asked_for_more(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BACKTEST_DEBUG", "")
+    fail_with(monkeypatch, ZeroDivisionError("by zero"))
+    assert code_of("plugins") == 1
+    assert "this is a bug: ZeroDivisionError: by zero" in capsys.readouterr().err
+    with pytest.raises(ZeroDivisionError):
+        main(["--debug", "plugins"])
+
+
+def test_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    fail_with(monkeypatch, KeyboardInterrupt())
+    assert code_of("plugins") == 130
+
+
+@pytest.mark.parametrize("arguments", [["plugin"], ["plugins", "--jsn"], ["--nonsense"], []])
+def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of(*arguments) == 2
+    captured = capsys.readouterr()
+    assert "Usage: backtest" in captured.out + captured.err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code_of("--version") == 0
+    assert capsys.readouterr().out == f"backtest {__version__}\n"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="needs POSIX pipes")
+def test_a_reader_that_leaves_early_is_no_failure() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "backtest", "plugins", "--json"]
+    with os.fdopen(writing, "w") as closed:
+        done = subprocess.run(
+            command, cwd=ROOT, stdout=closed, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.stderr == ""
