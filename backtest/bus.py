@@ -153,6 +153,8 @@ class _Scan:
     def stream(self, decoders: Sequence[Decoder], batch_rows: int) -> Iterator[Columns]:
         layout = self.dataset.layout
         overlap = _most_at_once([_times(groups) for _, _, groups in self.files])
+        # Files that are open together share the memory that one would take.
+        rows = max(min(batch_rows, _SMALLEST_CHUNK), batch_rows // max(overlap, 1))
         sorted_files = []
         for (source, footer, groups), decoder in zip(self.files, decoders, strict=True):
             batches = scan(
@@ -161,14 +163,13 @@ class _Scan:
                 groups,
                 self.selection.file_columns(layout),
                 symbol=layout.core["symbol"],
-                # Files that are open together share the memory that one would take.
-                batch_rows=max(min(batch_rows, _SMALLEST_CHUNK), batch_rows // max(overlap, 1)),
+                batch_rows=rows,
                 ahead=_BATCHES_AHEAD if overlap <= 1 else 1,
             )
             times = _times(groups)
-            sorted_files.append(
-                SortedFile(source, None if times is None else times[0], decoder.decode_all(batches))
-            )
+            first = None if times is None else times[0]
+            least = 1 if overlap <= 1 else rows
+            sorted_files.append(SortedFile(source, first, decoder.decode_all(batches), least))
         return stream(sorted_files, batch_rows)
 
     def nothing(self) -> Columns:

@@ -28,6 +28,7 @@ class SortedFile:
         source: the file's place among the dataset's files.
         first: no row has a smaller ts_event; ``None`` if its footer does not say.
         chunks: the rest of the file.
+        least: rows to have at hand: where files overlap, the more the fewer the merges.
         columns: the chunk at hand, less the rows taken from it.
         last: the key of the last row read.
     """
@@ -35,20 +36,24 @@ class SortedFile:
     source: int
     first: int | None
     chunks: Iterator[Columns]
+    least: int = 1
     columns: Columns = field(default_factory=dict)
     last: Key = (0, 0, 0)
 
     def refill(self) -> bool:
-        """Have rows at hand; false if the file has no more."""
-        while not self.columns or not len(self.columns["ts_event"]):
+        """Have at least ``least`` rows at hand if the file has them; false if it has no more."""
+        while self._rows() < self.least:
             columns = next(self.chunks, None)
             if columns is None:
-                return False
+                break
             if len(columns["ts_event"]):
                 seq = int(columns["seq"][-1]) if "seq" in columns else 0
                 self.last = int(columns["ts_event"][-1]), seq, self.source
-            self.columns = columns
-        return True
+                self.columns = _joined([self.columns, columns]) if self._rows() else columns
+        return self._rows() > 0
+
+    def _rows(self) -> int:
+        return len(self.columns["ts_event"]) if self.columns else 0
 
     def take(self, bound: Key) -> Columns | None:
         """The rows at hand with keys up to the bound, which leave; ``None`` if there are none."""
@@ -103,9 +108,13 @@ def _merge(parts: Sequence[Columns]) -> Columns:
     """Sorted parts, given in the order of their files, as one sorted piece."""
     if len(parts) == 1:
         return parts[0]
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    joined = _joined(parts)
     order = _order(joined["ts_event"], joined.get("seq"))
     return {name: _permuted(array, order) for name, array in joined.items()}
+
+
+def _joined(parts: Sequence[Columns]) -> Columns:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _order(ts: Int64Array, seq: Int64Array | None) -> Int64Array:
