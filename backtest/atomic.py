@@ -1,0 +1,141 @@
+"""Folders that exist whole or not at all, whenever the process or the machine stops."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from backtest.errors import DataError
+
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+@contextmanager
+def new_folder(target: Path | str, *, marker: str, overwrite: bool = False) -> Iterator[Path]:
+    """A temporary folder that becomes ``target`` when the block ends, and vanishes if it raises.
+
+    It is a sibling of the target, so that the rename is atomic. The writer holds a lock on it,
+    which the system drops when the process dies: unlocked siblings are remains of a killed writer
+    and are removed here.
+
+    Args:
+        target: the folder to make; its parent is made if need be.
+        marker: a file that every finished folder of this kind holds; ``overwrite`` replaces no
+            folder without it.
+        overwrite: replace a folder that is already there. It stays until the new one is whole.
+
+    Raises:
+        DataError: the target is there and may not be replaced, or cannot be written.
+    """
+    final = Path(os.path.realpath(target))
+    with writing(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        sweep(final)
+        _check_target(final, marker, overwrite)
+        folder, lock = _locked_sibling(final)
+    try:
+        yield folder
+        with writing(final):
+            _check_target(final, marker, overwrite)
+            for path in [*folder.rglob("*"), folder]:
+                _sync(path)
+            if final.exists():
+                _exchange(folder, final)
+            else:
+                folder.rename(final)
+            _sync(final.parent)
+    finally:
+        # What bears the temporary name now is either unfinished or the folder that was replaced.
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[None]:
+    """Turn what the operating system raises while writing into ``DataError`` naming the place."""
+    try:
+        yield
+    except OSError as error:
+        remedy = {
+            errno.ENOSPC: "The disk is full: free some space and run it again.",
+            errno.EACCES: "Choose a folder that you may write to.",
+            errno.EROFS: "Choose a folder that you may write to.",
+        }.get(error.errno or 0)
+        raise DataError(
+            f"cannot be written: {error.strerror or error}", place=str(place), remedy=remedy
+        ) from None
+
+
+def sweep(target: Path) -> None:
+    """Remove what killed writers of ``target`` left beside it; put back what one had set aside."""
+    name = "".join(f"[{c}]" if c in "*?[" else c for c in target.name)
+    for folder in target.parent.glob(f".{name}.tmp-*"):
+        with contextlib.suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(handle)
+    for folder in target.parent.glob(f".{name}.old-*"):
+        if target.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            folder.rename(target)
+
+
+def _check_target(final: Path, marker: str, overwrite: bool) -> None:
+    if not os.path.lexists(final):
+        return
+    if not overwrite:
+        raise DataError(
+            "already there", place=str(final), remedy="Choose another name, or allow --overwrite."
+        )
+    if not (final / marker).is_file():
+        raise DataError(
+            f"not replaced: it holds no {marker}",
+            place=str(final),
+            remedy="Only a folder of the same kind is overwritten; choose another name.",
+        )
+
+
+def _locked_sibling(final: Path) -> tuple[Path, int]:
+    while True:
+        folder = final.with_name(f".{final.name}.tmp-{secrets.token_hex(4)}")
+        folder.mkdir()
+        with contextlib.suppress(FileNotFoundError):
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            # Another writer may have swept it between mkdir and the lock.
+            if folder.exists():
+                return folder, handle
+            os.close(handle)
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Swap two folders' names, at once where the filesystem can."""
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    paths = os.fsencode(new), os.fsencode(old)
+    if rename and rename(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0:
+        return
+    aside = old.with_name(f".{old.name}.old-{secrets.token_hex(4)}")
+    old.rename(aside)
+    new.rename(old)
+    aside.rename(new)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,303 @@
+"""The dataset card ``dataset.toml``: what a folder of Parquet files holds, and in which units.
+
+``docs/data.md`` is the reference of its keys. A card is parsed once, here, into a frozen value;
+``open_dataset`` joins it with the files that it names.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import tomllib
+from collections.abc import Sequence
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+from backtest.components import suggestion
+from backtest.data import toml
+from backtest.data.times import format_utc, parse_utc
+from backtest.errors import DataError
+from backtest.instruments import Instrument
+
+CARD_NAME = "dataset.toml"
+
+
+def _decimal(value: object) -> Decimal:
+    if isinstance(value, float):
+        raise ValueError(f'write it as text, "{value}": a binary fraction would not be exact')
+    try:
+        number = Decimal(value) if isinstance(value, (str, int, Decimal)) else None
+    except InvalidOperation:
+        number = None
+    if number is None or not number.is_finite():
+        raise ValueError(f"{value!r} is not a decimal number")
+    return number
+
+
+def _glob(pattern: object) -> str:
+    if not isinstance(pattern, str) or not pattern:
+        raise ValueError("a file pattern is text such as *.parquet")
+    segments = pattern.split("/")
+    if pattern.startswith("/") or "\\" in pattern or {"", ".", ".."} & set(segments):
+        raise ValueError(f"{pattern!r} must be a path below the card's folder, without '..'")
+    return pattern
+
+
+def _instant(value: object) -> int:
+    if not isinstance(value, str):
+        raise ValueError(f'{value!r} is not an instant; write it as text, "2025-09-01T14:30:00Z"')
+    return parse_utc(value)
+
+
+def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"named more than once: {', '.join(map(repr, repeated))}")
+    return names
+
+
+_Text: TypeAlias = Annotated[str, Field(min_length=1)]
+_Names: TypeAlias = Annotated[tuple[_Text, ...], Field(strict=False, min_length=1)]
+_Decimal: TypeAlias = Annotated[Decimal, BeforeValidator(_decimal), PlainSerializer(str)]
+_Glob: TypeAlias = Annotated[str, BeforeValidator(_glob)]
+_Instant: TypeAlias = Annotated[int, BeforeValidator(_instant), PlainSerializer(format_utc)]
+_Interval: TypeAlias = Annotated[tuple[_Instant, _Instant], Field(strict=False)]
+_Digest: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Columns(_Table):
+    """``[columns]``: the name in the files of each canonical column."""
+
+    ts_event: _Text = "ts_event"
+    ts_recv: _Text = "ts_recv"
+    symbol: _Text = "symbol"
+    seq: _Text = "seq"
+    bid: _Text = "bid"
+    ask: _Text = "ask"
+    bid_size: _Text = "bid_size"
+    ask_size: _Text = "ask_size"
+    trade_price: _Text = "trade_price"
+    trade_size: _Text = "trade_size"
+
+
+class Features(_Table):
+    """``[features]``: one float32 column each, or all of them packed into one binary column."""
+
+    columns: _Names | None = None
+    packed: _Text | None = None
+    names: _Names | None = None
+
+    @model_validator(mode="after")
+    def _one_layout(self) -> Features:
+        wide, packed = self.columns is not None, self.packed is not None
+        if wide == packed or packed != (self.names is not None):
+            raise ValueError("give either columns, or packed and names")
+        _unique(self.all)
+        return self
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """The features' names, in order."""
+        return self.columns or self.names or ()
+
+
+class Targets(_Table):
+    """``[targets]``: float32 columns that judge predictions and never reach a strategy."""
+
+    columns: _Names
+
+    @field_validator("columns")
+    @classmethod
+    def _distinct(cls, columns: tuple[str, ...]) -> tuple[str, ...]:
+        return _unique(columns)
+
+
+class InstrumentTable(_Table):
+    """``[instruments.…]``: the fields of ``Instrument`` that differ from the default."""
+
+    tick_size: _Decimal | None = None
+    lot_size: _Decimal | None = None
+    multiplier: _Decimal | None = None
+    currency: _Text | None = None
+    fee_rate: _Decimal | None = None
+    fee_per_lot: _Decimal | None = None
+    tradable: bool | None = None
+
+    @field_validator("tick_size", "lot_size", "multiplier")
+    @classmethod
+    def _positive(cls, value: Decimal | None) -> Decimal | None:
+        if value is not None and value <= 0:
+            raise ValueError("must be above 0")
+        return value
+
+    def over(self, base: Instrument) -> Instrument:
+        """``base`` with this table's fields in place of its own."""
+        fields = {k: v for k, v in dict(self).items() if v is not None}
+        return dataclasses.replace(base, **fields)
+
+
+class Calendar(_Table):
+    """``[calendar]``: when the market is open, as half-open intervals of int64 ns."""
+
+    sessions: Annotated[tuple[_Interval, ...], Field(strict=False)] | None = None
+    session_breaks: Literal["carry", "reset"] = "carry"
+
+    @field_validator("sessions")
+    @classmethod
+    def _ordered(
+        cls, sessions: tuple[tuple[int, int], ...] | None
+    ) -> tuple[tuple[int, int], ...] | None:
+        last: int | None = None
+        for number, (opened, closed) in enumerate(sessions or ()):
+            if opened >= closed:
+                raise ValueError(f"session {number} does not open before it closes")
+            if last is not None and opened < last:
+                raise ValueError(f"session {number} opens before the one before it closes")
+            last = closed
+        return sessions
+
+
+class Card(_Table):
+    """A dataset card. Equal cards describe equal datasets."""
+
+    format: Literal[1] = 1
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    description: str = ""
+    files: Annotated[tuple[_Glob, ...], Field(strict=False, min_length=1)] = ("*.parquet",)
+    symbols: _Names
+    columns: Columns = Columns()
+    features: Features | None = None
+    targets: Targets | None = None
+    instruments: dict[str, InstrumentTable] = Field(default_factory=dict)
+    calendar: Calendar = Calendar()
+    sha256: dict[str, _Digest] = Field(default_factory=dict)
+    notes: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("symbols")
+    @classmethod
+    def _distinct_symbols(cls, symbols: tuple[str, ...]) -> tuple[str, ...]:
+        return _unique(symbols)
+
+    @field_validator("columns")
+    @classmethod
+    def _distinct_columns(cls, columns: Columns) -> Columns:
+        _unique(tuple(dict(columns).values()))
+        return columns
+
+    @field_validator("features", "targets")
+    @classmethod
+    def _apart(
+        cls, table: Features | Targets | None, info: ValidationInfo
+    ) -> Features | Targets | None:
+        taken = set(dict(info.data.get("columns", Columns())).values())
+        features = info.data.get("features")
+        if features is not None:
+            taken |= {features.packed, *features.all}
+        ours: set[str | None] = set(getattr(table, "columns", None) or ())
+        ours |= {getattr(table, "packed", None)} - {None}
+        if ours & taken:
+            raise ValueError(f"another table names {', '.join(sorted(map(repr, ours & taken)))}")
+        return table
+
+    @field_validator("instruments")
+    @classmethod
+    def _known_and_exact(
+        cls, instruments: dict[str, InstrumentTable], info: ValidationInfo
+    ) -> dict[str, InstrumentTable]:
+        symbols = info.data.get("symbols")
+        if symbols is None:
+            return instruments
+        problems = []
+        for name in instruments.keys() - {"default", *symbols}:
+            hint = suggestion(name, symbols) or ""
+            problems.append(f"{toml.key(name)} is not among the symbols. {hint}".strip())
+        for symbol, instrument in zip(symbols, _resolve(symbols, instruments), strict=True):
+            try:
+                _ = instrument.half_tick_lot if instrument.tradable else None
+            except ValueError as error:
+                problems.append(f"{toml.key(symbol)}: {error}")
+        if problems:
+            raise ValueError("; ".join(sorted(problems)))
+        return instruments
+
+    def resolved_instruments(self) -> tuple[Instrument, ...]:
+        """The instrument of every symbol, in the symbols' order."""
+        return _resolve(self.symbols, self.instruments)
+
+
+def read_card(path: Path | str, text: bytes | None = None) -> Card:
+    """The card in a file.
+
+    Args:
+        path: the file; only named in errors if ``text`` is given.
+        text: what the file holds.
+
+    Raises:
+        DataError: not readable, not TOML, or refused; every problem at once, by its TOML path.
+    """
+    try:
+        raw = Path(path).read_bytes() if text is None else text
+        return Card.model_validate({"format": None, **tomllib.loads(raw.decode())})
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", place=str(path)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"not TOML: {error}", place=str(path)) from None
+    except ValidationError as error:
+        problems = [f"{_toml_path(e['loc'])}: {_message(e)}" for e in error.errors()]
+        raise DataError(
+            "; ".join(problems) if len(problems) == 1 else "\n  ".join(["refused:", *problems]),
+            place=str(path),
+            remedy="docs/data.md lists the keys of a card.",
+        ) from None
+
+
+def write_card(folder: Path, card: Card) -> Path:
+    """Write ``dataset.toml`` into a folder; ``read_card`` gives back an equal card."""
+    path = folder / CARD_NAME
+    table = {"format": card.format, **card.model_dump(exclude_defaults=True, exclude_none=True)}
+    path.write_text(toml.dumps(table), encoding="utf-8")
+    return path
+
+
+def _resolve(
+    symbols: Sequence[str], instruments: dict[str, InstrumentTable]
+) -> tuple[Instrument, ...]:
+    default = instruments.get("default", InstrumentTable()).over(Instrument())
+    return tuple(instruments.get(symbol, InstrumentTable()).over(default) for symbol in symbols)
+
+
+def _toml_path(location: tuple[int | str, ...]) -> str:
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        else:
+            path += f".{toml.key(part)}" if path else toml.key(part)
+    return path
+
+
+def _message(error: Any) -> str:
+    if error["type"] == "value_error":
+        return str(error["ctx"]["error"])
+    if error["type"] == "extra_forbidden":
+        return "no such key"
+    if error["type"] == "missing":
+        return "missing"
+    return re.sub(r"^Input should", "should", error["msg"])

@@ -1,0 +1,253 @@
+"""A dataset: a card and the Parquet files that it names, in a folder or an object store."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow.fs as pafs
+
+from backtest.data.card import CARD_NAME, Card, read_card
+from backtest.data.parquet import Footer, mapped_errors, read_footer
+from backtest.data.schema import Layout, check_same_layout, layout_of
+from backtest.errors import DataError
+from backtest.events import Int64Array
+from backtest.instruments import Instrument
+
+_BLOCK = 1 << 20
+_digests: dict[tuple[str, str, int, int], str] = {}
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A card joined with its files. Nothing is read from the files until it is asked for.
+
+    Attributes:
+        card: the parsed card.
+        location: the folder as a person would write it, for messages.
+        filesystem: where the files are.
+        root: the folder within ``filesystem``.
+        files: paths below the folder, sorted; a file's place here is its events' ``source``.
+        card_digest: SHA-256 of the card's text.
+    """
+
+    card: Card
+    location: str
+    filesystem: pafs.FileSystem
+    root: str
+    files: tuple[str, ...]
+    card_digest: str
+
+    @property
+    def name(self) -> str:
+        """The card's name."""
+        return self.card.name
+
+    @property
+    def symbols(self) -> tuple[str, ...]:
+        """The symbol table: an event's symbol id indexes it."""
+        return self.card.symbols
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features, in the order of ``EventBatch.features``."""
+        return self.card.features.all if self.card.features else ()
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """Names of the targets, in the order of ``read_targets``."""
+        return self.card.targets.columns if self.card.targets else ()
+
+    @cached_property
+    def instruments(self) -> tuple[Instrument, ...]:
+        """The instrument of every symbol, in the symbols' order."""
+        return self.card.resolved_instruments()
+
+    @cached_property
+    def sessions(self) -> Int64Array | None:
+        """Open and close of every session, int64 ns [k, 2], half-open; ``None`` if always open."""
+        sessions = self.card.calendar.sessions
+        return None if sessions is None else np.array(sessions, dtype=np.int64).reshape(-1, 2)
+
+    @property
+    def session_breaks(self) -> Literal["carry", "reset"]:
+        """Whether state is carried across session breaks or reset."""
+        return self.card.calendar.session_breaks
+
+    @property
+    def has_quotes(self) -> bool:
+        """The files hold bid and ask. Reads the footers."""
+        return self.layout.has("bid")
+
+    @property
+    def has_targets(self) -> bool:
+        """The card names targets."""
+        return bool(self.targets)
+
+    @cached_property
+    def footers(self) -> tuple[Footer, ...]:
+        """The files' footers, in the order of ``files``.
+
+        Raises:
+            DataError: a file that is not Parquet, that lacks a column or has one of another type,
+                or whose columns differ from those of the first file.
+        """
+        footers = tuple(
+            read_footer(self.filesystem, self.path(f), self.place(f), self.card.columns)
+            for f in self.files
+        )
+        layouts = [layout_of(self.card, footer) for footer in footers]
+        check_same_layout(layouts, [footer.place for footer in footers])
+        return footers
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Which canonical columns the files hold. Raises as ``footers`` does."""
+        return layout_of(self.card, self.footers[0])
+
+    def path(self, file: str) -> str:
+        """A file's path within ``filesystem``."""
+        return f"{self.root}/{file}"
+
+    def place(self, file: str) -> str:
+        """A file's path as a person would write it."""
+        return f"{self.location.rstrip('/')}/{file}"
+
+    def data_hash(self) -> str:
+        """SHA-256 over the card and the digests of the files, in hexadecimal.
+
+        A file is read once a process while its size and modification time stay the same.
+
+        Raises:
+            DataError: a file cannot be read, or is not the one whose digest the card states.
+        """
+        digest = hashlib.sha256(self.card_digest.encode())
+        for file in self.files:
+            found = self._file_digest(file)
+            stated = self.card.sha256.get(file, found)
+            if found != stated:
+                raise DataError(
+                    f"its SHA-256 is {found}, but the card says {stated}",
+                    place=self.place(file),
+                    remedy="The file changed after the card was written: ingest it again.",
+                )
+            digest.update(f"\0{file}\0{found}".encode())
+        return digest.hexdigest()
+
+    def verify(self) -> None:
+        """Check every file against the card's ``[sha256]``.
+
+        Raises:
+            DataError: a file differs, or a file that the card lists is missing.
+        """
+        missing = sorted(self.card.sha256.keys() - set(self.files))
+        if missing:
+            raise DataError(f"missing: {', '.join(map(repr, missing))}", place=self.location)
+        self.data_hash()
+
+    def _file_digest(self, file: str) -> str:
+        path = self.path(file)
+        with mapped_errors(self.place(file)):
+            info = self.filesystem.get_file_info(path)
+            key = (self.filesystem.type_name, path, info.size or 0, info.mtime_ns or 0)
+            if info.mtime_ns is None or key not in _digests:
+                digest = hashlib.sha256()
+                with self.filesystem.open_input_stream(path) as stream:
+                    while block := stream.read(_BLOCK):
+                        digest.update(block)
+                _digests[key] = digest.hexdigest()
+        return _digests[key]
+
+
+def open_dataset(source: str | Path, *, filesystem: pafs.FileSystem | None = None) -> Dataset:
+    """A dataset by name or place.
+
+    Args:
+        source: the name of a packaged dataset (``sample``); or a folder with a ``dataset.toml``,
+            or that file; or a URI that pyarrow's filesystems understand (``s3://bucket/folder``).
+        filesystem: where ``source`` is, instead of this machine.
+
+    Raises:
+        DataError: nothing there, a card that is refused, or no file that matches it.
+    """
+    location = str(source)
+    if filesystem is None and "://" in location:
+        with mapped_errors(location):
+            filesystem, root = pafs.FileSystem.from_uri(location)
+    elif filesystem is None:
+        packaged = _packaged(location)
+        filesystem, root = pafs.LocalFileSystem(), packaged or str(Path(source).absolute())
+    else:
+        root = location
+    if root.rstrip("/").endswith(f"/{CARD_NAME}"):
+        root = root.rstrip("/").removesuffix(f"/{CARD_NAME}")
+        location = location.rstrip("/").removesuffix(CARD_NAME) or "."
+    root = root.rstrip("/")
+    place = f"{location.rstrip('/')}/{CARD_NAME}"
+    with mapped_errors(place):
+        info = filesystem.get_file_info(f"{root}/{CARD_NAME}")
+        if info.type != pafs.FileType.File:
+            raise DataError(
+                f"no dataset here: there is no {CARD_NAME}",
+                place=location,
+                remedy="Name a folder that `backtest data ingest` wrote, or a packaged dataset"
+                f" ({', '.join(packaged_datasets()) or 'none'}).",
+            )
+        with filesystem.open_input_stream(f"{root}/{CARD_NAME}") as stream:
+            text = stream.read()
+        card = read_card(place, text)
+        files = _matching(filesystem, root, card.files)
+    if not files:
+        raise DataError(
+            f"no file matches {', '.join(map(repr, card.files))}",
+            place=location,
+            remedy=f"Put the Parquet files beside {CARD_NAME}, or correct its files.",
+        )
+    return Dataset(card, location, filesystem, root, files, hashlib.sha256(text).hexdigest())
+
+
+def packaged_datasets() -> tuple[str, ...]:
+    """Names of the datasets that are part of this distribution."""
+    folder = _datasets_folder()
+    if not folder.is_dir():
+        return ()
+    return tuple(sorted(f.name for f in folder.iterdir() if (f / CARD_NAME).is_file()))
+
+
+def _datasets_folder() -> Path:
+    return Path(str(importlib.resources.files("backtest").joinpath("datasets")))
+
+
+def _packaged(name: str) -> str | None:
+    return str(_datasets_folder() / name) if name in packaged_datasets() else None
+
+
+def _matching(
+    filesystem: pafs.FileSystem, root: str, patterns: Sequence[str]
+) -> tuple[str, ...]:
+    deep = any("/" in pattern for pattern in patterns)
+    entries: list[Any] = filesystem.get_file_info(pafs.FileSelector(root, recursive=deep))
+    names = [e.path[len(root) + 1 :] for e in entries if e.type == pafs.FileType.File]
+    return tuple(sorted(n for n in names if any(_match(n, p) for p in patterns)))
+
+
+def _match(name: str, pattern: str) -> bool:
+    """A path below the folder against a glob: ``*`` stays in a segment, ``**`` is any number."""
+    return _match_segments(name.split("/"), pattern.split("/"))
+
+
+def _match_segments(names: list[str], patterns: list[str]) -> bool:
+    if not patterns:
+        return not names
+    if patterns[0] == "**":
+        return any(_match_segments(names[i:], patterns[1:]) for i in range(len(names) + 1))
+    if not names or (names[0].startswith(".") and not patterns[0].startswith(".")):
+        return False
+    return fnmatchcase(names[0], patterns[0]) and _match_segments(names[1:], patterns[1:])

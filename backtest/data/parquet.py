@@ -1,0 +1,181 @@
+"""Parquet files as untrusted input: footers, pruning, verified pages, one place for its errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from backtest.errors import DataError
+
+if TYPE_CHECKING:
+    from backtest.data.card import Columns
+
+DAMAGED = "The file is damaged or is not Parquet: fetch or ingest it again."
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """One row group, as its file's footer describes it.
+
+    Attributes:
+        index: its place in the file.
+        first_row: the file's row at which it starts.
+        rows: how many rows it has.
+        times: smallest and largest ts_event, int64 ns; ``None`` if not stated.
+        symbols: smallest and largest symbol in text order; ``None`` if not stated.
+    """
+
+    index: int
+    first_row: int
+    rows: int
+    times: tuple[int, int] | None = None
+    symbols: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What a file says of itself.
+
+    Attributes:
+        path: the file within its filesystem.
+        place: the file as a person would write it.
+        schema: its Arrow schema.
+        row_groups: those that hold rows, in order.
+    """
+
+    path: str
+    place: str
+    schema: pa.Schema
+    row_groups: tuple[RowGroup, ...]
+
+
+@contextmanager
+def mapped_errors(place: str) -> Iterator[None]:
+    """Turn what pyarrow and the operating system raise into ``DataError`` naming the file."""
+    try:
+        yield
+    except (FileNotFoundError, NotADirectoryError):
+        raise DataError("no such file", place=place) from None
+    except PermissionError:
+        raise DataError("may not be read", place=place) from None
+    except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        cause = str(error).strip().splitlines() or [type(error).__name__]
+        raise DataError(
+            f"cannot be read as Parquet: {cause[0]}",
+            place=place,
+            remedy=DAMAGED,
+        ) from None
+
+
+def read_footer(
+    filesystem: pafs.FileSystem, path: str, place: str, columns: Columns
+) -> Footer:
+    """A file's footer, with the bounds of each row group.
+
+    Raises:
+        DataError: not Parquet, or damaged.
+    """
+    with mapped_errors(place):
+        info = filesystem.get_file_info(path)
+        if info.type == pafs.FileType.File and info.size == 0:
+            raise DataError("the file is empty", place=place)
+        with filesystem.open_input_file(path) as file:
+            parquet = pq.ParquetFile(file)
+            groups = _row_groups(parquet.metadata, columns)
+            return Footer(path, place, parquet.schema_arrow, groups)
+
+
+def scan(
+    filesystem: pafs.FileSystem,
+    footer: Footer,
+    groups: Sequence[RowGroup],
+    columns: Sequence[str],
+    *,
+    symbol: str,
+    batch_rows: int,
+    ahead: int,
+) -> Iterator[tuple[RowGroup, int, pa.RecordBatch]]:
+    """The row groups' batches in order, each with its group and the file's row where it starts.
+
+    Page checksums are verified wherever the file has them. pyarrow's scanner is used because it
+    decodes several row groups at once; it gives batches in order.
+
+    Args:
+        ahead: batches that pyarrow may decode before they are asked for.
+
+    Raises:
+        DataError: a damaged page, or rows other than the footer states.
+    """
+    options = pads.ParquetFragmentScanOptions(page_checksum_verification=True)
+    parquet = pads.ParquetFileFormat(
+        dictionary_columns={symbol}, default_fragment_scan_options=options
+    )
+    with mapped_errors(footer.place):
+        fragment = parquet.make_fragment(footer.path, filesystem)
+        scanner = fragment.subset(row_group_ids=[group.index for group in groups]).scanner(
+            columns=list(columns), batch_size=batch_rows, batch_readahead=ahead, use_threads=True
+        )
+        batches = scanner.to_batches()
+    for group in groups:
+        read = 0
+        while read < group.rows:
+            with mapped_errors(footer.place):
+                batch = next(batches, None)
+            if batch is None or read + batch.num_rows > group.rows:
+                raise DataError(
+                    f"row group {group.index} does not hold the {group.rows} rows that the footer"
+                    " states",
+                    place=footer.place,
+                    remedy=DAMAGED,
+                )
+            yield group, group.first_row + read, batch
+            read += batch.num_rows
+
+
+def no_rows(footer: Footer, symbol: str) -> pa.RecordBatch:
+    """A batch of length 0 as ``scan`` would give it."""
+    text = pa.dictionary(pa.int32(), pa.string())
+    types = [text if field.name == symbol else field.type for field in footer.schema]
+    arrays = [pa.array([], type=kind) for kind in types]
+    return pa.RecordBatch.from_arrays(arrays, names=footer.schema.names)
+
+
+def _row_groups(metadata: Any, columns: Columns) -> tuple[RowGroup, ...]:
+    index = {metadata.schema.column(i).path: i for i in range(metadata.num_columns)}
+    time, symbol = index.get(columns.ts_event), index.get(columns.symbol)
+    groups = []
+    first_row = 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        times = None if time is None else _bounds(group.column(time).statistics)
+        symbols = None if symbol is None else _bounds(group.column(symbol).statistics)
+        if group.num_rows:
+            groups.append(
+                RowGroup(
+                    number,
+                    first_row,
+                    group.num_rows,
+                    times if times and isinstance(times[0], int) else None,
+                    symbols,
+                )
+            )
+        first_row += group.num_rows
+    if first_row != metadata.num_rows:
+        raise ValueError(f"{metadata.num_rows} rows stated, {first_row} in its row groups")
+    return tuple(groups)
+
+
+def _bounds(statistics: Any) -> tuple[Any, Any] | None:
+    if statistics is None or not statistics.has_min_max:
+        return None
+    low, high = statistics.min_raw, statistics.max_raw
+    if isinstance(low, bytes):
+        return low.decode(), high.decode()
+    return low, high
