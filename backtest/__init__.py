@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from backtest.api import compare, run
     from backtest.events import NO_PRICE, EventBatch
     from backtest.plugins.hookspecs import hookimpl
     from backtest.strategies.base import Session, Strategy
@@ -24,7 +25,9 @@ __all__ = [
     "Session",
     "Strategy",
     "__version__",
+    "compare",
     "hookimpl",
+    "run",
 ]
 
 _HOMES = {
@@ -33,7 +36,9 @@ _HOMES = {
     "ModuleStrategy": "backtest.strategies.module",
     "Session": "backtest.strategies.base",
     "Strategy": "backtest.strategies.base",
+    "compare": "backtest.api",
     "hookimpl": "backtest.plugins.hookspecs",
+    "run": "backtest.api",
 }
 
 

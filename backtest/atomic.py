@@ -1,4 +1,4 @@
-"""Folders that exist whole or not at all, whenever the process or the machine stops."""
+"""Folders and files that exist whole or not at all, whenever the process or the machine stops."""
 
 from __future__ import annotations
 
@@ -57,6 +57,25 @@ def new_folder(target: Path | str, *, marker: str, overwrite: bool = False) -> I
         # What bears the temporary name now is either unfinished or the folder that was replaced.
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+
+
+@contextmanager
+def new_file(target: Path) -> Iterator[Path]:
+    """A path to write to that becomes ``target`` when the block ends, and vanishes if it raises.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    aside = target.with_name(f".{target.name}.tmp-{secrets.token_hex(4)}")
+    with writing(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield aside
+            _sync(aside)
+            aside.replace(target)
+            _sync(target.parent)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 @contextmanager

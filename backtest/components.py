@@ -269,7 +269,7 @@ def as_table(component: Any, name: str) -> dict[str, Any]:
 def as_text(component: Any, name: str) -> str:
     """The component as ``parse_spec`` reads it, without parameters that have their default."""
     given = {
-        p.name: _text(getattr(component, p.name), p.type)
+        p.name: format_value(getattr(component, p.name), p.type)
         for p in parameters(type(component))
         if p.required or getattr(component, p.name) != p.default
     }
@@ -308,13 +308,6 @@ def _parse_scalar(text: str, kind: type) -> Any:
         return int(text) if kind is int else _finite(float(text))
     except ValueError:
         raise ValueError(f"{text!r} is not {_type_name(kind)}") from None
-
-
-def _text(value: Any, kind: Any) -> str:
-    spans = (kind, *get_args(kind)) if get_origin(kind) in (Union, types.UnionType) else (kind,)
-    if Nanoseconds in spans and isinstance(value, int):
-        return format_duration(value)
-    return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _finite(value: float) -> float:

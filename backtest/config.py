@@ -4,37 +4,29 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from backtest.components import parse_duration
+from backtest.data.times import parse_utc
 from backtest.errors import UsageError
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def parse_instant(value: Any) -> Any:
-    """Nanoseconds UTC from an ISO 8601 text, a TOML date-time or a count of nanoseconds.
+    """Nanoseconds UTC from text in ISO 8601, a TOML date-time, or a count of nanoseconds.
 
     Raises:
-        ValueError: text that is no instant, or has no time zone.
+        ValueError: text that is no instant in UTC, or a date-time without a time zone.
     """
-    if isinstance(value, str):
-        if value.lstrip("-").isdigit():
-            return int(value)
-        try:
-            value = datetime.fromisoformat(value)
-        except ValueError:
-            raise ValueError(
-                f"{value!r} is no instant; write 2024-08-09T00:00:00Z or nanoseconds"
-            ) from None
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise ValueError(f"{value.isoformat()} has no time zone; add Z for UTC")
-        return (value - _EPOCH) // timedelta(microseconds=1) * 1000
+        value = value.astimezone(UTC).isoformat()
+    if isinstance(value, str):
+        return int(value) if value.removeprefix("-").isdigit() else parse_utc(value)
     return value
 
 

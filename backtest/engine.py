@@ -18,14 +18,14 @@ from backtest.accounting import Accountant, Answers, Ledger, SizingRule
 from backtest.bus import read_events, read_targets
 from backtest.components import as_table, as_text, parameters
 from backtest.config import RunConfig
-from backtest.data.card import Dataset, open_dataset
+from backtest.data.dataset import Dataset, open_dataset
 from backtest.errors import UsageError
 from backtest.events import EventBatch, Float32Array, Int64Array
 from backtest.latency import Draws, LatencyModel, scaled
 from backtest.metrics import accuracy, timing_metrics
 from backtest.plugins.manager import Plugins
 from backtest.predictions import Inference, PredictionStore, Stream, predict
-from backtest.runs import Run, RunWriter, identify
+from backtest.runs import MANIFEST, Run, RunWriter, identify
 from backtest.server import BatchingPolicy, InferenceServer, Timing
 from backtest.strategies.base import Session, Strategy
 
@@ -62,7 +62,7 @@ def resolve(config: RunConfig, plugins: Plugins) -> Scenario:
         BacktestError: something asked for does not exist or does not fit.
     """
     dataset = open_dataset(config.dataset)
-    feed = config.latency.feed or ("recorded" if dataset.has_ts_recv else "constant:0ns")
+    feed = config.latency.feed or ("recorded" if dataset.layout.has("ts_recv") else "constant:0ns")
     session = Session(
         dataset.symbols, dataset.features, config.device, config.capacity, config.seed
     )
@@ -141,7 +141,7 @@ class Engine:
         events = self._events(scenario)
         run_id, inputs = identify(scenario, self.plugins)
         folder = self.runs / run_id
-        if self.reuse and (folder / "manifest.json").exists():
+        if self.reuse and (folder / MANIFEST).exists():
             return Run(folder, reused=True)
         hook = self.plugins.hook
         hook.backtest_run_started(run_id=run_id, config=scenario.resolved)

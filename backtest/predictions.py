@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backtest.atomic import new_file
 from backtest.bus import EventBus, read_events
 from backtest.errors import DataError, RunError
 from backtest.events import BoolArray, EventBatch, Float32Array, Int64Array
-from backtest.storage import atomic_file, sha256_of
+from backtest.hashing import sha256_of
 from backtest.strategies.base import Session, Strategy
 
 if TYPE_CHECKING:
-    from backtest.data.card import Dataset
+    from backtest.data.dataset import Dataset
 
 CHUNK = 8192
 """Events handed to a strategy at once, at most."""
@@ -216,7 +217,7 @@ class PredictionStore:
         import pyarrow.parquet as pq
 
         columns = {f"output_{k}": predictions[:, k] for k in range(predictions.shape[1])}
-        with atomic_file(self.path(key)) as path:
+        with new_file(self.path(key)) as path:
             pq.write_table(pa.table(columns), path, write_page_checksum=True)
 
 

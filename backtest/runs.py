@@ -22,7 +22,8 @@ import numpy as np
 
 from backtest.errors import DataError
 from backtest.predictions import device_model, versions
-from backtest.storage import atomic_folder, canonical_json, sha256_of
+from backtest.atomic import new_folder, writing
+from backtest.hashing import canonical_json, sha256_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     from backtest.events import EventBatch
     from backtest.plugins.manager import Plugins
     from backtest.server import Timing
+
+MANIFEST = "manifest.json"
+"""The file that makes a folder the folder of a run."""
 
 _FORMAT = 1
 
@@ -106,13 +110,13 @@ class RunWriter:
             "platform": platform.platform(),
             "git": _git(),
         }
-        with atomic_folder(self.folder) as aside:
+        with new_folder(self.folder, marker=MANIFEST, overwrite=True) as aside, writing(aside):
             for name, table in tables.items():
                 pq.write_table(
                     table, aside / f"{name}.parquet", compression="zstd", write_page_checksum=True
                 )
             (aside / "metrics.json").write_text(_pretty(metrics), encoding="utf-8")
-            (aside / "manifest.json").write_text(_pretty(manifest), encoding="utf-8")
+            (aside / MANIFEST).write_text(_pretty(manifest), encoding="utf-8")
         return Run(self.folder)
 
 
@@ -144,7 +148,7 @@ class Run:
     @cached_property
     def manifest(self) -> dict[str, Any]:
         """What was run."""
-        return self._json("manifest.json")
+        return self._json(MANIFEST)
 
     @cached_property
     def metrics(self) -> dict[str, Any]:

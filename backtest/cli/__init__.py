@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from backtest import __version__
-from backtest.cli import plugins
+from backtest.cli import compare, demo, plugins, run
 from backtest.errors import BacktestError
 
 app = typer.Typer(
@@ -25,6 +25,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help answers faster and is what the docs quote
 )
+app.command("run")(run.run)
+app.command("compare")(compare.compare)
+app.command("demo")(demo.demo)
 app.command("plugins")(plugins.list_plugins)
 
 _DEBUG = "BACKTEST_DEBUG"

@@ -20,3 +20,7 @@ DisabledPlugins: TypeAlias = Annotated[
 AsJson: TypeAlias = Annotated[
     bool, typer.Option("--json", help="Print JSON on stdout, for other programs.")
 ]
+
+RunsFolder: TypeAlias = Annotated[
+    Path, typer.Option("--runs", metavar="DIR", help="Where run folders are kept.")
+]
