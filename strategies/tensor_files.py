@@ -48,8 +48,9 @@ def read_tensors(path: Path, *, device: str = "cpu") -> dict[str, Tensor]:
     """
     readers = {".safetensors": _read_safetensors, ".pt": _read_pt}
     if path.suffix not in readers:
-        raise DataError(f"unknown kind of weight file {path.suffix!r}", place=str(path),
-                        remedy=_REMEDY)
+        raise DataError(
+            f"unknown kind of weight file {path.suffix!r}", place=str(path), remedy=_REMEDY
+        )
     try:
         return readers[path.suffix](path, device)
     except OSError as error:
