@@ -59,7 +59,8 @@ def identify(scenario: Scenario, plugins: Plugins) -> tuple[str, dict[str, Any]]
         "data": scenario.dataset.data_hash(),
         "fingerprint": scenario.inference.strategy.fingerprint(),
         "origins": {
-            place: plugins.origin(kind, table["name"]) for place, (kind, table) in parts.items()
+            place: plugins.origin(kind, table["name"]).identity()
+            for place, (kind, table) in parts.items()
         },
         "device": device_model(scenario.config.device),
         "versions": versions(),

@@ -43,12 +43,7 @@ class ChallengeAccountant(Accountant):
         import pyarrow as pa
 
         targets = ledger.targets
-        if targets is None:
-            raise UsageError(
-                "the dataset has no targets to judge answers by",
-                place="accountant 'challenge'",
-                remedy="Use --accountant market, or a dataset with targets.",
-            )
+        assert targets is not None  # needs_targets
         outputs = ledger.answers.predictions.shape[1]
         if outputs != targets.shape[1]:
             raise UsageError(

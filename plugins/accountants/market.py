@@ -94,12 +94,6 @@ class MarketAccountant(Accountant):
         return Account(metrics, {"fills": _fill_table(ledger, fills), "equity": equity})
 
     def _check(self, ledger: Ledger) -> None:
-        if ledger.events.bid is None:
-            raise UsageError(
-                "the dataset has no quotes to trade at",
-                place="accountant 'market'",
-                remedy="Use --accountant challenge, or a dataset with bid and ask.",
-            )
         if self.impact and ledger.events.bid_size is None:
             raise UsageError(
                 "impact needs displayed sizes, which the dataset lacks",
