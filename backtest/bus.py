@@ -6,14 +6,13 @@ without ``seq`` it is (ts_event, source, row).
 
 from __future__ import annotations
 
-import queue
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backtest.ahead import ahead
 from backtest.components import suggestion
 from backtest.data.decode import Columns, Decoder, Nonfinite, Selection
 from backtest.data.merge import SortedFile, stream
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 _VALUES = ("ts_recv", "bid", "ask", "bid_size", "ask_size", "trade_price", "trade_size")
 _BATCHES_AHEAD = 4
 _SMALLEST_CHUNK = 4096
-
-_T = TypeVar("_T")
 
 
 class EventBus:
@@ -91,7 +88,7 @@ class EventBus:
         self._decoders = self._scan.decoders()
         columns = self._scan.stream(self._decoders, self.batch_rows)
         batches = (_event_batch(piece) for piece in columns)
-        return _ahead(batches, _BATCHES_AHEAD) if self.read_ahead else batches
+        return ahead(batches, _BATCHES_AHEAD) if self.read_ahead else batches
 
 
 def read_events(
@@ -256,38 +253,3 @@ def _most_at_once(spans: Sequence[tuple[int, int] | None]) -> int:
 
 def _event_batch(columns: Columns) -> EventBatch:
     return EventBatch(**{name: array for name, array in columns.items() if name != "seq"})
-
-
-def _ahead(items: Iterator[_T], depth: int) -> Iterator[_T]:
-    """The items, made by another thread at most ``depth`` ahead of the consumer.
-
-    The thread ends when the items do, when making one raises (which is raised here), or when this
-    iterator is closed.
-    """
-    ready: queue.SimpleQueue[tuple[_T] | BaseException | None] = queue.SimpleQueue()
-    slots = threading.Semaphore(depth)
-    stopped = threading.Event()
-
-    def work() -> None:
-        try:
-            for item in items:
-                slots.acquire()
-                if stopped.is_set():
-                    return
-                ready.put((item,))
-            ready.put(None)
-        except BaseException as error:  # handed over, whatever it is
-            ready.put(error)
-
-    thread = threading.Thread(target=work, name="event-bus", daemon=True)
-    thread.start()
-    try:
-        while (made := ready.get()) is not None:
-            if isinstance(made, BaseException):
-                raise made
-            slots.release()
-            yield made[0]
-    finally:
-        stopped.set()
-        slots.release()
-        thread.join()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backtest.cli import generate
 from backtest.cli.options import AsJson, PluginPaths
 
 if TYPE_CHECKING:
@@ -14,16 +15,12 @@ if TYPE_CHECKING:
     from backtest.data.sources import IngestReport
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+app.command("generate")(generate.generate)
 
 
 def register(parent: typer.Typer) -> None:
     """Add the group ``data`` to a command line."""
-    parent.add_typer(app, name="data", help="Bring in other people's data as datasets.")
-
-
-@app.callback()
-def _group() -> None:
-    pass  # makes a group of what would otherwise be a single command
+    parent.add_typer(app, name="data", help="Bring in, and generate, datasets.")
 
 
 @app.command()

@@ -13,6 +13,8 @@ _STAGES = {
     "reference": "answering all events (reference)",
     "undropped": "answering all events (ideal)",
     "charge": "settling",
+    "generate": "generating events",
+    "train": "training",
 }
 
 

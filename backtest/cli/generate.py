@@ -1,0 +1,82 @@
+"""``backtest data generate``: a synthetic market whose truth is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backtest.cli.options import AsJson
+
+
+def generate(
+    output: Annotated[Path, typer.Argument(help="The dataset folder to make.")],
+    *,
+    events: Annotated[int, typer.Option(min=1, help="How many events to write.")] = 1_000_000,
+    skip: Annotated[
+        int, typer.Option(min=0, help="Leave out so many events of the market before them.")
+    ] = 0,
+    symbols: Annotated[int | None, typer.Option(help="How many symbols (default 12).")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="The same seed gives the same bytes (default 0).")
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any parameter: half_life=500ms, edge_to_cost=4, rate=20, features=16, ...",
+        ),
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="The dataset's name (default: OUTPUT's).")] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a dataset that is already there.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a synthetic market as a dataset: a short-lived alpha drives the mids.
+
+    Features show the alpha together with a slow offset, so that only history tells them apart; the
+    targets are the alpha. The card states what the best predictor can know and earn. docs/data.md
+    lists the parameters. For example: backtest data generate data/market --set half_life=500ms
+    """
+    from backtest.cli.console import escape_text, out, print_json
+    from backtest.cli.progress import reporting
+    from backtest.components import Spec, build
+    from backtest.data.synthetic.generate import generate as generate_dataset
+    from backtest.data.synthetic.market import Market
+    from backtest.errors import UsageError
+
+    named: dict[str, str] = {}
+    given = {"symbols": symbols, "seed": seed}
+    for setting in (*(f"{k}={v}" for k, v in given.items() if v is not None), *(settings or ())):
+        key, equals, value = setting.partition("=")
+        if not equals or key in named:
+            problem = "is given twice" if equals else "is not KEY=VALUE"
+            raise UsageError(f"{setting!r} {problem}", place="--set")
+        named[key] = value
+    market: Market = build(Market, Spec("market", (), named), place="the synthetic")
+    with reporting() as progress:
+        card = generate_dataset(
+            market,
+            output,
+            events=events,
+            skip=skip,
+            name=name or output.resolve().name,
+            overwrite=overwrite,
+            told=lambda done, total: progress("generate", done, total),
+        )
+    if as_json:
+        print_json({"events": events, **card.notes})
+        return
+    truth = card.notes["truth"]
+    out.print(
+        escape_text(
+            f"{output}: {events} events of {market.symbols} symbols. R² of the alpha from one event"
+            f" {truth['single_event_r2']:.2f}, from all before it too {truth['full_history_r2']:.2f};"
+            f" one deviation of it is worth {truth['edge_half_ticks']:.1f} half ticks, a trade costs"
+            f" {truth['cost_half_ticks']:.1f}."
+        ),
+        soft_wrap=True,
+    )
