@@ -114,7 +114,9 @@ def parse_config(table: Mapping[str, Any], *, place: str) -> RunConfig:
     except ValidationError as error:
         problems = []
         for item in error.errors():
-            key = ".".join(str(part) for part in item["loc"] if part not in ("str", "dict[str,any]"))
+            key = ".".join(
+                str(part) for part in item["loc"] if part not in ("str", "dict[str,any]")
+            )
             problems.append(f"{key}: {item['msg'].removeprefix('Value error, ')}")
         raise UsageError(
             "; ".join(dict.fromkeys(problems)),
