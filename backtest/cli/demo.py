@@ -59,8 +59,8 @@ def demo(runs: RunsFolder = Path("runs/demo")) -> None:
 
 def _verdict(compared: Comparison) -> list[str]:
     """What the table shows, in words and with its own figures."""
-    slow = {row["strategy"]: row for row in compared.rows if row["service"] == SLOW}
-    fast = {row["strategy"]: row for row in compared.rows if row["service"] == FAST}
+    slow = {row["strategy"]: row for row in compared.rows if row["service_model"] == SLOW}
+    fast = {row["strategy"]: row for row in compared.rows if row["service_model"] == FAST}
     one, batched, forgetful = (slow[name] for name in ("eager", "batched", "stateless"))
     return [
         f"One event at a time, the slow server answers {one['response_rate']:.0%} of the events "
