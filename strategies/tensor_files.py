@@ -116,7 +116,11 @@ def _read_safetensors(path: Path, device: str) -> dict[str, Tensor]:
 def _entry(value: Mapping[str, Any]) -> tuple[torch.dtype, tuple[int, ...], int, int]:
     shape = tuple(int(n) for n in value["shape"])
     begin, end = (int(n) for n in value["data_offsets"])
-    if min(shape, default=0) < 0 or not 0 <= begin <= end or math.prod(filter(None, shape)) > _MOST_NUMBERS:
+    if (
+        min(shape, default=0) < 0
+        or not 0 <= begin <= end
+        or math.prod(filter(None, shape)) > _MOST_NUMBERS
+    ):
         raise ValueError("impossible sizes")
     return _DTYPES[value["dtype"]], shape, begin, end
 

@@ -31,7 +31,8 @@ def predict(rule: Imbalance, batch: EventBatch) -> list[float]:
     answers = rule.predict(batch)
     assert answers.dtype == np.float32
     assert answers.shape == (len(batch), 1)
-    return answers[:, 0].tolist()
+    found: list[float] = answers[:, 0].tolist()
+    return found
 
 
 def test_more_bid_than_offered_is_positive() -> None:

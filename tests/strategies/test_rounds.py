@@ -32,8 +32,8 @@ def test_rounds_hold_every_event_once_distinct_and_in_order(symbol: np.ndarray) 
         assert symbol[rows].tolist() == rounds.symbols[: len(rows)].tolist()
         for row in rows.tolist():
             served.setdefault(int(symbol[row]), []).append(row)
-    for s, rows in served.items():
-        assert rows == np.flatnonzero(symbol == s).tolist()
+    for s, own in served.items():
+        assert own == np.flatnonzero(symbol == s).tolist()
 
 
 @given(symbols, st.integers(1, 8))

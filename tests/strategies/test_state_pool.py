@@ -130,9 +130,9 @@ def test_snapshot_and_restore_keep_dtypes_and_order() -> None:
         write(held, symbol, 10 + symbol)
     taken = held.snapshot([4, 0])
     assert {k: (v.dtype, v.shape) for k, v in taken.items()} == {
-        "m": (np.float32, (2, 3)),
-        "count": (np.int64, (2,)),
-        "half": (np.float32, (2, 2)),  # numpy has no bfloat16
+        "m": (np.dtype(np.float32), (2, 3)),
+        "count": (np.dtype(np.int64), (2,)),
+        "half": (np.dtype(np.float32), (2, 2)),  # numpy has no bfloat16
     }
     other.restore([4, 0], taken)
     assert counts(other) == [10, 7, 7, 7, 14]
