@@ -103,6 +103,14 @@ class RunConfig(_Table):
     nonfinite: Literal["refuse", "zero"] = "refuse"
 
 
+_EXAMPLES = {
+    "dataset": "give for example --dataset sample",
+    "strategy": "give for example --strategy batched",
+    "latency": "say how long an answer takes, for example --service affine:35.8ms,0.5ms",
+    "latency.service": "say how long an answer takes, for example --service affine:35.8ms,0.5ms",
+}
+
+
 def parse_config(table: Mapping[str, Any], *, place: str) -> RunConfig:
     """A checked configuration.
 
@@ -114,8 +122,13 @@ def parse_config(table: Mapping[str, Any], *, place: str) -> RunConfig:
     except ValidationError as error:
         problems = []
         for item in error.errors():
-            key = ".".join(str(part) for part in item["loc"] if part not in ("str", "dict[str,any]"))
-            problems.append(f"{key}: {item['msg'].removeprefix('Value error, ')}")
+            key = ".".join(
+                str(part) for part in item["loc"] if part not in ("str", "dict[str,any]")
+            )
+            message = item["msg"].removeprefix("Value error, ")
+            if item["type"] == "missing":
+                message = f"missing; {_EXAMPLES[key]}"
+            problems.append(f"{key}: {message}")
         raise UsageError(
             "; ".join(dict.fromkeys(problems)),
             place=place,

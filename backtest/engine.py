@@ -24,6 +24,7 @@ from backtest.events import EventBatch, Float32Array, Int64Array
 from backtest.latency import Draws, LatencyModel, scaled
 from backtest.metrics import accuracy, timing_metrics
 from backtest.plugins.manager import Plugins
+from backtest.plugins.parts import Kind
 from backtest.predictions import Inference, PredictionStore, Stream, predict
 from backtest.runs import MANIFEST, Run, RunWriter, identify
 from backtest.server import BatchingPolicy, InferenceServer, Timing
@@ -66,7 +67,7 @@ def resolve(config: RunConfig, plugins: Plugins) -> Scenario:
     session = Session(
         dataset.symbols, dataset.features, config.device, config.capacity, config.seed
     )
-    parts = {
+    parts: dict[str, tuple[Kind, Any]] = {
         "policy": ("batching policy", config.policy),
         "service": ("latency model", config.latency.service),
         "feed": ("latency model", feed),
@@ -75,9 +76,7 @@ def resolve(config: RunConfig, plugins: Plugins) -> Scenario:
         "accountant": ("accountant", config.accountant),
         "sizing": ("sizing rule", config.sizing),
     }
-    made = {
-        place: plugins.create(kind, part, place=place) for place, (kind, part) in parts.items()
-    }
+    made = {place: plugins.create(kind, part, place=place) for place, (kind, part) in parts.items()}
     _check_data(made["accountant"], _name(config.accountant), dataset)
     inference = bind(plugins, config.strategy, session, dataset)
     tables = {place: as_table(made[place], _name(part)) for place, (_, part) in parts.items()}
@@ -184,7 +183,14 @@ class Engine:
             "account": dict(account.metrics),
         }
         writer = RunWriter(folder, run_id, scenario, inputs)
-        run = writer.write(events, timing, answers, account, metrics, thinking.notes)
+        run = writer.write(
+            events=events,
+            timing=timing,
+            answers=answers,
+            account=account,
+            metrics=metrics,
+            predictions=thinking.notes,
+        )
         self.progress("charge", 1, 1)
         hook.backtest_run_finished(run_id=run_id, folder=run.folder, metrics=metrics)
         return run
@@ -264,11 +270,7 @@ class _Thinking:
         if name is None or name == inference.table["name"]:
             return self._own(answers)
         known = {p.name for p in parameters(self._engine.plugins.get("strategy", name))}
-        shared = {
-            p: value
-            for p, value in inference.table.items()
-            if p in known
-        }
+        shared = {p: value for p, value in inference.table.items() if p in known}
         judge = bind(
             self._engine.plugins,
             {**shared, "name": name},

@@ -8,6 +8,7 @@ was predicted once is kept under a key of all that determines it.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -171,7 +172,7 @@ def _by_session(dataset: Dataset, ts_event: Int64Array) -> Iterator[tuple[int, s
         return
     session = np.searchsorted(dataset.sessions[:, 0], ts_event, side="right")
     cuts = [0, *(np.flatnonzero(np.diff(session)) + 1).tolist(), len(session)]
-    for first, last in zip(cuts, cuts[1:], strict=False):
+    for first, last in itertools.pairwise(cuts):
         yield int(session[first]), slice(first, last)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,16 +33,31 @@ def find_device(name: str) -> torch.device:
 
 @contextmanager
 def exact_float32() -> Iterator[None]:
-    """Float32 products in float32 (no TF32, no bfloat16) inside the block, as before after it."""
-    products = torch.get_float32_matmul_precision()
-    recurrent = torch.backends.cudnn.allow_tf32  # cuDNN's own switch covers torch's LSTM and GRU
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cudnn.allow_tf32 = False
+    """Float32 products in float32 (no TF32, no bfloat16) inside the block, as before after it.
+
+    Covers matrix products, and the LSTM and GRU of cuDNN, which use TF32 unless told otherwise.
+    """
+    before = [(owner, name, getattr(owner, name)) for owner, name, _ in _EXACT]
+    for owner, name, exact in _EXACT:
+        setattr(owner, name, exact)
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(products)
-        torch.backends.cudnn.allow_tf32 = recurrent
+        for owner, name, value in before:
+            setattr(owner, name, value)
+
+
+def _switches() -> list[tuple[Any, str, Any]]:
+    cuda = torch.backends.cuda
+    cudnn: Any = torch.backends.cudnn  # its parts, and mkldnn's, are made at run time
+    mkldnn: Any = torch.backends.mkldnn
+    if hasattr(cuda.matmul, "fp32_precision"):  # since torch 2.9; reading the older may then raise
+        parts = (cuda.matmul, cudnn.rnn, cudnn.conv, mkldnn.matmul, mkldnn.rnn, mkldnn.conv)
+        return [(part, "fp32_precision", "ieee") for part in parts]
+    return [(cuda.matmul, "allow_tf32", False), (cudnn, "allow_tf32", False)]
+
+
+_EXACT = _switches()
 
 
 def upload(features: Float32Array, device: torch.device) -> Tensor:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from backtest.strategies.state_tree import Tree
 
+_TRIAL = 2
+"""Symbols in the step that checks the contract."""
+
 
 @dataclass
 class ModuleStrategy(PooledStrategy):
@@ -95,13 +98,13 @@ def _outputs(module: nn.Module, features: int, device: torch.device, batch_dim: 
     if init is None:
         raise _broken(f"{type(module).__name__} has no method init_state(n)")
     with torch.inference_mode():
-        one, two = _named(init(1)), init(2)
+        one, two = _named(init(1)), init(_TRIAL)
         for name, leaf in _named(two).items():
             wide = tuple(leaf.shape)
             narrow = tuple(one[name].shape) if name in one else None
             if (
                 leaf.ndim <= batch_dim
-                or wide[batch_dim] != 2  # noqa: PLR2004 - two symbols
+                or wide[batch_dim] != _TRIAL
                 or narrow != (*wide[:batch_dim], 1, *wide[batch_dim + 1 :])
             ):
                 raise _broken(
@@ -109,13 +112,13 @@ def _outputs(module: nn.Module, features: int, device: torch.device, batch_dim: 
                     f"and {wide}: axis {batch_dim} does not count symbols"
                 )
         state = map_leaves(lambda leaf: leaf.to(device), two)
-        y, new = module(torch.zeros(2, features, device=device), state)
+        y, new = module(torch.zeros(_TRIAL, features, device=device), state)
         _compare(_named(two), _named(new))
     return _outputs_of(y)
 
 
 def _outputs_of(y: Tensor) -> int:
-    if y.ndim not in (1, 2) or y.shape[0] != 2:  # noqa: PLR2004 - two symbols
+    if y.ndim not in (1, 2) or y.shape[0] != _TRIAL:
         raise _broken(f"forward answers two symbols with shape {tuple(y.shape)}, not [2, outputs]")
     return 1 if y.ndim == 1 else y.shape[1]
 

@@ -27,10 +27,10 @@ def test_a_page_without_the_marks_is_an_error() -> None:
 def test_the_plugin_in_the_docs_works_when_pasted(tmp_path: Path) -> None:
     example = re.search(r"```python\n(.*?)```", (FOLDER / "plugins.md").read_text(), re.DOTALL)
     assert example is not None
-    path = tmp_path / "imbalance.py"
+    path = tmp_path / "pressure.py"
     path.write_text(example[1])
     strategy = load_plugins([path], entry_points=False).create(
-        "strategy", "imbalance:gain=2", place="test"
+        "strategy", "pressure:gain=2", place="test"
     )
     answers = strategy.predict(
         EventBatch(

@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.command("demo")(demo.demo)
+data.register(app)
 app.command("plugins")(plugins.list_plugins)
 data.register(app)
 

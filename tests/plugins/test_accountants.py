@@ -114,7 +114,9 @@ def test_market_refuses_what_it_cannot_account_for() -> None:
             replace(ledger(), symbols=["A", "B"], instruments=[Instrument(), euro])
         )
     MarketAccountant().account(
-        replace(ledger(), symbols=["A", "B"], instruments=[Instrument(), replace(euro, tradable=False)])
+        replace(
+            ledger(), symbols=["A", "B"], instruments=[Instrument(), replace(euro, tradable=False)]
+        )
     )
 
 

@@ -38,7 +38,9 @@ class Oracle:
                 self.leaf = f"tower_{tower}/block_{block}/"
                 outer = f"towers.{tower}.blocks.{block}."
                 self.at = outer + "layer."
-                x = x + layer(rms(x, np.finfo(np.float64).eps) * self.weights[outer + "norm1.weight"])
+                x = x + layer(
+                    rms(x, np.finfo(np.float64).eps) * self.weights[outer + "norm1.weight"]
+                )
                 self.at = outer + "mlp."
                 y = rms(x, np.finfo(np.float64).eps) * self.weights[outer + "norm2.weight"]
                 x = x + self._linear("fc2", np.maximum(self._linear("fc1", y), 0))
@@ -189,11 +191,13 @@ def log_sigmoid(x: Array) -> Array:
 
 
 def rms(x: Array, eps: float) -> Array:
-    return x / np.sqrt(np.mean(x * x) + eps)
+    scaled: Array = x / np.sqrt(np.mean(x * x) + eps)
+    return scaled
 
 
 def layer_norm(x: Array) -> Array:
-    return (x - x.mean()) / np.sqrt(x.var() + 1e-5)
+    scaled: Array = (x - x.mean()) / np.sqrt(x.var() + 1e-5)
+    return scaled
 
 
 def group_norm(x: Array, groups: int) -> Array:

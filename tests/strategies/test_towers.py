@@ -97,17 +97,13 @@ def test_towers_agree_with_the_plain_ensemble(config: EnsembleConfig, dtype: tor
 
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
-@pytest.mark.parametrize(
-    ("name", "reset"), [("ensemble-small", None), ("ensemble-odd", (100, 2))]
-)
+@pytest.mark.parametrize(("name", "reset"), [("ensemble-small", None), ("ensemble-odd", (100, 2))])
 def test_golden_vectors(
     vectors: Path, name: str, reset: tuple[int, int] | None, dtype: torch.dtype
 ) -> None:
     golden = read_tensors(vectors / f"{name}.vectors.safetensors")
     ensemble = load_weights(vectors / f"{name}.weights.safetensors").to(dtype=dtype)
-    found, first, final = run(
-        ensemble, golden["features"], golden["symbol"].tolist(), reset=reset
-    )
+    found, first, final = run(ensemble, golden["features"], golden["symbol"].tolist(), reset=reset)
     assert_near(found, golden["predictions"], dtype, "predictions")
     compared = 0
     for key, wanted in golden.items():
