@@ -70,6 +70,7 @@ def _row(run: Run) -> dict[str, Any]:
         "service_model": manifest["labels"]["service"],
         "scale": manifest["config"]["latency"]["scale"],
         "partial": manifest["partial"],
+        "in_sample": manifest["in_sample"],
         "events": timing["events"],
         "response_rate": timing["response_rate"],
         **{f"{q}_ms": None if ns is None else ns / 1e6 for q, ns in sojourn.items()},

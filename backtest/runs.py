@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from backtest.accounting import Account, Answers
     from backtest.engine import Scenario
-    from backtest.events import EventBatch
+    from backtest.events import EventBatch, Int64Array
     from backtest.plugins.manager import Plugins
     from backtest.plugins.parts import Kind
     from backtest.server import Timing
@@ -102,6 +102,7 @@ class RunWriter:
             "digest": _digest(tables, metrics),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "partial": self.scenario.config.limit is not None,
+            "in_sample": _in_sample(strategy.training_window(), events.ts_event),
             "conformance": strategy.conformance,
             "reference": strategy.reference,
             "dataset": self.scenario.dataset.name,
@@ -249,6 +250,11 @@ def _digest(tables: Mapping[str, pa.Table], metrics: Mapping[str, Any]) -> str:
         digest.update(sink.getvalue())
     digest.update(canonical_json(metrics).encode())
     return digest.hexdigest()
+
+
+def _in_sample(window: tuple[int, int] | None, ts: Int64Array) -> bool | None:
+    """Whether the events overlap the window that the weights were fitted to, if that is known."""
+    return None if window is None else bool(ts[0] < window[1] and ts[-1] >= window[0])
 
 
 def _pretty(value: Any) -> str:

@@ -99,6 +99,14 @@ class Strategy(ABC):
         """Fold predictions [n, outputs] to the one number an event that sizing reads: the mean."""
         return predictions.mean(axis=1, dtype=np.float32)
 
+    def training_window(self) -> tuple[int, int] | None:
+        """The half-open window of ts_event, int64 ns, that its weights were fitted to.
+
+        A run that overlaps it is marked in-sample. ``None``: nothing was fitted, or it is not
+        known. Called after ``bind``.
+        """
+        return None
+
     def fingerprint(self) -> dict[str, str]:
         """What determines the answers beyond the parameters, such as ``{"weights": sha256}``.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from backtest.errors import UsageError
 from backtest.strategies.base import Session, Strategy
-from backtest.strategies.weight_files import file_sha256, packaged_weights
+from backtest.strategies.weight_files import file_sha256, packaged_weights, training_window
 
 if TYPE_CHECKING:
     import torch
@@ -32,6 +32,10 @@ class EnsembleStrategy(Strategy):
     def fingerprint(self) -> dict[str, str]:
         """``{"weights": sha256 of the checkpoint}``."""
         return {"weights": file_sha256(self._path)}
+
+    def training_window(self) -> tuple[int, int] | None:
+        """What the checkpoint's metadata says; see ``Strategy.training_window``."""
+        return training_window(self._path)
 
     def model(self, session: Session, device: torch.device) -> Ensemble:
         """The ensemble on the device.

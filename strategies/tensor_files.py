@@ -60,10 +60,15 @@ def read_tensors(path: Path, *, device: str = "cpu") -> dict[str, Tensor]:
         ) from None
 
 
-def write_safetensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors by name; the same tensors in the same order give the same bytes."""
+def write_safetensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write tensors by name, and texts by name as the file's metadata.
+
+    The same tensors and texts in the same order give the same bytes.
+    """
     names = {dtype: name for name, dtype in _DTYPES.items()}
-    header: dict[str, Any] = {}
+    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     offset = 0
     for name, tensor in tensors.items():
         end = offset + tensor.numel() * tensor.element_size()

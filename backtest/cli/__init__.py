@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from backtest import __version__
-from backtest.cli import compare, data, demo, plugins, run
+from backtest.cli import compare, data, demo, plugins, run, train
 from backtest.errors import BacktestError
 
 app = typer.Typer(
@@ -28,9 +28,9 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.command("demo")(demo.demo)
+app.command("train")(train.train)
 data.register(app)
 app.command("plugins")(plugins.list_plugins)
-data.register(app)
 
 _DEBUG = "BACKTEST_DEBUG"
 

@@ -44,7 +44,7 @@ def print_comparison(compared: Comparison) -> None:
     numbers = ("answered", "p50 ms", "p99 ms", "max ms", "accuracy", earned)
     speed = [
         (
-            row["strategy"],
+            _strategy(row),
             row["class"] or "-",
             row["policy"],
             _service(row),
@@ -62,7 +62,7 @@ def print_comparison(compared: Comparison) -> None:
         out.print()
         terms = ("ideal", "missed", "decision", *COSTS, "net")
         money = [
-            (row["strategy"], row["policy"], _service(row), *(_number(row[t], 2) for t in terms))
+            (_strategy(row), row["policy"], _service(row), *(_number(row[t], 2) for t in terms))
             for row in with_money
         ]
         currency = with_money[0]["currency"]
@@ -78,6 +78,8 @@ def print_comparison(compared: Comparison) -> None:
         _print_evaluator(compared)
     if any(row["partial"] for row in rows):
         err.print("Marked *: a partial run, limited to the first events of its window.")
+    if any(row["in_sample"] for row in rows):
+        err.print("Marked †: in-sample, on events that the strategy's weights were trained on.")
     if not compared.same_ticks:
         err.print("These runs did not see the same events: their figures do not compare.")
 
@@ -106,6 +108,10 @@ def _evaluator(account: dict[str, Any]) -> dict[str, str]:
         for k, error in enumerate(account[f"{what}_absolute_error"] or ()):
             lines[f"target {k}: {what} absolute error"] = f"{error:.6g}"
     return lines
+
+
+def _strategy(row: dict[str, Any]) -> str:
+    return f"{row['strategy']}{'†' if row['in_sample'] else ''}"
 
 
 def _service(row: dict[str, Any]) -> str:

@@ -1,0 +1,88 @@
+"""``backtest train``: an ensemble fitted to a dataset's targets."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from backtest.training.fitting import Epoch
+
+
+def train(
+    dataset: Annotated[str, typer.Argument(help="Folder of a dataset with features and targets.")],
+    output: Annotated[Path, typer.Argument(help="The .safetensors file to make.")],
+    *,
+    config: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Settings in TOML; flags override them.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option(help="First instant of the window: 2025-09-01T00:00:00Z, or ns.")
+    ] = None,
+    end: Annotated[str | None, typer.Option(help="Where the window ends, exclusive.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="The most passes over the window.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the first weights and all else.")] = None,
+    device: Annotated[str | None, typer.Option(help="Where it runs: cpu, cuda.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any setting: hidden=64, depth=2, validation=0.1, lanes=192, chunk=64, ...",
+        ),
+    ] = None,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Begin anew, even if there is a checkpoint.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace weights that are already there.")
+    ] = False,
+) -> None:
+    """Fit the ensemble to a window of a dataset, each tower to its own target.
+
+    Training stops when a later stretch of the window is no longer predicted better. Stopped by
+    hand or by a crash, the same command continues from its checkpoint. Beside the weights it writes
+    a manifest and a plot of the losses. docs/training.md lists the settings.
+
+    Example: backtest train data/market weights.safetensors --end 2025-09-01T15:00:00Z --set depth=2
+    """
+    from backtest.cli.console import err, escape_text, out
+    from backtest.cli.progress import reporting
+    from backtest.components import Spec, build
+    from backtest.config import override, parse_instant, read_table
+    from backtest.data.dataset import open_dataset
+    from backtest.errors import UsageError
+    from backtest.training.settings import Settings
+    from backtest.training.train import train as train_ensemble
+
+    table: dict[str, Any] = read_table(config) if config is not None else {}
+    flags = {"start": start, "end": end, "epochs": epochs, "seed": seed, "device": device}
+    table |= {name: value for name, value in flags.items() if value is not None}
+    table = override(table, settings or ())
+    try:
+        table |= {k: parse_instant(table[k]) for k in ("start", "end") if k in table}
+    except ValueError as error:
+        raise UsageError(str(error), place="training window") from None
+    checked: Settings = build(
+        Settings, Spec("settings", (), table), place=str(config) if config else "training"
+    )
+
+    def epoch_done(number: int, epoch: Epoch) -> None:
+        err.print(
+            f"epoch {number}: loss {epoch.training:.4f}, later window {epoch.validation:.4f}",
+            soft_wrap=True,
+        )
+
+    with reporting() as progress:
+        made = train_ensemble(
+            open_dataset(dataset),
+            output,
+            checked,
+            restart=restart,
+            overwrite=overwrite,
+            told=lambda done, total: progress("train", done, total),
+            epoch_done=epoch_done,
+        )
+    out.print(escape_text(f"{made.weights} (see {made.manifest} and {made.plot})"), soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Training: fits the ensemble to a window of a dataset's targets."""

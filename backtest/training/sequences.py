@@ -1,0 +1,80 @@
+"""A window's events as sequences to train on: by symbol, in order, never shuffled across time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from backtest.bus import read_events, read_targets
+from backtest.data.dataset import Dataset
+from backtest.errors import UsageError
+from backtest.events import Float32Array, Int64Array
+
+
+@dataclass(frozen=True, slots=True)
+class Sequences:
+    """Events of a window.
+
+    Attributes:
+        features: float32 [n, F].
+        targets: float32 [n, T].
+        lanes: rows of the events of each lane in order, int64 [lanes, longest]; -1 past its end. A
+            lane holds consecutive events of one symbol.
+        window: first ts_event and the one after the last, int64 ns.
+    """
+
+    features: Float32Array
+    targets: Float32Array
+    lanes: Int64Array
+    window: tuple[int, int]
+
+
+def read_window(
+    dataset: Dataset, start: int | None, end: int | None, validation: float, lanes: int
+) -> tuple[Sequences, Sequences]:
+    """What to train on, and the later stretch to stop early by.
+
+    Raises:
+        UsageError: the window holds too few events.
+        DataError: as ``read_events``.
+    """
+    events = read_events(dataset, start=start, end=end, features=True)
+    targets = read_targets(dataset, start=start, end=end)
+    ts = events.ts_event
+    cut = 0
+    if len(ts):
+        held_out_from = int(ts[-1]) - int((int(ts[-1]) - int(ts[0])) * validation)
+        cut = int(np.searchsorted(ts, held_out_from))
+    if not 0 < cut < len(ts):
+        raise UsageError(
+            f"{len(ts)} events are too few to train on and to stop early by",
+            place=f"dataset {dataset.name!r}",
+            remedy="Widen the window, or change validation.",
+        )
+    assert events.features is not None
+    features = np.ascontiguousarray(events.features)
+    last = int(ts[-1]) + 1 if end is None else end
+    return (
+        _sequences(features[:cut], targets[:cut], events.symbol[:cut], lanes,
+                   (int(ts[0]), int(ts[cut]))),
+        _sequences(features[cut:], targets[cut:], events.symbol[cut:], 0, (int(ts[cut]), last)),
+    )  # fmt: skip
+
+
+def _sequences(
+    features: Float32Array,
+    targets: Float32Array,
+    symbol: np.ndarray,
+    lanes: int,
+    window: tuple[int, int],
+) -> Sequences:
+    """About so many lanes of equal length, or with 0 one for each symbol."""
+    order = np.argsort(symbol, kind="stable")
+    rows = np.split(order, np.flatnonzero(np.diff(symbol[order])) + 1)
+    longest = -(-len(symbol) // lanes) if lanes else max(map(len, rows))
+    pieces = [of[low : low + longest] for of in rows for low in range(0, len(of), longest)]
+    found = np.full((len(pieces), longest), -1, dtype=np.int64)
+    for lane, piece in zip(found, pieces, strict=True):
+        lane[: len(piece)] = piece
+    return Sequences(features, targets, found, window)

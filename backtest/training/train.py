@@ -1,0 +1,137 @@
+"""Trains an ensemble on a dataset and writes its weights, what they came from, and the losses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from backtest.atomic import new_file
+from backtest.data.dataset import Dataset
+from backtest.data.times import format_utc
+from backtest.errors import DataError, UsageError
+from backtest.hashing import sha256_of
+from backtest.predictions import device_model, versions
+from backtest.strategies.tensor_files import write_safetensors
+from backtest.strategies.weight_files import TRAINED_FROM, TRAINED_TO, file_sha256
+from backtest.training.fitting import Epoch, Fit, Told
+from backtest.training.loss_plot import loss_svg
+from backtest.training.sequences import Sequences, read_window
+from backtest.training.settings import Settings
+
+_TOWERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """What a training left: paths of the weights, their manifest and the plot of the losses."""
+
+    weights: Path
+    manifest: Path
+    plot: Path
+
+    @classmethod
+    def beside(cls, weights: Path) -> Trained:
+        """``NAME.safetensors``, ``NAME.manifest.json``, ``NAME.loss.svg``."""
+        return cls(weights, weights.with_suffix(".manifest.json"), weights.with_suffix(".loss.svg"))
+
+
+def train(
+    dataset: Dataset,
+    output: Path,
+    settings: Settings,
+    *,
+    restart: bool = False,
+    overwrite: bool = False,
+    told: Told = lambda done, total: None,
+    epoch_done: Callable[[int, Epoch], None] = lambda number, epoch: None,
+) -> Trained:
+    """Fit an ensemble to the dataset's targets, tower k to target k (or all to the only one).
+
+    The progress is kept in ``NAME.checkpoint`` beside the output until it is whole: a training
+    that was stopped continues there, and on the CPU ends in the same weights as one that was not.
+
+    Args:
+        dataset: features and targets.
+        output: the ``.safetensors`` file to make.
+        settings: sizes, window, how to fit.
+        restart: forget a checkpoint.
+        overwrite: replace weights that are already there.
+        told: told (updates done, updates at most).
+        epoch_done: told each epoch's number and losses.
+
+    Raises:
+        UsageError: no targets or features, sizes that do not go together, or too few events.
+        DataError: the output is there already or cannot be written; a checkpoint of another
+            training.
+        RunError: the loss is no longer finite.
+    """
+    made = Trained.beside(output)
+    checkpoint = output.with_suffix(".checkpoint")
+    _check(dataset, output, overwrite)
+    if restart:
+        checkpoint.unlink(missing_ok=True)
+    data, held_out = read_window(
+        dataset, settings.start, settings.end, settings.validation, settings.lanes
+    )
+    inputs = {"settings": asdict(settings), "data": dataset.data_hash(), "versions": versions()}
+    try:
+        fit = Fit(settings, data, held_out, sha256_of(inputs), checkpoint)
+    except ValueError as error:
+        raise UsageError(str(error), place="training") from None
+    ensemble = fit.run(told, epoch_done)
+    window = data.window[0], held_out.window[1]
+    with new_file(made.weights) as path:
+        metadata = {TRAINED_FROM: str(window[0]), TRAINED_TO: str(window[1])}
+        write_safetensors(path, ensemble.state_dict(), metadata)
+    epochs, best = fit.progress.epochs, fit.progress.best
+    with new_file(made.plot) as path:
+        path.write_text(loss_svg(epochs, best), encoding="utf-8")
+    manifest = {
+        "weights": {"file": made.weights.name, "sha256": file_sha256(made.weights)},
+        "data": {"name": dataset.name, "hash": inputs["data"]},
+        "training_window": _window(data),
+        "validation_window": _window(held_out),
+        "settings": inputs["settings"],
+        "device": device_model(settings.device),
+        "versions": inputs["versions"],
+        "best_epoch": best,
+        "losses": [asdict(epoch) for epoch in epochs],
+    }
+    with new_file(made.manifest) as path:
+        path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
+    checkpoint.unlink(missing_ok=True)
+    return made
+
+
+def _check(dataset: Dataset, output: Path, overwrite: bool) -> None:
+    place = f"dataset {dataset.name!r}"
+    if not dataset.features:
+        raise UsageError("it has no features to read", place=place)
+    if len(dataset.targets) not in (1, _TOWERS):
+        raise UsageError(
+            f"it has {len(dataset.targets)} targets, but the towers need 1 or {_TOWERS}",
+            place=place,
+            remedy="Name 1 or 4 columns under [targets] in its card.",
+        )
+    if output.suffix != ".safetensors":
+        raise UsageError(
+            "the weights go into a .safetensors file", place=str(output), remedy="Name one."
+        )
+    if output.exists() and not overwrite:
+        raise DataError(
+            "already there", place=str(output), remedy="Choose another name, or allow --overwrite."
+        )
+
+
+def _window(data: Sequences) -> dict[str, Any]:
+    start, end = data.window
+    return {
+        "start": format_utc(start),
+        "end": format_utc(end),
+        "start_ns": start,
+        "end_ns": end,
+        "events": len(data.features),
+    }
