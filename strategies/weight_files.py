@@ -9,7 +9,6 @@ from pathlib import Path
 
 from backtest.errors import DataError
 
-
 TRAINED_FROM, TRAINED_TO = "trained_from_ns", "trained_to_ns"
 """Metadata of a ``.safetensors`` file: the half-open window that its weights were fitted to."""
 

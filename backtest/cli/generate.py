@@ -29,7 +29,9 @@ def generate(
             help="Any parameter: half_life=500ms, edge_to_cost=4, rate=20, features=16, ...",
         ),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="The dataset's name (default: OUTPUT's).")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The dataset's name (default: OUTPUT's).")
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a dataset that is already there.")
     ] = False,
@@ -71,12 +73,13 @@ def generate(
         print_json({"events": events, **card.notes})
         return
     truth = card.notes["truth"]
+    one, all_before = truth["single_event_r2"], truth["full_history_r2"]
+    worth, cost = truth["edge_half_ticks"], truth["cost_half_ticks"]
     out.print(
         escape_text(
-            f"{output}: {events} events of {market.symbols} symbols. R² of the alpha from one event"
-            f" {truth['single_event_r2']:.2f}, from all before it too {truth['full_history_r2']:.2f};"
-            f" one deviation of it is worth {truth['edge_half_ticks']:.1f} half ticks, a trade costs"
-            f" {truth['cost_half_ticks']:.1f}."
+            f"{output}: {events} events of {market.symbols} symbols. R² of the alpha from one "
+            f"event {one:.2f}, from all before it too {all_before:.2f}; one deviation of it is worth "
+            f"{worth:.1f} half ticks, a lot costs {cost:.1f}."
         ),
         soft_wrap=True,
     )

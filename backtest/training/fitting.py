@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,9 @@ class Fit:
             starts = self._starts()
             while progress.chunk < len(starts):
                 update = progress.epoch * chunks + progress.chunk
-                self._update(*starts[progress.chunk], self._rate(update / (settings.epochs * chunks)))
+                self._update(
+                    *starts[progress.chunk], self._rate(update / (settings.epochs * chunks))
+                )
                 progress.chunk += 1
                 told(update + 1, settings.epochs * chunks)
                 if (update + 1) % settings.checkpoint_every == 0:
@@ -142,7 +145,7 @@ class Fit:
         random = np.random.default_rng([self._settings.seed, self.progress.epoch])
         first = int(random.integers(1, size + 1))
         cuts = [0, *range(first, length, size), length]
-        return list(zip(cuts, cuts[1:], strict=False))
+        return list(pairwise(cuts))
 
     def _rate(self, done: float) -> float:
         warm = min(1.0, done / 0.01 + 0.01)
@@ -211,7 +214,9 @@ class Fit:
             return
         place = str(self._checkpoint)
         try:
-            held = torch.load(self._checkpoint, map_location=self._settings.device, weights_only=True)
+            held = torch.load(
+                self._checkpoint, map_location=self._settings.device, weights_only=True
+            )
             found = held["identity"]
         except Exception as error:  # pickle raises many kinds for damaged files
             raise DataError(
@@ -222,7 +227,9 @@ class Fit:
                 "it belongs to a training with other settings or data", place=place, remedy=_REMEDY
             )
         told = held["progress"]
-        told["epochs"] = [Epoch(**{**e, "by_target": tuple(e["by_target"])}) for e in told["epochs"]]
+        told["epochs"] = [
+            Epoch(**{**e, "by_target": tuple(e["by_target"])}) for e in told["epochs"]
+        ]
         self.progress = Progress(**told)
         self._parameters.load(held["free"])
         self._optimiser.load_state_dict(held["optimiser"])

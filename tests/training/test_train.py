@@ -175,7 +175,8 @@ def test_lanes_hold_every_event_once_in_order(dataset: Dataset) -> None:
 
 def test_scales_are_folded_into_the_weights(dataset: Dataset) -> None:
     data, _ = read_window(dataset, None, None, 0.2, 4)
-    scales = Scales(np.float32([1, 2, 3, 4, 5, 6]), np.float32([2, 2, 2, 1, 1, 3]), 10.0)
+    mean, deviation = ([1, 2, 3, 4, 5, 6], [2, 2, 2, 1, 1, 3])
+    scales = Scales(np.array(mean, np.float32), np.array(deviation, np.float32), 10.0)
     config = EnsembleConfig(32, 16, 1, 2, features=6)
     plain = init_weights(config, 3)
     folded = FreeParameters(config, scales, 3, "cpu").ensemble()

@@ -65,10 +65,12 @@ def _shape(e: Float32Array, x: Float32Array, loadings: Loadings, offset_variance
         (part * root).astype(np.float32)[:, None]
         for part in (loadings.linear, loadings.squared / root, loadings.gated)
     )
-    for part, loading, shown in (
-        (linear, a, x),
-        (squared, b, (x * x - 1) / np.float32(np.sqrt(2))),
-        (gated, c, gate * x),
-    ):
-        part *= np.sqrt(1 - loading * loading)
-        part += loading * shown
+    _mix(linear, a, x)
+    _mix(squared, b, (x * x - 1) / np.float32(np.sqrt(2)))
+    _mix(gated, c, gate * x)
+
+
+def _mix(noise: Float32Array, loading: Float32Array, shown: Float32Array) -> None:
+    """Make of noise [k, n] of unit variance, in place, what shows something of unit variance."""
+    noise *= np.sqrt(1 - loading * loading)
+    noise += loading * shown

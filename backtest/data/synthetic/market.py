@@ -11,7 +11,6 @@ from typing import TypeAlias
 
 import numpy as np
 from numpy.random import SFC64, Generator, SeedSequence
-
 from numpy.typing import NDArray
 
 from backtest.components import Nanoseconds
@@ -98,13 +97,15 @@ class Market:
             if getattr(self, field.name) < 0:
                 raise ValueError(f"{field.name} cannot be negative")
         if self.branching >= 1:
-            raise ValueError(f"branching must be below 1, not {self.branching}: events would pile up")
+            raise ValueError(
+                f"branching must be below 1, not {self.branching}: events would pile up"
+            )
         if self.same_symbol > 1:
             raise ValueError(f"same_symbol is a share, at most 1, not {self.same_symbol}")
         if not 0 < self.single_r2 < 1 / (1 + self.offset_variance):
             raise ValueError(
-                f"single_r2 must lie between 0 and {1 / (1 + self.offset_variance):g}, which is what "
-                f"an offset of variance {self.offset_variance:g} leaves, not {self.single_r2}"
+                f"single_r2 must lie between 0 and {1 / (1 + self.offset_variance):g}, which is "
+                f"what an offset of variance {self.offset_variance:g} leaves, not {self.single_r2}"
             )
 
     @property

@@ -43,7 +43,7 @@ class Processes:
         """The processes at a block's events, in their order, [n] each.
 
         ``alpha`` (unit variance), ``offset`` (its own), ``spread`` and ``depth`` (unit variance,
-        factors of the quotes), ``price`` (half ticks about its base: the doubled mid's latent path).
+        factors of the quotes), ``price`` (half ticks: the doubled mid's distance from its base).
         """
         market = self._market
         order = np.argsort(events.symbol, kind="stable")

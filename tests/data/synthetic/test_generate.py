@@ -42,9 +42,7 @@ def test_a_later_stretch_is_the_same_market(tmp_path: Path) -> None:
 
 def test_the_card_states_the_truth_and_the_parameters(tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
-    card = generate(
-        SMALL, tmp_path / "m", events=500, name="m", told=lambda *at: told.append(at)
-    )
+    card = generate(SMALL, tmp_path / "m", events=500, name="m", told=lambda *at: told.append(at))
     found = open_dataset(tmp_path / "m")
     assert found.card.notes == card.notes
     assert found.card.notes["generator"]["half_life"] == 300_000_000
