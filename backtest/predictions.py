@@ -144,8 +144,7 @@ def predict(
             if session not in (None, now):
                 strategy.reset(everyone)
             session = now
-            part = batch.select(rows)
-            out[numbers[rows]] = _checked(inference, part, strategy.predict(part))
+            out[numbers[rows]] = _answer(inference, batch.select(rows))
         done += len(numbers)
         progress(done, total)
     return out
@@ -174,6 +173,26 @@ def _by_session(dataset: Dataset, ts_event: Int64Array) -> Iterator[tuple[int, s
     cuts = [0, *(np.flatnonzero(np.diff(session)) + 1).tolist(), len(session)]
     for first, last in itertools.pairwise(cuts):
         yield int(session[first]), slice(first, last)
+
+
+def _answer(inference: Inference, batch: EventBatch) -> Float32Array:
+    """Checked predictions; a call that the device has no memory for is halved until it fits."""
+    try:
+        predictions = inference.strategy.predict(batch)
+    except Exception as error:
+        # torch's own error, by name: a strategy without torch must not import it for this.
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        if len(batch) == 1:
+            raise RunError(
+                f"out of memory on {inference.session.device} with a single event",
+                place=f"strategy {inference.table['name']!r}",
+                remedy="Lower the capacity, so that fewer symbols' state is kept there.",
+            ) from None
+        middle = len(batch) // 2
+        halves = (batch.select(slice(0, middle)), batch.select(slice(middle, None)))
+        return np.concatenate([_answer(inference, half) for half in halves])
+    return _checked(inference, batch, predictions)
 
 
 def _checked(inference: Inference, batch: EventBatch, predictions: Float32Array) -> Float32Array:

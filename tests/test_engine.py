@@ -91,6 +91,22 @@ class Reacting(Summing):
         """Never called."""
 
 
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's."""
+
+
+@dataclass
+class Cramped(Summing):
+    """Has memory for calls of at most ``room`` events, and leaves its state alone beyond that."""
+
+    room: int = 7
+
+    def predict(self, batch: EventBatch) -> Float32Array:
+        if len(batch) > self.room:
+            raise OutOfMemoryError("CUDA out of memory")
+        return super().predict(batch)
+
+
 class TestPlugin:
     """The strategies above, and a record of the lifecycle."""
 
@@ -101,7 +117,7 @@ class TestPlugin:
 
     @hookimpl
     def backtest_register_strategies(self, register: Register[Strategy]) -> None:
-        for part in (Summing, Seeing, Counting, Broken, Reacting):
+        for part in (Summing, Seeing, Counting, Broken, Reacting, Cramped):
             register(part.__name__.lower(), part)
 
     @hookimpl
@@ -242,6 +258,13 @@ def test_accuracy_is_over_answered_events(settings: dict[str, Any]) -> None:
     assert accuracy["targets"]["max_absolute_error"] == [0.0]
     summing = run(**settings, policy="one", server={"line_limit": 2})
     assert summing.metrics["accuracy"]["reference"]["correlation"] < 0.99
+
+
+def test_a_call_without_memory_is_halved(settings: dict[str, Any]) -> None:
+    cramped = run(**{**settings, "strategy": "cramped"})
+    assert cramped.table("predictions").equals(run(**settings).table("predictions"))
+    with pytest.raises(RunError, match="a single event"):
+        run(**{**settings, "strategy": "cramped:room=0"})
 
 
 def test_what_depends_on_batches_is_run_in_the_simulated_ones(settings: dict[str, Any]) -> None:
