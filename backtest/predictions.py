@@ -44,6 +44,7 @@ class Stream:
     Attributes:
         dataset: where they come from.
         start, end: the window, ns; ``None`` for the dataset's own.
+        symbols: those wanted; ``None`` for all.
         count: events taken from its beginning.
         nonfinite: NaN and infinity among features are refused, or set to 0.
     """
@@ -51,6 +52,7 @@ class Stream:
     dataset: Dataset
     start: int | None
     end: int | None
+    symbols: tuple[str, ...] | None
     count: int
     nonfinite: Nonfinite = "refuse"
 
@@ -61,6 +63,7 @@ class Stream:
             self.dataset,
             start=self.start,
             end=self.end,
+            symbols=self.symbols,
             features=features,
             batch_rows=CHUNK,
             nonfinite=self.nonfinite,
@@ -77,6 +80,7 @@ class Stream:
             self.dataset,
             start=self.start,
             end=self.end,
+            symbols=self.symbols,
             features=features,
             nonfinite=self.nonfinite,
         )
@@ -98,6 +102,7 @@ class Inference:
             {
                 "data": stream.dataset.data_hash(),
                 "window": [stream.start, stream.end, stream.count],
+                "symbols": stream.symbols,
                 "nonfinite": stream.nonfinite,
                 "strategy": self.table,
                 "fingerprint": self.strategy.fingerprint(),

@@ -286,6 +286,19 @@ def test_limit_and_warm_up(settings: dict[str, Any]) -> None:
     assert warm.metrics["timing"]["answered"] == run(**settings).metrics["timing"]["answered"]
 
 
+def test_a_window_and_some_symbols(settings: dict[str, Any]) -> None:
+    events = backtest_events(settings)
+    start, end = int(events.ts_event[100]), int(events.ts_event[400])
+    done = run(**settings, window={"start": start, "end": end}, symbols=["CCC", "AAA"])
+    inside = (events.ts_event >= start) & (events.ts_event < end) & (events.symbol != 1)
+    timing = done.table("timing")
+    assert timing["ts_event"].to_physical().to_list() == events.ts_event[inside].tolist()
+    assert set(timing["symbol"].unique()) == {"AAA", "CCC"}
+    assert done.table("equity")["ts"].to_physical().max() == end
+    with pytest.raises(UsageError, match="DDD"):
+        run(**settings, symbols=["DDD"])
+
+
 def test_hooks_hear_of_the_run(settings: dict[str, Any], plugin: TestPlugin) -> None:
     done = run(**settings)
     assert plugin.told[0] == ("started", done.id, "summing")
