@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ SYMBOLS = ("A", "B", "C")
 TIMESTAMP = pa.timestamp("ns", "UTC")
 
 
-def write_parquet(path: Path, columns: Mapping[str, Sequence[Any]], row_group: int = 1000) -> None:
+def write_parquet(path: Path, columns: Mapping[str, Any], row_group: int = 1000) -> None:
     """Columns by name: ``ts_event`` and ``ts_recv`` as timestamps, floats as float32."""
     types = {"ts_event": TIMESTAMP, "ts_recv": TIMESTAMP, "symbol": pa.string()}
     arrays = {
@@ -35,7 +35,7 @@ def write_parquet(path: Path, columns: Mapping[str, Sequence[Any]], row_group: i
 
 def dataset_of(
     folder: Path,
-    contents: Mapping[str, Mapping[str, Sequence[Any]]],
+    contents: Mapping[str, Mapping[str, Any]],
     row_group: int = 1000,
     **card: Any,
 ) -> Dataset:

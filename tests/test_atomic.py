@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from backtest import atomic
 from backtest.atomic import new_folder, sweep, writing
 from backtest.errors import DataError
 
@@ -79,7 +78,7 @@ def test_folders_of_another_kind_are_never_overwritten(tmp_path: Path) -> None:
 def test_swaps_where_the_filesystem_cannot_exchange(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(atomic.ctypes, "CDLL", lambda *_args, **_named: object())
+    monkeypatch.setattr("ctypes.CDLL", lambda *_args, **_named: object())
     make(tmp_path / "t", "old")
     make(tmp_path / "t", "new", overwrite=True)
     assert (tmp_path / "t" / "mark").read_text() == "new"

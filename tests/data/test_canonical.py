@@ -199,7 +199,7 @@ def test_a_full_disk_is_an_error_with_a_remedy(
         def close(self) -> None:
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(canonical.pq, "ParquetWriter", FullDisk)
+    monkeypatch.setattr("pyarrow.parquet.ParquetWriter", FullDisk)
     with pytest.raises(DataError, match=r"No space left on device\n.*disk is full"):
         write_canonical(tmp_path / "d", card_of(), [random_events(10)])
     assert [*tmp_path.iterdir()] == []

@@ -76,7 +76,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 
 def test_cards_are_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
-        card(FULL).name = "other"  # type: ignore[misc]
+        card(FULL).name = "other"
 
 
 SMALL = {"format": "1", "name": '"x"', "symbols": '["A", "B"]'}
