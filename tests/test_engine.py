@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,10 @@ import pytest
 
 import backtest
 from backtest.api import compare, run
+from backtest.bus import read_events
+from backtest.data.canonical import write_canonical
+from backtest.data.card import Calendar, Card
+from backtest.data.dataset import open_dataset
 from backtest.errors import BacktestError, DataError, RunError, UsageError
 from backtest.events import EventBatch, Float32Array
 from backtest.plugins.hookspecs import Register, hookimpl
@@ -234,9 +238,6 @@ def test_an_answer_advances_state_and_silence_does_not(settings: dict[str, Any])
 
 
 def backtest_events(settings: dict[str, Any]) -> EventBatch:
-    from backtest.bus import read_events
-    from backtest.data.dataset import open_dataset
-
     return read_events(open_dataset(settings["dataset"]), features=True)
 
 
@@ -258,6 +259,34 @@ def test_accuracy_is_over_answered_events(settings: dict[str, Any]) -> None:
     assert accuracy["targets"]["max_absolute_error"] == [0.0]
     summing = run(**settings, policy="one", server={"line_limit": 2})
     assert summing.metrics["accuracy"]["reference"]["correlation"] < 0.99
+
+
+@pytest.mark.parametrize("breaks", ["carry", "reset"])
+def test_state_across_a_session_break(
+    settings: dict[str, Any], tmp_path: Path, breaks: Literal["carry", "reset"]
+) -> None:
+    source = open_dataset(settings["dataset"])
+    events = read_events(source, features=True)
+    opens = [int(events.ts_event[k]) for k in (0, 250)]
+    closes = [int(events.ts_event[240]), int(events.ts_event[-1]) + 1]
+    calendar = Calendar(sessions=tuple(zip(opens, closes, strict=True)), session_breaks=breaks)
+    card = Card(
+        name="sessions", symbols=source.symbols, features=source.card.features, calendar=calendar
+    )
+    write_canonical(tmp_path / "sessions", card, [events])
+    latency = {**SERVICE, "scale": 0.0}
+    done = run(**{**settings, "dataset": str(tmp_path / "sessions"), "latency": latency})
+    sums = np.zeros(3)
+    expected = []
+    for number, symbol in enumerate(events.symbol):
+        if breaks == "reset" and number == 250:
+            sums[:] = 0
+        sums[symbol] += events.features[number, 0]  # type: ignore[index]
+        expected.append(sums[symbol])
+    assert done.table("predictions")["output_0"].to_list() == expected
+    at = done.table("fills").filter(pl.col("event") >= 0)["ts_venue"].to_physical()
+    assert not ((at >= closes[0]) & (at < opens[1])).any()
+    assert len(at) > 10
 
 
 def test_a_call_without_memory_is_halved(settings: dict[str, Any]) -> None:
