@@ -18,6 +18,7 @@ from backtest.bus import read_events
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Calendar, Card
 from backtest.data.dataset import open_dataset
+from backtest.data.times import format_utc
 from backtest.errors import BacktestError, DataError, RunError, UsageError
 from backtest.events import EventBatch, Float32Array
 from backtest.plugins.hookspecs import Register, hookimpl
@@ -269,7 +270,8 @@ def test_state_across_a_session_break(
     events = read_events(source, features=True)
     opens = [int(events.ts_event[k]) for k in (0, 250)]
     closes = [int(events.ts_event[240]), int(events.ts_event[-1]) + 1]
-    calendar = Calendar(sessions=tuple(zip(opens, closes, strict=True)), session_breaks=breaks)
+    sessions = [[format_utc(a), format_utc(b)] for a, b in zip(opens, closes, strict=True)]
+    calendar = Calendar.model_validate({"sessions": sessions, "session_breaks": breaks})
     card = Card(
         name="sessions", symbols=source.symbols, features=source.card.features, calendar=calendar
     )
