@@ -81,9 +81,10 @@ class Server(_Table):
 class RunConfig(_Table):
     """One run: everything that determines its result.
 
-    ``warmup`` counts events; ``limit`` keeps the first events of the window only and marks the run
-    partial; ``undropped`` also answers every event, for accuracy and the ideal PnL; ``nonfinite``
-    refuses NaN and infinity among features, or sets them to 0 and counts them.
+    ``symbols`` are those wanted (``None``: all); ``warmup`` counts events; ``limit`` keeps the
+    first events of the window only and marks the run partial; ``undropped`` also answers every
+    event, for accuracy and the ideal PnL; ``nonfinite`` refuses NaN and infinity among features,
+    or sets them to 0.
     """
 
     dataset: str
@@ -93,6 +94,7 @@ class RunConfig(_Table):
     accountant: Component = "market"
     sizing: Component = "sign"
     window: Window = Window()
+    symbols: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
     server: Server = Server()
     seed: int = Field(default=0, ge=0)
     warmup: int = Field(default=0, ge=0)

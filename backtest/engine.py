@@ -148,7 +148,9 @@ class Engine:
         thinking = _Thinking(self, scenario, run_id, len(events))
         entry = _messages(scenario.entry, config, "entry", len(events))
         response = _messages(scenario.response, config, "response", len(events))
-        end = scenario.config.window.end or int(events.ts_event[-1]) + 1
+        end = config.window.end
+        if end is None or config.limit is not None:
+            end = int(events.ts_event[-1]) + 1
         timing = self._time(scenario, events, end)
         answers = thinking.answers(timing)
         undropped, reference = None, None
@@ -196,10 +198,8 @@ class Engine:
         return run
 
     def _events(self, scenario: Scenario) -> EventBatch:
-        window = scenario.config.window
-        events = read_events(
-            scenario.dataset, start=window.start, end=window.end, features=False
-        ).select(slice(0, scenario.config.limit))
+        config = scenario.config
+        events = read_events(scenario.dataset, **_selection(config)).select(slice(0, config.limit))
         if not len(events):
             raise UsageError(
                 "no event lies in the window",
@@ -229,8 +229,7 @@ class Engine:
     def _targets(self, scenario: Scenario, count: int) -> Float32Array | None:
         if not scenario.dataset.targets:
             return None
-        window = scenario.config.window
-        return read_targets(scenario.dataset, start=window.start, end=window.end)[:count]
+        return read_targets(scenario.dataset, **_selection(scenario.config))[:count]
 
     def _accuracy_on_targets(self, scenario: Scenario, ledger: Ledger) -> dict[str, Any] | None:
         targets = ledger.targets
@@ -249,7 +248,7 @@ class _Thinking:
         self._scenario = scenario
         self._run_id = run_id
         self._stream = Stream(
-            scenario.dataset, config.window.start, config.window.end, count, config.nonfinite
+            scenario.dataset, **_selection(config), count=count, nonfinite=config.nonfinite
         )
         self._store = PredictionStore(engine.runs / "predictions")
         self._all = np.ones(count, dtype=np.bool_)
@@ -324,6 +323,12 @@ def _check_data(accountant: Accountant, name: str, dataset: Dataset) -> None:
                 place=f"accountant {name!r}",
                 remedy="Choose another accountant (`backtest plugins` lists them) or dataset.",
             )
+
+
+def _selection(config: RunConfig) -> dict[str, Any]:
+    """Which events of the dataset a run is about, as the bus takes it."""
+    window = config.window
+    return {"start": window.start, "end": window.end, "symbols": config.symbols}
 
 
 def _messages(model: LatencyModel, config: RunConfig, stream: Any, count: int) -> Int64Array:

@@ -44,6 +44,7 @@ class Stream:
     Attributes:
         dataset: where they come from.
         start, end: the window, ns; ``None`` for the dataset's own.
+        symbols: those wanted; ``None`` for all.
         count: events taken from its beginning.
         nonfinite: NaN and infinity among features are refused, or set to 0.
     """
@@ -51,6 +52,7 @@ class Stream:
     dataset: Dataset
     start: int | None
     end: int | None
+    symbols: tuple[str, ...] | None
     count: int
     nonfinite: Nonfinite = "refuse"
 
@@ -61,6 +63,7 @@ class Stream:
             self.dataset,
             start=self.start,
             end=self.end,
+            symbols=self.symbols,
             features=features,
             batch_rows=CHUNK,
             nonfinite=self.nonfinite,
@@ -77,6 +80,7 @@ class Stream:
             self.dataset,
             start=self.start,
             end=self.end,
+            symbols=self.symbols,
             features=features,
             nonfinite=self.nonfinite,
         )
@@ -98,6 +102,7 @@ class Inference:
             {
                 "data": stream.dataset.data_hash(),
                 "window": [stream.start, stream.end, stream.count],
+                "symbols": stream.symbols,
                 "nonfinite": stream.nonfinite,
                 "strategy": self.table,
                 "fingerprint": self.strategy.fingerprint(),
@@ -144,8 +149,7 @@ def predict(
             if session not in (None, now):
                 strategy.reset(everyone)
             session = now
-            part = batch.select(rows)
-            out[numbers[rows]] = _checked(inference, part, strategy.predict(part))
+            out[numbers[rows]] = _answer(inference, batch.select(rows))
         done += len(numbers)
         progress(done, total)
     return out
@@ -174,6 +178,26 @@ def _by_session(dataset: Dataset, ts_event: Int64Array) -> Iterator[tuple[int, s
     cuts = [0, *(np.flatnonzero(np.diff(session)) + 1).tolist(), len(session)]
     for first, last in itertools.pairwise(cuts):
         yield int(session[first]), slice(first, last)
+
+
+def _answer(inference: Inference, batch: EventBatch) -> Float32Array:
+    """Checked predictions; a call that the device has no memory for is halved until it fits."""
+    try:
+        predictions = inference.strategy.predict(batch)
+    except Exception as error:
+        # torch's own error, by name: a strategy without torch must not import it for this.
+        if type(error).__name__ != "OutOfMemoryError":
+            raise
+        if len(batch) == 1:
+            raise RunError(
+                f"out of memory on {inference.session.device} with a single event",
+                place=f"strategy {inference.table['name']!r}",
+                remedy="Lower the capacity, so that fewer symbols' state is kept there.",
+            ) from None
+        middle = len(batch) // 2
+        halves = (batch.select(slice(0, middle)), batch.select(slice(middle, None)))
+        return np.concatenate([_answer(inference, half) for half in halves])
+    return _checked(inference, batch, predictions)
 
 
 def _checked(inference: Inference, batch: EventBatch, predictions: Float32Array) -> Float32Array:

@@ -8,9 +8,11 @@ from decimal import Decimal
 from fractions import Fraction
 
 import numpy as np
+import pyarrow as pa
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from backtest.accounting import COSTS, Answers, Ledger, SizingRule
+from backtest.accounting import COSTS, Account, Answers, Ledger, SizingRule
 from backtest.components import Spec, build
 from backtest.events import NO_PRICE, NO_TIME, EventBatch, Float32Array, Int64Array
 from backtest.instruments import MONEY_UNIT, Instrument
@@ -128,34 +130,8 @@ def _decimal(rate: Fraction) -> Decimal:
     return Decimal(rate.numerator) / Decimal(rate.denominator)
 
 
-@settings(max_examples=400, deadline=None, derandomize=True, database=None)
-@given(markets())
-def test_timing_is_the_oracles(market: Market) -> None:
-    market = within_window(market)
-    expected = market.timing()
-    timing = served(market, events_of(market))
-    assert [Status(s).name.lower() for s in timing.status] == expected.status
-    assert timing.received.tolist() == expected.t1
-    answered = timing.answered
-    for mine, theirs in ((timing.begun, expected.t2), (timing.ended, expected.t3)):
-        assert mine[answered].tolist() == [
-            t for t, yes in zip(theirs, answered.tolist(), strict=True) if yes
-        ]
-    assert (timing.begun[~answered] == NO_TIME).all() or market.scale == 0
-    if market.scale:
-        numbers = [b for b, yes in zip(expected.batch, answered.tolist(), strict=True) if yes]
-        assert timing.batch[answered].tolist() == numbers
-
-
-@settings(max_examples=400, deadline=None, derandomize=True, database=None)
-@given(markets())
-def test_fills_and_money_are_the_oracles(market: Market) -> None:
-    # Settings are written as decimals, which cannot hold every fraction: take the nearest ones.
-    market = replace(
-        within_window(market),
-        fee_rate=Fraction(_decimal(market.fee_rate)),
-        impact=Fraction(str(float(market.impact))),
-    )
+def settled(market: Market) -> Account:
+    """The engine's account of a market."""
     events = events_of(market)
     timing = served(market, events)
     everyone = np.ones(len(events), dtype=np.bool_)
@@ -176,7 +152,66 @@ def test_fills_and_money_are_the_oracles(market: Market) -> None:
         end=market.end,
     )
     accountant = MarketAccountant(market.limit, market.band, float(market.impact), bucket=7)
-    account = accountant.account(ledger)
+    return accountant.account(ledger)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True, database=None)
+@given(markets())
+def test_timing_is_the_oracles(market: Market) -> None:
+    market = within_window(market)
+    expected = market.timing()
+    timing = served(market, events_of(market))
+    assert [Status(s).name.lower() for s in timing.status] == expected.status
+    assert timing.received.tolist() == expected.t1
+    answered = timing.answered
+    for mine, theirs in ((timing.begun, expected.t2), (timing.ended, expected.t3)):
+        assert mine[answered].tolist() == [
+            t for t, yes in zip(theirs, answered.tolist(), strict=True) if yes
+        ]
+    assert (timing.begun[~answered] == NO_TIME).all() or market.scale == 0
+    if market.scale:
+        numbers = [b for b, yes in zip(expected.batch, answered.tolist(), strict=True) if yes]
+        assert timing.batch[answered].tolist() == numbers
+
+
+@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@given(markets(), st.integers(0, 39))
+def test_the_future_changes_no_fill(market: Market, last: int) -> None:
+    market = within_window(market)
+    known = min(last, len(market.events) - 1)
+    now = market.events[known].ts_event
+    changed = replace(
+        market,
+        events=tuple(
+            e if e.ts_event <= now else replace(e, bid=70, ask=71, bid_size=9, ask_size=9)
+            for e in market.events
+        ),
+        targets=tuple(
+            t if e.ts_event <= now else -t
+            for e, t in zip(market.events, market.targets, strict=True)
+        ),
+    )
+
+    def until_now(of: Market) -> list[dict[str, object]]:
+        columns = ["event", "symbol", "lots", "price_half_ticks", *COSTS]
+        fills = settled(of).tables["fills"]
+        early = fills["ts_venue"].to_numpy().astype(np.int64) <= now
+        rows = fills.select(columns).filter(pa.array(early)).to_pylist()
+        return [row for row in rows if row["event"] >= 0]
+
+    assert until_now(market) == until_now(changed)
+
+
+@settings(max_examples=400, deadline=None, derandomize=True, database=None)
+@given(markets())
+def test_fills_and_money_are_the_oracles(market: Market) -> None:
+    # Settings are written as decimals, which cannot hold every fraction: take the nearest ones.
+    market = replace(
+        within_window(market),
+        fee_rate=Fraction(_decimal(market.fee_rate)),
+        impact=Fraction(str(float(market.impact))),
+    )
+    account = settled(market)
     expected = market.account(market.timing())
 
     names = ("net", "decision", *COSTS, "ideal", "missed")

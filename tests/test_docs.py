@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from backtest.cli import main
+from backtest.config import RunConfig, parse_config
 from backtest.events import EventBatch
 from backtest.plugins.manager import load_plugins
 from docs.generate import FOLDER, GENERATED, regenerated
@@ -42,3 +45,39 @@ def test_the_plugin_in_the_docs_works_when_pasted(tmp_path: Path) -> None:
     )
     assert answers.dtype == np.float32
     assert answers.tolist() == [[1.0], [0.0]]
+
+
+def first_block(page: Path, language: str) -> str:
+    """The first code block of a language in a page."""
+    block = re.search(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)
+    assert block is not None
+    return block[1]
+
+
+def test_the_strategy_in_the_readme_works_when_pasted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = first_block(FOLDER.parent / "README.md", "python")
+    assert len([line for line in source.splitlines() if line.strip()]) <= 15
+    path = tmp_path / "pressure.py"
+    path.write_text(source)
+    words = ["run", "--plugin", path, "--strategy", "pressure:gain=2", "--dataset", "sample"]
+    words += ["--service", "constant:1ms", "--limit", 500, "--runs", tmp_path / "runs"]
+    with pytest.raises(SystemExit) as left:
+        main([str(word) for word in words])
+    assert left.value.code == 0
+    assert "pressure:2.0" in capsys.readouterr().out
+
+
+def test_the_settings_in_the_docs_are_accepted() -> None:
+    table = tomllib.loads(first_block(FOLDER / "runs.md", "toml"))
+    config = parse_config(table, place="docs/runs.md")
+    assert config.server.max_age == 1_000_000_000
+
+
+def test_every_setting_is_documented() -> None:
+    text = (FOLDER / "runs.md").read_text()
+    for name, field in RunConfig.model_fields.items():
+        inner = getattr(field.annotation, "model_fields", None)
+        for key in [f"{name}.{k}" for k in inner] if inner else [name]:
+            assert f"`{key}`" in text, key

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import polars as pl
@@ -14,6 +14,11 @@ import pytest
 
 import backtest
 from backtest.api import compare, run
+from backtest.bus import read_events
+from backtest.data.canonical import write_canonical
+from backtest.data.card import Calendar, Card
+from backtest.data.dataset import open_dataset
+from backtest.data.times import format_utc
 from backtest.errors import BacktestError, DataError, RunError, UsageError
 from backtest.events import EventBatch, Float32Array
 from backtest.plugins.hookspecs import Register, hookimpl
@@ -91,6 +96,22 @@ class Reacting(Summing):
         """Never called."""
 
 
+class OutOfMemoryError(RuntimeError):
+    """Named as torch's."""
+
+
+@dataclass
+class Cramped(Summing):
+    """Has memory for calls of at most ``room`` events, and leaves its state alone beyond that."""
+
+    room: int = 7
+
+    def predict(self, batch: EventBatch) -> Float32Array:
+        if len(batch) > self.room:
+            raise OutOfMemoryError("CUDA out of memory")
+        return super().predict(batch)
+
+
 class TestPlugin:
     """The strategies above, and a record of the lifecycle."""
 
@@ -101,7 +122,7 @@ class TestPlugin:
 
     @hookimpl
     def backtest_register_strategies(self, register: Register[Strategy]) -> None:
-        for part in (Summing, Seeing, Counting, Broken, Reacting):
+        for part in (Summing, Seeing, Counting, Broken, Reacting, Cramped):
             register(part.__name__.lower(), part)
 
     @hookimpl
@@ -218,9 +239,6 @@ def test_an_answer_advances_state_and_silence_does_not(settings: dict[str, Any])
 
 
 def backtest_events(settings: dict[str, Any]) -> EventBatch:
-    from backtest.bus import read_events
-    from backtest.data.dataset import open_dataset
-
     return read_events(open_dataset(settings["dataset"]), features=True)
 
 
@@ -244,6 +262,42 @@ def test_accuracy_is_over_answered_events(settings: dict[str, Any]) -> None:
     assert summing.metrics["accuracy"]["reference"]["correlation"] < 0.99
 
 
+@pytest.mark.parametrize("breaks", ["carry", "reset"])
+def test_state_across_a_session_break(
+    settings: dict[str, Any], tmp_path: Path, breaks: Literal["carry", "reset"]
+) -> None:
+    source = open_dataset(settings["dataset"])
+    events = read_events(source, features=True)
+    opens = [int(events.ts_event[k]) for k in (0, 250)]
+    closes = [int(events.ts_event[240]), int(events.ts_event[-1]) + 1]
+    sessions = [[format_utc(a), format_utc(b)] for a, b in zip(opens, closes, strict=True)]
+    calendar = Calendar.model_validate({"sessions": sessions, "session_breaks": breaks})
+    card = Card(
+        name="sessions", symbols=source.symbols, features=source.card.features, calendar=calendar
+    )
+    write_canonical(tmp_path / "sessions", card, [events])
+    latency = {**SERVICE, "scale": 0.0}
+    done = run(**{**settings, "dataset": str(tmp_path / "sessions"), "latency": latency})
+    sums = np.zeros(3)
+    expected = []
+    for number, symbol in enumerate(events.symbol):
+        if breaks == "reset" and number == 250:
+            sums[:] = 0
+        sums[symbol] += events.features[number, 0]  # type: ignore[index]
+        expected.append(sums[symbol])
+    assert done.table("predictions")["output_0"].to_list() == expected
+    at = done.table("fills").filter(pl.col("event") >= 0)["ts_venue"].to_physical()
+    assert not ((at >= closes[0]) & (at < opens[1])).any()
+    assert len(at) > 10
+
+
+def test_a_call_without_memory_is_halved(settings: dict[str, Any]) -> None:
+    cramped = run(**{**settings, "strategy": "cramped"})
+    assert cramped.table("predictions").equals(run(**settings).table("predictions"))
+    with pytest.raises(RunError, match="a single event"):
+        run(**{**settings, "strategy": "cramped:room=0"})
+
+
 def test_what_depends_on_batches_is_run_in_the_simulated_ones(settings: dict[str, Any]) -> None:
     done = run(**{**settings, "strategy": "counting"}, policy="all")
     timing, answers = done.table("timing"), done.table("predictions")
@@ -261,6 +315,19 @@ def test_limit_and_warm_up(settings: dict[str, Any]) -> None:
     warm = run(**settings, warmup=600)
     assert warm.metrics["account"]["fills"] == 0
     assert warm.metrics["timing"]["answered"] == run(**settings).metrics["timing"]["answered"]
+
+
+def test_a_window_and_some_symbols(settings: dict[str, Any]) -> None:
+    events = backtest_events(settings)
+    start, end = int(events.ts_event[100]), int(events.ts_event[400])
+    done = run(**settings, window={"start": start, "end": end}, symbols=["CCC", "AAA"])
+    inside = (events.ts_event >= start) & (events.ts_event < end) & (events.symbol != 1)
+    timing = done.table("timing")
+    assert timing["ts_event"].to_physical().to_list() == events.ts_event[inside].tolist()
+    assert set(timing["symbol"].unique()) == {"AAA", "CCC"}
+    assert done.table("equity")["ts"].to_physical().max() == end
+    with pytest.raises(UsageError, match="DDD"):
+        run(**settings, symbols=["DDD"])
 
 
 def test_hooks_hear_of_the_run(settings: dict[str, Any], plugin: TestPlugin) -> None:

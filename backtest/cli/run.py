@@ -54,6 +54,9 @@ def run(
         str | None, typer.Option(help="First instant of the window: 2024-08-09T00:00:00Z, or ns.")
     ] = None,
     end: Annotated[str | None, typer.Option(help="Where the window ends, exclusive.")] = None,
+    symbols: Annotated[
+        str | None, typer.Option(metavar="NAME,...", help="Only these symbols' events.")
+    ] = None,
     warmup: Annotated[
         int | None, typer.Option(help="Events at the beginning that advance state but never trade.")
     ] = None,
@@ -105,6 +108,7 @@ def run(
         ("policy",): policy,
         ("accountant",): accountant,
         ("sizing",): sizing,
+        ("symbols",): symbols.split(",") if symbols is not None else None,
         ("warmup",): warmup,
         ("limit",): limit,
         ("seed",): seed,

@@ -57,7 +57,7 @@ def test_full_size_steps_and_its_state_takes_what_it_should() -> None:
     ids=str,
 )
 def test_sizes_that_do_not_go_together_are_refused(sizes: dict[str, int]) -> None:
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=r"multiple of|even|at least 1"):
         EnsembleConfig(**sizes)
 
 

@@ -32,7 +32,8 @@ def test_every_weight_is_finite_and_in_its_range() -> None:
     assert all(w.isfinite().all() and w.dtype == torch.float32 for w in weights.values())
     layer = "towers.{}.blocks.0.layer."
     a = weights[layer.format(3) + "rglru.a"]
-    assert (a >= 0.9).all() and (a < 1).all()
+    assert (a >= 0.9).all()
+    assert (a < 1).all()
     assert (weights[layer.format(1) + "a"] < 0).all()
     decay = weights[layer.format(2) + "decay"]
     assert decay.tolist() == [1 - 2.0 ** (-5 - h) for h in range(8)]
