@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -235,3 +236,8 @@ def test_from_the_command_line(
 def test_the_plot_of_a_single_epoch_is_drawn() -> None:
     root = ElementTree.fromstring(loss_svg([Epoch(0.5, 0.5, (0.5,))], 0))
     assert root.tag.endswith("svg")
+
+
+def test_every_setting_is_documented() -> None:
+    text = (Path(__file__).parents[2] / "docs/training.md").read_text()
+    assert not [f.name for f in fields(Settings) if f"`{f.name}`" not in text]

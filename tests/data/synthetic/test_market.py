@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -197,3 +198,8 @@ def test_the_truth_without_an_offset_and_noise_is_near_one() -> None:
 def test_markets_that_cannot_be(wrong: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Market(**wrong)  # type: ignore[arg-type]
+
+
+def test_every_parameter_is_documented() -> None:
+    text = (Path(__file__).parents[3] / "docs/data.md").read_text()
+    assert not [name for name, _ in Market().parameters() if f"`{name}`" not in text]
