@@ -172,13 +172,7 @@ class Fit:
         torch.nn.utils.clip_grad_norm_(self._parameters.free.values(), self._settings.clip)
         self._optimiser.step()
         self._state = map_leaves(Tensor.detach, self._state)
-        if not torch.isfinite(loss):
-            raise RunError(
-                f"the loss is {loss.item()} in epoch {progress.epoch}, chunk {progress.chunk}",
-                place="training",
-                remedy="Lower rate, and look for extreme features or targets.",
-            )
-        progress.summed += loss.item() * count
+        progress.summed += _finite(loss.item(), progress.epoch) * count
         progress.counted += count
 
     def _validated(self) -> Epoch:
@@ -194,7 +188,8 @@ class Fit:
                     squared += ((y - target) ** 2 * real).sum(0).double().cpu()
         by_target = squared / (self._held_out.count * self._held_out.square)
         trained = self.progress.summed / max(self.progress.counted, 1)
-        return Epoch(trained, float(by_target.mean()), tuple(by_target.tolist()))
+        validation = _finite(float(by_target.mean()), self.progress.epoch)
+        return Epoch(trained, validation, tuple(by_target.tolist()))
 
     def _save(self) -> None:
         progress = asdict(self.progress)
@@ -237,6 +232,16 @@ class Fit:
 
 
 _REMEDY = "Remove it, or pass --restart, to train from the beginning."
+
+
+def _finite(loss: float, epoch: int) -> float:
+    if not math.isfinite(loss):
+        raise RunError(
+            f"the loss is {loss} in epoch {epoch}",
+            place="training",
+            remedy="Lower rate, and look for extreme features or targets.",
+        )
+    return loss
 
 
 class _Loaded:

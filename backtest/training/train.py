@@ -14,6 +14,7 @@ from backtest.data.times import format_utc
 from backtest.errors import DataError, UsageError
 from backtest.hashing import sha256_of
 from backtest.predictions import device_model, versions
+from backtest.strategies.device import find_device
 from backtest.strategies.tensor_files import write_safetensors
 from backtest.strategies.weight_files import TRAINED_FROM, TRAINED_TO, file_sha256
 from backtest.training.fitting import Epoch, Fit, Told
@@ -63,7 +64,7 @@ def train(
         epoch_done: told each epoch's number and losses.
 
     Raises:
-        UsageError: no targets or features, sizes that do not go together, or too few events.
+        UsageError: no such device, no targets or features, sizes that do not go together, or too few events.
         DataError: the output is there already or cannot be written; a checkpoint of another
             training.
         RunError: the loss is no longer finite.
@@ -71,6 +72,7 @@ def train(
     made = Trained.beside(output)
     checkpoint = output.with_suffix(".checkpoint")
     _check(dataset, output, overwrite)
+    find_device(settings.device)
     if restart:
         checkpoint.unlink(missing_ok=True)
     data, held_out = read_window(

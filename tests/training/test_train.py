@@ -208,6 +208,8 @@ def test_what_cannot_be_trained(dataset: Dataset, trained: Path, tmp_path: Path)
         train(dataset, tmp_path / "w.pt", SMALL)
     with pytest.raises(UsageError, match="too few"):
         train(dataset, tmp_path / "w.safetensors", Settings(end=1))
+    with pytest.raises(UsageError, match="no device"):
+        train(dataset, tmp_path / "w.safetensors", Settings(device="abacus"))
     with pytest.raises(UsageError, match="multiple of 32"):
         train(dataset, tmp_path / "w.safetensors", Settings(hidden=33))
     generate(Market(symbols=2, features=4, targets=2), tmp_path / "two", events=10)
