@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from backtest.data.sources import Source
 from backtest.plugins.hookspecs import hookimpl
+from backtest.plugins.sources.binance import BinanceStream
 from backtest.plugins.sources.challenge import Challenge
 
 
 @hookimpl
 def backtest_register_sources(register: Callable[[str, type[Source]], None]) -> None:
     """Register them."""
+    register("binance-stream", BinanceStream)
     register("challenge", Challenge)
