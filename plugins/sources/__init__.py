@@ -8,6 +8,7 @@ from backtest.data.sources import Source
 from backtest.plugins.hookspecs import hookimpl
 from backtest.plugins.sources.binance import BinanceStream
 from backtest.plugins.sources.challenge import Challenge
+from backtest.plugins.sources.equities import UsEquitiesTicks
 
 
 @hookimpl
@@ -15,3 +16,4 @@ def backtest_register_sources(register: Callable[[str, type[Source]], None]) -> 
     """Register them."""
     register("binance-stream", BinanceStream)
     register("challenge", Challenge)
+    register("us-equities-ticks", UsEquitiesTicks)
