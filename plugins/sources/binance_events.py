@@ -172,7 +172,7 @@ class _Reading:
             raise DataError(
                 "no quote or trade carries the venue's time, to align the recorder's clock by",
                 place=str(path),
-                remedy='Record trades too, or trust the recorder with --set clock=keep.',
+                remedy="Record trades too, or trust the recorder with --set clock=keep.",
             )
         skew = np.concatenate(skews)
         place = (len(skew) - 1) // _QUANTILE
@@ -215,10 +215,11 @@ class _Reading:
         assert lot is not None
         for columns, (price_scale, size_scale) in spool.batches():
             times = self._times(columns["recv"] + shift, columns["venue"])
+            price_unit, size_unit = step_of(price_scale), step_of(size_scale)
             sides = range(2 if spool.kind == "bookTicker" else 1)
             try:
-                prices = [to_grid(columns[f"price{i}"], price_scale, tick) for i in sides]
-                sizes = [to_grid(columns[f"size{i}"], size_scale, lot) for i in sides]
+                prices = [to_grid(columns[f"price{i}"], price_unit, tick) for i in sides]
+                sizes = [to_grid(columns[f"size{i}"], size_unit, lot) for i in sides]
             except ValueError as error:
                 raise DataError(
                     str(error),

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, TypeAlias
+from typing import IO, Any, Literal, TypeAlias, cast
 
 import numpy as np
 import pyarrow as pa
@@ -139,6 +139,10 @@ def _blocks(path: Path) -> Iterator[tuple[int, list[bytes]]]:
         raise DataError("the file is empty", place=str(path))
 
 
+def _plain(path: Path, packed: bool) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path)) if packed else path.open("rb")
+
+
 class _opened:
     """A plain or gzip file; what goes wrong in it becomes ``DataError``."""
 
@@ -150,7 +154,7 @@ class _opened:
         try:
             with self._path.open("rb") as raw:
                 packed = raw.read(2) == b"\x1f\x8b"
-            self._file = gzip.open(self._path) if packed else self._path.open("rb")
+            self._file = _plain(self._path, packed)
         except OSError as error:
             raise DataError(f"cannot be read: {error.strerror}", place=str(self._path)) from None
         return self._file
@@ -274,5 +278,5 @@ def _bad_line(path: Path, number: int, problem: str) -> DataError:
     return DataError(
         f"line {number} {problem}",
         place=str(path),
-        remedy="A line is the recorder's time in ns, a space, and one message of a combined stream.",
+        remedy="A line is the recorder's time in ns, a space, and a message of a combined stream.",
     )

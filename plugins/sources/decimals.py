@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from decimal import Decimal
-from typing import Any
+from fractions import Fraction
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from backtest.events import Int64Array
 
 _DECIMAL = r"^[0-9]{1,18}(\.[0-9]{1,18})?$"
 _MAX = 2**63 - 1
+_TOLERANCE = 1e-3
+_MOST_STEPS = 2**40
+
+Float64Array: TypeAlias = NDArray[np.float64]
 
 
 def parse_decimals(text: pa.Array) -> tuple[Int64Array, int]:
@@ -39,20 +46,39 @@ def parse_decimals(text: pa.Array) -> tuple[Int64Array, int]:
     return words[:, 0].copy(), scale
 
 
-def to_grid(values: Int64Array, scale: int, step: Decimal) -> Int64Array:
-    """How many steps each number is, int64 [n]; the numbers are ``values`` × 10^-scale.
+def to_grid(values: Int64Array, unit: Decimal, step: Decimal) -> Int64Array:
+    """How many steps each number is, int64 [n]; the numbers are ``values`` × ``unit``.
 
     Raises:
         ValueError: a number is no whole number of steps, or more of them than int64 holds.
     """
-    numerator, denominator = (Decimal(1).scaleb(-scale) / step).as_integer_ratio()
-    if len(values) and int(np.abs(values).max()) * numerator > _MAX:
+    ratio = Fraction(unit) / Fraction(step)
+    if len(values) and int(np.abs(values).max()) * ratio.numerator > _MAX:
         raise ValueError("a number has more steps than 64 bits hold")
-    steps, rest = np.divmod(values * numerator, denominator)
+    steps, rest = np.divmod(values * ratio.numerator, ratio.denominator)
     if rest.any():
-        bad = Decimal(int(values[np.argmax(rest != 0)])).scaleb(-scale)
+        bad = int(values[np.argmax(rest != 0)]) * unit
         raise ValueError(f"{bad} is not a multiple of {step}")
     result: Int64Array = steps
+    return result
+
+
+def floats_to_grid(values: Float64Array, unit: Decimal, step: Decimal) -> Int64Array:
+    """How many steps each binary fraction × ``unit`` is, int64 [n]: the nearest whole number.
+
+    Raises:
+        ValueError: a number is farther than a thousandth of a step from a whole number of steps,
+            or has more than 2^40 of them, where float64 could no longer tell.
+    """
+    ratio = Fraction(unit) / Fraction(step)
+    exact = values * ratio.numerator / ratio.denominator
+    steps = np.rint(exact)
+    bad = ~((np.abs(exact - steps) <= _TOLERANCE) & (np.abs(steps) <= _MOST_STEPS))
+    if bad.any():
+        raise ValueError(
+            f"{values[np.argmax(bad)]} × {unit} is not a multiple of {step}, or too many"
+        )
+    result: Int64Array = steps.astype(np.int64)
     return result
 
 
@@ -68,10 +94,8 @@ def decimal_parameter(text: str, name: str, *, above_zero: bool = True) -> Decim
         ValueError: not a decimal number, below 0, or 0 where it may not be.
     """
     value: Any = None
-    try:
+    with contextlib.suppress(ArithmeticError):
         value = Decimal(text)
-    except ArithmeticError:
-        pass
     if value is None or not value.is_finite() or value < 0 or (above_zero and not value):
         raise ValueError(f"{name} is {text!r}, not a number {'above' if above_zero else 'from'} 0")
     number: Decimal = value

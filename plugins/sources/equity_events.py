@@ -276,9 +276,7 @@ def _reading(path: Path) -> Iterator[None]:
             f"not a zip file, or damaged: {error}", place=str(path), remedy="Fetch it again."
         ) from None
     except pa.ArrowException as error:
-        raise DataError(
-            f"not the CSV expected: {error}", place=str(path), remedy=_REMEDY
-        ) from None
+        raise DataError(f"not the CSV expected: {error}", place=str(path), remedy=_REMEDY) from None
     except OSError as error:
         raise DataError(f"cannot be read: {error}", place=str(path)) from None
 
@@ -306,9 +304,7 @@ def _arrays(file: _File, batch: pa.RecordBatch, first_row: int) -> dict[str, Any
         column = batch.column(name)
         if column.null_count and name != "condition":
             row = first_row + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
-            raise DataError(
-                f"row {row} has no {name}", place=str(file.path), remedy=_REMEDY
-            )
+            raise DataError(f"row {row} has no {name}", place=str(file.path), remedy=_REMEDY)
     table = {
         name: batch.column(name).to_numpy()
         for name in batch.schema.names

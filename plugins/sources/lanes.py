@@ -44,7 +44,9 @@ def quotes(symbol: int, times: dict[str, Int64Array], *quote: Int64Array) -> Col
     }
 
 
-def trades(symbol: int, times: dict[str, Int64Array], price: Int64Array, size: Int64Array) -> Columns:
+def trades(
+    symbol: int, times: dict[str, Int64Array], price: Int64Array, size: Int64Array
+) -> Columns:
     """Rows of a lane that are trades: price in ticks and size in lots, [n]."""
     n = len(price)
     absent, nothing = np.full(n, NO_PRICE, dtype=np.int64), np.zeros(n, dtype=np.int64)
@@ -73,7 +75,7 @@ def write_lanes(writer: CanonicalWriter, lanes: Sequence[Lane]) -> None:
 def card_name(prefix: str, path: Path) -> str:
     """A name for the card of what was read from a path."""
     stem = re.sub(r"[^A-Za-z0-9._-]", "-", path.name.split(".")[0])
-    return f"{prefix}-{stem}"
+    return stem if stem.startswith(prefix) else f"{prefix}-{stem}"
 
 
 class _Standing:
