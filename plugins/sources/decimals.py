@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from backtest.events import Int64Array
 
-_DECIMAL = r"^[0-9]{1,18}(\.[0-9]{1,18})?$"
+_DECIMAL = r"^[0-9]{1,19}(\.[0-9]{1,18})?$"
 _MAX = 2**63 - 1
 _TOLERANCE = 1e-3
 _MOST_STEPS = 2**40
@@ -71,9 +71,10 @@ def floats_to_grid(values: Float64Array, unit: Decimal, step: Decimal) -> Int64A
             or has more than 2^40 of them, where float64 could no longer tell.
     """
     ratio = Fraction(unit) / Fraction(step)
-    exact = values * ratio.numerator / ratio.denominator
-    steps = np.rint(exact)
-    bad = ~((np.abs(exact - steps) <= _TOLERANCE) & (np.abs(steps) <= _MOST_STEPS))
+    with np.errstate(over="ignore", invalid="ignore"):
+        exact = values * ratio.numerator / ratio.denominator
+        steps = np.rint(exact)
+        bad = ~((np.abs(exact - steps) <= _TOLERANCE) & (np.abs(steps) <= _MOST_STEPS))
     if bad.any():
         raise ValueError(
             f"{values[np.argmax(bad)]} × {unit} is not a multiple of {step}, or too many"

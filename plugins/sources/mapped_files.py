@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -71,29 +72,27 @@ class CsvFile:
 
     def types(self) -> dict[str, str]:
         """The name of every column."""
-        return dict.fromkeys(next(self._batches(None, ())).schema.names, "")
+        with self._opened(pacsv.ConvertOptions()) as reader:
+            return dict.fromkeys(reader.schema.names, "")
 
     def batches(self, columns: Sequence[str], text: Collection[str]) -> Iterator[pa.RecordBatch]:
         """Some columns: text as it stands, others as float64."""
-        return self._batches(columns, text)
-
-    def _batches(
-        self, columns: Sequence[str] | None, text: Collection[str]
-    ) -> Iterator[pa.RecordBatch]:
-        names = columns or ()
-        types = {name: pa.string() if name in text else pa.float64() for name in names}
         options = pacsv.ConvertOptions(
-            column_types=types,
-            include_columns=list(names),
+            column_types={n: pa.string() if n in text else pa.float64() for n in columns},
+            include_columns=columns,
             null_values=["", "null", "NULL"],
             strings_can_be_null=True,
-            auto_dict_encode=False,
         )
+        with self._opened(options) as reader:
+            yield from reader
+
+    @contextmanager
+    def _opened(self, options: pacsv.ConvertOptions) -> Iterator[Any]:
         try:
             with self.path.open("rb") as raw:
                 packed = raw.read(2) == b"\x1f\x8b"
             with gzip.open(self.path) if packed else self.path.open("rb") as stream:
-                yield from pacsv.open_csv(
+                yield pacsv.open_csv(
                     stream,
                     read_options=pacsv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
                     convert_options=options,
