@@ -8,6 +8,7 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, TypeAlias, cast
@@ -139,34 +140,20 @@ def _blocks(path: Path) -> Iterator[tuple[int, list[bytes]]]:
         raise DataError("the file is empty", place=str(path))
 
 
-def _plain(path: Path, packed: bool) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path)) if packed else path.open("rb")
-
-
-class _opened:
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
     """A plain or gzip file; what goes wrong in it becomes ``DataError``."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file: IO[bytes]
-
-    def __enter__(self) -> IO[bytes]:
-        try:
-            with self._path.open("rb") as raw:
-                packed = raw.read(2) == b"\x1f\x8b"
-            self._file = _plain(self._path, packed)
-        except OSError as error:
-            raise DataError(f"cannot be read: {error.strerror}", place=str(self._path)) from None
-        return self._file
-
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        self._file.close()
-        if isinstance(error, (EOFError, zlib.error, OSError)):
-            raise DataError(
-                f"truncated or damaged gzip: {error}",
-                place=str(self._path),
-                remedy="Fetch the file again.",
-            ) from None
+    try:
+        with path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+        with cast(IO[bytes], gzip.open(path)) if packed else path.open("rb") as file:
+            yield file
+    except (EOFError, zlib.error, OSError) as error:
+        raise DataError(
+            f"cannot be read, is truncated or damaged: {error}",
+            place=str(path),
+            remedy="Fetch the file again.",
+        ) from None
 
 
 def _parsed(

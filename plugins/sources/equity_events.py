@@ -1,14 +1,9 @@
-"""From zipped equity ticks to a dataset: files, rows, sessions, order."""
+"""From zipped equity ticks to a dataset: the NBBO's changes, trades, sessions, order."""
 
 from __future__ import annotations
 
-import re
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -16,8 +11,6 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.csv as pacsv
 
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.card import Calendar, Card, InstrumentTable
@@ -27,25 +20,13 @@ from backtest.data.times import format_utc
 from backtest.errors import DataError
 from backtest.events import BoolArray, Int64Array
 from backtest.plugins.sources.equities import UsEquitiesTicks
+from backtest.plugins.sources.equity_files import EquityFile, equity_files, read_rows
 from backtest.plugins.sources.lanes import Lane, card_name, quotes, trades, write_lanes
 from backtest.plugins.sources.nbbo import ABSENT_ASK, ABSENT_BID, Best, Book, QuoteRows, half_told
 
-_NAME = re.compile(r"([A-Za-z][A-Za-z0-9.-]{0,15})_([0-9]{8})_(quote|trade)\.zip", re.IGNORECASE)
-_QUOTE = ("time", "bid", "bid_size", "ask", "ask_size", "exchange", "condition", "suspicious")
-_TRADE = ("time", "price", "size", "exchange", "condition", "suspicious")
-_BLOCK_BYTES = 1 << 22
-_MS_PER_DAY = 25 * 3_600_000  # the longest: when clocks go back
 _TEN_THOUSANDTHS_PER_TICK = 100
 _OPEN, _CLOSE = time(9, 30), time(16)
-_REMEDY = "docs/data.md has the rows of quote and trade files."
-
-
-@dataclass(frozen=True)
-class _File:
-    path: Path
-    symbol: str
-    day: date
-    kind: str
+_NBBO_COLUMNS = ("time", "bid", "bid_size", "ask", "ask_size", "exchange")
 
 
 def ingest(source: UsEquitiesTicks, input: Path, output: Path) -> IngestReport:
@@ -54,7 +35,7 @@ def ingest(source: UsEquitiesTicks, input: Path, output: Path) -> IngestReport:
     Raises:
         DataError: a file that is damaged, misnamed or not in the format; unsorted times.
     """
-    files = _files(input)
+    files = equity_files(input)
     symbols = sorted({file.symbol for file in files})
     days = sorted({file.day for file in files})
     hours = [[format_utc(_utc_ns(day, clock)) for clock in (_OPEN, _CLOSE)] for day in days]
@@ -80,28 +61,6 @@ def ingest(source: UsEquitiesTicks, input: Path, output: Path) -> IngestReport:
     return IngestReport(reading.rows, writer.rows, refused)
 
 
-def _files(input: Path) -> list[_File]:
-    """Trades before quotes, then by symbol and day."""
-    paths = sorted(input.glob("*.zip")) if input.is_dir() else [input]
-    if not paths:
-        raise DataError("the folder holds no zip files", place=str(input))
-    files = []
-    for path in paths:
-        match = _NAME.fullmatch(path.name)
-        try:
-            day = None if match is None else datetime.strptime(match[2], "%Y%m%d").date()
-        except ValueError:
-            day = None
-        if match is None or day is None:
-            raise DataError(
-                "its name does not tell what it holds",
-                place=str(path),
-                remedy="Name files SYMBOL_YYYYMMDD_quote.zip or SYMBOL_YYYYMMDD_trade.zip.",
-            )
-        files.append(_File(path, match[1].upper(), day, match[3].lower()))
-    return sorted(files, key=lambda f: (f.kind != "trade", f.symbol, f.day))
-
-
 def _utc_ns(day: date, clock: time) -> int:
     try:
         zone = ZoneInfo("America/New_York")
@@ -122,13 +81,13 @@ class _Reading:
         self._source = source
         self._symbols = symbols
 
-    def lane(self, file: _File) -> Lane:
+    def lane(self, file: EquityFile) -> Lane:
         chunks = self._quotes(file) if file.kind == "quote" else self._trades(file)
         return Lane(_utc_ns(file.day, time(0)), chunks)
 
-    def _trades(self, file: _File) -> Iterator[Columns]:
+    def _trades(self, file: EquityFile) -> Iterator[Columns]:
         symbol = self._symbols.index(file.symbol)
-        for table in self._tables(file, _TRADE):
+        for table in self._tables(file):
             price, size = table["price"], table["size"]
             keep = self._sound(table, (price,))
             keep &= self._refuse("trade without price or size", keep, (price <= 0) | (size <= 0))
@@ -141,15 +100,15 @@ class _Reading:
                 size[keep],
             )
 
-    def _quotes(self, file: _File) -> Iterator[Columns]:
+    def _quotes(self, file: EquityFile) -> Iterator[Columns]:
         """The NBBO's changes. The last row waits for the next chunk, which may complete it."""
         symbol = self._symbols.index(file.symbol)
         book = Book(self._source.quotes)
         states = _States(file)
         held: QuoteRows | None = None
-        for table in self._tables(file, _QUOTE):
+        for table in self._tables(file):
             keep = self._sound(table, (table["bid"], table["ask"]))
-            rows = QuoteRows(*(table[name][keep] for name in _QUOTE[:6]))
+            rows = QuoteRows(*(table[name][keep] for name in _NBBO_COLUMNS))
             rows = rows if held is None else held.followed_by(rows)
             done = max(len(rows) - 1, 0)
             half = half_told(rows, self._source.quotes) if done else np.empty(0, dtype=np.bool_)
@@ -198,39 +157,19 @@ class _Reading:
         self.refused[reason] += int(np.count_nonzero(rows & bad))
         return ~bad
 
-    def _times(self, file: _File, ms: Int64Array) -> Int64Array:
+    def _times(self, file: EquityFile, ms: Int64Array) -> Int64Array:
         return _utc_ns(file.day, time(0)) + ms * 1_000_000
 
-    def _tables(self, file: _File, names: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-        """The file's rows in chunks, as arrays by name; exchanges as numbers."""
-        types = {name: pa.int64() for name in names} | {"exchange": pa.string()}
-        types["condition"] = pa.string()
-        last = 0
-        first_row = 1
-        with _reading(file.path), _member(file) as stream:
-            reader = pacsv.open_csv(
-                stream,
-                read_options=pacsv.ReadOptions(
-                    column_names=names, block_size=_BLOCK_BYTES, use_threads=False
-                ),
-                convert_options=pacsv.ConvertOptions(
-                    column_types=types, null_values=[""], strings_can_be_null=True
-                ),
-            )
-            for batch in reader:
-                table = _arrays(file, batch, first_row)
-                _check(file, table["time"], last, first_row)
-                first_row += batch.num_rows
-                if batch.num_rows:
-                    last = int(table["time"][-1])
-                self.rows += batch.num_rows
-                yield table
+    def _tables(self, file: EquityFile) -> Iterator[dict[str, Any]]:
+        for table in read_rows(file):
+            self.rows += len(table["time"])
+            yield table
 
 
 class _States:
     """What a file's NBBO was last written as, and how often it was crossed."""
 
-    def __init__(self, file: _File) -> None:
+    def __init__(self, file: EquityFile) -> None:
         self.file = file
         self._last = (ABSENT_BID, 0, ABSENT_ASK, 0)
         self._two_sided = 0
@@ -265,72 +204,3 @@ class _States:
 def _in_session(day: date, ts: Int64Array) -> BoolArray:
     inside: BoolArray = (ts >= _utc_ns(day, _OPEN)) & (ts < _utc_ns(day, _CLOSE))
     return inside
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise DataError(
-            f"not a zip file, or damaged: {error}", place=str(path), remedy="Fetch it again."
-        ) from None
-    except pa.ArrowException as error:
-        raise DataError(f"not the CSV expected: {error}", place=str(path), remedy=_REMEDY) from None
-    except OSError as error:
-        raise DataError(f"cannot be read: {error}", place=str(path)) from None
-
-
-@contextmanager
-def _member(file: _File) -> Iterator[Any]:
-    """The only file in a zip file, which must name the same day, symbol and kind."""
-    with zipfile.ZipFile(file.path) as archive:
-        names = archive.namelist()
-        if len(names) != 1:
-            raise DataError(f"holds {len(names)} files, not one", place=str(file.path))
-        wanted = f"{file.day:%Y%m%d}_{file.symbol}_{file.kind}"
-        if not names[0].lower().startswith(wanted.lower()):
-            raise DataError(
-                f"holds {names[0]!r}, not {wanted!r}",
-                place=str(file.path),
-                remedy="A file that was renamed would be dated wrongly: restore its name.",
-            )
-        with archive.open(names[0]) as stream:
-            yield stream
-
-
-def _arrays(file: _File, batch: pa.RecordBatch, first_row: int) -> dict[str, Any]:
-    for name in batch.schema.names:
-        column = batch.column(name)
-        if column.null_count and name != "condition":
-            row = first_row + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
-            raise DataError(f"row {row} has no {name}", place=str(file.path), remedy=_REMEDY)
-    table = {
-        name: batch.column(name).to_numpy()
-        for name in batch.schema.names
-        if name not in ("exchange", "condition")
-    }
-    codes = batch.column("exchange").dictionary_encode()
-    numbers = [int.from_bytes(code.encode()[:7], "big") for code in codes.dictionary.to_pylist()]
-    table["exchange"] = np.array(numbers, dtype=np.int64)[codes.indices.to_numpy()]
-    return table
-
-
-def _check(file: _File, ms: Int64Array, last: int, first_row: int) -> None:
-    wrong = (ms < 0) | (ms >= _MS_PER_DAY)
-    if wrong.any():
-        i = int(np.argmax(wrong))
-        raise DataError(
-            f"row {first_row + i} has the time {ms[i]}, which is not in milliseconds since"
-            " midnight",
-            place=str(file.path),
-            remedy=_REMEDY,
-        )
-    back = np.diff(ms, prepend=last) < 0
-    if back.any():
-        i = int(np.argmax(back))
-        raise DataError(
-            f"row {first_row + i} has the time {ms[i]}, before that of the row before it",
-            place=str(file.path),
-            remedy="Rows must be in time order: sort the file (stably) by its first column.",
-        )

@@ -21,7 +21,7 @@ from backtest.data.sources import IngestReport, ingest
 from backtest.data.times import parse_utc
 from backtest.errors import DataError
 from backtest.events import NO_PRICE
-from backtest.plugins.sources import equity_events
+from backtest.plugins.sources import equity_events, equity_files
 from backtest.plugins.sources.equities import UsEquitiesTicks
 
 SHARED = Path(os.environ.get("BACKTEST_SHARED", Path(__file__).parents[4] / "shared"))
@@ -147,7 +147,7 @@ def random_rows(count: int, seed: int) -> list[tuple[object, ...]]:
 def test_the_nbbo_is_that_of_a_plain_book(
     tmp_path: Path, rule: Any, block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(equity_events, "_BLOCK_BYTES", block)  # a few rows a chunk
+    monkeypatch.setattr(equity_files, "_BLOCK_BYTES", block)  # a few rows a chunk
     rows = random_rows(2_000, seed=2)
     packed(tmp_path / "in", "ibm", "20131007", "quote", rows)
     monkeypatch.setattr(equity_events._States, "check", lambda self: None)  # it is crossed at will
