@@ -48,8 +48,6 @@ class _Spool:
         """Append rows whose times must not go back."""
         times = rows.recv if rows.venue[0] == NO_TIME else rows.venue
         back = np.flatnonzero(np.diff(times, prepend=max(self.last, int(times[0]))) < 0)
-        if self.last != NO_TIME and times[0] < self.last:
-            back = np.zeros(1, dtype=np.int64)
         if len(back):
             raise DataError(
                 f"line {rows.line[back[0]]} has a time before that of the line before it",

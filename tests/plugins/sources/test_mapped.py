@@ -19,6 +19,7 @@ from backtest.data.times import parse_utc
 from backtest.errors import DataError
 from backtest.events import NO_PRICE, NO_TIME
 from backtest.plugins.sources.mapped import MappedCsv, MappedParquet
+from backtest.plugins.sources.mapping import read_mapping
 
 T0 = 1_723_161_255  # s
 NS = 10**9
@@ -349,3 +350,12 @@ def test_a_mapping_is_checked(tmp_path: Path, old: str, new: str, problem: str) 
 def test_a_missing_mapping_is_said(tmp_path: Path) -> None:
     path = csv(tmp_path / "in.csv", columns())
     assert "cannot be read" in refused(path, tmp_path / "mapping.toml")
+
+
+def test_the_mapping_in_the_docs_is_one(tmp_path: Path) -> None:
+    docs = (Path(__file__).parents[3] / "docs" / "data.md").read_text()
+    blocks = [block.split("```")[0] for block in docs.split("```toml\n")[1:]]
+    (example,) = [block for block in blocks if "[symbol]" in block]
+    found = read_mapping(mapping(tmp_path, example))
+    assert found.time.unit == "us"
+    assert found.numbers().keys() == {"bid", "ask", "bid_size", "ask_size"}
