@@ -27,7 +27,7 @@ Market: TypeAlias = Literal["spot", "um", "cm"]
 
 _BLOCK_BYTES = 1 << 23
 _MAX_LINE = 1 << 26
-_LINE = re.compile(rb'([0-9]{1,19}) (?:\{"stream": ?"[^"@]+@([A-Za-z]+)|\{)')
+_LINE = re.compile(rb'([0-9]{1,18}|[1-8][0-9]{18}) (?:\{"stream": ?"[^"@]+@([A-Za-z]+)|\{)')
 _TEXT, _INT = pa.string(), pa.int64()
 _COMMON = [("s", _TEXT), ("T", _INT)]
 _INVERSE = "USD_(PERP|[0-9]{6})$"
@@ -234,7 +234,8 @@ def _json(path: Path, kind: Kind, found: list[tuple[int, bytes, bytes]]) -> dict
         )
         if len(table) != len(found):
             raise pa.ArrowInvalid(f"{len(found)} lines hold {len(table)} messages")
-    except pa.ArrowException as error:
+        str(body, "utf-8")  # which pyarrow does not check
+    except (pa.ArrowException, UnicodeDecodeError) as error:
         for number, ns, line in found:
             try:
                 json.loads(line[len(ns) + 1 :])

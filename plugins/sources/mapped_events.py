@@ -203,6 +203,10 @@ class _Reader:
         if name is None:
             return pa.array([self.mapping.symbol.value] * batch.num_rows, type=pa.string())
         column = batch.column(name).cast(pa.string())
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid as error:
+            self._refuse(first_row, f"or one after it: {name!r}: {error}")
         empty = pc.fill_null(pc.equal(column, ""), True)
         if pc.any(empty).as_py():
             self._refuse(first_row + pc.index(empty, True).as_py(), f"has no {name!r}")

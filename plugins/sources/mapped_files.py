@@ -97,7 +97,7 @@ class CsvFile:
                     read_options=pacsv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
                     convert_options=options,
                 )
-        except (pa.ArrowException, OSError, EOFError, zlib.error) as error:
+        except (pa.ArrowException, UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
             raise DataError(f"cannot be read as CSV: {error}", place=str(self.path)) from None
 
 
