@@ -52,7 +52,7 @@ class EventBus:
             unsorted rows, unknown symbols, damaged pages, NaN or infinity.
     """
 
-    def __init__(  # noqa: PLR0913 - options of one noun, all by name
+    def __init__(
         self,
         dataset: Dataset,
         *,
@@ -70,10 +70,16 @@ class EventBus:
         self.features = _feature_names(dataset, features)
         self.batch_rows = batch_rows
         self.read_ahead = read_ahead
-        self._selection = _selection(
-            dataset, start, end, symbols, _VALUES, self.features, nonfinite=nonfinite
+        selection = _selection(
+            dataset,
+            start,
+            end,
+            symbols,
+            values=_VALUES,
+            features=self.features,
+            nonfinite=nonfinite,
         )
-        self._scan = _Scan.of(dataset, self._selection)
+        self._scan = _Scan.of(dataset, selection)
         self._decoders: list[Decoder] = []
 
     @property
@@ -123,7 +129,7 @@ def read_targets(
             place=dataset.name,
             remedy="Name their columns under [targets] in its card.",
         )
-    selection = _selection(dataset, start, end, symbols, (), (), targets=dataset.targets)
+    selection = _selection(dataset, start, end, symbols, targets=dataset.targets)
     plan = _Scan.of(dataset, selection)
     parts = [columns["targets"] for columns in plan.stream(plan.decoders(), 65_536)]
     return np.concatenate(parts or [plan.nothing()["targets"]])
@@ -179,14 +185,14 @@ class _Scan:
         return decoder.decode(0, no_rows(self.dataset.footers[0], layout.core["symbol"]))
 
 
-def _selection(  # noqa: PLR0913 - options of one noun
+def _selection(
     dataset: Dataset,
     start: int | None,
     end: int | None,
     symbols: Sequence[str] | None,
-    values: tuple[str, ...],
-    features: tuple[str, ...],
     *,
+    values: tuple[str, ...] = (),
+    features: tuple[str, ...] = (),
     targets: tuple[str, ...] = (),
     nonfinite: Nonfinite = "refuse",
 ) -> Selection:
@@ -196,9 +202,7 @@ def _selection(  # noqa: PLR0913 - options of one noun
             remedy="Times are int64 nanoseconds since 1970, UTC.",
         )
     chosen = None if symbols is None else _chosen(dataset, symbols)
-    return Selection(
-        start, end, dataset.symbols, chosen, values, features, targets, nonfinite
-    )
+    return Selection(start, end, dataset.symbols, chosen, values, features, targets, nonfinite)
 
 
 def _chosen(dataset: Dataset, symbols: Sequence[str]) -> BoolArray:
@@ -216,9 +220,7 @@ def _feature_names(dataset: Dataset, features: bool | Sequence[str]) -> tuple[st
 def _known(wanted: Sequence[str], known: Sequence[str], noun: str, place: str) -> None:
     for name in wanted:
         if name not in known:
-            raise UsageError(
-                f"no {noun} {name!r}", place=place, remedy=suggestion(name, known)
-            )
+            raise UsageError(f"no {noun} {name!r}", place=place, remedy=suggestion(name, known))
 
 
 def _may_hold(group: RowGroup, selection: Selection) -> bool:

@@ -278,14 +278,10 @@ def write_canonical(
             writer.write(batch, targets)
 
 
-def _matrix(
-    noun: str, values: Float32Array | None, names: tuple[str, ...], n: int
-) -> Float32Array:
+def _matrix(noun: str, values: Float32Array | None, names: tuple[str, ...], n: int) -> Float32Array:
     """The values, or an empty matrix where none are expected."""
     if values is None:
         values = np.empty((n, 0), dtype=np.float32)
     if values.shape != (n, len(names)) or values.dtype != np.float32:
-        raise ValueError(
-            f"{noun} are {values.dtype} {values.shape}, not float32 {(n, len(names))}"
-        )
+        raise ValueError(f"{noun} are {values.dtype} {values.shape}, not float32 {(n, len(names))}")
     return values

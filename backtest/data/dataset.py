@@ -229,9 +229,7 @@ def _packaged(name: str) -> str | None:
     return str(_datasets_folder() / name) if name in packaged_datasets() else None
 
 
-def _matching(
-    filesystem: pafs.FileSystem, root: str, patterns: Sequence[str]
-) -> tuple[str, ...]:
+def _matching(filesystem: pafs.FileSystem, root: str, patterns: Sequence[str]) -> tuple[str, ...]:
     deep = any("/" in pattern for pattern in patterns)
     entries: list[Any] = filesystem.get_file_info(pafs.FileSelector(root, recursive=deep))
     names = [e.path[len(root) + 1 :] for e in entries if e.type == pafs.FileType.File]

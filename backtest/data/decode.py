@@ -116,7 +116,7 @@ class Decoder:
         high = len(ts) if selection.end is None else int(np.searchsorted(ts, selection.end))
         batch = batch.slice(low, max(high - low, 0))
         first_row += low
-        rows = None
+        rows = np.arange(batch.num_rows)
         ids = self._symbols(batch, first_row)
         if selection.chosen is not None:
             keep = selection.chosen[ids]
@@ -131,13 +131,16 @@ class Decoder:
                 columns[name] = _int64(self._column(name, batch), _ABSENT[name])
         if selection.features:
             features = self._features(batch)
-            columns["features"] = self._finite(
-                features, selection.features, selection.nonfinite, ids, first_row, rows
-            )
+            bad = nonfinite_cells(features)
+            if bad is not None and selection.nonfinite == "refuse":
+                self._refuse(bad, features, selection.features, ids, first_row + rows)
+            columns["features"] = features if bad is None else self._zeroed(features, bad)
         if selection.targets:
-            columns["targets"] = self._finite(
-                _wide(batch, selection.targets), selection.targets, "refuse", ids, first_row, rows
-            )
+            targets = wide_matrix(batch, selection.targets)
+            bad = nonfinite_cells(targets)
+            if bad is not None:
+                self._refuse(bad, targets, selection.targets, ids, first_row + rows)
+            columns["targets"] = targets
         return columns
 
     def _column(self, canonical: str, batch: pa.RecordBatch) -> pa.Array:
@@ -211,39 +214,34 @@ class Decoder:
     def _features(self, batch: pa.RecordBatch) -> Float32Array:
         layout, wanted = self._layout, self._selection.features
         if layout.packed is None:
-            return _wide(batch, wanted)
+            return wide_matrix(batch, wanted)
         matrix = _packed(batch.column(layout.packed), len(layout.features))
         if wanted == layout.features:
             return matrix
         return matrix[:, [layout.features.index(name) for name in wanted]]
 
-    def _finite(  # what an error names needs every one of these  # noqa: PLR0913
-        self,
-        matrix: Float32Array,
-        names: Sequence[str],
-        policy: Nonfinite,
-        ids: Int32Array,
-        first_row: int,
-        rows: Int64Array | None,
-    ) -> Float32Array:
-        bad = nonfinite_cells(matrix)
-        if bad is None:
-            return matrix
-        if policy == "refuse":
-            i = int(np.argmax(bad.any(axis=1)))
-            k = int(np.argmax(bad[i]))
-            row = first_row + (i if rows is None else int(rows[i]))
-            raise DataError(
-                f"row {row} ({self._selection.symbols[ids[i]]}) has {matrix[i, k]} in"
-                f" {names[k]!r}",
-                place=self._place,
-                remedy="One NaN would spoil a symbol's state for good: mend the data, or ask for"
-                ' nonfinite = "zero".',
-            )
+    def _zeroed(self, matrix: Float32Array, bad: BoolArray) -> Float32Array:
         self.replaced += int(np.count_nonzero(bad))
         mended = matrix.copy(order="K")
         mended[bad] = 0
         return mended
+
+    def _refuse(
+        self,
+        bad: BoolArray,
+        matrix: Float32Array,
+        names: Sequence[str],
+        ids: Int32Array,
+        rows: Int64Array,
+    ) -> None:
+        i = int(np.argmax(bad.any(axis=1)))
+        k = int(np.argmax(bad[i]))
+        raise DataError(
+            f"row {rows[i]} ({self._selection.symbols[ids[i]]}) has {matrix[i, k]} in {names[k]!r}",
+            place=self._place,
+            remedy="One NaN would spoil a symbol's state for good: mend the data, or ask for"
+            ' nonfinite = "zero" (features only).',
+        )
 
 
 def nonfinite_cells(matrix: Float32Array) -> BoolArray | None:
@@ -266,7 +264,7 @@ def _int64(column: pa.Array, absent: int | None = None) -> Int64Array:
     return values
 
 
-def _wide(batch: pa.RecordBatch, names: Sequence[str]) -> Float32Array:
+def wide_matrix(batch: pa.RecordBatch, names: Sequence[str]) -> Float32Array:
     """Columns as a float32 [n, F] view of an [F, n] buffer; nulls become NaN."""
     buffer = np.empty((len(names), batch.num_rows), dtype=np.float32)
     for i, name in enumerate(names):
@@ -287,5 +285,3 @@ def _packed(column: pa.Array, width: int) -> Float32Array:
         matrix = matrix.copy()
         matrix[column.is_null().to_numpy(zero_copy_only=False)] = np.nan
     return matrix
-
-

@@ -74,9 +74,7 @@ def mapped_errors(place: str) -> Iterator[None]:
         ) from None
 
 
-def read_footer(
-    filesystem: pafs.FileSystem, path: str, place: str, columns: Columns
-) -> Footer:
+def read_footer(filesystem: pafs.FileSystem, path: str, place: str, columns: Columns) -> Footer:
     """A file's footer, with the bounds of each row group.
 
     Raises:

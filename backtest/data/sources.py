@@ -1,0 +1,82 @@
+"""Sources: plugins that write other people's formats out as canonical Parquet."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from backtest.atomic import new_folder
+from backtest.components import as_table
+from backtest.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class IngestReport:
+    """What became of the rows of an input.
+
+    Attributes:
+        read: rows in the input.
+        written: events in the dataset.
+        refused: rows left out, by reason.
+        repaired: values or rows that were changed, by what was done.
+    """
+
+    read: int
+    written: int
+    refused: Mapping[str, int] = field(default_factory=dict)
+    repaired: Mapping[str, int] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as plain values."""
+        return asdict(self)
+
+
+class Source(ABC):
+    """One foreign format; subclass it as a dataclass of parameters."""
+
+    @abstractmethod
+    def ingest(self, input: Path, output: Path) -> IngestReport:
+        """Write the input as a dataset.
+
+        Args:
+            input: a file or folder in the source's format.
+            output: an empty folder, to be filled with a ``CanonicalWriter``.
+
+        Raises:
+            DataError: the input is not in the format, or holds what may not be left out silently.
+        """
+
+
+def ingest(
+    name: str, source: Source, input: Path, output: Path, *, overwrite: bool = False
+) -> IngestReport:
+    """Make a dataset folder from an input, whole or not at all.
+
+    The card's notes say where the data came from and what became of its rows.
+
+    Args:
+        name: the source's registered name.
+        source: the source with its parameters.
+        input: a file or folder in the source's format.
+        output: the folder to make.
+        overwrite: replace a dataset that is already there.
+
+    Raises:
+        DataError: there is no such input, the source refuses it, or ``output`` is there already
+            or cannot be written.
+    """
+    # Sources are imported whenever plugins are listed: what is slow to import waits until here.
+    from backtest.data.card import CARD_NAME, read_card, write_card
+
+    if not input.exists():
+        raise DataError("no such file or folder", place=str(input))
+    with new_folder(output, marker=CARD_NAME, overwrite=overwrite) as folder:
+        report = source.ingest(input, folder)
+        card = read_card(folder / CARD_NAME)
+        parameters = {k: v for k, v in as_table(source, name).items() if v is not None}
+        notes = {"ingest": {"source": parameters, "input": input.name, **report.as_dict()}}
+        write_card(folder, card.model_copy(update={"notes": card.notes | notes}))
+    return report
