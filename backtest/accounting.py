@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -115,13 +115,23 @@ class Accountant(ABC):
         """Settle; called once, after the last answer."""
 
 
+class Instants(NamedTuple):
+    """The five instants of a fill, ns: t0 to t4 of the attribution."""
+
+    event: int
+    received: int
+    begun: int
+    ended: int
+    venue: int
+
+
 @dataclass(frozen=True, slots=True)
 class AttributedFill:
-    """A fill with its five instants (ns) and the money that each cause took, by ``COSTS``."""
+    """A fill with its five instants and the money that each cause took, by ``COSTS``."""
 
     symbol: int
     fill: Fill
-    instants: tuple[int, int, int, int, int]
+    instants: Instants
     cash: int
     decision: int
     costs: tuple[int, ...]
@@ -130,6 +140,7 @@ class AttributedFill:
 def attribute(
     symbol: int,
     fills: Sequence[Fill],
+    *,
     timing: Timing,
     ts_event: Int64Array,
     quotes: StandingQuotes,
@@ -145,8 +156,13 @@ def attribute(
     """
     instants = np.array(
         [
-            (ts_event[f.event], timing.received[f.event], timing.begun[f.event],
-             timing.ended[f.event], f.arrived)
+            (
+                ts_event[f.event],
+                timing.received[f.event],
+                timing.begun[f.event],
+                timing.ended[f.event],
+                f.arrived,
+            )
             if f.event >= 0
             else (f.arrived,) * 5
             for f in fills
@@ -166,7 +182,7 @@ def attribute(
             AttributedFill(
                 symbol,
                 fill,
-                tuple(times),
+                Instants(*times),
                 -q * price * worth - fee,
                 q * (last - m0) * worth,
                 (*(q * term * worth for term in terms), fee),

@@ -274,7 +274,9 @@ def as_text(component: Any, name: str) -> str:
         if p.required or getattr(component, p.name) != p.default
     }
     leading = [p.name for p in parameters(type(component))][: len(given)]
-    shown = list(given.values()) if leading == list(given) else [f"{k}={v}" for k, v in given.items()]
+    shown = (
+        list(given.values()) if leading == list(given) else [f"{k}={v}" for k, v in given.items()]
+    )
     return f"{name}:{','.join(shown)}" if shown else name
 
 

@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -82,7 +82,8 @@ class RunConfig(_Table):
     """One run: everything that determines its result.
 
     ``warmup`` counts events; ``limit`` keeps the first events of the window only and marks the run
-    partial; ``undropped`` also answers every event, for accuracy and the ideal PnL.
+    partial; ``undropped`` also answers every event, for accuracy and the ideal PnL; ``nonfinite``
+    refuses NaN and infinity among features, or sets them to 0 and counts them.
     """
 
     dataset: str
@@ -99,6 +100,7 @@ class RunConfig(_Table):
     device: str = "cpu"
     capacity: int | None = Field(default=None, ge=1)
     undropped: bool = True
+    nonfinite: Literal["refuse", "zero"] = "refuse"
 
 
 def parse_config(table: Mapping[str, Any], *, place: str) -> RunConfig:
@@ -112,7 +114,9 @@ def parse_config(table: Mapping[str, Any], *, place: str) -> RunConfig:
     except ValidationError as error:
         problems = []
         for item in error.errors():
-            key = ".".join(str(part) for part in item["loc"] if part not in ("str", "dict[str,any]"))
+            key = ".".join(
+                str(part) for part in item["loc"] if part not in ("str", "dict[str,any]")
+            )
             problems.append(f"{key}: {item['msg'].removeprefix('Value error, ')}")
         raise UsageError(
             "; ".join(dict.fromkeys(problems)),

@@ -8,7 +8,7 @@ first without the model, then the model runs as fast as the device can, then the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from backtest.events import EventBatch, Float32Array, Int64Array
 from backtest.latency import Draws, LatencyModel, scaled
 from backtest.metrics import accuracy, timing_metrics
 from backtest.plugins.manager import Plugins
+from backtest.plugins.parts import Kind
 from backtest.predictions import Inference, PredictionStore, Stream, predict
 from backtest.runs import MANIFEST, Run, RunWriter, identify
 from backtest.server import BatchingPolicy, InferenceServer, Timing
@@ -66,7 +67,7 @@ def resolve(config: RunConfig, plugins: Plugins) -> Scenario:
     session = Session(
         dataset.symbols, dataset.features, config.device, config.capacity, config.seed
     )
-    parts = {
+    parts: dict[str, tuple[Kind, Any]] = {
         "policy": ("batching policy", config.policy),
         "service": ("latency model", config.latency.service),
         "feed": ("latency model", feed),
@@ -75,9 +76,8 @@ def resolve(config: RunConfig, plugins: Plugins) -> Scenario:
         "accountant": ("accountant", config.accountant),
         "sizing": ("sizing rule", config.sizing),
     }
-    made = {
-        place: plugins.create(kind, part, place=place) for place, (kind, part) in parts.items()
-    }
+    made = {place: plugins.create(kind, part, place=place) for place, (kind, part) in parts.items()}
+    _check_data(made["accountant"], _name(config.accountant), dataset)
     inference = bind(plugins, config.strategy, session, dataset)
     tables = {place: as_table(made[place], _name(part)) for place, (_, part) in parts.items()}
     resolved = config.model_dump() | {
@@ -111,7 +111,7 @@ def bind(plugins: Plugins, part: Any, session: Session, dataset: Dataset) -> Inf
         )
     strategy.bind(session)
     return Inference(
-        strategy, as_table(strategy, name), asdict(plugins.origin("strategy", name)), session
+        strategy, as_table(strategy, name), plugins.origin("strategy", name).identity(), session
     )
 
 
@@ -146,6 +146,8 @@ class Engine:
         hook = self.plugins.hook
         hook.backtest_run_started(run_id=run_id, config=scenario.resolved)
         thinking = _Thinking(self, scenario, run_id, len(events))
+        entry = _messages(scenario.entry, config, "entry", len(events))
+        response = _messages(scenario.response, config, "response", len(events))
         end = scenario.config.window.end or int(events.ts_event[-1]) + 1
         timing = self._time(scenario, events, end)
         answers = thinking.answers(timing)
@@ -154,7 +156,22 @@ class Engine:
             reference = thinking.reference(answers)
             undropped = thinking.undropped(answers, reference)
         self.progress("charge", 0, 1)
-        ledger = self._ledger(scenario, events, timing, answers, undropped, end)
+        sessions = scenario.dataset.sessions
+        ledger = Ledger(
+            symbols=scenario.dataset.symbols,
+            instruments=scenario.dataset.instruments,
+            events=events,
+            timing=timing,
+            answers=answers,
+            undropped=undropped,
+            targets=self._targets(scenario, len(events)),
+            sizing=scenario.sizing,
+            entry=entry,
+            response=response,
+            sessions=None if sessions is None else [(int(a), int(b)) for a, b in sessions],
+            warmup=config.warmup,
+            end=end,
+        )
         account = scenario.accountant.account(ledger)
         metrics = {
             "timing": timing_metrics(timing, events.ts_event),
@@ -166,7 +183,14 @@ class Engine:
             "account": dict(account.metrics),
         }
         writer = RunWriter(folder, run_id, scenario, inputs)
-        run = writer.write(events, timing, answers, account, metrics, thinking.notes)
+        run = writer.write(
+            events=events,
+            timing=timing,
+            answers=answers,
+            account=account,
+            metrics=metrics,
+            predictions=thinking.notes,
+        )
         self.progress("charge", 1, 1)
         hook.backtest_run_finished(run_id=run_id, folder=run.folder, metrics=metrics)
         return run
@@ -202,33 +226,6 @@ class Engine:
         self.progress("time", len(events), len(events))
         return timing
 
-    def _ledger(
-        self,
-        scenario: Scenario,
-        events: EventBatch,
-        timing: Timing,
-        answers: Answers,
-        undropped: Answers | None,
-        end: int,
-    ) -> Ledger:
-        config, dataset = scenario.config, scenario.dataset
-        sessions = dataset.sessions
-        return Ledger(
-            symbols=dataset.symbols,
-            instruments=dataset.instruments,
-            events=events,
-            timing=timing,
-            answers=answers,
-            undropped=undropped,
-            targets=self._targets(scenario, len(events)),
-            sizing=scenario.sizing,
-            entry=_messages(scenario.entry, config, "entry", len(events)),
-            response=_messages(scenario.response, config, "response", len(events)),
-            sessions=None if sessions is None else [(int(a), int(b)) for a, b in sessions],
-            warmup=config.warmup,
-            end=end,
-        )
-
     def _targets(self, scenario: Scenario, count: int) -> Float32Array | None:
         if not scenario.dataset.targets:
             return None
@@ -247,11 +244,13 @@ class _Thinking:
     """Pass 2 of one run: its own answers, and those of every event for comparison."""
 
     def __init__(self, engine: Engine, scenario: Scenario, run_id: str, count: int) -> None:
-        window = scenario.config.window
+        config = scenario.config
         self._engine = engine
         self._scenario = scenario
         self._run_id = run_id
-        self._stream = Stream(scenario.dataset, window.start, window.end, count)
+        self._stream = Stream(
+            scenario.dataset, config.window.start, config.window.end, count, config.nonfinite
+        )
         self._store = PredictionStore(engine.runs / "predictions")
         self._all = np.ones(count, dtype=np.bool_)
         self.notes: dict[str, Any] = {}
@@ -271,11 +270,7 @@ class _Thinking:
         if name is None or name == inference.table["name"]:
             return self._own(answers)
         known = {p.name for p in parameters(self._engine.plugins.get("strategy", name))}
-        shared = {
-            p: value
-            for p, value in inference.table.items()
-            if p in known
-        }
+        shared = {p: value for p, value in inference.table.items() if p in known}
         judge = bind(
             self._engine.plugins,
             {**shared, "name": name},
@@ -315,6 +310,19 @@ class _Thinking:
         if role == "answers":
             self._engine.plugins.hook.backtest_batch_done(
                 run_id=self._run_id, answered=done, total=total
+            )
+
+
+def _check_data(accountant: Accountant, name: str, dataset: Dataset) -> None:
+    for needed, present, what in (
+        (accountant.needs_quotes, dataset.has_quotes, "quotes to trade at"),
+        (accountant.needs_targets, dataset.has_targets, "targets to judge answers by"),
+    ):
+        if needed and not present:
+            raise UsageError(
+                f"the dataset {dataset.name!r} has no {what}",
+                place=f"accountant {name!r}",
+                remedy="Choose another accountant (`backtest plugins` lists them) or dataset.",
             )
 
 

@@ -113,7 +113,7 @@ def trade(decisions: Sequence[Decision], book: SymbolBook, rules: OrderRules) ->
         arrived = max(arrived, ready + entry)
         fill = None
         if arrived <= rules.end and rules.is_open(arrived):
-            fill = _fill(event, order, arrived, book, taken, rules.impact)
+            fill = _fill(event, order, arrived, book=book, taken=taken, impact=rules.impact)
         filled = 0
         if fill is not None:
             fills.append(fill)
@@ -144,7 +144,7 @@ class Taken:
 
 
 def _fill(
-    event: int, order: int, arrived: int, book: SymbolBook, taken: Taken, impact: Fraction
+    event: int, order: int, arrived: int, *, book: SymbolBook, taken: Taken, impact: Fraction
 ) -> Fill | None:
     at = book.standing(arrived)
     if at < 0:

@@ -1,9 +1,12 @@
-"""Hashes of plain values."""
+"""Hashes of plain values, and of this package's own source."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 
@@ -15,3 +18,18 @@ def canonical_json(value: Any) -> str:
 def sha256_of(value: Any) -> str:
     """SHA-256 of a value's canonical JSON, hexadecimal."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+@cache
+def package_sha256() -> str:
+    """SHA-256 over every Python file of this package, so that edited code meets no stale result."""
+    root = Path(__file__).parent
+    digest = hashlib.sha256()
+    for folder, subfolders, names in os.walk(root, followlinks=True):
+        subfolders.sort()
+        for name in sorted(names):
+            if name.endswith(".py"):
+                path = Path(folder, name)
+                digest.update(f"{path.relative_to(root).as_posix()}\0".encode())
+                digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -8,6 +8,7 @@ was predicted once is kept under a key of all that determines it.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -18,9 +19,10 @@ import numpy as np
 
 from backtest.atomic import new_file
 from backtest.bus import EventBus, read_events
+from backtest.data.decode import Nonfinite
 from backtest.errors import DataError, RunError
 from backtest.events import BoolArray, EventBatch, Float32Array, Int64Array
-from backtest.hashing import sha256_of
+from backtest.hashing import package_sha256, sha256_of
 from backtest.strategies.base import Session, Strategy
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ CHUNK = 8192
 Progress = Callable[[int, int], None]
 """Told after each chunk how many events of how many are answered."""
 
-_VERSIONED = ("ticktoll", "numpy", "torch", "triton")
+_VERSIONED = ("numpy", "torch", "triton")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,18 +45,25 @@ class Stream:
         dataset: where they come from.
         start, end: the window, ns; ``None`` for the dataset's own.
         count: events taken from its beginning.
+        nonfinite: NaN and infinity among features are refused, or set to 0.
     """
 
     dataset: Dataset
     start: int | None
     end: int | None
     count: int
+    nonfinite: Nonfinite = "refuse"
 
     def batches(self, features: bool) -> Iterator[tuple[int, EventBatch]]:
         """Batches of at most ``CHUNK`` events, each with the number of its first event."""
         first = 0
         bus = EventBus(
-            self.dataset, start=self.start, end=self.end, features=features, batch_rows=CHUNK
+            self.dataset,
+            start=self.start,
+            end=self.end,
+            features=features,
+            batch_rows=CHUNK,
+            nonfinite=self.nonfinite,
         )
         for batch in bus:
             if first >= self.count:
@@ -64,7 +73,13 @@ class Stream:
 
     def whole(self, features: bool) -> EventBatch:
         """All of them at once."""
-        events = read_events(self.dataset, start=self.start, end=self.end, features=features)
+        events = read_events(
+            self.dataset,
+            start=self.start,
+            end=self.end,
+            features=features,
+            nonfinite=self.nonfinite,
+        )
         return events.select(slice(0, self.count))
 
 
@@ -83,6 +98,7 @@ class Inference:
             {
                 "data": stream.dataset.data_hash(),
                 "window": [stream.start, stream.end, stream.count],
+                "nonfinite": stream.nonfinite,
                 "strategy": self.table,
                 "fingerprint": self.strategy.fingerprint(),
                 "origin": self.origin,
@@ -156,7 +172,7 @@ def _by_session(dataset: Dataset, ts_event: Int64Array) -> Iterator[tuple[int, s
         return
     session = np.searchsorted(dataset.sessions[:, 0], ts_event, side="right")
     cuts = [0, *(np.flatnonzero(np.diff(session)) + 1).tolist(), len(session)]
-    for first, last in zip(cuts, cuts[1:], strict=False):
+    for first, last in itertools.pairwise(cuts):
         yield int(session[first]), slice(first, last)
 
 
@@ -222,8 +238,8 @@ class PredictionStore:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the installed distributions on which answers can depend."""
-    found = {}
+    """What answers can depend on: versions of distributions, and the digest of this package."""
+    found = {"backtest": package_sha256()}
     for name in _VERSIONED:
         try:
             found[name] = metadata.version(name)

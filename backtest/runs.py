@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backtest.errors import DataError
-from backtest.predictions import device_model, versions
 from backtest.atomic import new_folder, writing
+from backtest.errors import DataError
 from backtest.hashing import canonical_json, sha256_of
+from backtest.predictions import device_model, versions
 
 if TYPE_CHECKING:
     import polars as pl
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from backtest.engine import Scenario
     from backtest.events import EventBatch
     from backtest.plugins.manager import Plugins
+    from backtest.plugins.parts import Kind
     from backtest.server import Timing
 
 MANIFEST = "manifest.json"
@@ -43,7 +44,7 @@ _FORMAT = 1
 
 def identify(scenario: Scenario, plugins: Plugins) -> tuple[str, dict[str, Any]]:
     """A run's id and the values it is the hash of."""
-    parts = {
+    parts: dict[str, tuple[Kind, dict[str, Any]]] = {
         "strategy": ("strategy", scenario.resolved["strategy"]),
         "policy": ("batching policy", scenario.resolved["policy"]),
         "accountant": ("accountant", scenario.resolved["accountant"]),
@@ -59,7 +60,8 @@ def identify(scenario: Scenario, plugins: Plugins) -> tuple[str, dict[str, Any]]
         "data": scenario.dataset.data_hash(),
         "fingerprint": scenario.inference.strategy.fingerprint(),
         "origins": {
-            place: plugins.origin(kind, table["name"]) for place, (kind, table) in parts.items()
+            place: plugins.origin(kind, table["name"]).identity()
+            for place, (kind, table) in parts.items()
         },
         "device": device_model(scenario.config.device),
         "versions": versions(),
@@ -78,6 +80,7 @@ class RunWriter:
 
     def write(
         self,
+        *,
         events: EventBatch,
         timing: Timing,
         answers: Answers,
@@ -263,4 +266,4 @@ def _git() -> dict[str, Any] | None:
         return done.stdout.strip() if done.returncode == 0 else None
 
     commit = ask("rev-parse", "HEAD")
-    return commit and {"commit": commit, "changed": bool(ask("status", "--porcelain"))} or None
+    return (commit and {"commit": commit, "changed": bool(ask("status", "--porcelain"))}) or None

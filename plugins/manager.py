@@ -85,14 +85,16 @@ class Plugins:
             )
         try:
             self._manager.register(plugin, origin.plugin)
-            hooks = self._checked_hooks(plugin)
+            implemented = self._checked_hooks(plugin)
             parts = self._collect(plugin, origin)
+        except KeyboardInterrupt:
+            raise
         except BaseException as error:
             if self._manager.get_plugin(origin.plugin) is plugin:
                 self._manager.unregister(plugin)
             raise _attributed(error, origin, "") from error
         self._parts.update(parts)
-        self.loaded.append(Loaded(origin, hooks))
+        self.loaded.append(Loaded(origin, implemented))
 
     def parts(self, kind: Kind) -> list[Part]:
         """The registered parts of a kind, by name, unavailable ones included."""
@@ -251,16 +253,16 @@ def load_plugins(
 def _load_and_add(plugins: Plugins, origin: Origin, load: Callable[[], object]) -> None:
     try:
         plugin = load()
+    except KeyboardInterrupt:
+        raise
+    # A plugin may even exit, or raise what is no Exception, while it is imported.
     except BaseException as error:
         raise _attributed(error, origin, "fails to import: ") from error
     digest = source_sha256(plugin)
     plugins.add(plugin, Origin(origin.plugin, origin.distribution, origin.version, digest))
 
 
-def _attributed(error: BaseException, origin: Origin, doing: str) -> BaseException:
-    # Plugins may even exit, or raise what is no Exception: only an interrupt stays what it is.
-    if isinstance(error, KeyboardInterrupt):
-        return error
+def _attributed(error: BaseException, origin: Origin, doing: str) -> PluginError:
     if isinstance(error, PluginError):
         return PluginError(error.problem, place=f"plugin {origin}", remedy=error.remedy)
     return PluginError(f"{doing}{describe(error)}", place=f"plugin {origin}")

@@ -28,6 +28,14 @@ class Origin:
     version: str | None = None
     sha256: str | None = None
 
+    def identity(self) -> dict[str, str | None]:
+        """What tells two versions of it apart, wherever they are installed."""
+        return {
+            "distribution": self.distribution,
+            "version": self.version,
+            "sha256": self.sha256,
+        }
+
     def __str__(self) -> str:
         packaged = f" ({self.distribution} {self.version})" if self.distribution else ""
         return self.plugin + packaged

@@ -1,6 +1,55 @@
 """What all tests share: properties are tried with the same examples every time."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
 from hypothesis import settings
+
+from backtest.data.canonical import write_canonical
+from backtest.data.card import Card, Features, Targets
+from backtest.events import EventBatch
 
 settings.register_profile("deterministic", derandomize=True, deadline=None)
 settings.load_profile("deterministic")
+
+MS = 1_000_000
+
+
+@pytest.fixture(scope="session")
+def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a dataset: 600 events of three symbols, quotes, two features, one target.
+
+    Events are about 1 ms apart. The first feature is the target, the next move of the mid.
+    """
+    random = np.random.default_rng(5)
+    n = 600
+    times = 1_700_000_000_000_000_000 + np.cumsum(random.integers(0, 2 * MS, n))
+    symbol = random.integers(0, 3, n).astype(np.int32)
+    moves = random.integers(-3, 4, n)
+    mids = np.empty(n, dtype=np.int64)
+    for s in range(3):
+        rows = np.flatnonzero(symbol == s)
+        mids[rows] = 1000 + np.concatenate([[0], np.cumsum(moves[rows])[:-1]])
+    features = np.column_stack([moves, random.normal(size=n)]).astype(np.float32)
+    batch = EventBatch(
+        symbol=symbol,
+        ts_event=times,
+        ts_recv=times + random.integers(0, MS, n),
+        bid=mids,
+        ask=mids + 1,
+        bid_size=random.integers(1, 9, n),
+        ask_size=random.integers(1, 9, n),
+        features=features,
+    )
+    folder = tmp_path_factory.mktemp("datasets") / "small"
+    card = Card(
+        name="small",
+        symbols=("AAA", "BBB", "CCC"),
+        features=Features(columns=("move", "noise")),
+        targets=Targets(columns=("target",)),
+    )
+    write_canonical(folder, card, [(batch, features[:, :1].copy())])
+    return folder

@@ -88,7 +88,7 @@ def receipts(events: Sequence[Event], feed: Sequence[int], scale: float) -> list
     return found
 
 
-def simulate_server(
+def simulate_server(  # noqa: PLR0915 - one rule after another, as the text has them
     events: Sequence[Event],
     feed: Sequence[int],
     policy: Policy,
@@ -302,7 +302,7 @@ class Account:
         return cash + position * mid(self.events, symbol, t) * self.value[symbol]
 
 
-def simulate_market(
+def simulate_market(  # noqa: PLR0915 - one rule after another, as the text has them
     events: Sequence[Event],
     timing: Timing,
     target: Callable[[int], int | None],
@@ -344,7 +344,7 @@ def simulate_market(
             return lots
         return max(-limit, min(limit, lots))
 
-    def book(
+    def book(  # noqa: PLR0917 - called twice, a few lines below
         event: int | None, symbol: int, lots: int, touch: int, step: int, instants: list[int]
     ) -> Fill:
         t0, t1, t2, t3, t4, t5 = instants

@@ -1,4 +1,4 @@
-"""The engine against the oracle: timing, fills and money on random small markets, to the last tick."""
+"""The engine against the oracle on random small markets: timing, fills and money, to the tick."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from fractions import Fraction
 
 import numpy as np
 from hypothesis import given, settings
-from tests import oracle
-from tests.markets import Market, Service, markets
 
 from backtest.accounting import COSTS, Answers, Ledger, SizingRule
 from backtest.components import Spec, build
@@ -28,6 +26,8 @@ from backtest.plugins.policies import (
 )
 from backtest.quotes import Quotes
 from backtest.server import BatchingPolicy, InferenceServer, Status, Timing
+from tests import oracle
+from tests.markets import Market, Service, markets
 
 _POLICIES: dict[str, type[BatchingPolicy]] = {
     "one": One,

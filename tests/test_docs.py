@@ -1,7 +1,15 @@
-"""The generated parts of the docs are the ones that the code would generate now."""
+"""The docs' generated parts are current, and their examples work when pasted."""
 
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
 import pytest
 
+from backtest.events import EventBatch
+from backtest.plugins.manager import load_plugins
 from docs.generate import FOLDER, GENERATED, regenerated
 
 
@@ -14,3 +22,23 @@ def test_generated_parts_are_current(page: str) -> None:
 def test_a_page_without_the_marks_is_an_error() -> None:
     with pytest.raises(ValueError, match="<!-- hooks -->"):
         regenerated("plugins.md", "# Plugins\n")
+
+
+def test_the_plugin_in_the_docs_works_when_pasted(tmp_path: Path) -> None:
+    example = re.search(r"```python\n(.*?)```", (FOLDER / "plugins.md").read_text(), re.DOTALL)
+    assert example is not None
+    path = tmp_path / "pressure.py"
+    path.write_text(example[1])
+    strategy = load_plugins([path], entry_points=False).create(
+        "strategy", "pressure:gain=2", place="test"
+    )
+    answers = strategy.predict(
+        EventBatch(
+            symbol=np.zeros(2, np.int32),
+            ts_event=np.arange(2),
+            bid_size=np.array([3, 0]),
+            ask_size=np.array([1, 0]),
+        )
+    )
+    assert answers.dtype == np.float32
+    assert answers.tolist() == [[1.0], [0.0]]

@@ -604,11 +604,13 @@ class TestProperties:
                 assert event.ts_event <= t1 <= (t2 or 0) <= (t3 or 0)
             match timing.status[i]:
                 case "answered":
-                    assert served and (t3 or 0) <= market.end
+                    assert served
+                    assert (t3 or 0) <= market.end
                 case "unfinished":
                     assert not served or (t3 or 0) > market.end
                 case status:
-                    assert status in (DROPPED, EXPIRED, CONFLATED) and not served
+                    assert status in (DROPPED, EXPIRED, CONFLATED)
+                    assert not served
 
     @PROPERTIES
     @given(markets(scales=(0.5, 1.0, 3.0)))
@@ -626,7 +628,8 @@ class TestProperties:
         free = 0
         for batch in sorted(spans):
             ((t2, t3),) = spans[batch]
-            assert t2 is not None and free <= t2 <= market.end
+            assert t2 is not None
+            assert free <= t2 <= market.end
             assert t3 == t2 + scaled(market.service(members[batch], batch), market.scale)
             assert len(members[batch]) <= (market.max_batch or 40)
             free = t3

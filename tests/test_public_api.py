@@ -21,7 +21,9 @@ EXPORTED = [
     "Session",
     "Strategy",
     "__version__",
+    "compare",
     "hookimpl",
+    "run",
 ]
 
 HEAVY = {"jinja2", "numpy", "pandas", "polars", "pyarrow", "rich", "torch"}

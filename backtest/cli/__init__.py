@@ -1,7 +1,7 @@
 """The command line: ``backtest COMMAND``.
 
-Each command is a function in a module of its own here, added to the table below. Modules import
-what is heavy inside the function, so that ``backtest --help`` loads neither torch nor polars.
+Each command is a function in a module of its own here, added to ``app`` below. Modules import what
+is heavy inside the function, so that ``backtest --help`` loads neither torch nor polars.
 """
 
 from __future__ import annotations

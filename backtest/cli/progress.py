@@ -22,7 +22,13 @@ def reporting(prefix: str = "") -> Iterator[Callable[[str, int, int], None]]:
     if not err.is_terminal:
         yield _lines(prefix)
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}", markup=False),

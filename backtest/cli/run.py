@@ -65,7 +65,9 @@ def run(  # noqa: PLR0917 - one parameter for each flag; they are passed by name
     setting: Annotated[
         list[str] | None,
         typer.Option(
-            "--set", metavar="KEY=VALUE", help="Any setting: strategy.weights=FILE, server.max_age=1s"
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any setting: strategy.weights=FILE, server.max_age=1s",
         ),
     ] = None,
     undropped: Annotated[

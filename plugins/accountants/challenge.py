@@ -17,9 +17,9 @@ class ChallengeAccountant(Accountant):
     """Pays by accuracy and latency against the dataset's targets; it needs no prices.
 
     An answer with mean absolute error e over the outputs and sojourn time t earns
-    ``reward x exp(-e / error_scale) - reward x t / break_even``: a perfect answer earns nothing if it
-    takes ``break_even``, and loses if it takes longer. An event without an answer costs ``silence``.
-    The public challenge's own score was a black box; this formula is the project's.
+    ``reward x exp(-e / error_scale) - reward x t / break_even``: a perfect answer earns nothing if
+    it takes ``break_even``, and loses if it takes longer. An event without an answer costs
+    ``silence``. The public challenge's own score was a black box; this formula is the project's.
 
     Attributes:
         reward: earned by a perfect answer in no time, in points.
@@ -43,12 +43,7 @@ class ChallengeAccountant(Accountant):
         import pyarrow as pa
 
         targets = ledger.targets
-        if targets is None:
-            raise UsageError(
-                "the dataset has no targets to judge answers by",
-                place="accountant 'challenge'",
-                remedy="Use --accountant market, or a dataset with targets.",
-            )
+        assert targets is not None  # needs_targets
         outputs = ledger.answers.predictions.shape[1]
         if outputs != targets.shape[1]:
             raise UsageError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -79,11 +79,11 @@ class MarketAccountant(Accountant):
                 attribute(
                     symbol,
                     traded,
-                    ledger.timing,
-                    ledger.events.ts_event,
-                    quotes,
-                    instrument,
-                    ledger.end,
+                    timing=ledger.timing,
+                    ts_event=ledger.events.ts_event,
+                    quotes=quotes,
+                    instrument=instrument,
+                    end=ledger.end,
                 )
             )
             if ideal is not None:
@@ -94,12 +94,6 @@ class MarketAccountant(Accountant):
         return Account(metrics, {"fills": _fill_table(ledger, fills), "equity": equity})
 
     def _check(self, ledger: Ledger) -> None:
-        if ledger.events.bid is None:
-            raise UsageError(
-                "the dataset has no quotes to trade at",
-                place="accountant 'market'",
-                remedy="Use --accountant challenge, or a dataset with bid and ask.",
-            )
         if self.impact and ledger.events.bid_size is None:
             raise UsageError(
                 "impact needs displayed sizes, which the dataset lacks",
@@ -186,7 +180,9 @@ def _metrics(
     by_symbol = {}
     for k, (symbol, of_symbol) in enumerate(zip(ledger.symbols, fills, strict=True)):
         by_symbol[symbol] = _summary(of_symbol, None if ideal is None else ideal[k])
-    total = _summary([f for of_symbol in fills for f in of_symbol], None if ideal is None else sum(ideal))
+    total = _summary(
+        [f for of_symbol in fills for f in of_symbol], None if ideal is None else sum(ideal)
+    )
     currency = next((i.currency for i in ledger.instruments if i.tradable), None)
     return {"currency": currency, "money_unit": "1e-9", **total, "by_symbol": by_symbol}
 
@@ -217,7 +213,7 @@ def _equity(
             continue
         arrived = np.array([f.fill.arrived for f in of_symbol], dtype=np.int64)
         cuts = [0, *np.searchsorted(arrived, ends, side="right").tolist()]
-        booked = [of_symbol[a:b] for a, b in zip(cuts, cuts[1:], strict=False)]
+        booked = [of_symbol[a:b] for a, b in pairwise(cuts)]
         position = list(accumulate(sum(f.fill.lots for f in part) for part in booked))
         cash = list(accumulate(sum(f.cash for f in part) for part in booked))
         worth = ledger.instruments[symbol].half_tick_lot

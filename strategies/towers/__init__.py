@@ -1,0 +1,31 @@
+"""The four recurrent towers as pure step functions; the order is that of the outputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+from torch import Tensor
+
+from backtest.strategies.towers import hawk, mamba2, retnet, xlstm
+from backtest.strategies.towers.layers import Shapes, State, Weights
+
+if TYPE_CHECKING:
+    from backtest.strategies.ensemble import EnsembleConfig
+
+
+class Tower(Protocol):
+    """What each tower's module offers: the layer inside its blocks."""
+
+    def shapes(self, config: EnsembleConfig) -> Shapes:
+        """Names and shapes of one layer's weights."""
+
+    def init_state(self, config: EnsembleConfig, n: int, **options: Any) -> State:
+        """The state of ``n`` symbols never seen; ``options`` are ``dtype`` and ``device``."""
+
+    def step(self, x: Tensor, state: State, w: Weights) -> tuple[Tensor, State]:
+        """x [B, D] and state -> y [B, D] and the next state; nothing is changed in place."""
+
+
+TOWERS: tuple[Tower, ...] = (xlstm, mamba2, retnet, hawk)
+
+__all__ = ["TOWERS", "Shapes", "State", "Tower", "Weights"]

@@ -1,0 +1,86 @@
+"""Mamba2, one step: a gated state-space layer whose B and C are shared by all heads.
+
+Shapes: B events of distinct symbols, D hidden, N = 2D/64 heads of size P = 64, state size Z = 128.
+Source: Dao and Gu, "Transformers are SSMs" (2024).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from backtest.strategies.towers.layers import (
+    KERNEL,
+    Shapes,
+    State,
+    Weights,
+    causal_conv,
+    rms_norm,
+)
+
+if TYPE_CHECKING:
+    from backtest.strategies.ensemble import EnsembleConfig
+
+HEAD_SIZE = 64
+STATE_SIZE = 128
+
+
+def shapes(config: EnsembleConfig) -> Shapes:
+    """Names and shapes of one layer's weights."""
+    hidden, inner = config.hidden, 2 * config.hidden
+    heads = inner // HEAD_SIZE
+    found: Shapes = {
+        "a": (heads,),
+        "d": (heads,),
+        "input_proj.weight": (inner, hidden),
+        "z_proj.weight": (inner, hidden),
+        "b_proj.weight": (STATE_SIZE, hidden),
+        "c_proj.weight": (STATE_SIZE, hidden),
+        "dt_proj.weight": (heads, hidden),
+        "dt_proj.bias": (heads,),
+    }
+    for name, channels in (("input", inner), ("b", STATE_SIZE), ("c", STATE_SIZE)):
+        found[f"{name}_conv.conv.weight"] = (channels, 1, KERNEL)
+        found[f"{name}_conv.conv.bias"] = (channels,)
+    return found | {"norm.weight": (inner,), "out_proj.weight": (hidden, inner)}
+
+
+def init_state(config: EnsembleConfig, n: int, **options: Any) -> State:
+    """The state of ``n`` symbols never seen: zeros."""
+    inner = 2 * config.hidden
+    return {
+        "x_conv": torch.zeros(n, inner, KERNEL - 1, **options),
+        "b_conv": torch.zeros(n, STATE_SIZE, KERNEL - 1, **options),
+        "c_conv": torch.zeros(n, STATE_SIZE, KERNEL - 1, **options),
+        "ssm": torch.zeros(n, inner // HEAD_SIZE, HEAD_SIZE, STATE_SIZE, **options),
+    }
+
+
+def step(t: Tensor, state: State, w: Weights) -> tuple[Tensor, State]:
+    """One layer's step: t [B, D] and state -> y [B, D] and the next state."""
+
+    def convolve(leaf: str, name: str) -> tuple[Tensor, Tensor]:
+        projected = F.linear(t, w[f"{name}_proj.weight"])
+        weight, bias = w[f"{name}_conv.conv.weight"], w[f"{name}_conv.conv.bias"]
+        out, last = causal_conv(projected, state[leaf], weight, bias)
+        return F.silu(out), last
+
+    x, x_conv = convolve("x_conv", "input")
+    b, b_conv = convolve("b_conv", "b")
+    c, c_conv = convolve("c_conv", "c")
+    z = F.linear(t, w["z_proj.weight"])
+    dt = F.softplus(F.linear(t, w["dt_proj.weight"], w["dt_proj.bias"]))[..., None]  # [B, N, 1]
+
+    per_head = x.view(*dt.shape[:2], HEAD_SIZE)  # [B, N, P]
+    keep = torch.exp(w["a"].unsqueeze(-1) * dt).unsqueeze(-1)
+    ssm = torch.addcmul(
+        keep * state["ssm"], (dt * per_head).unsqueeze(-1), b[:, None, None, :]
+    )  # [B, N, P, Z]
+    read = torch.bmm(ssm.flatten(1, 2), c.unsqueeze(-1)).view(per_head.shape)
+    y = torch.addcmul(read, w["d"].unsqueeze(-1), per_head).flatten(1)
+    y = rms_norm(y * F.silu(z), w["norm.weight"], 1e-5)
+    new = {"x_conv": x_conv, "b_conv": b_conv, "c_conv": c_conv, "ssm": ssm}
+    return F.linear(y, w["out_proj.weight"]), new
