@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from backtest.atomic import new_folder, writing
 from backtest.data.card import CARD_NAME, Card, write_card
 from backtest.data.decode import Nonfinite, nonfinite_cells
+from backtest.data.parquet import footer_digest
 from backtest.data.schema import TIMESTAMP
 from backtest.errors import DataError
 from backtest.events import NO_PRICE, NO_TIME, EventBatch, Float32Array, Int64Array
@@ -54,7 +55,7 @@ class CanonicalWriter:
 
     Args:
         folder: an empty folder.
-        card: describes the events; its ``files``, ``columns`` and ``sha256`` must be the defaults.
+        card: describes the events; its ``files`` and ``columns`` must be the defaults.
         nonfinite: NaN and infinity among features are refused, or set to 0 and counted.
         rows_per_file: a new file is begun after so many rows (a multiple of a row group).
     """
@@ -80,6 +81,7 @@ class CanonicalWriter:
         self._file: Any = None
         self._file_rows = 0
         self._digests: dict[str, str] = {}
+        self._footer_digests: dict[str, str] = {}
 
     def __enter__(self) -> CanonicalWriter:
         return self
@@ -100,7 +102,8 @@ class CanonicalWriter:
         with writing(self._folder):
             self._flush(self._waiting_rows)
             self._end_file()
-            write_card(self._folder, self.card.model_copy(update={"sha256": self._digests}))
+            digests = {"sha256": self._digests, "footer_sha256": self._footer_digests}
+            write_card(self._folder, self.card.model_copy(update=digests))
 
     def write(self, batch: EventBatch, targets: Float32Array | None = None) -> None:
         """Append events; ``seq`` counts them through all files.
@@ -243,6 +246,7 @@ class CanonicalWriter:
         path = self._folder / f"events-{len(self._digests):05d}.parquet"
         with path.open("rb") as file:
             self._digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+            self._footer_digests[path.name] = footer_digest(file)
 
 
 def write_canonical(

@@ -188,6 +188,7 @@ class Card(_Table):
     instruments: dict[str, InstrumentTable] = Field(default_factory=dict)
     calendar: Calendar = Calendar()
     sha256: dict[str, _Digest] = Field(default_factory=dict)
+    footer_sha256: dict[str, _Digest] = Field(default_factory=dict)
     notes: dict[str, Any] = Field(default_factory=dict)
 
     @field_validator("symbols")

@@ -100,7 +100,13 @@ class Dataset:
                 or whose columns differ from those of the first file.
         """
         footers = tuple(
-            read_footer(self.filesystem, self.path(f), self.place(f), self.card.columns)
+            read_footer(
+                self.filesystem,
+                self.path(f),
+                self.place(f),
+                self.card.columns,
+                digest=self.card.footer_sha256.get(f),
+            )
             for f in self.files
         )
         layouts = [layout_of(self.card, footer) for footer in footers]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,8 +76,19 @@ def mapped_errors(place: str) -> Iterator[None]:
         ) from None
 
 
-def read_footer(filesystem: pafs.FileSystem, path: str, place: str, columns: Columns) -> Footer:
+def read_footer(
+    filesystem: pafs.FileSystem,
+    path: str,
+    place: str,
+    columns: Columns,
+    *,
+    digest: str | None = None,
+) -> Footer:
     """A file's footer, with the bounds of each row group.
+
+    Args:
+        digest: the footer's SHA-256, where it is known. Parquet protects pages by checksums but not
+            the footer, and a damaged one can even abort pyarrow, so it is compared first.
 
     Raises:
         DataError: not Parquet, or damaged.
@@ -85,9 +98,31 @@ def read_footer(filesystem: pafs.FileSystem, path: str, place: str, columns: Col
         if info.type == pafs.FileType.File and info.size == 0:
             raise DataError("the file is empty", place=place)
         with filesystem.open_input_file(path) as file:
+            if digest is not None and footer_digest(file) != digest:
+                raise DataError(
+                    "its footer is not the one whose SHA-256 the card states",
+                    place=place,
+                    remedy=DAMAGED,
+                )
             parquet = pq.ParquetFile(file)
             groups = _row_groups(parquet.metadata, columns)
             return Footer(path, place, parquet.schema_arrow, groups)
+
+
+def footer_digest(file: Any) -> str:
+    """SHA-256 of a Parquet file's metadata and the eight bytes after it, in hexadecimal.
+
+    Raises:
+        ValueError: the file does not end as Parquet does.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - 8, 0))
+    tail = file.read(8)
+    length = int.from_bytes(tail[:4], "little") + 8
+    if tail[4:] != b"PAR1" or length > size:
+        raise ValueError("it does not end as a Parquet file does")
+    file.seek(size - length)
+    return hashlib.sha256(file.read(length)).hexdigest()
 
 
 def scan(
