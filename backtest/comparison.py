@@ -67,7 +67,7 @@ def _row(run: Run) -> dict[str, Any]:
         "strategy": manifest["labels"]["strategy"],
         "class": manifest["conformance"],
         "policy": manifest["labels"]["policy"],
-        "service": manifest["labels"]["service"],
+        "service_model": manifest["labels"]["service"],
         "scale": manifest["config"]["latency"]["scale"],
         "partial": manifest["partial"],
         "events": timing["events"],

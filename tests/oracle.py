@@ -344,7 +344,7 @@ def simulate_market(  # noqa: PLR0915 - one rule after another, as the text has 
             return lots
         return max(-limit, min(limit, lots))
 
-    def book(  # noqa: PLR0917 - called twice, a few lines below
+    def book(
         event: int | None, symbol: int, lots: int, touch: int, step: int, instants: list[int]
     ) -> Fill:
         t0, t1, t2, t3, t4, t5 = instants

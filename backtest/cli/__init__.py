@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from backtest import __version__
-from backtest.cli import compare, demo, plugins, run
+from backtest.cli import compare, data, demo, plugins, run
 from backtest.errors import BacktestError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.command("demo")(demo.demo)
+data.register(app)
 app.command("plugins")(plugins.list_plugins)
 
 _DEBUG = "BACKTEST_DEBUG"

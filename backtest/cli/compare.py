@@ -73,35 +73,44 @@ def print_comparison(compared: Comparison) -> None:
             "decision - costs = net",
             right=terms,
         )
-    for evaluator in filter(None, map(_evaluator, compared.runs)):
+    if earned == "points":
         out.print()
-        print_table(("the challenge's evaluator", "value"), evaluator)
+        _print_evaluator(compared)
     if any(row["partial"] for row in rows):
         err.print("Marked *: a partial run, limited to the first events of its window.")
     if not compared.same_ticks:
         err.print("These runs did not see the same events: their figures do not compare.")
 
 
-def _evaluator(run: Any) -> list[tuple[str, str]] | None:
-    account = run.metrics["account"]
+def _print_evaluator(compared: Comparison) -> None:
+    """What the challenge's own evaluator prints, a column for each run."""
+    from backtest.cli.console import print_table
+
+    columns = [_evaluator(run.metrics["account"]) for run in compared.runs]
+    names = max(columns, key=len)
+    rows = [(name, *(column.get(name, "-") for column in columns)) for name in names]
+    headers = [f"{row['strategy']}, {row['policy']}" for row in compared.rows]
+    print_table(("the challenge's evaluator", *headers), rows, right=headers)
+
+
+def _evaluator(account: dict[str, Any]) -> dict[str, str]:
     if "total_requests" not in account:
-        return None
-    errors = account["max_absolute_error"], account["mean_absolute_error"]
-    rows = [
-        ("run", run.id),
-        ("total requests", f"{account['total_requests']}"),
-        ("total responses", f"{account['total_responses']}"),
-        ("response rate", _percent(account["response_rate"])),
-        ("average latency (ms)", _number(account["average_latency_ms"], 3)),
-    ]
-    for k, (largest, mean) in enumerate(zip(*(e or () for e in errors), strict=True)):
-        rows.append((f"target {k}: max / mean absolute error", f"{largest:.6g} / {mean:.6g}"))
-    return rows
+        return {}
+    lines = {
+        "total requests": f"{account['total_requests']}",
+        "total responses": f"{account['total_responses']}",
+        "response rate": _percent(account["response_rate"]),
+        "average latency (ms)": _number(account["average_latency_ms"], 3),
+    }
+    for what in ("max", "mean"):
+        for k, error in enumerate(account[f"{what}_absolute_error"] or ()):
+            lines[f"target {k}: {what} absolute error"] = f"{error:.6g}"
+    return lines
 
 
 def _service(row: dict[str, Any]) -> str:
     scale = "" if row["scale"] == 1 else f" x{row['scale']:g}"
-    return f"{row['service']}{scale}{'*' if row['partial'] else ''}"
+    return f"{row['service_model']}{scale}{'*' if row['partial'] else ''}"
 
 
 def _number(value: float | None, digits: int) -> str:

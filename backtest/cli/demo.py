@@ -53,15 +53,13 @@ def demo(runs: RunsFolder = Path("runs/demo")) -> None:
     print_comparison(compared)
     out.print()
     for line in _verdict(compared):
-        out.print(line)
+        out.print(line, soft_wrap=True)
     err.print(f"The runs lie in {runs}; set any of them side by side with `backtest compare`.")
 
 
 def _verdict(compared: Comparison) -> list[str]:
     """What the table shows, in words and with its own figures."""
-    slow = {row["strategy"]: row for row in compared.rows if row["service"] == SLOW}
-    fast = {row["strategy"]: row for row in compared.rows if row["service"] == FAST}
-    one, batched, forgetful = (slow[name] for name in ("eager", "batched", "stateless"))
+    one, batched, forgetful, fast_one, fast_batched, _ = compared.rows  # slow first, as run
     return [
         f"One event at a time, the slow server answers {one['response_rate']:.0%} of the events "
         f"and nets {one['net']:,.2f}.",
@@ -69,6 +67,6 @@ def _verdict(compared: Comparison) -> list[str]:
         f"{batched['response_rate']:.0%} and nets {batched['net']:,.2f}.",
         f"Without the state it is as quick, but its answers correlate "
         f"{forgetful['correlation']:.2f} with the right ones, and it nets {forgetful['net']:,.2f}.",
-        f"On the fast server one at a time keeps up too: {fast['eager']['net']:,.2f} against "
-        f"{fast['batched']['net']:,.2f} batched.",
+        f"On the fast server one at a time keeps up too: {fast_one['net']:,.2f} against "
+        f"{fast_batched['net']:,.2f} batched.",
     ]

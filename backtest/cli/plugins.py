@@ -65,7 +65,7 @@ def _describe(part: Part) -> dict[str, Any]:
         "name": part.name,
         **asdict(part.origin),
         "component": f"{part.component.__module__}:{part.component.__qualname__}",
-        "doc": "" if generated else doc.strip().partition("\n")[0],
+        "doc": "" if generated else doc.strip().partition("\n")[0].replace("``", ""),
         "parameters": [
             {
                 "name": p.name,

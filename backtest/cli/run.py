@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from backtest.runs import Run
 
 
-def run(  # noqa: PLR0917 - one parameter for each flag; they are passed by name
+def run(
     config: Annotated[
         Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Settings; flags override them.")
     ] = None,
