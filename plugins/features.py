@@ -186,11 +186,10 @@ class OrderFlow(FeatureBuilder):
         def added(side: str, better: int) -> pl.Expr:
             price, size = standing(pl.col(side)), standing(pl.col(f"{side}_size"))
             step = better * (price - price.shift(1))
-            now = pl.when(step >= 0).then(size).otherwise(0)
-            return now - pl.when(step <= 0).then(size.shift(1)).otherwise(0)
+            return size * (step >= 0) - size.shift(1) * (step <= 0)
 
         flow = added("bid", 1) - added("ask", -1)
-        shown = standing(pl.col("bid_size") + pl.col("ask_size"))
+        shown = pl.when(flow.is_not_null()).then(standing(pl.col("bid_size") + pl.col("ask_size")))
         return [
             _ratio(_smoothed(flow, h), _smoothed(shown, h)).alias(f"order_flow_{h}")
             for h in self.half_lives
