@@ -220,7 +220,7 @@ class Decoder:
         layout, wanted = self._layout, self._selection.features
         if layout.packed is None:
             return wide_matrix(batch, wanted)
-        matrix = _packed(batch.column(layout.packed), len(layout.features))
+        matrix = packed_matrix(batch.column(layout.packed), len(layout.features))
         if wanted == layout.features:
             return matrix
         return matrix[:, [layout.features.index(name) for name in wanted]]
@@ -278,7 +278,7 @@ def wide_matrix(batch: pa.RecordBatch, names: Sequence[str]) -> Float32Array:
     return buffer.T
 
 
-def _packed(column: pa.Array, width: int) -> Float32Array:
+def packed_matrix(column: pa.Array, width: int) -> Float32Array:
     """A binary column as float32 [n, width] without a copy; null rows become NaN, in a copy."""
     cells = np.frombuffer(
         column.buffers()[1] or b"",
