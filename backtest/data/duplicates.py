@@ -29,24 +29,28 @@ class Duplicates:
             columns: ``symbol`` and ``ts_event`` [n], sorted by the latter, and whatever else is to
                 be compared, one- or two-dimensional.
         """
-        n = len(columns["ts_event"])
-        if not n:
+        ts = columns["ts_event"]
+        if not len(ts):
             return np.zeros(0, dtype=np.bool_)
+        repeated = _repeated(columns)
         known = self._before
-        if known and known["ts_event"][-1] == columns["ts_event"][0]:
-            joined = {k: np.concatenate([known[k], v]) for k, v in columns.items()}
+        if known and known["ts_event"][0] == ts[0]:
+            head = {k: v[: np.searchsorted(ts, ts[0], side="right")] for k, v in columns.items()}
+            joined = {k: np.concatenate([known[k], v]) for k, v in head.items()}
+            rows = len(head["ts_event"])
+            repeated[:rows] |= _repeated(joined)[-rows:]
         else:
-            joined = columns
-        repeated = _repeated(joined)[-n:]
-        ts = joined["ts_event"]
-        start = max(int(np.searchsorted(ts, ts[-1])), len(ts) - _REMEMBERED)
-        self._before = {k: v[start:].copy() for k, v in joined.items()}
+            joined = {}
+        tail = {k: v[np.searchsorted(ts, ts[-1]) :] for k, v in columns.items()}
+        # An instant that fills the whole batch goes on from before it.
+        newest = joined if joined and ts[0] == ts[-1] else tail
+        self._before = {k: v[-_REMEMBERED:].copy() for k, v in newest.items()}
         return repeated
 
 
 def _repeated(columns: Columns) -> BoolArray:
     found = np.zeros(len(columns["ts_event"]), dtype=np.bool_)
-    rows = _together(columns["ts_event"], columns["symbol"])
+    rows = _alike(columns)
     if len(rows):
         cells = [_as_bytes(values[rows]) for values in columns.values()]
         packed = np.ascontiguousarray(np.concatenate(cells, axis=1))
@@ -57,19 +61,21 @@ def _repeated(columns: Columns) -> BoolArray:
     return found
 
 
-def _together(ts: Int64Array, symbol: NDArray[Any]) -> Int64Array:
-    """Rows that share symbol and instant with another, in order."""
+def _alike(columns: Columns) -> Int64Array:
+    """Rows that share instant, symbol and the hash of all one-dimensional columns with another."""
+    ts = columns["ts_event"]
     tied = np.zeros(len(ts), dtype=np.bool_)
     same = ts[1:] == ts[:-1]
     tied[1:] |= same
     tied[:-1] |= same
     rows = np.flatnonzero(tied)
-    if not len(rows):
-        return rows
-    instant = np.cumsum(np.concatenate([[0], ts[rows][1:] != ts[rows][:-1]]))
-    key = instant * (int(symbol.max()) + 2) + symbol[rows]
-    order = np.argsort(key, kind="stable")
-    equal = key[order][1:] == key[order][:-1]
+    mixed = np.zeros(len(rows), dtype=np.uint64)
+    for values in columns.values():
+        if values.ndim == 1:
+            mixed = (mixed ^ values[rows].astype(np.uint64)) * np.uint64(0x9E3779B97F4A7C15)
+            mixed ^= mixed >> np.uint64(29)
+    order = np.argsort(mixed, kind="stable")
+    equal = mixed[order][1:] == mixed[order][:-1]
     shared = np.zeros(len(rows), dtype=np.bool_)
     shared[order[1:]] |= equal
     shared[order[:-1]] |= equal

@@ -36,7 +36,7 @@ def render(figures: dict[str, Any]) -> str:
         lstrip_blocks=True,
         finalize=_printable,
     )
-    environment.filters |= {"span": format_span, "count": _count, "number": _number}
+    environment.filters |= {"span": _span, "count": _count, "number": _number}
     environment.globals |= {"area": area, "bars": bars, "line": line}
     template = environment.from_string(folder.joinpath("picture.html.j2").read_text("utf-8"))
     return template.render(d=figures, style=Markup(style), digest=digest)
@@ -96,4 +96,10 @@ def _count(value: int) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4g}"
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
+
+
+def _span(ns: int) -> str:
+    return format_span(ns).replace(" ", "\N{NO-BREAK SPACE}")

@@ -217,9 +217,7 @@ class RowChecks:
         yield "epoch", good & (ts < EPOCH_1980), lambda i: f"{ts[i]} ({_instant(ts[i])})"
         if "features" in columns and good.any():
             matrix = columns["features"]
-            if max(np.fmax.reduce(matrix, axis=None), -np.fmin.reduce(matrix, axis=None)) > (
-                _HALF_MAX
-            ):
+            if max(matrix.max(), -matrix.min()) > _HALF_MAX or np.isnan(matrix.min()):
                 with np.errstate(invalid="ignore"):
                     cells = np.isfinite(matrix) & (np.abs(matrix) > _HALF_MAX)
                 names = self._layout.features

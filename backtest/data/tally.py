@@ -154,30 +154,31 @@ class Moments:
 
     def add(self, matrix: Float32Array) -> None:
         """Count rows [n, F], n above 0."""
-        bad = nonfinite_cells(matrix)
-        if bad is None:
-            n = np.full(matrix.shape[1], len(matrix))
-            mean = matrix.mean(axis=0, dtype=np.float64)
-            m2 = np.square(matrix - mean).sum(axis=0)
-            self._zero += np.count_nonzero(matrix == 0, axis=0)
-            low, high = matrix.min(axis=0), matrix.max(axis=0)
-        else:
-            nan = np.isnan(matrix)
-            self._nan += nan.sum(axis=0)
-            self._inf += (bad & ~nan).sum(axis=0)
-            good = ~bad
-            n = good.sum(axis=0)
-            mean = np.where(good, matrix, 0).sum(axis=0, dtype=np.float64) / np.maximum(n, 1)
-            m2 = np.square(np.where(good, matrix - mean, 0)).sum(axis=0)
-            self._zero += np.count_nonzero(matrix == 0, axis=0)
-            low = np.where(good, matrix, np.inf).min(axis=0)
-            high = np.where(good, matrix, -np.inf).max(axis=0)
-        total = np.maximum(self._n + n, 1)
-        apart = mean - self._mean
-        self._m2 += m2 + apart**2 * self._n * n / total
-        self._mean += apart * n / total
-        self._n += n
-        self._low, self._high = np.minimum(self._low, low), np.maximum(self._high, high)
+        finite = nonfinite_cells(matrix) is None
+        # One contiguous column at a time stays in the processor's cache.
+        for i, column in enumerate(np.ascontiguousarray(matrix.T)):
+            values = column
+            if not finite:
+                values = column[np.isfinite(column)]
+                nan = int(np.count_nonzero(np.isnan(column)))
+                self._nan[i] += nan
+                self._inf[i] += len(column) - len(values) - nan
+            if len(values):
+                self._add(i, values)
+
+    def _add(self, i: int, values: Float32Array) -> None:
+        self._zero[i] += len(values) - np.count_nonzero(values)
+        self._low[i] = min(self._low[i], values.min())
+        self._high[i] = max(self._high[i], values.max())
+        wide = values.astype(np.float64)
+        mean = wide.mean()
+        wide -= mean
+        known, total = self._n[i], self._n[i] + len(values)
+        apart = mean - self._mean[i]
+        square = np.square(wide, out=wide).sum()
+        self._m2[i] += square + apart**2 * known * len(values) / total
+        self._mean[i] += apart * len(values) / total
+        self._n[i] = total
 
     def as_rows(self) -> list[dict[str, Any]]:
         """A row a column; moments are ``None`` where no value is finite."""
