@@ -42,7 +42,9 @@ def features(
     from backtest.plugins.manager import load_plugins
 
     plugins = load_plugins(plugin or ())
-    builders = {text: plugins.create("feature builder", text, place="--builder") for text in builder}
+    builders = {
+        text: plugins.create("feature builder", text, place="--builder") for text in builder
+    }
     if len(builders) < len(builder):
         raise UsageError("a feature builder is asked for twice", place="--builder")
     report = add_features(open_dataset(dataset), output, builders, overwrite=overwrite)

@@ -126,7 +126,10 @@ class Decoder:
             rows = np.flatnonzero(keep)
             ids = ids[rows]
             batch = batch.filter(pa.array(keep))
-        columns: Columns = {"symbol": ids, "ts_event": int64_column(self._column("ts_event", batch))}
+        columns: Columns = {
+            "symbol": ids,
+            "ts_event": int64_column(self._column("ts_event", batch)),
+        }
         if layout.has("seq"):
             columns["seq"] = int64_column(self._column("seq", batch))
         for name in selection.values:

@@ -49,9 +49,11 @@ def area(values: Sequence[int]) -> Markup:
     points = [f"{i * step:.1f},{_HEIGHT * (1 - v / top):.1f}" for i, v in enumerate(values)]
     ends = [f"{(i + 1) * step:.1f},{p.split(',')[1]}" for i, p in enumerate(points)]
     path = " L".join(p for pair in zip(points, ends, strict=True) for p in pair)
-    return _svg(Markup('<path class="fill" d="M0,{} L{} L{},{} Z"/>').format(
-        _HEIGHT, Markup(path), _WIDTH, _HEIGHT
-    ))
+    return _svg(
+        Markup('<path class="fill" d="M0,{} L{} L{},{} Z"/>').format(
+            _HEIGHT, Markup(path), _WIDTH, _HEIGHT
+        )
+    )
 
 
 def bars(values: Sequence[int]) -> Markup:

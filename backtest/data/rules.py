@@ -192,9 +192,7 @@ class RowChecks:
             columns["targets"] = wide_matrix(batch, layout.targets)
         return columns
 
-    def _errors(
-        self, batch: pa.RecordBatch, columns: Columns, good: BoolArray
-    ) -> Iterator[Marks]:
+    def _errors(self, batch: pa.RecordBatch, columns: Columns, good: BoolArray) -> Iterator[Marks]:
         ts, symbol = columns["ts_event"], columns["symbol"]
         names = batch.column(self._layout.core["symbol"])
         seq = self._seq(batch)

@@ -48,14 +48,14 @@ class Histogram:
         """(lower bound, count) by power of two, from the first to the last that is not empty."""
         counts = self.counts.sum(axis=0)
         edges = [0, *range(1, 16)]
-        exponent = np.array([b.bit_length() for b in edges] + [b // 16 + 4 for b in range(16, _BINS)])
+        exponent = np.array(
+            [b.bit_length() for b in edges] + [b // 16 + 4 for b in range(16, _BINS)]
+        )
         sums = np.bincount(exponent, counts).astype(np.int64)
         used = np.flatnonzero(sums)
         if not len(used):
             return []
-        return [
-            (0 if e == 0 else 1 << (e - 1), int(sums[e])) for e in range(used[0], used[-1] + 1)
-        ]
+        return [(0 if e == 0 else 1 << (e - 1), int(sums[e])) for e in range(used[0], used[-1] + 1)]
 
 
 class Timeline:

@@ -51,5 +51,7 @@ def format_span(ns: int) -> str:
     """A span of time in three digits or so, for reading: ``4.59 ms``."""
     for unit, scale in _SPANS:
         if abs(ns) >= scale:
-            return f"{ns / scale:.3g} {unit}" if abs(ns) < 1000 * scale else f"{ns / scale:.0f} {unit}"
+            return (
+                f"{ns / scale:.3g} {unit}" if abs(ns) < 1000 * scale else f"{ns / scale:.0f} {unit}"
+            )
     return f"{ns} ns"

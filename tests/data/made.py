@@ -42,9 +42,7 @@ def feature_dataset(folder: Path, rows: int = 1000, *, packed: bool = False) -> 
     """``quote_events`` with two features and a target."""
     names = ("f0", "f1")
     features = Features(packed="x", names=names) if packed else Features(columns=names)
-    card = Card(
-        name="made", symbols=SYMBOLS, features=features, targets=Targets(columns=("y",))
-    )
+    card = Card(name="made", symbols=SYMBOLS, features=features, targets=Targets(columns=("y",)))
     rng = np.random.default_rng(9)
     events = quote_events(rows)
     matrix = rng.normal(size=(rows, 3)).astype(np.float32)

@@ -190,9 +190,7 @@ def test_a_frame_has_nulls_where_something_is_absent() -> None:
         bid_size=np.array([0, 2]),
         ask_size=np.array([1, 0]),
     )
-    wanted = frame(
-        ts_event=[5, 6], bid=[None, 7], ask=[9, 8], bid_size=[None, 2], ask_size=[1, 0]
-    )
+    wanted = frame(ts_event=[5, 6], bid=[None, 7], ask=[9, 8], bid_size=[None, 2], ask_size=[1, 0])
     assert to_frame(batch).equals(wanted)
 
 
