@@ -149,12 +149,12 @@ def _print_figures(figures: dict[str, Any]) -> None:
     ]
     headers = ["symbol", "events", "quotes", "trades", "spread 50 %", "99 %", "longest gap"]
     print_table(headers, symbols, right=headers[1:])
-    keys = ("name", "mean", "sd", "min", "max", "zero", "nan", "inf")
+    moments = ("name", "mean", "sd", "min", "max", "zero", "nan", "inf")
     for noun in ("features", "targets"):
         if figures[noun]:
             out.print()
-            rows = [[_shown(row[key]) for key in keys] for row in figures[noun]]
-            print_table(keys, rows, title=noun.capitalize(), right=keys[1:])
+            rows = [[_shown(row[key]) for key in moments] for row in figures[noun]]
+            print_table(moments, rows, title=noun.capitalize(), right=moments[1:])
 
 
 def _spans(quantiles: dict[str, int] | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -83,24 +83,30 @@ def add_features(
     counts = _counts(dataset)
     first = np.concatenate([[0], np.cumsum(counts)[:-1]])
     unknown = np.zeros(len(made.names), dtype=np.int64)
-    with new_folder(output, marker=CARD_NAME, overwrite=overwrite) as folder:
-        with tempfile.TemporaryFile(dir=folder) as scratch:  # has no name that could stay behind
-            for symbols in _groups(counts, held_rows):
-                for values in _symbol_features(dataset, symbols, made):
-                    bad = ~np.isfinite(values)
-                    unknown += np.count_nonzero(bad, axis=0)
-                    with writing(folder):
-                        np.where(bad, np.float32(0), values).tofile(scratch)
-            with writing(folder):
-                scratch.flush()
-            card = _card(dataset, made)
-            with CanonicalWriter(folder, card) as writer:
-                for batch, targets in _widened(dataset, scratch, first, len(made.names)):
-                    writer.write(batch, targets)
-                report = _report(writer.rows, made, unknown)
-                note = {"builders": list(builders), "input": dataset.name}
-                note |= {"data_hash": dataset.data_hash(), "unknown": dict(report.unknown)}
-                writer.card = card.model_copy(update={"notes": card.notes | {"features": note}})
+    with (
+        new_folder(output, marker=CARD_NAME, overwrite=overwrite) as folder,
+        tempfile.TemporaryFile(dir=folder) as scratch,  # has no name that could stay behind
+    ):
+        for symbols in _groups(counts, held_rows):
+            for values in _symbol_features(dataset, symbols, made):
+                bad = ~np.isfinite(values)
+                unknown += np.count_nonzero(bad, axis=0)
+                with writing(folder):
+                    np.where(bad, np.float32(0), values).tofile(scratch)
+        with writing(folder):
+            scratch.flush()
+        card = _card(dataset, made)
+        with CanonicalWriter(folder, card) as writer:
+            for batch, targets in _widened(dataset, scratch, first, len(made.names)):
+                writer.write(batch, targets)
+            report = _report(writer.rows, made, unknown)
+            note = {
+                "builders": list(builders),
+                "input": dataset.name,
+                "data_hash": dataset.data_hash(),
+                "unknown": dict(report.unknown),
+            }
+            writer.card = card.model_copy(update={"notes": card.notes | {"features": note}})
     return report
 
 
@@ -170,7 +176,7 @@ def _pasts(dataset: Dataset, events: EventBatch) -> Iterator[EventBatch]:
     if dataset.sessions is not None and dataset.session_breaks == "reset":
         cuts = np.searchsorted(events.ts_event, dataset.sessions[:, 0]).tolist()
     edges = sorted({0, *cuts, len(events)})
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         yield events.select(slice(low, high))
 
 

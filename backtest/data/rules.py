@@ -208,7 +208,8 @@ class RowChecks:
             matrix = columns.get(noun)
             bad = None if matrix is None else nonfinite_cells(matrix)
             if matrix is not None and bad is not None:
-                yield rule, bad.any(axis=1), _worst(matrix, bad, getattr(self._layout, noun))
+                rows: BoolArray = bad.any(axis=1)
+                yield rule, rows, _worst(matrix, bad, getattr(self._layout, noun))
 
     def _warnings(self, columns: Columns, good: BoolArray) -> Iterator[Marks]:
         ts = columns["ts_event"]
@@ -219,7 +220,8 @@ class RowChecks:
                 with np.errstate(invalid="ignore"):
                     cells = np.isfinite(matrix) & (np.abs(matrix) > _HALF_MAX)
                 names = self._layout.features
-                yield "huge", cells.any(axis=1), _worst(matrix, cells, names)
+                rows: BoolArray = cells.any(axis=1)
+                yield "huge", rows, _worst(matrix, cells, names)
         if "ts_recv" in columns:
             recv = columns["ts_recv"]
             early = good & (recv != NO_TIME) & (recv < ts)

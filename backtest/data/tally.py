@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ class Timeline:
         """The last value in each bucket, ``None`` before the first; kept where none is new."""
         held: list[float | None] = []
         for value in self._last[lane, : self._used].tolist():
-            held.append(value if value == value else (held[-1] if held else None))
+            held.append((held[-1] if held else None) if isnan(value) else value)
         return held
 
     def _widen(self) -> None:

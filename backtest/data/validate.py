@@ -219,7 +219,7 @@ def _check_rows(
                 return rows
             group, first_row, batch = piece
             outside = _outside_footer(group, batch, layout)
-            found.add_rows("footer", footer.place, first_row, outside, lambda _: str(group.times))
+            found.add_rows("footer", footer.place, first_row, outside, _say(group.times))
             broken = np.full(batch.num_rows, NO_RULE, dtype=np.int8)
             for rule, marked, holds in checks.check(batch):
                 found.add_rows(rule, footer.place, first_row, marked, holds)
@@ -231,6 +231,10 @@ def _check_rows(
         if sink is not None:
             sink.take(file, first_row, batch, broken)
         rows += batch.num_rows
+
+
+def _say(times: tuple[int, int] | None) -> Callable[[int], str]:
+    return lambda _: f"stated are {times}"
 
 
 def _outside_footer(group: RowGroup, batch: pa.RecordBatch, layout: Layout) -> BoolArray:

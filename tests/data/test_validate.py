@@ -118,7 +118,7 @@ def test_a_sound_dataset_has_no_findings(tmp_path: Path) -> None:
 @pytest.mark.parametrize("case", [*BAD, *DOUBTFUL])
 def test_what_rows_can_have(tmp_path: Path, case: str) -> None:
     edit, count, row, detail = (BAD | DOUBTFUL)[case]
-    rule = case.split()[0]
+    rule = case.partition(" ")[0]
     columns = clean()
     edit(columns)
     validation = validate(write(tmp_path / "d", columns))
@@ -155,6 +155,7 @@ def _targets(dataset: Dataset) -> None:
 @pytest.mark.parametrize("case", [*BAD, *DOUBTFUL])
 def test_quarantine_leaves_the_good_rows(tmp_path: Path, case: str) -> None:
     edit, count, row, _ = (BAD | DOUBTFUL)[case]
+    rule = case.partition(" ")[0]
     columns = clean()
     edit(columns)
     dataset = write(tmp_path / "d", columns)
@@ -166,12 +167,12 @@ def test_quarantine_leaves_the_good_rows(tmp_path: Path, case: str) -> None:
     assert validate(made).usable
     refused = count if case in BAD else 0
     assert counts.kept == rows - refused == len(read_events(made, features=True))
-    assert counts.refused == ({case.split()[0]: refused} if refused else {})
+    assert counts.refused == ({rule: refused} if refused else {})
     report = json.loads((tmp_path / "out" / "quarantine" / "report.json").read_text())
     assert report["validation"] == json.loads(json.dumps(validation.as_dict()))
     if refused:
         apart = pq.read_table(tmp_path / "out" / "quarantine" / FILE)
-        assert apart["refused_for"].to_pylist() == [case.split()[0]] * refused
+        assert apart["refused_for"].to_pylist() == [rule] * refused
         assert apart["refused_row"][0].as_py() == row
         assert made.card.notes["quarantine"]["refused"] == counts.refused
 
@@ -227,23 +228,21 @@ def test_times_of_a_made_up_dataset_that_starts_at_0_are_fine(tmp_path: Path) ->
     assert validation.usable
 
 
-def broken_files(folder: Path) -> dict[str, Callable[[], None]]:
-    path = folder / FILE
-    data = path.read_bytes()
-    return {
-        "empty": lambda: path.write_bytes(b"") and None,
-        "truncated": lambda: path.write_bytes(data[:-100]) and None,
-        "text": lambda: path.write_bytes(b"ts,bid\n" * 99) and None,
-    }
+BROKEN: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda data: b"",
+    "truncated": lambda data: data[:-100],
+    "text": lambda data: b"ts,bid\n" * 99,
+}
 
 
-@pytest.mark.parametrize("fault", ["empty", "truncated", "text"])
+@pytest.mark.parametrize("fault", BROKEN)
 def test_a_broken_file_is_a_finding_and_the_others_are_checked(tmp_path: Path, fault: str) -> None:
     columns = clean()
     write(tmp_path / "d", columns)
     columns["bid"][3] = 500
     dataset = write(tmp_path / "d", columns, "events-00001.parquet")
-    broken_files(tmp_path / "d")[fault]()
+    path = tmp_path / "d" / FILE
+    path.write_bytes(BROKEN[fault](path.read_bytes()))
     validation = validate(dataset)
     assert [(f.rule, f.row) for f in validation.findings] == [("unreadable", None), ("crossed", 3)]
     assert validation.rows == ROWS
@@ -271,7 +270,7 @@ def test_a_changed_file_a_missing_file_and_a_copy(tmp_path: Path) -> None:
     digests = {FILE: "0" * 64, "gone.parquet": "1" * 64}
     write_card(tmp_path / "d", card.model_copy(update={"sha256": digests, "footer_sha256": {}}))
     (tmp_path / "d" / "events-00001.parquet").write_bytes((tmp_path / "d" / FILE).read_bytes())
-    found = [f for f in validate(open_dataset(tmp_path / "d")).findings]
+    found = validate(open_dataset(tmp_path / "d")).findings
     assert [f.rule for f in found[:2]] == ["missing", "digest"]
     assert "same-file" in {f.rule for f in found}
 
