@@ -208,7 +208,7 @@ class RowChecks:
             matrix = columns.get(noun)
             bad = None if matrix is None else nonfinite_cells(matrix)
             if matrix is not None and bad is not None:
-                rows: BoolArray = bad.any(axis=1)
+                rows = np.logical_or.reduce(bad, axis=1)
                 yield rule, rows, _worst(matrix, bad, getattr(self._layout, noun))
 
     def _warnings(self, columns: Columns, good: BoolArray) -> Iterator[Marks]:
@@ -220,7 +220,7 @@ class RowChecks:
                 with np.errstate(invalid="ignore"):
                     cells = np.isfinite(matrix) & (np.abs(matrix) > _HALF_MAX)
                 names = self._layout.features
-                rows: BoolArray = cells.any(axis=1)
+                rows = np.logical_or.reduce(cells, axis=1)
                 yield "huge", rows, _worst(matrix, cells, names)
         if "ts_recv" in columns:
             recv = columns["ts_recv"]
