@@ -255,8 +255,10 @@ def _match(name: str, pattern: str) -> bool:
 def _match_segments(names: list[str], patterns: list[str]) -> bool:
     if not patterns:
         return not names
-    if patterns[0] == "**":
-        return any(_match_segments(names[i:], patterns[1:]) for i in range(len(names) + 1))
+    if patterns[0] == "**" and _match_segments(names, patterns[1:]):
+        return True
     if not names or (names[0].startswith(".") and not patterns[0].startswith(".")):
         return False
+    if patterns[0] == "**":
+        return _match_segments(names[1:], patterns)
     return fnmatchcase(names[0], patterns[0]) and _match_segments(names[1:], patterns[1:])

@@ -1,0 +1,164 @@
+"""Dataset cards: what they say, and every way in which one is wrong."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backtest.data.card import Card, read_card, write_card
+from backtest.errors import DataError
+from backtest.instruments import Instrument
+
+FULL = """
+format = 1
+name = "full"
+description = "Everything a card can say."
+files = ["part-*.parquet", "more/**/*.parquet"]
+symbols = ["ES", "a.b", "]<x>"]
+
+[columns]
+ts_event = "time"
+
+[features]
+columns = ["f0", "f1"]
+
+[targets]
+columns = ["y"]
+
+[instruments.default]
+tick_size = "0.25"
+currency = "EUR"
+[instruments."a.b"]
+fee_rate = "0.0001"
+tradable = false
+
+[calendar]
+sessions = [["2024-08-08T09:00:00Z", "2024-08-08T17:30:00.5Z"]]
+session_breaks = "reset"
+
+[sha256]
+"part-0.parquet" = "0000000000000000000000000000000000000000000000000000000000000000"
+
+[notes]
+anything = ["goes", "here"]
+"""
+
+
+def card(text: str) -> Card:
+    return read_card("d/dataset.toml", text.encode())
+
+
+def test_a_full_card_becomes_typed_values() -> None:
+    full = card(FULL)
+    assert full.symbols == ("ES", "a.b", "]<x>")
+    assert full.columns.ts_event == "time"
+    assert full.columns.bid == "bid"
+    assert full.features is not None
+    assert full.features.all == ("f0", "f1")
+    euro = Instrument(tick_size=Decimal("0.25"), currency="EUR")
+    other = Instrument(
+        tick_size=Decimal("0.25"), currency="EUR", fee_rate=Decimal("0.0001"), tradable=False
+    )
+    assert full.resolved_instruments() == (euro, other, euro)
+    opened = 1_723_107_600_000_000_000
+    assert full.calendar.sessions == ((opened, opened + 30_600_500_000_000),)
+    assert full.notes == {"anything": ["goes", "here"]}
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    for written in (card(FULL), card('format = 1\nname = "x"\nsymbols = ["A"]')):
+        write_card(tmp_path, written)
+        assert read_card(tmp_path / "dataset.toml") == written
+
+
+def test_cards_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        card(FULL).name = "other"
+
+
+SMALL = {"format": "1", "name": '"x"', "symbols": '["A", "B"]'}
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"format": "2"}, "format: should be 1"),
+        ({"name": '"../x"'}, "name: "),
+        ({"symbols": "[]"}, "symbols: "),
+        ({"symbols": '["A", "A"]'}, "symbols: named more than once: 'A'"),
+        ({"symbols": '["A", 1]'}, "symbols[1]: should be a valid string"),
+        ({"files": '["../secrets/*.parquet"]'}, "files[0]: '../secrets/*.parquet' must be a path"),
+        ({"files": '["/etc/*"]'}, "files[0]: '/etc/*' must be a path"),
+        ({"files": '["a/./b"]'}, "files[0]: "),
+        ({"files": "[]"}, "files: "),
+        ({"symbls": '["A"]'}, "symbls: no such key"),
+        ({"columns": '{ bidd = "b" }'}, "columns.bidd: no such key"),
+        ({"columns": '{ bid = "x", ask = "x" }'}, "columns: named more than once: 'x'"),
+        ({"features": "{}"}, "features: give either columns, or packed and names"),
+        ({"features": '{ columns = ["a"], packed = "f", names = ["a"] }'}, "features: give either"),
+        ({"features": '{ packed = "f" }'}, "features: give either"),
+        ({"features": '{ columns = ["a", "a"] }'}, "features: named more than once: 'a'"),
+        ({"features": '{ columns = ["bid"] }'}, "features: another table names 'bid'"),
+        (
+            {"features": '{ columns = ["a"] }', "targets": '{ columns = ["a"] }'},
+            "targets: another table names 'a'",
+        ),
+        ({"instruments": "{ C = {} }"}, "instruments: C is not among the symbols"),
+        (
+            {"instruments": "{ A = { tick_size = 0.01 } }"},
+            'instruments.A.tick_size: write it as text, "0.01"',
+        ),
+        ({"instruments": '{ A = { tick_size = "x" } }'}, "'x' is not a decimal number"),
+        ({"instruments": '{ A = { tick_size = "NaN" } }'}, "'NaN' is not a decimal number"),
+        ({"instruments": '{ A = { lot_size = "0" } }'}, "lot_size: must be above 0"),
+        (
+            {"instruments": '{ default = { tick_size = "1e-9" } }'},
+            "instruments: A: half a tick of one lot is worth 0.5",
+        ),
+        ({"calendar": "{ sessions = [[1, 2]] }"}, "calendar.sessions[0][0]: 1 is not an instant"),
+        (
+            {"calendar": '{ sessions = [["2024-01-02T00:00:00Z", "2024-01-01T00:00:00Z"]] }'},
+            "calendar.sessions: session 0 does not open before it closes",
+        ),
+        (
+            {
+                "calendar": '{ sessions = [["2024-01-01T00:00:00Z", "2024-01-03T00:00:00Z"],'
+                ' ["2024-01-02T00:00:00Z", "2024-01-04T00:00:00Z"]] }'
+            },
+            "session 1 opens before",
+        ),
+        ({"calendar": '{ session_breaks = "keep" }'}, "calendar.session_breaks: should be 'carry'"),
+        ({"sha256": '{ "a.parquet" = "xyz" }'}, 'sha256."a.parquet": '),
+    ],
+)
+def test_every_problem_is_named_by_its_path(change: dict[str, str], problem: str) -> None:
+    text = "\n".join(f"{key} = {value}" for key, value in (SMALL | change).items())
+    with pytest.raises(DataError) as caught:
+        card(text)
+    assert str(caught.value).startswith("d/dataset.toml: ")
+    assert problem in str(caught.value)
+    assert caught.value.exit_code == 3
+
+
+def test_all_problems_are_reported_at_once() -> None:
+    with pytest.raises(DataError) as caught:
+        card('name = "a b"\nfiles = ["/x"]\n[instruments."Q"]\ntick_size = 1.5\nlots = 1')
+    problem = str(caught.value)
+    for path in ("format", "name", "symbols", "files[0]", "instruments.Q.tick_size"):
+        assert f"\n  {path}: " in problem
+    assert "\n  instruments.Q.lots: no such key" in problem
+
+
+def test_untradable_instruments_need_no_whole_half_tick() -> None:
+    tiny: dict[str, Any] = {"tick_size": "1e-9", "tradable": False}
+    made = Card.model_validate({"name": "x", "symbols": ["A"], "instruments": {"A": tiny}})
+    assert made.resolved_instruments()[0].tradable is False
+
+
+@pytest.mark.parametrize("text", [b"name = ", b"\xff\xfe", b"\x00"])
+def test_what_is_not_toml_is_refused(text: bytes) -> None:
+    with pytest.raises(DataError, match="not TOML"):
+        read_card("d/dataset.toml", text)
