@@ -233,7 +233,7 @@ def _sign() -> pl.Expr:
 
 
 def _smoothed(value: pl.Expr, half_life: int) -> pl.Expr:
-    return value.cast(float).ewm_mean(half_life=half_life, adjust=False, ignore_nulls=True)
+    return value.cast(float).ewm_mean(half_life=half_life, adjust=True, ignore_nulls=True)
 
 
 def _ratio(part: pl.Expr, whole: pl.Expr) -> pl.Expr:

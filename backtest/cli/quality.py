@@ -89,7 +89,7 @@ def _print_validation(
 
     verdict = "usable" if validation.usable else "not usable as it is"
     unread = f", {validation.unread} more could not be read" if validation.unread else ""
-    text = f"{validation.dataset}: {verdict}, {validation.rows} rows in {validation.files} files"
+    text = f"{validation.dataset}: {verdict}, {validation.rows} rows in {_files(validation.files)}"
     out.print(escape_text(text + unread), soft_wrap=True)
     for found in validation.findings:
         row = "" if found.row is None else f", row {found.row}"
@@ -112,7 +112,7 @@ def _print_figures(figures: dict[str, Any]) -> None:
 
     rate = figures["events_per_s"]
     facts = [
-        ("events", f"{figures['rows']:,} in {figures['files']} files"),
+        ("events", f"{figures['rows']:,} in {_files(figures['files'])}"),
         ("span", f"{figures['first']} to {figures['last']}, {format_span(figures['span_ns'])}"),
         ("events a second", "–" if rate is None else f"{rate:.4g}"),
         *(
@@ -155,6 +155,10 @@ def _print_figures(figures: dict[str, Any]) -> None:
             out.print()
             rows = [[_shown(row[key]) for key in moments] for row in figures[noun]]
             print_table(moments, rows, title=noun.capitalize(), right=moments[1:])
+
+
+def _files(count: int) -> str:
+    return f"{count} file" if count == 1 else f"{count} files"
 
 
 def _spans(quantiles: dict[str, int] | None) -> str:

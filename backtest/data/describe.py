@@ -153,7 +153,10 @@ class _Tally:
 
     def figures(self) -> dict[str, Any]:
         dataset, timeline = self._dataset, self._timeline
-        span = self._last - self._first
+        span = open_ns = self._last - self._first
+        if dataset.sessions is not None:
+            inside = dataset.sessions.clip(self._first, self._last)
+            open_ns = int((inside[:, 1] - inside[:, 0]).sum())
         return {
             "name": dataset.name,
             "location": dataset.location,
@@ -163,7 +166,8 @@ class _Tally:
             "first": format_utc(self._first),
             "last": format_utc(self._last),
             "span_ns": span,
-            "events_per_s": self.rows / span * 1e9 if span else None,
+            "open_ns": open_ns,
+            "events_per_s": self.rows / open_ns * 1e9 if open_ns else None,
             "busiest": [
                 {"window_ns": b.width, "events": b.count, "at": format_utc(b.start)}
                 for b in self._busiest

@@ -121,7 +121,7 @@ RULES: Mapping[str, Rule] = {
     "duplicate": Rule(
         "warning",
         "the same as an earlier row of the symbol at this instant",
-        "If the recorder repeated itself, ingest the data without its repetitions.",
+        "Trades alike may be real. If the recorder repeated itself, ingest the data without them.",
     ),
 }
 

@@ -49,7 +49,7 @@ def test_hostile_names_do_not_steer_the_terminal(
 def test_a_sound_dataset_is_valid(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path / "d", clean())
     assert run("validate", tmp_path / "d") == 0
-    assert capsys.readouterr().out == f"{tmp_path / 'd'}: usable, 200 rows in 1 files\n"
+    assert capsys.readouterr().out == f"{tmp_path / 'd'}: usable, 200 rows in 1 file\n"
 
 
 def test_a_bad_dataset_exits_with_3_and_says_where(

@@ -147,6 +147,8 @@ def test_targets_and_sessions(tmp_path: Path) -> None:
         "events_inside": inside,
         "events_outside": 500 - inside,
     }
+    assert figures["open_ns"] == 10**9
+    assert figures["events_per_s"] == 500
     (target,) = describe(feature_dataset(tmp_path / "f"))["targets"]
     assert target["name"] == "y"
     assert abs(target["sd"] - 1) < 0.1

@@ -95,14 +95,14 @@ NAN = float("nan")
         (Spread("bp"), [2e4 / 101, 2e4 / 102, 2e4 / 102, 4e4 / 104]),
         (Imbalance(), [0.5, 0, 0, -0.5]),
         (Microprice("ticks"), [0.5, 0, 0, -1]),
-        (Volatility((1,), "ticks"), [NAN, 1, sqrt(0.5), sqrt(0.25 + 2)]),
+        (Volatility((1,), "ticks"), [NAN, 1, sqrt(1 / 3), sqrt((0.25 + 4) / 1.75)]),
         (TimeSince(("event",), 10), [NAN, log(2), 0, log1p(1.5)]),
         (TimeSince(("mid",), 10), [NAN, NAN, 0, log1p(1.5)]),
         (TimeSince(("trade",), 10), [NAN, NAN, 0, log1p(1.5)]),
         (TradeSign(), [0, 1, 0, -1]),
-        (TradeFlow((1,)), [0, 1, 1, (0.5 - 1) / (0.5 + 1)]),
+        (TradeFlow((1,)), [0, 1, 1, (1 - 2) / (1 + 2)]),
         # Row 1: a better bid adds 1, a worse ask takes away the 1 that stood there; row 3: 2 and 1.
-        (OrderFlow((1,)), [NAN, 2 / 2, 1 / 2, (0.5 + 1.5) / (1 + 4)]),
+        (OrderFlow((1,)), [NAN, 2 / 2, 1 / 3, (0.5 + 3) / (0.5 + 1 + 8)]),
     ],
     ids=str,
 )
