@@ -1,4 +1,4 @@
-"""``backtest data``: bring in other people's data."""
+"""``backtest data``: bring in other people's data; the group's other commands are beside it."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from backtest.cli import features, quality
 from backtest.cli.options import AsJson, PluginPaths
 
 if TYPE_CHECKING:
@@ -18,12 +19,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 def register(parent: typer.Typer) -> None:
     """Add the group ``data`` to a command line."""
-    parent.add_typer(app, name="data", help="Bring in other people's data as datasets.")
-
-
-@app.callback()
-def _group() -> None:
-    pass  # makes a group of what would otherwise be a single command
+    parent.add_typer(app, name="data", help="Bring in, check and widen datasets.")
 
 
 @app.command()
@@ -90,3 +86,8 @@ def summary(report: IngestReport) -> str:
     parts += [f"{count} refused ({reason})" for reason, count in report.refused.items()]
     parts += [f"{count} repaired ({what})" for what, count in report.repaired.items()]
     return ", ".join(parts)
+
+
+app.command("features")(features.features)
+app.command("describe")(quality.describe)
+app.command("validate")(quality.validate)
