@@ -14,7 +14,7 @@ import numpy as np
 
 from backtest.ahead import ahead
 from backtest.components import suggestion
-from backtest.data.decode import Columns, Decoder, Nonfinite, Selection
+from backtest.data.decode import Columns, Decoder, Nonfinite, Policy, Selection
 from backtest.data.merge import SortedFile, stream
 from backtest.data.parquet import Footer, RowGroup, no_rows, scan
 from backtest.errors import UsageError
@@ -132,6 +132,35 @@ def read_targets(
     return np.concatenate(parts or [plan.nothing()["targets"]])
 
 
+def stream_all(
+    dataset: Dataset, *, nonfinite: Policy = "refuse", batch_rows: int = 65_536
+) -> Iterator[tuple[EventBatch, Float32Array | None]]:
+    """Every event with its targets float32 [n, T], for tools that rewrite or describe a dataset.
+
+    Args:
+        dataset: the dataset; targets are ``None`` if it has none.
+        nonfinite: as for ``EventBus``; ``keep`` leaves NaN and infinity, in targets too.
+        batch_rows: the most events in a batch.
+
+    Raises:
+        DataError: as ``EventBus``.
+    """
+    selection = _selection(
+        dataset,
+        None,
+        None,
+        None,
+        values=_VALUES,
+        features=dataset.features,
+        targets=dataset.targets,
+        nonfinite=nonfinite,
+    )
+    plan = _Scan.of(dataset, selection)
+    for columns in plan.stream(plan.decoders(), batch_rows):
+        targets = columns.pop("targets", None)
+        yield _event_batch(columns), targets
+
+
 @dataclass(frozen=True)
 class _Scan:
     """Which row groups of which files may hold rows of a selection."""
@@ -191,7 +220,7 @@ def _selection(
     values: tuple[str, ...] = (),
     features: tuple[str, ...] = (),
     targets: tuple[str, ...] = (),
-    nonfinite: Nonfinite = "refuse",
+    nonfinite: Policy = "refuse",
 ) -> Selection:
     if start is not None and end is not None and end < start:
         raise UsageError(

@@ -14,6 +14,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from backtest.accounting import Accountant, SizingRule
+    from backtest.data.features import FeatureBuilder
     from backtest.data.sources import Source
     from backtest.latency import LatencyModel
     from backtest.server import BatchingPolicy
@@ -74,6 +75,11 @@ def backtest_register_accountants(register: Register[Accountant]) -> None:
 @hookspec
 def backtest_register_sources(register: Register[Source]) -> None:
     """Add dataset sources: other people's formats, written out as canonical Parquet."""
+
+
+@hookspec
+def backtest_register_feature_builders(register: Register[FeatureBuilder]) -> None:
+    """Add feature builders: causal features from the past of one symbol's quotes and trades."""
 
 
 @hookspec

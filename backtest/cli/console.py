@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import sys
-import unicodedata
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -17,24 +16,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from backtest.text import escape_text
+
 out = Console(markup=False, highlight=False, emoji=False)
 """Data, on stdout."""
 
 err = Console(stderr=True, markup=False, highlight=False, emoji=False)
 """Logs, progress and errors, on stderr."""
 
-_UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-
-
-def escape_text(text: object) -> str:
-    r"""Text from outside that a terminal can be given: what would steer it is shown as ``\x1b``.
-
-    Control and format characters, line breaks and lone surrogates become backslash escapes.
-    """
-    return "".join(
-        c.encode("unicode_escape").decode() if unicodedata.category(c) in _UNPRINTABLE else c
-        for c in str(text)
-    )
+__all__ = ["err", "escape_text", "out", "print_error", "print_json", "print_table"]
 
 
 def print_error(message: str) -> None:

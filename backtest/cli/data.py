@@ -1,4 +1,4 @@
-"""``backtest data``: bring in other people's data."""
+"""``backtest data``: bring in other people's data; the group's other commands are beside it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backtest.cli import generate
+from backtest.cli import features, generate, quality
 from backtest.cli.options import AsJson, PluginPaths
 
 if TYPE_CHECKING:
@@ -15,12 +15,11 @@ if TYPE_CHECKING:
     from backtest.data.sources import IngestReport
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
-app.command("generate")(generate.generate)
 
 
 def register(parent: typer.Typer) -> None:
     """Add the group ``data`` to a command line."""
-    parent.add_typer(app, name="data", help="Bring in, and generate, datasets.")
+    parent.add_typer(app, name="data", help="Bring in, generate, check and widen datasets.")
 
 
 @app.command()
@@ -87,3 +86,9 @@ def summary(report: IngestReport) -> str:
     parts += [f"{count} refused ({reason})" for reason, count in report.refused.items()]
     parts += [f"{count} repaired ({what})" for what, count in report.repaired.items()]
     return ", ".join(parts)
+
+
+app.command("features")(features.features)
+app.command("describe")(quality.describe)
+app.command("validate")(quality.validate)
+app.command("generate")(generate.generate)

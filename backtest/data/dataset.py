@@ -136,7 +136,7 @@ class Dataset:
         """
         digest = hashlib.sha256(self.card_digest.encode())
         for file in self.files:
-            found = self._file_digest(file)
+            found = self.file_digest(file)
             stated = self.card.sha256.get(file, found)
             if found != stated:
                 raise DataError(
@@ -158,7 +158,12 @@ class Dataset:
             raise DataError(f"missing: {', '.join(map(repr, missing))}", place=self.location)
         self.data_hash()
 
-    def _file_digest(self, file: str) -> str:
+    def file_digest(self, file: str) -> str:
+        """SHA-256 of a file's bytes, in hexadecimal.
+
+        Raises:
+            DataError: it cannot be read.
+        """
         path = self.path(file)
         with mapped_errors(self.place(file)):
             info = self.filesystem.get_file_info(path)

@@ -25,6 +25,9 @@ Columns: TypeAlias = dict[str, NDArray[Any]]
 Nonfinite: TypeAlias = Literal["refuse", "zero"]
 """What to do with NaN, infinity or null among the features: raise, or put 0 and count."""
 
+Policy: TypeAlias = Nonfinite | Literal["keep"]
+"""The same, or leave them, also among the targets: for describing data, not for strategies."""
+
 _ABSENT = {
     "ts_recv": NO_TIME,
     "bid": NO_PRICE,
@@ -57,7 +60,7 @@ class Selection:
     values: tuple[str, ...]
     features: tuple[str, ...]
     targets: tuple[str, ...]
-    nonfinite: Nonfinite
+    nonfinite: Policy
 
     def file_columns(self, layout: Layout) -> list[str]:
         """Names of the columns to read from a file."""
@@ -123,22 +126,27 @@ class Decoder:
             rows = np.flatnonzero(keep)
             ids = ids[rows]
             batch = batch.filter(pa.array(keep))
-        columns: Columns = {"symbol": ids, "ts_event": _int64(self._column("ts_event", batch))}
+        columns: Columns = {
+            "symbol": ids,
+            "ts_event": int64_column(self._column("ts_event", batch)),
+        }
         if layout.has("seq"):
-            columns["seq"] = _int64(self._column("seq", batch))
+            columns["seq"] = int64_column(self._column("seq", batch))
         for name in selection.values:
             if layout.has(name):
-                columns[name] = _int64(self._column(name, batch), _ABSENT[name])
+                columns[name] = int64_column(self._column(name, batch), _ABSENT[name])
         if selection.features:
             features = self._features(batch)
             bad = nonfinite_cells(features)
             if bad is not None and selection.nonfinite == "refuse":
                 self._refuse(bad, features, selection.features, ids, first_row + rows)
-            columns["features"] = features if bad is None else self._zeroed(features, bad)
+            if bad is not None and selection.nonfinite == "zero":
+                features = self._zeroed(features, bad)
+            columns["features"] = features
         if selection.targets:
             targets = wide_matrix(batch, selection.targets)
             bad = nonfinite_cells(targets)
-            if bad is not None:
+            if bad is not None and selection.nonfinite != "keep":
                 self._refuse(bad, targets, selection.targets, ids, first_row + rows)
             columns["targets"] = targets
         return columns
@@ -155,7 +163,7 @@ class Decoder:
                 place=self._place,
                 remedy="Remove the row, or ingest the data again.",
             )
-        return _int64(column)
+        return int64_column(column)
 
     def _seq(self, batch: pa.RecordBatch, first_row: int) -> Int64Array | None:
         return self._required("seq", batch, first_row) if self._layout.has("seq") else None
@@ -215,7 +223,7 @@ class Decoder:
         layout, wanted = self._layout, self._selection.features
         if layout.packed is None:
             return wide_matrix(batch, wanted)
-        matrix = _packed(batch.column(layout.packed), len(layout.features))
+        matrix = packed_matrix(batch.column(layout.packed), len(layout.features))
         if wanted == layout.features:
             return matrix
         return matrix[:, [layout.features.index(name) for name in wanted]]
@@ -255,7 +263,8 @@ def nonfinite_cells(matrix: Float32Array) -> BoolArray | None:
     return bad if bad.any() else None
 
 
-def _int64(column: pa.Array, absent: int | None = None) -> Int64Array:
+def int64_column(column: pa.Array, absent: int | None = None) -> Int64Array:
+    """A column of integers or instants, its nulls replaced by ``absent``."""
     if pa.types.is_timestamp(column.type):
         column = column.view(pa.int64())
     if absent is not None and column.null_count:
@@ -272,7 +281,7 @@ def wide_matrix(batch: pa.RecordBatch, names: Sequence[str]) -> Float32Array:
     return buffer.T
 
 
-def _packed(column: pa.Array, width: int) -> Float32Array:
+def packed_matrix(column: pa.Array, width: int) -> Float32Array:
     """A binary column as float32 [n, width] without a copy; null rows become NaN, in a copy."""
     cells = np.frombuffer(
         column.buffers()[1] or b"",

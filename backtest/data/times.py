@@ -8,6 +8,14 @@ from datetime import datetime, timedelta
 _INSTANT = re.compile(
     r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(?::\d{2})?)(?:\.(\d{1,9}))?(?:Z|\+00:00)"
 )
+_SPANS = (
+    ("d", 86_400_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("min", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("µs", 1000),
+)
 _EPOCH = datetime(1970, 1, 1)
 _INT64_MAX = 2**63 - 1
 
@@ -37,3 +45,13 @@ def format_utc(ns: int) -> str:
     seconds, fraction = divmod(ns, 1_000_000_000)
     text = (_EPOCH + timedelta(seconds=seconds)).isoformat()
     return f"{text}.{fraction:09d}".rstrip("0") + "Z" if fraction else f"{text}Z"
+
+
+def format_span(ns: int) -> str:
+    """A span of time in three digits or so, for reading: ``4.59 ms``."""
+    for unit, scale in _SPANS:
+        if abs(ns) >= scale:
+            return (
+                f"{ns / scale:.3g} {unit}" if abs(ns) < 1000 * scale else f"{ns / scale:.0f} {unit}"
+            )
+    return f"{ns} ns"

@@ -6,10 +6,19 @@ from collections.abc import Callable
 
 from backtest.data.sources import Source
 from backtest.plugins.hookspecs import hookimpl
+from backtest.plugins.sources.binance import BinanceStream
 from backtest.plugins.sources.challenge import Challenge
+from backtest.plugins.sources.equities import UsEquitiesTicks
+from backtest.plugins.sources.kaggle import JaneStreetKaggle
+from backtest.plugins.sources.mapped import MappedCsv, MappedParquet
 
 
 @hookimpl
 def backtest_register_sources(register: Callable[[str, type[Source]], None]) -> None:
     """Register them."""
+    register("binance-stream", BinanceStream)
     register("challenge", Challenge)
+    register("csv", MappedCsv)
+    register("jane-street-kaggle", JaneStreetKaggle)
+    register("parquet", MappedParquet)
+    register("us-equities-ticks", UsEquitiesTicks)

@@ -1,0 +1,56 @@
+"""``backtest data features``: features from quotes and trades, for models that need some."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backtest.cli.options import AsJson, PluginPaths
+
+
+def features(
+    dataset: Annotated[str, typer.Argument(help="A dataset's folder, URI or name.")],
+    output: Annotated[Path, typer.Argument(help="The dataset folder to make.")],
+    *,
+    builder: Annotated[
+        list[str],
+        typer.Option(
+            "--builder",
+            metavar="NAME:...",
+            help="A feature builder and its parameters (repeatable).",
+        ),
+    ],
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a dataset that is already there.")
+    ] = False,
+    plugin: PluginPaths = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write DATASET anew as OUTPUT with features made from its quotes and trades.
+
+    `backtest plugins` lists the builders and their parameters. Each is first tried on a sample for
+    looking ahead, and refused if it does. Where a feature is not known yet it is 0, and counted.
+    For example: backtest data features data/btc data/btc-features --builder returns:1+10
+    --builder imbalance --builder volatility:half_lives=100+1000
+    """
+    from backtest.cli.console import escape_text, out, print_json, print_table
+    from backtest.data.dataset import open_dataset
+    from backtest.data.derive import add_features
+    from backtest.errors import UsageError
+    from backtest.plugins.manager import load_plugins
+
+    plugins = load_plugins(plugin or ())
+    builders = {
+        text: plugins.create("feature builder", text, place="--builder") for text in builder
+    }
+    if len(builders) < len(builder):
+        raise UsageError("a feature builder is asked for twice", place="--builder")
+    report = add_features(open_dataset(dataset), output, builders, overwrite=overwrite)
+    if as_json:
+        print_json(report.as_dict())
+        return
+    out.print(escape_text(f"{output}: {report.rows} events"), soft_wrap=True)
+    rows = [[name, report.unknown.get(name, 0)] for name in report.features]
+    print_table(["feature", "unknown, set to 0"], rows, right=["unknown, set to 0"])

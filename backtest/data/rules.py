@@ -1,0 +1,310 @@
+"""What can be wrong with a dataset, and which rows it is wrong with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from backtest.data.decode import (
+    Columns,
+    int64_column,
+    nonfinite_cells,
+    packed_matrix,
+    wide_matrix,
+)
+from backtest.data.duplicates import Duplicates
+from backtest.data.parquet import mapped_errors
+from backtest.data.schema import Layout
+from backtest.data.times import format_utc
+from backtest.events import NO_PRICE, NO_TIME, BoolArray, Float32Array, Int64Array
+
+Severity: TypeAlias = Literal["error", "warning"]
+
+EPOCH_1980 = 315_532_800_000_000_000
+_HALF_MAX = 65_504.0
+_NULLABLE = {
+    "ts_recv": NO_TIME,
+    "bid": NO_PRICE,
+    "ask": NO_PRICE,
+    "bid_size": 0,
+    "ask_size": 0,
+    "trade_price": NO_PRICE,
+    "trade_size": 0,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One thing that can be wrong.
+
+    Attributes:
+        severity: an error makes the dataset unusable, a warning does not.
+        meaning: what is wrong, for a list of findings.
+        remedy: what to do about it.
+    """
+
+    severity: Severity
+    meaning: str
+    remedy: str
+
+
+RULES: Mapping[str, Rule] = {
+    # Whole files.
+    "missing": Rule("error", "the card states a file that is not there", "Fetch it again."),
+    "unreadable": Rule("error", "it cannot be read", "Fetch or ingest it again."),
+    "schema": Rule(
+        "error",
+        "its columns are not those that the card and the other files have",
+        "Ingest the files together: `backtest data ingest`.",
+    ),
+    "digest": Rule(
+        "error",
+        "its SHA-256 is not the one that the card states",
+        "The file changed after the card was written: ingest it again.",
+    ),
+    "same-file": Rule("warning", "it has the same bytes as another file", "Remove one of them."),
+    "footer": Rule(
+        "error",
+        "rows lie outside the times that the file's footer states",
+        "The file is damaged: fetch or ingest it again.",
+    ),
+    # Rows, in the order in which one row is counted: by its first error, and by every warning.
+    "null": Rule("error", "no ts_event or seq", "Remove the rows: --quarantine DIR."),
+    "symbol": Rule(
+        "error",
+        "a symbol that the card does not list, or none",
+        "Add it to the symbols of the card, or remove the rows: --quarantine DIR.",
+    ),
+    "units": Rule(
+        "error",
+        "ts_event is 500 times larger or smaller than that of the rows around or the files before",
+        "Nanoseconds are mixed with another unit: ingest the data with its units stated.",
+    ),
+    "unsorted": Rule(
+        "error",
+        "earlier than a row before it",
+        "Sort the file by ts_event (stably), or remove the rows: --quarantine DIR.",
+    ),
+    "size": Rule("error", "a negative size", "Remove the rows: --quarantine DIR."),
+    "nonfinite": Rule(
+        "error",
+        "NaN, infinity or null among the features",
+        'Remove the rows (--quarantine DIR), or run with nonfinite = "zero".',
+    ),
+    "target": Rule(
+        "error",
+        "NaN, infinity or null among the targets",
+        "Remove the rows: --quarantine DIR.",
+    ),
+    "epoch": Rule(
+        "warning",
+        "ts_event before 1980",
+        "If the times are micro- or milliseconds, ingest the data with its units stated.",
+    ),
+    "huge": Rule(
+        "warning",
+        "a feature beyond ±65504, which float16 cannot hold",
+        "Scale or clip it, or run no variant in float16.",
+    ),
+    "skew": Rule(
+        "warning",
+        "received before it happened",
+        "The clocks disagree; recorded feed latency counts as 0 there.",
+    ),
+    "crossed": Rule("warning", "bid above ask", "The simulator leaves such quotes out."),
+    "locked": Rule("warning", "bid equal to ask", "The simulator trades there at no spread."),
+    "outside": Rule("warning", "outside every session", "Correct [calendar] in the card."),
+    "duplicate": Rule(
+        "warning",
+        "the same as an earlier row of the symbol at this instant",
+        "Trades alike may be real. If the recorder repeated itself, ingest the data without them.",
+    ),
+}
+
+Marks: TypeAlias = tuple[str, BoolArray, Callable[[int], str]]
+"""A rule, the rows [n] that break it, and what one of them holds."""
+
+
+class RowChecks:
+    """Checks the rows of one file, whose batches must come in order.
+
+    Args:
+        place: the file, for errors.
+        symbols: the card's.
+        sessions: int64 ns [k, 2], or ``None``.
+        reference: a ts_event of a file before, ns, or ``None``: what ``units`` goes by.
+    """
+
+    def __init__(
+        self,
+        place: str,
+        layout: Layout,
+        symbols: tuple[str, ...],
+        sessions: Int64Array | None,
+        reference: int | None,
+    ) -> None:
+        self.reference = reference
+        self._place = place
+        self._layout = layout
+        self._ids = {symbol: i for i, symbol in enumerate(symbols)}
+        self._sessions = sessions
+        self._last: tuple[int, int] | None = None
+        self._duplicates = Duplicates()
+
+    def check(self, batch: pa.RecordBatch) -> Iterator[Marks]:
+        """Every rule with the rows of the batch that break it; those of an error come first.
+
+        A row with one error is left out of the checks that follow.
+
+        Raises:
+            DataError: the batch cannot be read.
+        """
+        columns = self._columns(batch)
+        # Shared with the generator: each check sees which rows the ones before it left.
+        good = np.ones(batch.num_rows, dtype=np.bool_)
+        for rule, broken, holds in self._errors(batch, columns, good):
+            first = broken & good
+            good &= ~broken
+            yield rule, first, holds
+        yield from self._warnings(columns, good)
+
+    def _columns(self, batch: pa.RecordBatch) -> Columns:
+        """The batch as arrays, nulls as the bus has them, unknown symbols as -1."""
+        layout, core = self._layout, self._layout.core
+        columns: Columns = {"ts_event": int64_column(batch.column(core["ts_event"]), NO_TIME)}
+        symbol = batch.column(core["symbol"])
+        with mapped_errors(self._place):  # text that is not UTF-8
+            codes = [self._ids.get(name, -1) for name in symbol.dictionary.to_pylist()]
+        indices = symbol.indices.fill_null(len(codes)).to_numpy()
+        columns["symbol"] = np.array([*codes, -1], dtype=np.int32)[indices]
+        for name, absent in _NULLABLE.items():
+            if layout.has(name):
+                columns[name] = int64_column(batch.column(core[name]), absent)
+        if layout.packed:
+            columns["features"] = packed_matrix(batch.column(layout.packed), len(layout.features))
+        elif layout.features:
+            columns["features"] = wide_matrix(batch, layout.features)
+        if layout.targets:
+            columns["targets"] = wide_matrix(batch, layout.targets)
+        return columns
+
+    def _errors(self, batch: pa.RecordBatch, columns: Columns, good: BoolArray) -> Iterator[Marks]:
+        ts, symbol = columns["ts_event"], columns["symbol"]
+        names = batch.column(self._layout.core["symbol"])
+        seq = self._seq(batch)
+        null = (ts == NO_TIME) | (False if seq is None else seq == NO_TIME)
+        yield "null", null, lambda i: "no ts_event" if ts[i] == NO_TIME else "no seq"
+        yield "symbol", symbol < 0, lambda i: repr(names[i].as_py())
+        yield "units", self._other_unit(ts, good), lambda i: str(ts[i])
+        yield "unsorted", self._unsorted(ts, seq, good), lambda i: f"{ts[i]} ({_instant(ts[i])})"
+        for size in ("bid_size", "ask_size", "trade_size"):
+            if size in columns:
+                yield "size", columns[size] < 0, _cell(size, columns[size])
+        for rule, noun in (("nonfinite", "features"), ("target", "targets")):
+            matrix = columns.get(noun)
+            bad = None if matrix is None else nonfinite_cells(matrix)
+            if matrix is not None and bad is not None:
+                rows = np.logical_or.reduce(bad, axis=1)
+                yield rule, rows, _worst(matrix, bad, getattr(self._layout, noun))
+
+    def _warnings(self, columns: Columns, good: BoolArray) -> Iterator[Marks]:
+        ts = columns["ts_event"]
+        yield "epoch", good & (ts < EPOCH_1980), lambda i: f"{ts[i]} ({_instant(ts[i])})"
+        if "features" in columns and good.any():
+            matrix = columns["features"]
+            if max(matrix.max(), -matrix.min()) > _HALF_MAX or np.isnan(matrix.min()):
+                with np.errstate(invalid="ignore"):
+                    cells = np.isfinite(matrix) & (np.abs(matrix) > _HALF_MAX)
+                names = self._layout.features
+                rows = np.logical_or.reduce(cells, axis=1)
+                yield "huge", rows, _worst(matrix, cells, names)
+        if "ts_recv" in columns:
+            recv = columns["ts_recv"]
+            early = good & (recv != NO_TIME) & (recv < ts)
+            yield "skew", early, lambda i: f"{ts[i] - recv[i]} ns before"
+        if "bid" in columns:
+            bid, ask = columns["bid"], columns["ask"]
+            both = (bid != NO_PRICE) & (ask != NO_PRICE)
+            yield "crossed", both & (bid > ask), lambda i: f"{bid[i]} over {ask[i]} ticks"
+            yield "locked", both & (bid == ask), lambda i: f"{bid[i]} ticks"
+        if self._sessions is not None:
+            yield "outside", good & ~in_sessions(ts, self._sessions), lambda i: _instant(ts[i])
+        if good.all():
+            repeated = self._duplicates.mark(columns)
+        else:
+            repeated = np.zeros(len(ts), dtype=np.bool_)
+            repeated[good] = self._duplicates.mark({k: v[good] for k, v in columns.items()})
+        yield "duplicate", repeated, lambda i: _instant(ts[i])
+
+    def _seq(self, batch: pa.RecordBatch) -> Int64Array | None:
+        if not self._layout.has("seq"):
+            return None
+        return int64_column(batch.column(self._layout.core["seq"]), NO_TIME)
+
+    def _other_unit(self, ts: Int64Array, good: BoolArray) -> BoolArray:
+        if self.reference is None and good.any():
+            self.reference = int(np.median(ts[good]))
+        if self.reference is None:
+            return np.zeros(len(ts), dtype=np.bool_)
+        here, there = ts.astype(np.float64), float(self.reference)
+        apart = (here < there / 500) | (here / 500 > there)
+        # Two instants before 1980 may well be that far apart, in a made-up dataset.
+        return apart & (np.maximum(here, there) >= EPOCH_1980)
+
+    def _unsorted(self, ts: Int64Array, seq: Int64Array | None, good: BoolArray) -> BoolArray:
+        found = np.zeros(len(ts), dtype=np.bool_)
+        rows = np.flatnonzero(good)
+        if not len(rows):
+            return found
+        order = np.zeros(len(rows), dtype=np.int64) if seq is None else seq[rows]
+        last_ts, last_order = self._last or (int(ts[rows[0]]), int(order[0]))
+        times = np.concatenate([[last_ts], ts[rows]])
+        order = np.concatenate([[last_order], order])
+        later, tied = times[1:] > times[:-1], times[1:] == times[:-1]
+        if (later | (tied & (order[1:] >= order[:-1]))).all():
+            self._last = int(times[-1]), int(order[-1])
+            return found
+        wrong = times[1:] < np.maximum.accumulate(times)[:-1]
+        kept = np.concatenate([[True], ~wrong])
+        # Among rows in order of time, the largest seq so far of the same instant.
+        instant = np.cumsum(np.concatenate([[0], np.diff(times[kept]) != 0]))
+        rank = np.unique(order[kept], return_inverse=True)[1].ravel()
+        key = instant * (len(rank) + 1) + rank
+        back = key < np.maximum.accumulate(key)
+        wrong[np.flatnonzero(kept)[back] - 1] = True
+        found[rows[wrong]] = True
+        final = np.flatnonzero(kept)[~back][-1]
+        self._last = int(times[final]), int(order[final])
+        return found
+
+
+def in_sessions(ts: Int64Array, sessions: Int64Array) -> BoolArray:
+    """Instants inside a session, bool [n].
+
+    Args:
+        sessions: open and close, int64 ns [k, 2], half-open, in order.
+    """
+    if not len(sessions):
+        return np.zeros(len(ts), dtype=np.bool_)
+    before = np.searchsorted(sessions[:, 0], ts, side="right") - 1
+    return (before >= 0) & (ts < sessions[np.maximum(before, 0), 1])
+
+
+def _instant(ts: Int64Array | int) -> str:
+    return format_utc(int(ts))
+
+
+def _cell(name: str, values: Int64Array) -> Callable[[int], str]:
+    return lambda i: f"{name} {values[i]}"
+
+
+def _worst(matrix: Float32Array, cells: BoolArray, names: tuple[str, ...]) -> Callable[[int], str]:
+    def describe(i: int) -> str:
+        k = int(np.argmax(cells[i]))
+        return f"{matrix[i, k]} in {names[k]!r}"
+
+    return describe

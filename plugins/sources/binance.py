@@ -1,0 +1,54 @@
+"""Recorded Binance websocket streams: best bid and ask, and trades, of spot and futures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from backtest.data.sources import IngestReport, Source
+
+
+@dataclass(frozen=True)
+class BinanceStream(Source):
+    """Raw lines ``local_ns JSON`` of combined streams, gzip or plain, one file or a folder.
+
+    ``bookTicker`` and ``trade`` become events; every other stream is left out and counted. Symbols
+    are the venue's names, those of USD-margined futures with ``.um`` added, so that they stay apart
+    from spot. Inverse (coin-margined) contracts, and those not in ``currency``, are not tradable.
+
+    Times: ts_event is the venue's transaction time ``T``. With ``clock = "align"`` every file's
+    receipts are moved by minus the 1 % quantile of receipt - T (the largest value with at most 1 %
+    of the file's rows below it), because recorders' clocks are off by more than the latency;
+    receipts that are still before their event are set to it, and counted. Spot bookTicker has no
+    venue time: its ts_event is the receipt (moved alike), its ts_recv is unknown.
+
+    Attributes:
+        clock: move the recorder's clock, or trust it.
+        time_unit: of the venue's times.
+        currency: the one that the accountant counts in.
+        tick_sizes, lot_sizes: ``SYMBOL=SIZE``; otherwise the finest decimals seen.
+        fee_rate: of the notional, for every tradable symbol.
+    """
+
+    clock: Literal["align", "keep"] = "align"
+    time_unit: Literal["ms", "us"] = "ms"
+    currency: str = "USDT"
+    tick_sizes: tuple[str, ...] = ()
+    lot_sizes: tuple[str, ...] = ()
+    fee_rate: str = "0.001"
+
+    def __post_init__(self) -> None:
+        # Sources are imported whenever plugins are listed: what is slow to import waits until here.
+        from backtest.plugins.sources.decimals import decimal_parameter
+
+        decimal_parameter(self.fee_rate, "fee_rate", above_zero=False)
+        for name in ("tick_sizes", "lot_sizes"):
+            for text in getattr(self, name):
+                decimal_parameter(text.partition("=")[2], f"{name} of {text.partition('=')[0]!r}")
+
+    def ingest(self, input: Path, output: Path) -> IngestReport:
+        """Write the file or files as one dataset of quotes and trades."""
+        from backtest.plugins.sources.binance_events import ingest
+
+        return ingest(self, input, output)

@@ -1,0 +1,270 @@
+"""From the messages of recorded Binance streams to a dataset: clocks, grids, order."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+
+from backtest.data.canonical import CanonicalWriter
+from backtest.data.card import Card, InstrumentTable
+from backtest.data.decode import Columns
+from backtest.data.sources import IngestReport
+from backtest.errors import DataError
+from backtest.events import NO_TIME, Int64Array
+from backtest.instruments import Instrument
+from backtest.plugins.sources.binance import BinanceStream
+from backtest.plugins.sources.binance_lines import Kind, Market, Rows, first_receipt, read_rows
+from backtest.plugins.sources.decimals import step_of, to_grid
+from backtest.plugins.sources.lanes import Lane, card_name, quotes, trades, write_lanes
+
+_QUANTILE = 100
+"""A file's receipts are aligned at one part in so many of its latencies."""
+
+_BEFORE = "received before the event: ts_recv set to ts_event"
+
+
+@dataclass
+class _Spool:
+    """One file's messages of a kind and symbol, kept on disk until every grid is known."""
+
+    path: Path
+    kind: Kind
+    place: Path
+    scales: list[tuple[int, int]] = field(default_factory=list)
+    first_recv: int = 0
+    first_venue: int = NO_TIME
+    last: int = NO_TIME
+    _writer: pa.ipc.RecordBatchFileWriter | None = None
+
+    def add(self, rows: Rows) -> None:
+        """Append rows whose times must not go back."""
+        times = rows.recv if rows.venue[0] == NO_TIME else rows.venue
+        back = np.flatnonzero(np.diff(times, prepend=max(self.last, int(times[0]))) < 0)
+        if len(back):
+            raise DataError(
+                f"line {rows.line[back[0]]} has a time before that of the line before it",
+                place=str(self.place),
+                remedy="Messages of one stream must be in time order: sort the file's lines.",
+            )
+        self.last = int(times[-1])
+        columns = {"recv": rows.recv, "venue": rows.venue}
+        columns |= {f"price{i}": price for i, price in enumerate(rows.price)}
+        columns |= {f"size{i}": size for i, size in enumerate(rows.size)}
+        batch = pa.record_batch({name: pa.array(values) for name, values in columns.items()})
+        if self._writer is None:
+            self._writer = pa.ipc.new_file(str(self.path), batch.schema)
+            self.first_recv, self.first_venue = int(rows.recv[0]), int(rows.venue[0])
+        self._writer.write_batch(batch)
+        self.scales.append((rows.price_scale, rows.size_scale))
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def batches(self) -> Iterator[tuple[dict[str, Int64Array], tuple[int, int]]]:
+        """Columns of each batch, and the scales of its prices and sizes."""
+        with pa.OSFile(str(self.path)) as file:
+            reader = pa.ipc.open_file(file)
+            for i, scales in enumerate(self.scales):
+                batch = reader.get_batch(i)
+                yield {name: batch.column(name).to_numpy() for name in batch.schema.names}, scales
+
+
+@dataclass
+class _Symbol:
+    """What is known of a symbol after reading."""
+
+    market: Market
+    price_scale: int = 0
+    size_scale: int = 0
+    updates: dict[str, int] = field(default_factory=dict)
+    """The largest number of a message so far, by kind."""
+
+
+def ingest(source: BinanceStream, input: Path, output: Path) -> IngestReport:
+    """See ``BinanceStream``.
+
+    Raises:
+        DataError: a file that cannot be read, unsorted times, another unit, off-grid numbers.
+    """
+    reading = _Reading(source)
+    with tempfile.TemporaryDirectory(dir=output, prefix="spool-") as spool:
+        for path in _files(input):
+            reading.read(path, Path(spool))
+        names = sorted(reading.symbols)
+        if not names:
+            raise DataError("there are no quotes or trades", place=str(input))
+        instruments = _instruments(source, reading.symbols)
+        card = Card(
+            name=card_name("binance", input),
+            description="Best bid and ask, and trades, recorded from Binance's streams.",
+            symbols=tuple(names),
+            instruments=instruments,
+            notes={"clock": {"policy": source.clock, "shift_ns": reading.shifts}},
+        )
+        with CanonicalWriter(output, card) as writer:
+            write_lanes(writer, reading.lanes(names, instruments))
+    repaired = {_BEFORE: reading.clamped} if reading.clamped else {}
+    refused = {reason: count for reason, count in sorted(reading.refused.items()) if count}
+    return IngestReport(writer.rows + sum(refused.values()), writer.rows, refused, repaired)
+
+
+def _files(input: Path) -> list[Path]:
+    """The files in the order of their first receipts, so that names change nothing."""
+    if not input.is_dir():
+        return [input]
+    found = [path for path in input.iterdir() if path.is_file() and not path.name.startswith(".")]
+    if not found:
+        raise DataError("the folder holds no files", place=str(input))
+    return sorted(found, key=lambda path: (first_receipt(path), path.name))
+
+
+class _Reading:
+    """All files, read once into spools."""
+
+    def __init__(self, source: BinanceStream) -> None:
+        self.source = source
+        self.symbols: dict[str, _Symbol] = {}
+        self.shifts: dict[str, int] = {}
+        self.refused: Counter[str] = Counter()
+        self.clamped = 0
+        self._spools: list[tuple[str, _Spool]] = []
+
+    def read(self, path: Path, folder: Path) -> None:
+        spools: dict[tuple[str, Kind], _Spool] = {}
+        skews: list[Int64Array] = []
+        for found in read_rows(path, self.source.time_unit, self.refused):
+            name = f"{found.symbol}.um" if found.market == "um" else found.symbol
+            symbol = self.symbols.setdefault(name, _Symbol(found.market))
+            rows = self._sound(found, symbol)
+            if not len(rows.line):
+                continue
+            symbol.price_scale = max(symbol.price_scale, rows.price_scale)
+            symbol.size_scale = max(symbol.size_scale, rows.size_scale)
+            if (name, rows.kind) not in spools:
+                place = folder / f"{len(self._spools) + len(spools)}.arrow"
+                spools[name, rows.kind] = _Spool(place, rows.kind, path)
+            spools[name, rows.kind].add(rows)
+            if rows.venue[0] != NO_TIME:
+                skews.append(rows.recv - rows.venue)
+        for (name, _), spool in spools.items():
+            spool.close()
+            self._spools.append((name, spool))
+        if spools:
+            self.shifts[path.name] = self._shift(path, skews)
+
+    def _shift(self, path: Path, skews: list[Int64Array]) -> int:
+        """What is added to a file's receipts, ns."""
+        if self.source.clock == "keep":
+            return 0
+        if not skews:
+            raise DataError(
+                "no quote or trade carries the venue's time, to align the recorder's clock by",
+                place=str(path),
+                remedy="Record trades too, or trust the recorder with --set clock=keep.",
+            )
+        skew = np.concatenate(skews)
+        place = (len(skew) - 1) // _QUANTILE
+        return -int(np.partition(skew, place)[place])
+
+    def _sound(self, rows: Rows, symbol: _Symbol) -> Rows:
+        """The rows that are new and say something; the others are counted."""
+        last = symbol.updates.get(rows.kind, -1)
+        largest = np.maximum.accumulate(np.append(last, rows.update))
+        new = rows.update > largest[:-1]
+        symbol.updates[rows.kind] = int(largest[-1])
+        self.refused["repeated update"] += int(np.count_nonzero(~new))
+        whole = (rows.price > 0).all(axis=0) & (rows.size > 0).all(axis=0)
+        self.refused["price or size of 0"] += int(np.count_nonzero(new & ~whole))
+        open_ = np.ones_like(new)
+        if rows.kind == "bookTicker":
+            open_ = rows.price[0] < rows.price[1]
+            self.refused["locked or crossed"] += int(np.count_nonzero(new & whole & ~open_))
+        return rows.keep(new & whole & open_)
+
+    def lanes(self, names: list[str], instruments: dict[str, InstrumentTable]) -> list[Lane]:
+        """Trades before quotes, then by symbol; a file's rows are one lane a kind and symbol."""
+        ordered = sorted(
+            self._spools, key=lambda item: (item[1].kind != "trade", item[0], item[1].first_recv)
+        )
+        lanes = []
+        for name, spool in ordered:
+            shift = self.shifts[spool.place.name]
+            known = spool.first_venue != NO_TIME
+            first = spool.first_venue if known else spool.first_recv + shift
+            chunks = self._chunks(names.index(name), spool, shift, instruments[name])
+            lanes.append(Lane(first, chunks))
+        return lanes
+
+    def _chunks(
+        self, symbol: int, spool: _Spool, shift: int, instrument: InstrumentTable
+    ) -> Iterator[Columns]:
+        tick, lot = instrument.tick_size, instrument.lot_size
+        assert tick is not None  # _instruments sets both
+        assert lot is not None
+        for columns, (price_scale, size_scale) in spool.batches():
+            times = self._times(columns["recv"] + shift, columns["venue"])
+            price_unit, size_unit = step_of(price_scale), step_of(size_scale)
+            sides = range(2 if spool.kind == "bookTicker" else 1)
+            try:
+                prices = [to_grid(columns[f"price{i}"], price_unit, tick) for i in sides]
+                sizes = [to_grid(columns[f"size{i}"], size_unit, lot) for i in sides]
+            except ValueError as error:
+                raise DataError(
+                    str(error),
+                    place=str(spool.place),
+                    remedy="Correct tick_sizes or lot_sizes, or leave them to be inferred.",
+                ) from None
+            if spool.kind == "bookTicker":
+                yield quotes(symbol, times, *prices, *sizes)
+            else:
+                yield trades(symbol, times, prices[0], sizes[0])
+
+    def _times(self, recv: Int64Array, venue: Int64Array) -> dict[str, Int64Array]:
+        if venue[0] == NO_TIME:
+            return {"ts_event": recv, "ts_recv": venue}
+        self.clamped += int(np.count_nonzero(recv < venue))
+        return {"ts_event": venue, "ts_recv": np.maximum(recv, venue)}
+
+
+def _instruments(source: BinanceStream, symbols: dict[str, _Symbol]) -> dict[str, InstrumentTable]:
+    given = {
+        name: dict(text.rpartition("=")[::2] for text in getattr(source, name))
+        for name in ("tick_sizes", "lot_sizes")
+    }
+    for name, sizes in given.items():
+        for unknown in sorted(sizes.keys() - symbols.keys()):
+            raise DataError(
+                f"{name} names {unknown!r}, which does not occur",
+                remedy=f"Symbols: {', '.join(sorted(symbols))}.",
+            )
+    tables = {}
+    for name, symbol in symbols.items():
+        tick = Decimal(given["tick_sizes"].get(name, step_of(symbol.price_scale)))
+        lot = Decimal(given["lot_sizes"].get(name, step_of(symbol.size_scale)))
+        linear = symbol.market != "cm" and name.removesuffix(".um").endswith(source.currency)
+        table = InstrumentTable(
+            tick_size=tick,
+            lot_size=lot,
+            currency=source.currency,
+            fee_rate=Decimal(source.fee_rate),
+            tradable=linear,
+        )
+        try:
+            _ = table.over(Instrument()).half_tick_lot
+        except ValueError as error:
+            if linear:
+                raise DataError(
+                    str(error), place=name, remedy=f"For example: --set lot_sizes={name}=1"
+                ) from None
+        tables[name] = table
+    return tables

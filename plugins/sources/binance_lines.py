@@ -1,0 +1,270 @@
+"""Lines of a recorded Binance stream to whole numbers, a block of the file at a time."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal, TypeAlias, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.json as pj
+
+from backtest.errors import DataError
+from backtest.events import NO_TIME, BoolArray, Int64Array
+from backtest.plugins.sources.decimals import parse_decimals
+
+Kind: TypeAlias = Literal["trade", "bookTicker"]
+Market: TypeAlias = Literal["spot", "um", "cm"]
+
+_BLOCK_BYTES = 1 << 23
+_MAX_LINE = 1 << 26
+_LINE = re.compile(rb'([0-9]{1,18}|[1-8][0-9]{18}) (?:\{"stream": ?"[^"@]+@([A-Za-z]+)|\{)')
+_TEXT, _INT = pa.string(), pa.int64()
+_COMMON = [("s", _TEXT), ("T", _INT)]
+_INVERSE = "USD_(PERP|[0-9]{6})$"
+"""How names of coin-margined contracts end; dated USD-margined ones end as in USDT_240927."""
+_FIELDS: dict[Kind, list[tuple[str, Any]]] = {
+    "bookTicker": [*_COMMON, ("u", _INT), *((name, _TEXT) for name in "baBA")],
+    "trade": [*_COMMON, ("t", _INT), ("p", _TEXT), ("q", _TEXT), ("M", pa.bool_())],
+}
+_NEEDED = {"bookTicker": ("s", "u", "b", "a", "B", "A"), "trade": ("s", "t", "p", "q", "T")}
+_SECONDS = (631_152_000, 4_102_444_800)
+"""1990 and 2100: a time outside them was written in another unit."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Messages of one kind and one symbol, in the order of the file.
+
+    Attributes:
+        symbol, market, kind: of all of them.
+        line: number in the file, from 1, int64 [n].
+        recv: the recorder's clock, int64 ns [n].
+        venue: transaction time, int64 ns [n]; ``NO_TIME`` where the stream has none.
+        update: the venue's number of the message, int64 [n].
+        price: [2, n] bid and ask, or [1, n], whole numbers of 10^-price_scale.
+        size: alike, of 10^-size_scale.
+    """
+
+    symbol: str
+    market: Market
+    kind: Kind
+    line: Int64Array
+    recv: Int64Array
+    venue: Int64Array
+    update: Int64Array
+    price: Int64Array
+    price_scale: int
+    size: Int64Array
+    size_scale: int
+
+    def keep(self, rows: BoolArray) -> Rows:
+        """Some of them."""
+        return Rows(
+            self.symbol,
+            self.market,
+            self.kind,
+            self.line[rows],
+            self.recv[rows],
+            self.venue[rows],
+            self.update[rows],
+            self.price[:, rows],
+            self.price_scale,
+            self.size[:, rows],
+            self.size_scale,
+        )
+
+
+def read_rows(path: Path, time_unit: str, skipped: Counter[str]) -> Iterator[Rows]:
+    """A file's quotes and trades; other lines are counted in ``skipped`` by what they are.
+
+    Raises:
+        DataError: not gzip or damaged, or a line that is not ``local_ns JSON`` with the fields of
+            its stream; it names the line.
+    """
+    for first, lines in _blocks(path):
+        chosen: dict[Kind, list[tuple[int, bytes, bytes]]] = {"trade": [], "bookTicker": []}
+        for number, line in enumerate(lines, first):
+            match = _LINE.match(line)
+            if match is None:
+                if not line.strip():
+                    continue
+                raise _bad_line(path, number, "is not local_ns JSON")
+            stream = match[2]
+            if stream == b"bookTicker":
+                chosen["bookTicker"].append((number, match[1], line))
+            elif stream == b"trade":
+                chosen["trade"].append((number, match[1], line))
+            else:
+                skipped[_what(stream, line)] += 1
+        for kind, found in chosen.items():
+            if found:
+                yield from _parsed(path, kind, found, time_unit)
+
+
+def first_receipt(path: Path) -> int:
+    """The recorder's time of a file's first line, ns; 0 if it has none that can be read."""
+    with _opened(path) as file:
+        match = _LINE.match(file.readline(_MAX_LINE))
+    return int(match[1]) if match else 0
+
+
+def _what(stream: bytes | None, line: bytes) -> str:
+    if stream is None:
+        return "order book snapshots" if b'"lastUpdateId"' in line[:64] else "other messages"
+    return "depth updates" if stream == b"depth" else f"stream {stream.decode()}"
+
+
+def _blocks(path: Path) -> Iterator[tuple[int, list[bytes]]]:
+    """Whole lines, with the number of the first."""
+    number, rest = 1, b""
+    with _opened(path) as file:
+        while block := file.read(_BLOCK_BYTES):
+            *lines, rest = (rest + block).split(b"\n")
+            if len(rest) > _MAX_LINE:
+                raise _bad_line(path, number + len(lines), f"has more than {_MAX_LINE} bytes")
+            yield number, lines
+            number += len(lines)
+    if rest:
+        yield number, [rest]
+    elif number == 1:
+        raise DataError("the file is empty", place=str(path))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """A plain or gzip file; what goes wrong in it becomes ``DataError``."""
+    try:
+        with path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+        with cast(IO[bytes], gzip.open(path)) if packed else path.open("rb") as file:
+            yield file
+    except (EOFError, zlib.error, OSError) as error:
+        raise DataError(
+            f"cannot be read, is truncated or damaged: {error}",
+            place=str(path),
+            remedy="Fetch the file again.",
+        ) from None
+
+
+def _parsed(
+    path: Path, kind: Kind, found: list[tuple[int, bytes, bytes]], time_unit: str
+) -> Iterator[Rows]:
+    data = _json(path, kind, found)
+    for name in _NEEDED[kind]:
+        if data[name].null_count:
+            row = pc.index(data[name].is_null(), True).as_py()
+            raise _bad_line(path, found[row][0], f"has no {name!r}")
+    line = np.array([number for number, _, _ in found], dtype=np.int64)
+    recv = np.array([ns for _, ns, _ in found], dtype="S19").astype(np.int64)
+    _check_unit(path, line, recv, 1_000_000_000, "recorder's time is not in nanoseconds")
+    per_second = {"ms": 1_000, "us": 1_000_000}[time_unit]
+    has_time = data["T"].is_valid().to_numpy(zero_copy_only=False)
+    times = data["T"].fill_null(0).to_numpy()
+    _check_unit(
+        path, line[has_time], times[has_time], per_second, f"venue's time is not in {time_unit}"
+    )
+    venue = np.where(has_time, times * (1_000_000_000 // per_second), NO_TIME)
+    markets = _markets(kind, data)
+    prices, sizes = ("b", "a"), ("B", "A")
+    if kind == "trade":
+        prices, sizes = ("p",), ("q",)  # type: ignore[assignment]
+    names = data["s"].dictionary_encode()
+    codes = names.indices.to_numpy()
+    update = data["u" if kind == "bookTicker" else "t"].to_numpy()
+    for code, symbol in enumerate(names.dictionary.to_pylist()):
+        for market in np.unique(markets[codes == code]):
+            rows = (codes == code) & (markets == market)
+            price, price_scale = _numbers(path, line, data, prices, rows)
+            size, size_scale = _numbers(path, line, data, sizes, rows)
+            yield Rows(
+                symbol,
+                market,
+                kind,
+                line[rows],
+                recv[rows],
+                venue[rows],
+                update[rows],
+                price,
+                price_scale,
+                size,
+                size_scale,
+            )
+
+
+def _markets(kind: Kind, data: dict[str, pa.Array]) -> Any:
+    """Which market each message is of, by its name and the fields that spot has not, text [n]."""
+    inverse = pc.match_substring_regex(data["s"], _INVERSE).to_numpy(zero_copy_only=False)
+    spot = data["M"].is_valid() if kind == "trade" else data["T"].is_null()
+    futures = np.where(inverse, "cm", "um")
+    return np.where(spot.to_numpy(zero_copy_only=False), "spot", futures)
+
+
+def _numbers(
+    path: Path, line: Int64Array, data: dict[str, pa.Array], names: tuple[str, ...], rows: BoolArray
+) -> tuple[Int64Array, int]:
+    mask = pa.array(rows)
+    text = pa.concat_arrays([data[name].filter(mask) for name in names])
+    try:
+        values, scale = parse_decimals(text)
+    except ValueError as error:
+        raise _bad_line(path, int(line[rows][0]), f"or one after it: {error}") from None
+    return values.reshape(len(names), -1), scale
+
+
+def _json(path: Path, kind: Kind, found: list[tuple[int, bytes, bytes]]) -> dict[str, pa.Array]:
+    body = b"\n".join(line[len(ns) + 1 :] for _, ns, line in found)
+    schema = pa.schema([("data", pa.struct(_FIELDS[kind]))])
+    try:
+        table = pj.read_json(
+            pa.BufferReader(body),
+            read_options=pj.ReadOptions(use_threads=False, block_size=len(body) + 1),
+            parse_options=pj.ParseOptions(
+                explicit_schema=schema, unexpected_field_behavior="ignore"
+            ),
+        )
+        if len(table) != len(found):
+            raise pa.ArrowInvalid(f"{len(found)} lines hold {len(table)} messages")
+        str(body, "utf-8")  # which pyarrow does not check
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        for number, ns, line in found:
+            try:
+                json.loads(line[len(ns) + 1 :])
+            except ValueError:
+                raise _bad_line(path, number, "is not JSON, or not whole") from None
+        raise _bad_line(path, found[0][0], f"or one after it: {error}") from None
+    data = table.column("data").combine_chunks()
+    if isinstance(data, pa.ChunkedArray):
+        data = data.chunk(0)
+    return {name: pc.struct_field(data, name) for name, _ in _FIELDS[kind]}
+
+
+def _check_unit(
+    path: Path, line: Int64Array, times: Int64Array, per_second: int, problem: str
+) -> None:
+    wrong = (times < _SECONDS[0] * per_second) | (times > _SECONDS[1] * per_second)
+    if wrong.any():
+        i = int(np.argmax(wrong))
+        raise DataError(
+            f"line {line[i]} has the time {times[i]}: the {problem}",
+            place=str(path),
+            remedy="Units are stated, never guessed: time_unit is ms, or us for streams that were"
+            " asked for microseconds.",
+        )
+
+
+def _bad_line(path: Path, number: int, problem: str) -> DataError:
+    return DataError(
+        f"line {number} {problem}",
+        place=str(path),
+        remedy="A line is the recorder's time in ns, a space, and a message of a combined stream.",
+    )

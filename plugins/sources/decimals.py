@@ -1,0 +1,103 @@
+"""Decimal text to whole numbers, exactly."""
+
+from __future__ import annotations
+
+import contextlib
+from decimal import Decimal
+from fractions import Fraction
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from backtest.events import Int64Array
+
+_DECIMAL = r"^[0-9]{1,19}(\.[0-9]{1,18})?$"
+_MAX = 2**63 - 1
+_TOLERANCE = 1e-3
+_MOST_STEPS = 2**40
+
+Float64Array: TypeAlias = NDArray[np.float64]
+
+
+def parse_decimals(text: pa.Array) -> tuple[Int64Array, int]:
+    """Unsigned decimal numbers as whole numbers int64 [n] of 10^-scale, the fewest that do.
+
+    Raises:
+        ValueError: not a decimal number, or more than int64 holds.
+    """
+    good = pc.fill_null(pc.match_substring_regex(text, _DECIMAL), False)
+    if not pc.all(good).as_py() and len(text):
+        raise ValueError(f"{text[pc.index(good, False).as_py()].as_py()!r} is not a decimal number")
+    point = pc.find_substring(text, ".")
+    digits = pc.binary_length(pc.utf8_rtrim(text, "0"))
+    decimals = pc.if_else(pc.less(point, 0), 0, pc.subtract(pc.subtract(digits, point), 1))
+    scale = pc.max(decimals).as_py() or 0
+    try:
+        exact = text.cast(pa.decimal128(38, 18)).cast(pa.decimal128(38, scale))
+    except pa.ArrowInvalid as error:
+        raise ValueError(str(error)) from None
+    words = np.frombuffer(exact.buffers()[1], dtype=np.int64).reshape(-1, 2)
+    words = words[exact.offset : exact.offset + len(exact)]
+    if words[:, 1].any() or (words[:, 0] < 0).any():
+        raise ValueError("a number has more digits than 64 bits hold")
+    return words[:, 0].copy(), scale
+
+
+def to_grid(values: Int64Array, unit: Decimal, step: Decimal) -> Int64Array:
+    """How many steps each number is, int64 [n]; the numbers are ``values`` × ``unit``.
+
+    Raises:
+        ValueError: a number is no whole number of steps, or more of them than int64 holds.
+    """
+    ratio = Fraction(unit) / Fraction(step)
+    if len(values) and int(np.abs(values).max()) * ratio.numerator > _MAX:
+        raise ValueError("a number has more steps than 64 bits hold")
+    steps, rest = np.divmod(values * ratio.numerator, ratio.denominator)
+    if rest.any():
+        bad = int(values[np.argmax(rest != 0)]) * unit
+        raise ValueError(f"{bad} is not a multiple of {step}")
+    result: Int64Array = steps
+    return result
+
+
+def floats_to_grid(values: Float64Array, unit: Decimal, step: Decimal) -> Int64Array:
+    """How many steps each binary fraction × ``unit`` is, int64 [n]: the nearest whole number.
+
+    Raises:
+        ValueError: a number is farther than a thousandth of a step from a whole number of steps,
+            or has more than 2^40 of them, where float64 could no longer tell.
+    """
+    ratio = Fraction(unit) / Fraction(step)
+    with np.errstate(over="ignore", invalid="ignore"):
+        exact = values * ratio.numerator / ratio.denominator
+        steps = np.rint(exact)
+        bad = ~((np.abs(exact - steps) <= _TOLERANCE) & (np.abs(steps) <= _MOST_STEPS))
+    if bad.any():
+        raise ValueError(
+            f"{values[np.argmax(bad)]} × {unit} is not a multiple of {step}, or too many"
+        )
+    result: Int64Array = steps.astype(np.int64)
+    return result
+
+
+def step_of(scale: int) -> Decimal:
+    """The grid on which numbers with so many decimals lie."""
+    return Decimal(1).scaleb(-scale)
+
+
+def decimal_parameter(text: str, name: str, *, above_zero: bool = True) -> Decimal:
+    """A number that a source was given as text.
+
+    Raises:
+        ValueError: not a decimal number, below 0, or 0 where it may not be.
+    """
+    value: Any = None
+    with contextlib.suppress(ArithmeticError):
+        value = Decimal(text)
+    if value is None or not value.is_finite() or value < 0 or (above_zero and not value):
+        raise ValueError(f"{name} is {text!r}, not a number {'above' if above_zero else 'from'} 0")
+    number: Decimal = value
+    return number

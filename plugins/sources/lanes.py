@@ -1,0 +1,108 @@
+"""Trades and quotes as sorted lanes, merged into events that carry the standing quote."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from backtest.data.canonical import CanonicalWriter
+from backtest.data.decode import Columns
+from backtest.data.merge import SortedFile, stream
+from backtest.events import NO_PRICE, BoolArray, EventBatch, Int64Array
+
+BATCH_ROWS = 65_536
+QUOTE = ("bid", "ask", "bid_size", "ask_size")
+_LANE_ROWS = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """Rows of one kind in time order.
+
+    Attributes:
+        first: no row has a smaller ts_event, int64 ns.
+        chunks: the rows, made when they are due: ``quotes`` or ``trades`` give each.
+    """
+
+    first: int
+    chunks: Iterator[Columns]
+
+
+def quotes(symbol: int, times: dict[str, Int64Array], *quote: Int64Array) -> Columns:
+    """Rows of a lane that set the quote: bid, ask (ticks), bid size and ask size (lots), [n]."""
+    n = len(times["ts_event"])
+    return {
+        "symbol": np.full(n, symbol, dtype=np.int32),
+        **times,
+        **dict(zip(QUOTE, quote, strict=True)),
+        "trade_price": np.full(n, NO_PRICE, dtype=np.int64),
+        "trade_size": np.zeros(n, dtype=np.int64),
+    }
+
+
+def trades(
+    symbol: int, times: dict[str, Int64Array], price: Int64Array, size: Int64Array
+) -> Columns:
+    """Rows of a lane that are trades: price in ticks and size in lots, [n]."""
+    n = len(price)
+    absent, nothing = np.full(n, NO_PRICE, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    return {
+        "symbol": np.full(n, symbol, dtype=np.int32),
+        **times,
+        **dict(zip(QUOTE, (absent, absent, nothing, nothing), strict=True)),
+        "trade_price": price,
+        "trade_size": size,
+    }
+
+
+def write_lanes(writer: CanonicalWriter, lanes: Sequence[Lane]) -> None:
+    """Write all lanes as one stream by ts_event; at equal times, in the order of ``lanes``.
+
+    A trade carries the quote that stood before it, so give trades before quotes.
+    """
+    files = [
+        SortedFile(source, lane.first, lane.chunks, _LANE_ROWS) for source, lane in enumerate(lanes)
+    ]
+    standing = _Standing(len(writer.card.symbols))
+    for columns in stream(files, BATCH_ROWS):
+        writer.write(EventBatch(**standing.filled(columns)))
+
+
+def card_name(prefix: str, path: Path) -> str:
+    """A name for the card of what was read from a path."""
+    stem = re.sub(r"[^A-Za-z0-9._-]", "-", path.name.split(".")[0])
+    return stem if stem.startswith(prefix) else f"{prefix}-{stem}"
+
+
+class _Standing:
+    """The last quote of every symbol, put beside the trades that follow it."""
+
+    def __init__(self, symbols: int) -> None:
+        self._last = {
+            name: np.full(symbols, 0 if name.endswith("size") else NO_PRICE, dtype=np.int64)
+            for name in QUOTE
+        }
+
+    def filled(self, columns: Columns) -> Columns:
+        symbol = columns["symbol"]
+        is_quote: BoolArray = columns["trade_price"] == NO_PRICE
+        order = np.argsort(symbol, kind="stable")
+        grouped = symbol[order]
+        place = np.arange(len(order))
+        first = np.searchsorted(grouped, grouped)  # [n]: where the row's symbol begins
+        latest = np.maximum.accumulate(np.where(is_quote[order], place, -1))
+        known = latest >= first
+        row = order[np.where(known, latest, 0)]
+        ends = np.flatnonzero(np.append(grouped[1:] != grouped[:-1], True))
+        filled = dict(columns)
+        for name in QUOTE:
+            last = self._last[name]
+            values = np.where(known, columns[name][row], last[grouped])  # [n], by symbol
+            filled[name] = np.empty_like(values)
+            filled[name][order] = values
+            last[grouped[ends]] = values[ends]
+        return filled

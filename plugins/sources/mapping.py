@@ -1,0 +1,190 @@
+"""The column mapping of the sources ``csv`` and ``parquet``: a TOML file that states every unit."""
+
+from __future__ import annotations
+
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal, TypeAlias
+from zoneinfo import ZoneInfo
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+
+from backtest.data.card import InstrumentTable
+from backtest.errors import DataError
+
+_Text: TypeAlias = Annotated[str, Field(min_length=1)]
+_Names: TypeAlias = Annotated[tuple[_Text, ...], Field(strict=False, min_length=1)]
+
+
+def _above_zero(value: object) -> Decimal:
+    if not isinstance(value, str):
+        raise ValueError('write it as text, as in "0.01"')
+    try:
+        number = Decimal(value)
+    except ArithmeticError:
+        raise ValueError(f"{value!r} is not a decimal number") from None
+    if not number.is_finite() or number <= 0:
+        raise ValueError("must be above 0")
+    return number
+
+
+_Unit: TypeAlias = Annotated[Decimal, BeforeValidator(_above_zero)]
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Times(_Table):
+    """``[time]``: the columns of instants.
+
+    ``unit`` is of numbers since 1970, or ``text`` for ISO 8601 text, or ``timestamp`` for Parquet's
+    own type. ``zone`` is that of instants that state none; numbers are counted from 1970 on its
+    clocks.
+    """
+
+    event: _Text
+    receive: _Text | None = None
+    unit: Literal["s", "ms", "us", "ns", "text", "timestamp"]
+    zone: _Text
+
+    @field_validator("zone")
+    @classmethod
+    def _known(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (ValueError, OSError, LookupError):
+            raise ValueError(f"{zone!r} is no time zone, such as UTC or America/New_York") from None
+        return zone
+
+
+class Symbols(_Table):
+    """``[symbol]``: a column, or the one symbol of all rows."""
+
+    column: _Text | None = None
+    value: _Text | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Symbols:
+        if (self.column is None) == (self.value is None):
+            raise ValueError("give either column or value")
+        return self
+
+
+class Prices(_Table):
+    """``[price]``: columns in units of ``unit`` of the currency, on a grid of ``tick_size``."""
+
+    unit: _Unit
+    tick_size: _Unit
+    bid: _Text | None = None
+    ask: _Text | None = None
+    trade: _Text | None = None
+
+
+class Sizes(_Table):
+    """``[size]``: columns in units of ``unit`` of the contract, on a grid of ``lot_size``."""
+
+    unit: _Unit
+    lot_size: _Unit
+    bid: _Text | None = None
+    ask: _Text | None = None
+    trade: _Text | None = None
+
+
+class Floats(_Table):
+    """``[features]`` and ``[targets]``: float columns."""
+
+    columns: _Names
+
+
+class Mapping(_Table):
+    """A mapping file."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    description: str = ""
+    time: Times
+    symbol: Symbols
+    price: Prices | None = None
+    size: Sizes | None = None
+    features: Floats | None = None
+    targets: Floats | None = None
+    instrument: InstrumentTable = InstrumentTable()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Mapping:
+        price, size = self.price, self.size
+        if price is None and self.features is None:
+            raise ValueError("it maps neither prices nor features")
+        if price is not None and (price.bid is None) != (price.ask is None):
+            raise ValueError("price.bid and price.ask go together")
+        if size is not None and price is None:
+            raise ValueError("size needs price")
+        if size is not None and (size.bid is None) != (size.ask is None):
+            raise ValueError("size.bid and size.ask go together")
+        if size is not None and price is not None and size.bid and not price.bid:
+            raise ValueError("size.bid and size.ask need price.bid and price.ask")
+        trade = None if price is None else price.trade
+        if (trade is None) != (size is None or size.trade is None):
+            raise ValueError("price.trade and size.trade go together")
+        if self.instrument.tick_size is not None or self.instrument.lot_size is not None:
+            raise ValueError("tick_size goes into [price], lot_size into [size]")
+        return self
+
+    def numbers(self) -> dict[str, tuple[str, Decimal, Decimal]]:
+        """Canonical name → column, its unit and its grid, of prices and sizes."""
+        found: dict[str, tuple[str, Decimal, Decimal]] = {}
+        for table, names in (
+            (self.price, ("bid", "ask", "trade_price")),
+            (self.size, ("bid_size", "ask_size", "trade_size")),
+        ):
+            if table is None:
+                continue
+            step = table.tick_size if isinstance(table, Prices) else table.lot_size
+            for canonical, column in zip(names, (table.bid, table.ask, table.trade), strict=True):
+                if column is not None:
+                    found[canonical] = column, table.unit, step
+        return found
+
+    def floats(self) -> tuple[str, ...]:
+        """Columns of features, then of targets."""
+        tables = (self.features, self.targets)
+        return tuple(name for table in tables if table is not None for name in table.columns)
+
+    def columns(self) -> tuple[str, ...]:
+        """Every column that is read, each once."""
+        own = [self.time.event, self.time.receive, self.symbol.column]
+        own += [column for column, _, _ in self.numbers().values()]
+        return tuple(dict.fromkeys([*(name for name in own if name), *self.floats()]))
+
+
+def read_mapping(path: Path) -> Mapping:
+    """The mapping in a file.
+
+    Raises:
+        DataError: not readable, not TOML, or refused; every problem at once.
+    """
+    try:
+        return Mapping.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", place=str(path)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"not TOML: {error}", place=str(path)) from None
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, e['loc'])) or 'mapping'}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        ]
+        raise DataError(
+            "; ".join(problems),
+            place=str(path),
+            remedy="docs/data.md lists the keys of a mapping.",
+        ) from None

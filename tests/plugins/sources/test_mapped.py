@@ -1,0 +1,361 @@
+"""CSV and Parquet through a mapping: units are stated, and what contradicts them is refused."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from backtest.bus import read_events, read_targets
+from backtest.data.dataset import Dataset, open_dataset
+from backtest.data.sources import IngestReport, ingest
+from backtest.data.times import parse_utc
+from backtest.errors import DataError
+from backtest.events import NO_PRICE, NO_TIME
+from backtest.plugins.sources.mapped import MappedCsv, MappedParquet
+from backtest.plugins.sources.mapping import read_mapping
+
+T0 = 1_723_161_255  # s
+NS = 10**9
+
+QUOTES = """
+name = "mine"
+[time]
+event = "when"
+receive = "seen"
+unit = "us"
+zone = "UTC"
+[symbol]
+column = "sym"
+[price]
+unit = "0.0001"
+tick_size = "0.01"
+bid = "b"
+ask = "a"
+trade = "p"
+[size]
+unit = "100"
+lot_size = "1"
+bid = "bs"
+ask = "as"
+trade = "q"
+[features]
+columns = ["x", "y"]
+[targets]
+columns = ["z"]
+[instrument]
+currency = "EUR"
+fee_rate = "0.0002"
+"""
+
+TIMES = """
+name = "mine"
+[time]
+event = "when"
+unit = "{unit}"
+zone = "{zone}"
+[symbol]
+value = "ONE"
+[features]
+columns = ["x"]
+"""
+
+
+def columns() -> dict[str, list[Any]]:
+    return {
+        "z": [0.5, -0.5, 0.25],
+        "when": [T0 * 10**6, T0 * 10**6, T0 * 10**6 + 5],
+        "seen": [T0 * 10**6 + 9, None, T0 * 10**6 + 3],
+        "sym": ["B", "A", "B"],
+        "b": [1_000_100, None, 1_000_200],
+        "a": [1_000_300, None, 1_000_400],
+        "p": [None, 1_000_200, None],
+        "bs": [2, None, 3],
+        "as": [4, None, 5],
+        "q": [None, 1, None],
+        "x": [1.5, 2.5, -3.5],
+        "y": [0.0, 1.0, 2.0],
+        "unused": ["u", "v", "w"],
+    }
+
+
+def csv(path: Path, table: dict[str, list[Any]]) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    lines = [",".join(table)]
+    lines += [
+        ",".join("" if v is None else str(v) for v in row)
+        for row in zip(*table.values(), strict=True)
+    ]
+    text = ("\n".join(lines) + "\n").encode()
+    path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
+    return path
+
+
+def parquet(path: Path, table: dict[str, list[Any]], **arrays: pa.Array) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table({**table, **arrays}), path)
+    return path
+
+
+def mapping(folder: Path, text: str = QUOTES) -> Path:
+    (folder / "mapping.toml").write_text(text)
+    return folder / "mapping.toml"
+
+
+def ingested(
+    path: Path, toml: Path, out: Path, kind: type[Any] = MappedCsv, **parameters: Any
+) -> tuple[Dataset, IngestReport]:
+    report = ingest("mapped", kind(mapping=toml, **parameters), path, out)
+    return open_dataset(out), report
+
+
+def refused(path: Path, toml: Path, kind: type[Any] = MappedCsv, **parameters: Any) -> str:
+    out = toml.parent / "refused"
+    with pytest.raises(DataError) as caught:
+        ingest("mapped", kind(mapping=toml, **parameters), path, out)
+    assert not out.exists()
+    assert not [p for p in out.parent.iterdir() if p.name.startswith(".")]
+    return str(caught.value)
+
+
+def check_quotes(dataset: Dataset, report: IngestReport) -> None:
+    events = read_events(dataset, features=True)
+    assert dataset.symbols == ("A", "B")
+    assert events.symbol.tolist() == [1, 0, 1]
+    assert events.ts_event.tolist() == [T0 * NS, T0 * NS, T0 * NS + 5_000]
+    assert events.ts_recv is not None
+    assert events.ts_recv.tolist() == [T0 * NS + 9_000, NO_TIME, T0 * NS + 5_000]
+    assert [*report.repaired.values()] == [1]  # the last one was received before it happened
+    for name, values in {
+        "bid": [10_001, NO_PRICE, 10_002],
+        "ask": [10_003, NO_PRICE, 10_004],
+        "bid_size": [200, 0, 300],
+        "ask_size": [400, 0, 500],
+        "trade_price": [NO_PRICE, 10_002, NO_PRICE],
+        "trade_size": [0, 100, 0],
+    }.items():
+        assert getattr(events, name).tolist() == values, name
+    assert events.features is not None
+    assert events.features.tolist() == [[1.5, 0], [2.5, 1], [-3.5, 2]]
+    assert read_targets(dataset).tolist() == [[0.5], [-0.5], [0.25]]
+    assert dataset.instruments[0].currency == "EUR"
+
+
+@pytest.mark.parametrize("name", ["in.csv", "in.csv.gz"])
+def test_csv(tmp_path: Path, name: str) -> None:
+    check_quotes(*ingested(csv(tmp_path / name, columns()), mapping(tmp_path), tmp_path / "out"))
+
+
+def test_parquet(tmp_path: Path) -> None:
+    toml = mapping(tmp_path)
+    path = parquet(tmp_path / "in.parquet", columns())
+    check_quotes(*ingested(path, toml, tmp_path / "out", MappedParquet))
+    floats = {n: pa.array(columns()[n], pa.float64()) for n in ("b", "a", "p", "bs", "as", "q")}
+    path = parquet(tmp_path / "in.parquet", columns(), **floats)
+    check_quotes(*ingested(path, toml, tmp_path / "out2", MappedParquet))
+
+
+def test_files_of_a_folder_are_merged_whatever_their_names(tmp_path: Path) -> None:
+    rows = []
+    for number, names in enumerate((("a", "b"), ("b", "a"))):
+        folder = tmp_path / f"in{number}"
+        for i, name in enumerate(names):
+            table = {k: v[i::2] for k, v in columns().items()}
+            csv(folder / f"{name}.csv", dict(reversed(table.items())) if i else table)
+        dataset, _ = ingested(folder, mapping(tmp_path), tmp_path / f"out{number}")
+        events = read_events(dataset, features=True)
+        rows.append((events.ts_event.tolist(), events.symbol.tolist(), events.bid_size))
+    assert rows[0][:2] == rows[1][:2] == ([T0 * NS, T0 * NS, T0 * NS + 5_000], [0, 1, 1])
+
+
+TEXT = ["2024-08-08 23:54:15", "2024-08-08 23:54:15.25"]
+
+
+@pytest.mark.parametrize(
+    ("unit", "zone", "times", "first"),
+    [
+        ("s", "UTC", [str(T0), f"{T0}.25"], "2024-08-08T23:54:15Z"),
+        ("ms", "UTC", [T0 * 1000, T0 * 1000 + 250], "2024-08-08T23:54:15Z"),
+        ("us", "UTC", [T0 * 10**6, T0 * 10**6 + 250_000], "2024-08-08T23:54:15Z"),
+        ("ns", "UTC", [T0 * NS, T0 * NS + 250_000_000], "2024-08-08T23:54:15Z"),
+        ("text", "UTC", TEXT, "2024-08-08T23:54:15Z"),
+        ("text", "America/New_York", TEXT, "2024-08-09T03:54:15Z"),
+        ("text", "America/New_York", [f"{t}Z" for t in TEXT], "2024-08-08T23:54:15Z"),
+        ("text", "UTC", [f"{t}+02:00" for t in TEXT], "2024-08-08T21:54:15Z"),
+        ("s", "Asia/Tokyo", [str(T0), f"{T0}.25"], "2024-08-08T14:54:15Z"),
+    ],
+)
+def test_time_units_and_zones(
+    tmp_path: Path, unit: str, zone: str, times: list[Any], first: str
+) -> None:
+    toml = mapping(tmp_path, TIMES.format(unit=unit, zone=zone))
+    path = csv(tmp_path / "in.csv", {"when": times, "x": [1, 2]})
+    dataset, _ = ingested(path, toml, tmp_path / "out")
+    start = parse_utc(first)
+    assert read_events(dataset).ts_event.tolist() == [start, start + 250_000_000]
+    if unit in ("ms", "us", "ns"):
+        path = parquet(tmp_path / "in.parquet", {"when": times, "x": [1, 2]})
+        dataset, _ = ingested(path, toml, tmp_path / "out2", MappedParquet)
+        assert read_events(dataset).ts_event.tolist() == [start, start + 250_000_000]
+
+
+@pytest.mark.parametrize(("zone", "utc"), [(None, "T12:00:00Z"), ("Asia/Tokyo", "T08:00:00Z")])
+def test_parquet_timestamps(tmp_path: Path, zone: str | None, utc: str) -> None:
+    toml = mapping(tmp_path, TIMES.format(unit="timestamp", zone="America/New_York"))
+    instant = parse_utc("2024-08-08T08:00:00Z") // 1000
+    stamps = pa.array([instant], pa.int64()).view(pa.timestamp("us", zone))
+    path = parquet(tmp_path / "in.parquet", {"x": [1.0]}, when=stamps)
+    dataset, _ = ingested(path, toml, tmp_path / "out", MappedParquet)
+    assert read_events(dataset).ts_event.tolist() == [parse_utc(f"2024-08-08{utc}")]
+
+
+def one_bad(times: Iterable[Any], unit: str, folder: Path, zone: str = "UTC") -> str:
+    toml = mapping(folder, TIMES.format(unit=unit, zone=zone))
+    times = [*times]
+    return refused(csv(folder / "in.csv", {"when": times, "x": [1] * len(times)}), toml)
+
+
+@pytest.mark.parametrize(
+    ("unit", "times"),
+    [
+        ("ms", [T0 * 1000, T0 * 10**6]),  # microseconds from here on, as Binance's since 2025
+        ("ns", [T0 * 10**6]),
+        ("s", [T0 * NS]),
+        ("us", [T0 * 10**6, T0 * 1000]),
+        ("ns", [2**63 - 1]),
+    ],
+)
+def test_a_thousandfold_jump_is_an_error(tmp_path: Path, unit: str, times: list[Any]) -> None:
+    assert f"which is not in {unit}" in one_bad(times, unit, tmp_path)
+
+
+@pytest.mark.parametrize("time", ["2024-11-03 01:30:00", "2024-03-10 02:30:00"])
+def test_local_times_that_clocks_skip_or_repeat_are_errors(tmp_path: Path, time: str) -> None:
+    problem = one_bad([time], "text", tmp_path, "America/New_York")
+    assert "America/New_York" in problem
+
+
+def test_unsorted_rows_are_refused_or_sorted_on_request(tmp_path: Path) -> None:
+    toml = mapping(tmp_path, TIMES.format(unit="s", zone="UTC"))
+    path = csv(tmp_path / "in.csv", {"when": [T0 + 2, T0, T0 + 2, T0], "x": [1, 2, 3, 4]})
+    assert "row 1 is before the row before it" in refused(path, toml)
+    dataset, report = ingested(path, toml, tmp_path / "out", unsorted="sort")
+    features = read_events(dataset, features=True).features
+    assert features is not None
+    assert features[:, 0].tolist() == [2, 4, 1, 3]
+    assert [*report.repaired.values()] == [2]
+
+
+def test_nan_and_infinity_follow_the_policy(tmp_path: Path) -> None:
+    toml = mapping(tmp_path, TIMES.format(unit="s", zone="UTC"))
+    path = csv(tmp_path / "in.csv", {"when": [T0] * 4, "x": [1, "nan", "inf", 1e300]})
+    assert "row 1 has nan in 'x'" in refused(path, toml)
+    dataset, report = ingested(path, toml, tmp_path / "out", nonfinite="zero")
+    assert [*report.repaired.values()] == [3]
+    features = read_events(dataset, features=True).features
+    assert features is not None
+    assert np.count_nonzero(features) == 1
+
+
+BAD_CELLS = {
+    "is not a multiple of 0.01": ("b", 1_000_150),
+    "row 2 has no time": ("when", None),
+    "row 2 has no 'sym'": ("sym", None),
+    "is not a decimal number": ("when", "soon"),
+    "cannot be read as CSV": ("b", "much"),
+}
+
+
+@pytest.mark.parametrize("problem", BAD_CELLS)
+def test_bad_cells_are_named(tmp_path: Path, problem: str) -> None:
+    name, value = BAD_CELLS[problem]
+    table = columns()
+    table[name][2] = value
+    text = refused(csv(tmp_path / "in.csv", table), mapping(tmp_path))
+    assert problem in text
+    assert "in.csv" in text
+
+
+def test_schema_drift_is_told_exactly(tmp_path: Path) -> None:
+    toml = mapping(tmp_path)
+    parquet(tmp_path / "in" / "a.parquet", columns())
+    parquet(tmp_path / "in" / "b.parquet", columns(), bs=pa.array([1.0, 2.0, 3.0]))
+    text = refused(tmp_path / "in", toml, MappedParquet)
+    assert "b.parquet" in text
+    assert "'bs' is double, not int64" in text
+    table = columns()
+    del table["bs"], table["x"]
+    text = refused(csv(tmp_path / "c.csv", table), toml)
+    assert "no column 'bs', 'x'" in text
+    words = parquet(tmp_path / "d.parquet", columns(), x=pa.array(["a", "b", "c"]))
+    assert "'x' is string, no number" in refused(words, toml, MappedParquet)
+
+
+def test_empty_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:
+    toml = mapping(tmp_path)
+    (tmp_path / "in.csv").write_bytes(b"")
+    assert "in.csv" in refused(tmp_path / "in.csv", toml)
+    assert "no rows" in refused(csv(tmp_path / "in.csv", {k: [] for k in columns()}), toml)
+    packed = csv(tmp_path / "in.csv.gz", columns()).read_bytes()
+    (tmp_path / "in.csv.gz").write_bytes(packed[:-12])
+    assert "in.csv.gz" in refused(tmp_path / "in.csv.gz", toml)
+    whole = parquet(tmp_path / "in.parquet", columns()).read_bytes()
+    for damaged in (b"", whole[: len(whole) // 2], b"not Parquet at all"):
+        (tmp_path / "in.parquet").write_bytes(damaged)
+        assert "in.parquet" in refused(tmp_path / "in.parquet", toml, MappedParquet)
+    (tmp_path / "none").mkdir()
+    assert "no .csv" in refused(tmp_path / "none", toml)
+
+
+def test_a_flipped_bit_in_a_page_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "in.parquet"
+    options = {"write_page_checksum": True, "compression": "none", "use_dictionary": False}
+    pq.write_table(pa.table(columns()), path, **options)
+    whole = path.read_bytes()
+    at = whole.index(np.float64(1.5).tobytes())  # neither least nor largest: in no statistics
+    path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    assert "checksum" in refused(path, mapping(tmp_path), MappedParquet).lower()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ('unit = "us"\n', "", "time.unit"),
+        ('unit = "us"', 'unit = "minutes"', "time.unit"),
+        ('zone = "UTC"', 'zone = "Mars"', "'Mars' is no time zone"),
+        ('zone = "UTC"', 'zone = "../UTC"', "is no time zone"),
+        ('tick_size = "0.01"', "tick_size = 0.01", "write it as text"),
+        ('lot_size = "1"', 'lot_size = "0"', "must be above 0"),
+        ('ask = "a"\n', "", "go together"),
+        ('trade = "q"\n', "", "go together"),
+        ('column = "sym"', 'column = "sym"\nvalue = "X"', "either column or value"),
+        ('name = "mine"', 'name = "../mine"', "name"),
+        ("[instrument]", '[instrument]\ntick_size = "1"', "tick_size goes into [price]"),
+        ("[targets]", "[goals]", "goals"),
+        ('name = "mine"', "name = ", "not TOML"),
+    ],
+)
+def test_a_mapping_is_checked(tmp_path: Path, old: str, new: str, problem: str) -> None:
+    assert old in QUOTES
+    toml = mapping(tmp_path, QUOTES.replace(old, new, 1))
+    assert problem in refused(csv(tmp_path / "in.csv", columns()), toml)
+
+
+def test_a_missing_mapping_is_said(tmp_path: Path) -> None:
+    path = csv(tmp_path / "in.csv", columns())
+    assert "cannot be read" in refused(path, tmp_path / "mapping.toml")
+
+
+def test_the_mapping_in_the_docs_is_one(tmp_path: Path) -> None:
+    docs = (Path(__file__).parents[3] / "docs" / "data.md").read_text()
+    blocks = [block.split("```")[0] for block in docs.split("```toml\n")[1:]]
+    (example,) = [block for block in blocks if "[symbol]" in block]
+    found = read_mapping(mapping(tmp_path, example))
+    assert found.time.unit == "us"
+    assert found.numbers().keys() == {"bid", "ask", "bid_size", "ask_size"}
