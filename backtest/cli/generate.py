@@ -78,8 +78,8 @@ def generate(
     out.print(
         escape_text(
             f"{output}: {events} events of {market.symbols} symbols. R² of the alpha from one "
-            f"event {one:.2f}, from all before it too {all_before:.2f}; one deviation of it is worth "
-            f"{worth:.1f} half ticks, a lot costs {cost:.1f}."
+            f"event {one:.2f}, from all before it too {all_before:.2f}; one deviation of it "
+            f"is worth {worth:.1f} half ticks, a lot costs {cost:.1f}."
         ),
         soft_wrap=True,
     )

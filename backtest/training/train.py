@@ -64,7 +64,8 @@ def train(
         epoch_done: told each epoch's number and losses.
 
     Raises:
-        UsageError: no such device, no targets or features, sizes that do not go together, or too few events.
+        UsageError: no such device, no targets or features, sizes that do not go together, or too
+            few events.
         DataError: the output is there already or cannot be written; a checkpoint of another
             training.
         RunError: the loss is no longer finite.
