@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -205,10 +207,13 @@ class Fixed(Tiles):
                 setattr(self, name, choices[name])
 
     def up(self, rows: int, weight: torch.Tensor) -> Tile:
-        return self._choices.get("up") or super().up(rows, weight)
+        return self._ahead(self._choices.get("up") or super().up(rows, weight))
 
     def down(self, rows: int, weight: torch.Tensor) -> Tile:
-        return self._choices.get("down") or super().down(rows, weight)
+        return self._ahead(self._choices.get("down") or super().down(rows, weight))
+
+    def _ahead(self, tile: Tile) -> Tile:
+        return replace(tile, ahead=self._choices.get("ahead", tile.ahead))
 
     def cell(self, rows: int, weight: torch.Tensor) -> Tile:
         return self._choices.get("cell") or super().cell(rows, weight)
@@ -219,29 +224,32 @@ def candidates(precision: Precision, rows: int) -> Iterator[tuple[str, dict[str,
     bm = min(128, max(16, 1 << (rows - 1).bit_length()))
     yield "default", {}
     if precision == "fp16":
-        ups = [(64, 64, 4, 6), (64, 128, 4, 5), (128, 64, 4, 4), (32, 128, 4, 5), (128, 64, 8, 5)]
-        downs = [(64, 64, 4, 6, 4), (64, 128, 4, 4, 2), (64, 128, 4, 4, 8), (32, 128, 4, 4, 2),
-                 (128, 64, 4, 4, 4)]
-        cells = [(16, 128, 4, 3), (32, 64, 4, 3), (16, 64, 2, 4)]
+        ups = [(64, 64, 4, 6), (128, 64, 4, 4), (128, 64, 8, 4), (32, 128, 4, 4)]
+        downs = [(64, 64, 4, 6, 4), (64, 64, 4, 6, 2), (64, 128, 4, 3, 8), (32, 128, 4, 4, 2),
+                 (128, 64, 8, 4, 8)]
+        cells = [(bm, 16, 128, 4, 3), (16, 16, 64, 4, 4), (bm, 32, 64, 4, 3), (bm, 16, 64, 2, 4)]
+        aheads = (128, 4096)
     else:
-        ups = [(64, 32, 4, 5), (64, 64, 8, 4), (32, 64, 4, 4), (128, 32, 8, 4), (64, 128, 8, 3)]
-        downs = [(64, 32, 4, 5, 4), (64, 64, 4, 3, 2), (64, 64, 8, 4, 4), (32, 64, 4, 4, 4),
-                 (128, 32, 8, 4, 8)]
-        cells = [(16, 64, 4, 3), (32, 32, 4, 3)]
+        ups = [(64, 32, 4, 6), (64, 64, 8, 3), (32, 64, 4, 3), (128, 32, 8, 4)]
+        downs = [(64, 32, 4, 4, 2), (64, 64, 8, 3, 4), (64, 32, 4, 4, 8), (128, 32, 8, 4, 8)]
+        cells = [(16, 16, 64, 4, 2), (16, 16, 32, 4, 4), (bm, 16, 32, 8, 3)]
+        aheads = (4096,)
     for n, k, warps, stages in ups:
         yield f"up {n} {k} w{warps} s{stages}", {"up": Tile(bm, n, k, 1, warps, stages)}
     for n, k, warps, stages, split in downs:
         tile = Tile(bm, n, k, split, warps, stages)
         yield f"down {n} {k} w{warps} s{stages} /{split}", {"down": tile}
-    for n, k, warps, stages in cells:
-        yield f"cell {n} {k} w{warps} s{stages}", {"cell": Tile(min(bm, 64), n, k, 1, warps, stages)}
+    for m, n, k, warps, stages in cells:
+        tile = Tile(min(m, 64), n, k, 1, warps, stages)
+        yield f"cell {tile.rows} {n} {k} w{warps} s{stages}", {"cell": tile}
+    for ahead in aheads:
+        yield f"ahead {ahead}", {"ahead": ahead}
     if precision == "fp16":
-        for columns, warps in ((16, 4), (32, 4), (16, 8), (64, 8)):
+        for columns, warps in ((16, 4), (64, 8)):
             yield f"mlstm {columns} w{warps}", {"mlstm": (columns, warps)}
-        for columns, warps in ((16, 4), (16, 2), (32, 8), (64, 8)):
+        for columns, warps in ((16, 4), (64, 8)):
             yield f"retnet {columns} w{warps}", {"retnet": (columns, warps)}
-        for warps in (2, 8):
-            yield f"mamba2 w{warps}", {"mamba2": warps}
+        yield "mamba2 w8", {"mamba2": 8}
 
 
 def tune(precision: Precision, sizes: tuple[int, ...], seconds: float) -> dict[str, Any]:
@@ -268,6 +276,7 @@ def tune(precision: Precision, sizes: tuple[int, ...], seconds: float) -> dict[s
 
 def kernels(precision: Precision, rows: int) -> dict[str, Any]:
     """Time of each kernel, run alone in order."""
+    without_overlap()
     bench = Bench(precision, slots=max(rows, 2))
     model = bench.model(Tiles(precision), rows)
     replay = make_replay(model, bench.streams, rows)
@@ -277,7 +286,9 @@ def kernels(precision: Precision, rows: int) -> dict[str, Any]:
     for index, branch in enumerate(replay._branches):
         branch()
         torch.cuda.synchronize()
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        with warnings.catch_warnings(), torch.profiler.profile(
+            activities=[torch.profiler.ProfilerActivity.CUDA]
+        ) as profile:
             branch()
             torch.cuda.synchronize()
         names: dict[str, list[float]] = {}
@@ -291,18 +302,33 @@ def kernels(precision: Precision, rows: int) -> dict[str, Any]:
     return found
 
 
-def timings(precision: Precision) -> dict[str, Any]:
+def without_overlap() -> None:
+    """Launch kernels one after the other, as a comparison."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("backtest.strategies.kernels.") and hasattr(module, "follow"):
+            module.overlap = lambda device: {"PDL": False}  # type: ignore[attr-defined]
+
+
+def timings(precision: Precision, variants: list[str]) -> dict[str, Any]:
     """Median and tail at the figures' sizes, and duplicates."""
     bench = Bench(precision)
-    model = bench.model(Tiles(precision))
     found = {}
-    for rows in SIZES:
-        times = bench.milliseconds(model, rows, list(range(rows)), 200)
-        found[str(rows)] = {"floor": bench.floor(rows), "median": median(times), "p99": times[-2]}
-    slots = [i // 2 for i in range(20)]
-    times = bench.milliseconds(model, 20, slots, 200)
-    found["20 of 10"] = {"floor": bench.floor(10), "median": median(times), "p99": times[-2]}
-    say(precision, {k: {a: round(b, 3) for a, b in v.items()} for k, v in found.items()})
+    for variant in ["default", *variants]:
+        if variant == "no-priority":
+            bench.streams.streams[0] = torch.cuda.Stream(DEVICE)
+        if variant == "no-overlap":
+            without_overlap()
+        model = bench.model(Tiles(precision))
+        rows_of = {str(n): list(range(n)) for n in SIZES} | {
+            "20 of 10": [i // 2 for i in range(20)],
+            "20 of 5": [i // 4 for i in range(20)],
+        }
+        for name, slots in rows_of.items():
+            times = bench.milliseconds(model, len(slots), slots, 100)
+            found[f"{variant} {name}"] = {
+                "floor": bench.floor(len(set(slots))), "median": median(times), "p99": times[-2],
+            }
+        say(precision, {k: round(v["median"], 3) for k, v in found.items() if variant in k})
     return found
 
 
@@ -312,7 +338,7 @@ def main() -> None:
         "check": lambda: check(precision),  # type: ignore[arg-type]
         "tune": lambda: tune(precision, SIZES, float(sys.argv[4])),  # type: ignore[arg-type]
         "kernels": lambda: kernels(precision, int(sys.argv[4])),  # type: ignore[arg-type]
-        "time": lambda: timings(precision),  # type: ignore[arg-type]
+        "time": lambda: timings(precision, sys.argv[4:]),  # type: ignore[arg-type]
     }
     with torch.inference_mode():
         result = jobs[command]()

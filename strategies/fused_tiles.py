@@ -40,14 +40,17 @@ class Tiles:
     def cell(self, rows: int, weight: Tensor) -> Tile:
         """For sLSTM's gates."""
         k = 64 if self._wide else 32
-        return Tile(min(_rows(rows), 64), 16, _fit(k, weight.shape[-1]), stages=3)
+        limit = 64 if self._wide else 32
+        return Tile(min(_rows(rows), limit), 16, _fit(k, weight.shape[-1]), stages=3)
 
     def _tile(self, rows: int, weight: Tensor, split: int) -> Tile:
         n, k = weight.shape[-2:]
-        k_tile = _fit(128 if self._wide else 64, k)
+        m = _rows(rows)
+        k_tile = _fit((128 if m < 64 else 64) if self._wide else 32, k)
         while split > 1 and k_tile * split > k:
             split //= 2
-        return Tile(_rows(rows), _fit(64, n), k_tile, split=split, stages=4 if self._wide else 3)
+        tall = m == 128 and not self._wide
+        return Tile(m, _fit(128 if tall else 64, n), k_tile, split=split, warps=8 if tall else 4)
 
 
 def _rows(rows: int) -> int:

@@ -83,7 +83,7 @@ class Branches:
             self.origin = torch.cuda.Stream(device)
             first = [torch.cuda.Stream(device, priority=-1)]
             self.streams = first + [torch.cuda.Stream(device) for _ in range(count - 1)]
-            self.pool = torch.cuda.graph_pool_handle()
+            self.pool = torch.cuda.MemPool()
 
     def launch(self, inputs: Fields, branches: Sequence[Branch], outputs: Fields) -> None:
         """Copy in, run all branches, copy out, on the current stream; does not wait."""
@@ -148,7 +148,7 @@ class Replay:
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.stream(streams.origin):
-                graph.capture_begin(pool=streams.pool, capture_error_mode="thread_local")
+                graph.capture_begin(pool=streams.pool.id, capture_error_mode="thread_local")
                 try:
                     streams.launch(self.inputs, self._branches, self.outputs)
                 finally:

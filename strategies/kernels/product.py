@@ -19,6 +19,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from backtest.strategies.kernels.overlap import follow, overlap, prefetch
+
 Precision: TypeAlias = Literal["fp32", "tf32", "fp16"]
 
 DOT: dict[str, str] = {"fp32": "tf32x3", "tf32": "tf32", "fp16": "ieee"}
@@ -36,6 +38,7 @@ class Tile:
         split: parts that K is cut into.
         warps: warps of a program.
         stages: depth of the load pipeline.
+        ahead: bytes of each weight row that are fetched before the input is ready.
     """
 
     rows: int
@@ -44,6 +47,7 @@ class Tile:
     split: int = 1
     warps: int = 4
     stages: int = 4
+    ahead: int = 1024
 
 
 def product(
@@ -89,8 +93,10 @@ def product(
         BK=tile.k,
         EVEN=n % tile.n == 0 and k % (tile.k * tile.split) == 0,
         PRECISION=DOT[precision],
+        PREFETCH=min(tile.ahead, k // tile.split * weight.element_size()),
         num_warps=tile.warps,
         num_stages=tile.stages,
+        **overlap(x.device),
     )
 
 
@@ -113,6 +119,8 @@ def _product(
     BK: tl.constexpr,
     EVEN: tl.constexpr,
     PRECISION: tl.constexpr,
+    PREFETCH: tl.constexpr,
+    PDL: tl.constexpr,
 ):
     group = tl.program_id(1) // SPLIT
     part = tl.program_id(1) % SPLIT
@@ -123,6 +131,9 @@ def _product(
     w_at = w + group * n * k + rn[:, None] * k + rk[None, :]
     x_at = x + group * k + rm[None, :] * x_stride + rk[:, None]
     row_mask = rm[None, :] < rows
+    if EVEN:
+        prefetch(w + group * n * k + rn * k + part * steps * BK, PREFETCH, PDL)
+    follow(PDL)
     acc = tl.zeros([BN, BM], dtype=tl.float32)
     for step in range(steps):
         if EVEN:
