@@ -132,7 +132,10 @@ class FusedEnsemble:
         s = scratch.cut(rows)
         tiles = self._tiles
         first = tiles.features(rows, weights.up)
-        product(step.features, weights.up, s["mlp"], first, "fp32", bias=weights.up_bias, relu=True)
+        product(
+            step.features, weights.up, s["mlp"], first, "fp32", bias=weights.up_bias, relu=True,
+            starts=True,
+        )
         parts, bias = self._down(scratch, s["mlp"], weights.down), weights.down_bias
         for b, block in enumerate(weights.blocks):
             state = _Leaves(self._state, f"tower_{index}/block_{b}/")

@@ -83,7 +83,17 @@ class Branches:
             self.origin = torch.cuda.Stream(device)
             first = [torch.cuda.Stream(device, priority=-1)]
             self.streams = first + [torch.cuda.Stream(device) for _ in range(count - 1)]
-            self.pool = torch.cuda.MemPool()
+            self.pool = torch.cuda.graph_pool_handle()
+            self._anchor = self._anchored()
+
+    def _anchored(self) -> torch.cuda.CUDAGraph:
+        """A graph that lives as long as this: torch drops a pool with the last graph in it."""
+        graph, word = torch.cuda.CUDAGraph(), torch.zeros(1, device=self.device)
+        with torch.cuda.stream(self.origin):
+            graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
+            word.zero_()
+            graph.capture_end()
+        return graph
 
     def launch(self, inputs: Fields, branches: Sequence[Branch], outputs: Fields) -> None:
         """Copy in, run all branches, copy out, on the current stream; does not wait."""
@@ -148,7 +158,7 @@ class Replay:
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.stream(streams.origin):
-                graph.capture_begin(pool=streams.pool.id, capture_error_mode="thread_local")
+                graph.capture_begin(pool=streams.pool, capture_error_mode="thread_local")
                 try:
                     streams.launch(self.inputs, self._branches, self.outputs)
                 finally:

@@ -20,10 +20,13 @@ from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 
 @cache
-def overlap(device: torch.device) -> dict[str, Any]:
-    """Launch options for kernels on the device; from compute capability 9.0 on."""
+def overlap(device: torch.device, *, starts: bool = False) -> dict[str, Any]:
+    """Launch options for kernels on the device; from compute capability 9.0 on.
+
+    A kernel that ``starts`` a branch has no kernel before it to overlap with.
+    """
     if device.type == "cuda" and torch.cuda.get_device_capability(device) >= (9, 0):
-        return {"PDL": True, "launch_pdl": True}
+        return {"PDL": True, "launch_pdl": not starts}
     return {"PDL": False}
 
 

@@ -59,6 +59,7 @@ def product(
     *,
     bias: Tensor | None = None,
     relu: bool = False,
+    starts: bool = False,
 ) -> None:
     """``out = x @ weight.T`` (then bias and relu), in float32 accumulation.
 
@@ -70,6 +71,7 @@ def product(
         precision: what ``tl.dot`` does with float32 operands.
         bias: [N], added where nothing is split.
         relu: whether negative results become 0.
+        starts: whether it follows a copy rather than a kernel.
     """
     groups = weight.shape[0] if weight.ndim == 3 else 1
     n, k = weight.shape[-2:]
@@ -96,7 +98,7 @@ def product(
         PREFETCH=min(tile.ahead, k // tile.split * weight.element_size()),
         num_warps=tile.warps,
         num_stages=tile.stages,
-        **overlap(x.device),
+        **overlap(x.device, starts=starts),
     )
 
 
