@@ -100,5 +100,8 @@ class Strategy(ABC):
         return predictions.mean(axis=1, dtype=np.float32)
 
     def fingerprint(self) -> dict[str, str]:
-        """What determines the answers beyond the parameters, such as ``{"weights": sha256}``."""
+        """What determines the answers beyond the parameters, such as ``{"weights": sha256}``.
+
+        Called after ``bind``.
+        """
         return {}

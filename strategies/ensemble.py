@@ -222,22 +222,22 @@ def infer_config(tensors: Mapping[str, Tensor], *, place: str) -> EnsembleConfig
         DataError: a telling tensor is missing, or the sizes do not go together.
     """
 
-    def size(name: str, axis: int) -> int:
-        if name not in tensors:
-            raise _bad_checkpoint(f"tensor {name!r} is missing", place)
-        if tensors[name].ndim != 2:  # noqa: PLR2004 - every telling tensor is a matrix
-            raise _bad_checkpoint(f"tensor {name!r} is not a matrix", place)
-        return tensors[name].shape[axis]
+    def matrix(name: str) -> tuple[int, int]:
+        try:
+            rows, columns = tensors[name].shape
+        except KeyError:
+            raise _bad_checkpoint(f"tensor {name!r} is missing", place) from None
+        except ValueError:
+            raise _bad_checkpoint(f"tensor {name!r} is not a matrix", place) from None
+        return rows, columns
 
+    _, hidden = matrix("output_proj.weight")
+    mlp, features = matrix("towers.0.input_up.weight")
+    heads, _ = matrix("towers.0.blocks.0.layer.mlstm.mlstm_cell.igate_proj.weight")
     blocks = [re.match(r"towers\.0\.blocks\.(\d+)\.", name) for name in tensors]
+    depth = 1 + max((int(match[1]) for match in blocks if match), default=0)
     try:
-        return EnsembleConfig(
-            hidden=size("output_proj.weight", 1),
-            mlp=size("towers.0.input_up.weight", 0),
-            depth=1 + max((int(match[1]) for match in blocks if match), default=0),
-            heads=size("towers.0.blocks.0.layer.mlstm.mlstm_cell.igate_proj.weight", 0),
-            features=size("towers.0.input_up.weight", 1),
-        )
+        return EnsembleConfig(hidden, mlp, depth, heads, features)
     except ValueError as error:
         raise _bad_checkpoint(str(error), place) from None
 

@@ -33,6 +33,7 @@ _DTYPES = {
 }
 _LENGTH_BYTES = 8
 _HEADER_LIMIT = 100_000_000
+_MOST_NUMBERS = 2**48
 _REMEDY = "Give a .safetensors or .pt file that holds a flat state dict."
 
 
@@ -48,8 +49,9 @@ def read_tensors(path: Path, *, device: str = "cpu") -> dict[str, Tensor]:
     """
     readers = {".safetensors": _read_safetensors, ".pt": _read_pt}
     if path.suffix not in readers:
-        raise DataError(f"unknown kind of weight file {path.suffix!r}", place=str(path),
-                        remedy=_REMEDY)
+        raise DataError(
+            f"unknown kind of weight file {path.suffix!r}", place=str(path), remedy=_REMEDY
+        )
     try:
         return readers[path.suffix](path, device)
     except OSError as error:
@@ -114,8 +116,12 @@ def _read_safetensors(path: Path, device: str) -> dict[str, Tensor]:
 def _entry(value: Mapping[str, Any]) -> tuple[torch.dtype, tuple[int, ...], int, int]:
     shape = tuple(int(n) for n in value["shape"])
     begin, end = (int(n) for n in value["data_offsets"])
-    if min(shape, default=0) < 0 or not 0 <= begin <= end:
-        raise ValueError("negative sizes")
+    if (
+        min(shape, default=0) < 0
+        or not 0 <= begin <= end
+        or math.prod(filter(None, shape)) > _MOST_NUMBERS
+    ):
+        raise ValueError("impossible sizes")
     return _DTYPES[value["dtype"]], shape, begin, end
 
 

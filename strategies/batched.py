@@ -1,0 +1,17 @@
+"""``batched``: all waiting symbols in one step, duplicates in rounds. Exact."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from backtest.strategies.base import Conformance
+from backtest.strategies.ensemble_strategy import EnsembleStrategy
+from backtest.strategies.pooled import PooledStrategy
+
+
+@dataclass
+class Batched(EnsembleStrategy, PooledStrategy):
+    """The ensemble, one step for each round of distinct symbols."""
+
+    conformance: ClassVar[Conformance | None] = "exact"

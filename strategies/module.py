@@ -1,0 +1,154 @@
+"""Bring your own ``nn.Module``: ``ModuleStrategy`` makes it a batched strategy with state.
+
+The module offers ``init_state(n)``, the state of ``n`` symbols never seen, and
+``forward(x, state) -> (y, state)`` for one event of each of B distinct symbols: x float32 [B, F],
+y [B] or [B, outputs]. State is any tree of tensors (dicts, tuples, lists) whose structure, shapes
+and dtypes never change.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backtest.errors import DataError, UsageError
+from backtest.strategies.base import Session
+from backtest.strategies.pooled import PooledStrategy
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from backtest.strategies.state_tree import Tree
+
+_TRIAL = 2
+"""Symbols in the step that checks the contract."""
+
+
+@dataclass
+class ModuleStrategy(PooledStrategy):
+    """A strategy around a module; subclass it and return the module from ``module``.
+
+    Set ``batch_dim = 1`` in the subclass for state that counts symbols in axis 1, as torch's own
+    recurrent layers do ([layers, B, hidden]).
+
+    Args:
+        weights: a ``.safetensors`` or ``.pt`` state dict, loaded strictly; by default the weights
+            are what ``module`` returned, its random draws seeded with the session's seed.
+    """
+
+    weights: Path | None = None
+
+    @abstractmethod
+    def module(self, features: int) -> nn.Module:
+        """A new module for that many features. Called by ``bind``; put it on no device."""
+
+    def model(self, session: Session, device: torch.device) -> Any:
+        """The module in evaluation mode on the device, tried on two symbols.
+
+        Raises:
+            DataError: the weights cannot be read or do not fit.
+            UsageError: the module breaks the contract; a state leaf is named by its path.
+        """
+        import torch
+
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(session.seed)
+            module = self.module(len(session.features))
+        if self.weights is not None:
+            _load(module, self.weights)
+        self._module = module = module.eval().to(device)
+        self.outputs = _outputs(module, len(session.features), device, self.batch_dim)
+        return module
+
+    def fingerprint(self) -> dict[str, str]:
+        """``{"weights": sha256}`` over names, dtypes, shapes and bytes of the bound module."""
+        import torch
+
+        digest = hashlib.sha256()
+        for name, tensor in self._module.state_dict().items():
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            flat = tensor.detach().cpu().contiguous().reshape(-1)
+            digest.update(flat.view(torch.uint8).numpy().data)
+        return {"weights": digest.hexdigest()}
+
+
+def _load(module: nn.Module, path: Path) -> None:
+    from backtest.strategies.tensor_files import read_tensors
+
+    try:
+        module.load_state_dict(read_tensors(path))
+    except RuntimeError as error:
+        problem = " ".join(str(error).split())
+        raise DataError(
+            problem, place=str(path), remedy="Give the state dict of this very module."
+        ) from None
+
+
+def _outputs(module: nn.Module, features: int, device: torch.device, batch_dim: int) -> int:
+    """Outputs an event, from one step of two symbols that also checks the contract."""
+    import torch
+
+    from backtest.strategies.state_tree import map_leaves
+
+    init = getattr(module, "init_state", None)
+    if init is None:
+        raise _broken(f"{type(module).__name__} has no method init_state(n)")
+    with torch.inference_mode():
+        one, two = _named(init(1)), init(_TRIAL)
+        for name, leaf in _named(two).items():
+            wide = tuple(leaf.shape)
+            narrow = tuple(one[name].shape) if name in one else None
+            if (
+                leaf.ndim <= batch_dim
+                or wide[batch_dim] != _TRIAL
+                or narrow != (*wide[:batch_dim], 1, *wide[batch_dim + 1 :])
+            ):
+                raise _broken(
+                    f"state leaf {name!r} of init_state(1) and init_state(2) has shapes {narrow} "
+                    f"and {wide}: axis {batch_dim} does not count symbols"
+                )
+        state = map_leaves(lambda leaf: leaf.to(device), two)
+        y, new = module(torch.zeros(_TRIAL, features, device=device), state)
+        _compare(_named(two), _named(new))
+    return _outputs_of(y)
+
+
+def _outputs_of(y: Tensor) -> int:
+    if y.ndim not in (1, 2) or y.shape[0] != _TRIAL:
+        raise _broken(f"forward answers two symbols with shape {tuple(y.shape)}, not [2, outputs]")
+    return 1 if y.ndim == 1 else y.shape[1]
+
+
+def _compare(old: dict[str, Tensor], new: dict[str, Tensor]) -> None:
+    for name in old.keys() | new.keys():
+        if name not in new:
+            raise _broken(f"forward drops the state leaf {name!r}")
+        if name not in old:
+            raise _broken(f"forward adds a state leaf {name!r} that init_state lacks")
+    for name, leaf in old.items():
+        was, now = (leaf.dtype, tuple(leaf.shape)), (new[name].dtype, tuple(new[name].shape))
+        if was != now:
+            raise _broken(
+                f"forward turns the state leaf {name!r} from {was[0]} {was[1]} into "
+                f"{now[0]} {now[1]}"
+            )
+
+
+def _named(state: Tree) -> dict[str, Tensor]:
+    from backtest.strategies.state_tree import named_leaves
+
+    try:
+        return dict(named_leaves(state))
+    except TypeError as error:
+        raise _broken(str(error)) from None
+
+
+def _broken(problem: str) -> UsageError:
+    return UsageError(
+        problem,
+        remedy="forward(x, state) must return (y, state), the state as init_state(n) makes it.",
+    )

@@ -1,0 +1,172 @@
+"""The ensemble's variants: registration, loading, and what a failure leaves behind."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from backtest.components import build, parse_spec
+from backtest.errors import DataError, UsageError
+from backtest.strategies import registration
+from backtest.strategies.base import Session, Strategy
+from backtest.strategies.batched import Batched
+from backtest.strategies.eager import Eager
+from backtest.strategies.last_write import LastWrite
+from backtest.strategies.pooled import PooledStrategy
+from backtest.strategies.stateless import Stateless
+from backtest.strategies.weight_files import file_sha256
+from tests.conformance import answers, random_events
+
+SESSION = Session(tuple("ABCDE"), tuple("fghij"))
+EVENTS = random_events(40, symbols=5, features=5, seed=4)
+
+
+def registered() -> dict[str, type[Strategy]]:
+    found: dict[str, type[Strategy]] = {}
+    registration.backtest_register_strategies(register=found.__setitem__)
+    return found
+
+
+def test_what_is_registered_and_claimed() -> None:
+    claims = {
+        name: (
+            kind.conformance,
+            kind.reference,
+            kind.duplicates,
+            kind.stateful,
+            kind.batch_invariant,
+        )
+        for name, kind in registered().items()
+    }
+    assert claims == {
+        "eager": ("exact", "batched", "rounds", True, True),
+        "batched": ("exact", None, "rounds", True, True),
+        "stateless": ("approximate", "batched", "packed", False, True),
+        "last-write": ("approximate", "batched", "packed", True, False),
+        "imbalance": (None, None, "packed", True, True),
+    }
+
+
+def test_registering_loads_no_torch() -> None:
+    code = (
+        "import sys; from backtest.strategies import registration; "
+        "found = {}; registration.backtest_register_strategies(register=found.__setitem__); "
+        "from backtest.components import parameters; "
+        "[parameters(kind) for kind in found.values()]; "
+        "sys.exit('torch' in sys.modules)"
+    )
+    root = Path(__file__).parents[2]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0
+
+
+def test_the_weights_are_a_parameter(tiny_weights: Path) -> None:
+    spec = parse_spec(f"batched:{tiny_weights}", place="test")
+    strategy = build(registered()["batched"], spec, place="test")
+    assert strategy.weights == tiny_weights
+    assert strategy.fingerprint() == {"weights": file_sha256(tiny_weights)}
+
+
+def test_another_number_of_features_is_refused(tiny_weights: Path) -> None:
+    with pytest.raises(UsageError, match="reads 5 features, the dataset has 2"):
+        Batched(tiny_weights).bind(Session(("A",), ("f", "g")))
+
+
+def test_absent_weights_are_named(tmp_path: Path) -> None:
+    strategy = Batched(tmp_path / "none.safetensors")
+    with pytest.raises(DataError, match=r"none\.safetensors"):
+        strategy.bind(SESSION)
+    with pytest.raises(DataError, match=r"none\.safetensors"):
+        strategy.fingerprint()
+
+
+@pytest.mark.parametrize("name", ["cuda:99", "nonsense"])
+def test_an_absent_device_is_refused(tiny_weights: Path, name: str) -> None:
+    with pytest.raises(UsageError, match=name):
+        Batched(tiny_weights).bind(Session(("A",), tuple("fghij"), device=name))
+
+
+def test_a_capacity_below_one_is_refused(tiny_weights: Path) -> None:
+    with pytest.raises(UsageError, match="capacity"):
+        Batched(tiny_weights).bind(Session(("A",), tuple("fghij"), capacity=0))
+
+
+class Failing:
+    """A model that fails on one of its calls."""
+
+    def __init__(self, model: object, call: int) -> None:
+        self.model, self.left = model, call
+
+    def __call__(self, x: torch.Tensor, state: object) -> object:
+        self.left -= 1
+        if self.left == 0:
+            raise torch.OutOfMemoryError("no room")
+        return self.model(x, state)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("kind", [Eager, Batched, LastWrite])
+@pytest.mark.parametrize("capacity", [5, 2])
+def test_a_failed_call_leaves_all_state_as_it_was(
+    tiny_weights: Path, kind: type[PooledStrategy], capacity: int
+) -> None:
+    session = Session(SESSION.symbols, SESSION.features, capacity=capacity)
+    strategy = kind(tiny_weights)  # type: ignore[call-arg]
+    strategy.bind(session)
+    strategy.predict(EVENTS.select(slice(0, 10)))
+    before = strategy.snapshot(range(5))
+    model = strategy._model
+    rest = EVENTS.select(slice(10, None))
+    strategy._model = Failing(model, 1 if kind is LastWrite and capacity == 5 else 3)  # type: ignore
+    with pytest.raises(torch.OutOfMemoryError):
+        strategy.predict(rest)
+    for name, leaf in strategy.snapshot(range(5)).items():
+        np.testing.assert_array_equal(leaf, before[name], err_msg=name)
+    strategy._model = model
+    untroubled = kind(tiny_weights)  # type: ignore[call-arg]
+    untroubled.bind(session)
+    wanted = answers(untroubled, EVENTS, [10])[10:]
+    np.testing.assert_array_equal(strategy.predict(rest), wanted)
+
+
+def test_last_write_keeps_the_last_of_a_symbols_new_states(tiny_weights: Path) -> None:
+    twice = EVENTS.select(np.array([0, 0]))
+    assert twice.features is not None
+    twice.features[0] = 3
+    flawed, right = LastWrite(tiny_weights), Batched(tiny_weights)
+    for strategy in (flawed, right):
+        strategy.bind(SESSION)
+    flawed.predict(twice)
+    right.predict(twice.select(slice(1, 2)))  # as if the first event had never been
+    symbol = [int(twice.symbol[0])]
+    kept = right.snapshot(symbol)
+    for name, leaf in flawed.snapshot(symbol).items():
+        np.testing.assert_allclose(leaf, kept[name], rtol=0, atol=1e-5, err_msg=name)
+
+
+def test_stateless_answers_like_a_first_event(
+    tiny_weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = [Batched(tiny_weights) for _ in range(len(EVENTS))]
+    wanted = []
+    for row, strategy in enumerate(first):
+        strategy.bind(SESSION)
+        wanted.append(strategy.predict(EVENTS.select(slice(row, row + 1))))
+    monkeypatch.setattr("backtest.strategies.stateless._STATE_BYTES", 10**6)  # several steps
+    stateless = Stateless(tiny_weights)
+    stateless.bind(SESSION)
+    np.testing.assert_allclose(stateless.predict(EVENTS), np.concatenate(wanted), atol=5e-5)
+
+
+def test_snapshots_have_the_golden_vectors_names(tiny_weights: Path) -> None:
+    strategy = Batched(tiny_weights)
+    strategy.bind(SESSION)
+    state = strategy.snapshot([0, 1])
+    assert state["tower_0/block_1/slstm.m"].shape == (2, 32)
+    assert (state["tower_0/block_1/slstm.m"] == -np.inf).all()
+    assert state["tower_1/block_0/ssm"].shape == (2, 1, 64, 128)
+    assert state["tower_2/block_0/offset"].dtype == np.int32
+    assert len(state) == 2 * (9 + 4 + 3 + 2)
