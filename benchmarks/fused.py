@@ -4,16 +4,18 @@
     python benchmarks/fused.py tune   PRECISION OUT.json
     python benchmarks/fused.py kernels PRECISION OUT.json
     python benchmarks/fused.py time   PRECISION OUT.json
+    python benchmarks/fused.py strategies fp16+fp32 OUT.json
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,14 +26,18 @@ import triton
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from backtest.events import EventBatch
+from backtest.strategies.base import Session
 from backtest.strategies.ensemble import EnsembleConfig
 from backtest.strategies.ensemble_init import init_weights
+from backtest.strategies.fused import Fused
 from backtest.strategies.fused_tiles import Tiles
 from backtest.strategies.fused_towers import FusedEnsemble, Step
 from backtest.strategies.fused_weights import prepare
 from backtest.strategies.graphs import Branches, Fields, Replay
 from backtest.strategies.kernels.product import Precision, Tile
 from backtest.strategies.kernels.runs import Runs
+from backtest.strategies.tensor_files import write_safetensors
 from backtest.strategies.towers import TOWERS
 
 DEVICE = torch.device("cuda:0")
@@ -209,13 +215,10 @@ class Fixed(Tiles):
                 setattr(self, name, choices[name])
 
     def up(self, rows: int, weight: torch.Tensor) -> Tile:
-        return self._ahead(self._choices.get("up") or super().up(rows, weight))
+        return self._choices.get("up") or super().up(rows, weight)
 
     def down(self, rows: int, weight: torch.Tensor) -> Tile:
-        return self._ahead(self._choices.get("down") or super().down(rows, weight))
-
-    def _ahead(self, tile: Tile) -> Tile:
-        return replace(tile, ahead=self._choices.get("ahead", tile.ahead))
+        return self._choices.get("down") or super().down(rows, weight)
 
     def cell(self, rows: int, weight: torch.Tensor) -> Tile:
         return self._choices.get("cell") or super().cell(rows, weight)
@@ -229,12 +232,10 @@ def candidates(precision: Precision, rows: int) -> Iterator[tuple[str, dict[str,
         ups = [(64, 64, 4, 6), (128, 64, 8, 4), (32, 128, 4, 4)]
         downs = [(64, 64, 4, 6, 4), (64, 128, 4, 3, 8), (32, 128, 4, 4, 2), (128, 64, 8, 4, 8)]
         cells = [(bm, 16, 128, 4, 3), (bm, 32, 64, 4, 3), (bm, 16, 64, 2, 4)]
-        aheads = (128, 4096)
     else:
-        ups = [(64, 64, 8, 3), (32, 64, 4, 3), (128, 32, 8, 4)]
-        downs = [(64, 32, 4, 4, 2), (64, 64, 8, 3, 4), (128, 32, 8, 4, 8)]
-        cells = [(16, 16, 64, 4, 2), (bm, 16, 32, 8, 3)]
-        aheads = (4096,)
+        ups = [(64, 64, 4, 4), (32, 64, 4, 4), (64, 32, 4, 4), (64, 128, 4, 3)]
+        downs = [(64, 64, 4, 3, 2), (64, 64, 4, 4, 4), (32, 64, 4, 4, 4)]
+        cells = [(16, 16, 64, 4, 2), (16, 16, 32, 2, 4)]
     for n, k, warps, stages in ups:
         yield f"up {n} {k} w{warps} s{stages}", {"up": Tile(bm, n, k, 1, warps, stages)}
     for n, k, warps, stages, split in downs:
@@ -243,8 +244,6 @@ def candidates(precision: Precision, rows: int) -> Iterator[tuple[str, dict[str,
     for m, n, k, warps, stages in cells:
         tile = Tile(min(m, 64), n, k, 1, warps, stages)
         yield f"cell {tile.rows} {n} {k} w{warps} s{stages}", {"cell": tile}
-    for ahead in aheads:
-        yield f"ahead {ahead}", {"ahead": ahead}
     if precision == "fp16":
         for columns, warps in ((16, 4), (64, 8)):
             yield f"mlstm {columns} w{warps}", {"mlstm": (columns, warps)}
@@ -315,8 +314,6 @@ def timings(precision: Precision, variants: list[str]) -> dict[str, Any]:
     bench = Bench(precision)
     found = {}
     for variant in ["default", *variants]:
-        if variant == "no-priority":
-            bench.streams.streams[0] = torch.cuda.Stream(DEVICE)
         if variant == "no-overlap":
             without_overlap()
         model = bench.model(Tiles(precision))
@@ -337,12 +334,68 @@ def timings(precision: Precision, variants: list[str]) -> dict[str, Any]:
     return found
 
 
+def batches(strategy: Fused, symbols: list[int], repeats: int) -> list[float]:
+    """Sorted milliseconds of ``predict``: host work and both copies included."""
+    rng = np.random.default_rng(1)
+    n = len(symbols)
+    batch = EventBatch(
+        symbol=np.array(symbols, dtype=np.int32),
+        ts_event=np.arange(n),
+        features=rng.standard_normal((n, 79)).astype(np.float32),
+    )
+    times = []
+    for _ in range(repeats + 5):
+        start = time.perf_counter()
+        answers = strategy.predict(batch)
+        times.append(1e3 * (time.perf_counter() - start))
+        assert np.isfinite(answers).all()
+    return sorted(times[5:])
+
+
+def strategies(precisions: list[str]) -> dict[str, Any]:
+    """The strategy itself, from a checkpoint on disk: cold start, and every size."""
+    path = Path(tempfile.mkdtemp()) / "full.safetensors"
+    write_safetensors(path, init_weights(EnsembleConfig(), 0, device="cuda").state_dict())
+    torch.cuda.empty_cache()
+    say("written")
+    found: dict[str, Any] = {}
+    for name in precisions:
+        precision, _, again = name.partition("-")
+        strategy = Fused(path, precision)  # type: ignore[arg-type]
+        session = Session(tuple(map(str, range(128))), tuple(map(str, range(79))), str(DEVICE))
+        start = time.perf_counter()
+        strategy.bind(session)
+        row: dict[str, Any] = {"cold_start_s": time.perf_counter() - start}
+        found[name] = row
+        row["memory_gb"] = torch.cuda.memory_allocated() / 1e9
+        row["captured"] = all(replay.captured for replay in strategy._replays.values())
+        row["graphs"] = len(strategy._replays)
+        if not again:
+            plans = {str(n): list(range(n)) for n in SIZES}
+            plans |= {"20 of 10": [i // 2 for i in range(20)], "256": list(range(128)) * 2}
+            for key, symbols in plans.items():
+                times = batches(strategy, symbols, 100)
+                floor = (strategy._ensemble.weights.bytes + 2 * STATE_BYTES * len(set(symbols)))
+                row[key] = {
+                    "floor": 1e3 * floor / COPY_BYTES_PER_S,
+                    "median": median(times),
+                    "p99": times[-2],
+                }
+        flat = {k: round(v["median"], 3) if isinstance(v, dict) else v for k, v in row.items()}
+        say(name, flat)
+        del strategy
+        gc.collect()
+        torch.cuda.empty_cache()
+    return found
+
+
 def main() -> None:
     command, precision, out = sys.argv[1:4]
     jobs: dict[str, Callable[[], dict[str, Any]]] = {
         "check": lambda: check(precision),  # type: ignore[arg-type]
-        "tune": lambda: tune(precision, (1, 39, 128), float(sys.argv[4])),  # type: ignore[arg-type]
+        "tune": lambda: tune(precision, (1, 8), float(sys.argv[4])),  # type: ignore[arg-type]
         "kernels": lambda: kernels(precision, int(sys.argv[4])),  # type: ignore[arg-type]
+        "strategies": lambda: strategies(precision.split("+")),
         "time": lambda: timings(precision, sys.argv[4:]),  # type: ignore[arg-type]
     }
     with torch.inference_mode():

@@ -39,18 +39,29 @@ class Tiles:
 
     def cell(self, rows: int, weight: Tensor) -> Tile:
         """For sLSTM's gates."""
-        k = 64 if self._wide else 32
-        limit = 64 if self._wide else 32
-        return Tile(min(_rows(rows), limit), 16, _fit(k, weight.shape[-1]), stages=3)
+        m, size = _rows(rows), weight.shape[-1]
+        if not self._wide:
+            return Tile(min(m, 32), 16, _fit(32, size), stages=3)
+        if m == 16:
+            return Tile(m, 16, _fit(64, size), warps=2, stages=4)
+        return Tile(min(m, 64), 16, _fit(64, size), stages=3)
 
     def _tile(self, rows: int, weight: Tensor, split: int) -> Tile:
         n, k = weight.shape[-2:]
         m = _rows(rows)
-        k_tile = _fit((128 if m < 64 else 64) if self._wide else 32, k)
+        warps, stages, n_tile = 4, 4, 64
+        if self._wide:
+            k_tile = 128 if m < 64 else 64
+        elif m == 16:
+            k_tile, stages = 64, 3
+        else:
+            k_tile = 32
+            if m == 128:
+                n_tile, warps = 128, 8
+        k_tile = _fit(k_tile, k)
         while split > 1 and k_tile * split > k:
             split //= 2
-        tall = m == 128 and not self._wide
-        return Tile(m, _fit(128 if tall else 64, n), k_tile, split=split, warps=8 if tall else 4)
+        return Tile(m, _fit(n_tile, n), k_tile, split=split, warps=warps, stages=stages)
 
 
 def _rows(rows: int) -> int:

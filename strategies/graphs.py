@@ -72,8 +72,7 @@ class Branches:
 
     Args:
         device: a CUDA device, or the CPU, where branches run one after another.
-        count: branches; the first one's kernels go before the others' when both are ready, so it
-            should be the longest.
+        count: branches.
     """
 
     def __init__(self, device: torch.device, count: int) -> None:
@@ -81,8 +80,7 @@ class Branches:
         self.captures = device.type == "cuda"
         if self.captures:
             self.origin = torch.cuda.Stream(device)
-            first = [torch.cuda.Stream(device, priority=-1)]
-            self.streams = first + [torch.cuda.Stream(device) for _ in range(count - 1)]
+            self.streams = [torch.cuda.Stream(device) for _ in range(count)]
             self.pool = torch.cuda.graph_pool_handle()
             self._anchor = self._anchored()
 

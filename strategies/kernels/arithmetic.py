@@ -24,6 +24,12 @@ def tanh(x):
 
 
 @triton.jit
+def larger(x, y):
+    """The maximum, NaN where either is, as torch has it."""
+    return tl.maximum(x, y, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
 def gelu(x):
     return 0.5 * x * (1.0 + tl.erf(x * 0.7071067811865476))
 

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from backtest.strategies.kernels.arithmetic import log_sigmoid, silu
+from backtest.strategies.kernels.arithmetic import larger, log_sigmoid, silu
 from backtest.strategies.kernels.convolution import keep_window, taps, window
 from backtest.strategies.kernels.matrix_state import advance
 from backtest.strategies.kernels.overlap import follow, overlap
@@ -241,13 +241,13 @@ def _mlstm_state(
             i = _gate(parts, bias, event, head, TILES, BT, 2 * HEADS)
             f = _gate(parts, bias, event, HEADS + head, TILES, BT, 2 * HEADS)
             decayed = m + log_sigmoid(f)
-            m = tl.maximum(i, decayed)
+            m = larger(i, decayed)
             at = qkv + event * (3 * INNER) + head * SIZE + rk
             q = tl.load(at, mask=in_k, other=0.0)
             k = tl.load(at + INNER, mask=in_k, other=0.0)
             n = tl.exp(decayed - m) * n + (tl.exp(i - m) * SCALE) * k
             read = tl.abs(tl.sum(q * n, axis=0))
-            tl.store(weight_out + event * HEADS + head, tl.maximum(read, tl.exp(-m)) + 1e-6)
+            tl.store(weight_out + event * HEADS + head, larger(read, tl.exp(-m)) + 1e-6)
         tl.store(n_at, n, mask=in_k)
     else:
         rv = tl.program_id(0) * BV + tl.arange(0, BV)
@@ -260,7 +260,7 @@ def _mlstm_state(
             i = _gate(parts, bias, event, head, TILES, BT, 2 * HEADS)
             f = _gate(parts, bias, event, HEADS + head, TILES, BT, 2 * HEADS)
             decayed = m + log_sigmoid(f)
-            m = tl.maximum(i, decayed)
+            m = larger(i, decayed)
             at = qkv + event * (3 * INNER) + head * SIZE
             q = tl.load(at + rk, mask=in_k, other=0.0)
             k = tl.load(at + INNER + rk, mask=in_k, other=0.0) * (tl.exp(i - m) * SCALE)
@@ -365,7 +365,7 @@ def _mlstm_exit(
         for event in range(row, row + events):
             i = _gate(parts, bias, event, head, TILES, BT, 2 * HEADS)
             f = _gate(parts, bias, event, HEADS + head, TILES, BT, 2 * HEADS)
-            m = tl.maximum(i, m + log_sigmoid(f))
+            m = larger(i, m + log_sigmoid(f))
         tl.store(m_at, m)
     y = tl.load(y_in + row * INNER + r, mask=mask, other=0.0)
     y = y / tl.load(weight_in + row * HEADS + head)

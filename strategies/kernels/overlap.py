@@ -36,17 +36,3 @@ def follow(PDL: tl.constexpr):
     if PDL:
         gdc_wait()
         gdc_launch_dependents()
-
-
-@triton.jit
-def prefetch(rows, BYTES: tl.constexpr, PDL: tl.constexpr):
-    """Bring the first bytes at each of these addresses to the L2 cache."""
-    if PDL:
-        tl.inline_asm_elementwise(
-            "{ cp.async.bulk.prefetch.L2.global [$1], $2; mov.u32 $0, 0; }",
-            "=r,l,r",
-            [rows.to(tl.int64), BYTES],
-            dtype=tl.int32,
-            is_pure=False,
-            pack=1,
-        )

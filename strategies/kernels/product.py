@@ -19,7 +19,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from backtest.strategies.kernels.overlap import follow, overlap, prefetch
+from backtest.strategies.kernels.overlap import follow, overlap
 
 Precision: TypeAlias = Literal["fp32", "tf32", "fp16"]
 
@@ -38,7 +38,6 @@ class Tile:
         split: parts that K is cut into.
         warps: warps of a program.
         stages: depth of the load pipeline.
-        ahead: bytes of each weight row that are fetched before the input is ready.
     """
 
     rows: int
@@ -47,7 +46,6 @@ class Tile:
     split: int = 1
     warps: int = 4
     stages: int = 4
-    ahead: int = 1024
 
 
 def product(
@@ -95,7 +93,6 @@ def product(
         BK=tile.k,
         EVEN=n % tile.n == 0 and k % (tile.k * tile.split) == 0,
         PRECISION=DOT[precision],
-        PREFETCH=min(tile.ahead, k // tile.split * weight.element_size()),
         num_warps=tile.warps,
         num_stages=tile.stages,
         **overlap(x.device, starts=starts),
@@ -121,7 +118,6 @@ def _product(
     BK: tl.constexpr,
     EVEN: tl.constexpr,
     PRECISION: tl.constexpr,
-    PREFETCH: tl.constexpr,
     PDL: tl.constexpr,
 ):
     group = tl.program_id(1) // SPLIT
@@ -133,8 +129,6 @@ def _product(
     w_at = w + group * n * k + rn[:, None] * k + rk[None, :]
     x_at = x + group * k + rm[None, :] * x_stride + rk[:, None]
     row_mask = rm[None, :] < rows
-    if EVEN:
-        prefetch(w + group * n * k + rn * k + part * steps * BK, PREFETCH, PDL)
     follow(PDL)
     acc = tl.zeros([BN, BM], dtype=tl.float32)
     for step in range(steps):
@@ -151,7 +145,7 @@ def _product(
     if bias is not None:
         acc += tl.load(bias + rn, mask=rn < n, other=0.0)[:, None]
     if RELU:
-        acc = tl.maximum(acc, 0.0)
+        acc = tl.where(acc < 0.0, 0.0, acc)  # NaN stays NaN
     at = part * split_stride + rm[None, :] * out_stride + group * n + rn[:, None]
     tl.store(out + at, acc.to(out.dtype.element_ty), mask=row_mask & (rn[:, None] < n))
 

@@ -12,6 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from backtest.strategies.kernels.arithmetic import (
+    larger,
     log_sigmoid,
     rms_scale,
     sigmoid,
@@ -21,7 +22,7 @@ from backtest.strategies.kernels.arithmetic import (
     tanh,
 )
 from backtest.strategies.kernels.convolution import keep_window, taps, window
-from backtest.strategies.kernels.overlap import follow, overlap, prefetch
+from backtest.strategies.kernels.overlap import follow, overlap
 from backtest.strategies.kernels.product import DOT, Precision, Tile
 from backtest.strategies.kernels.residual import FLOAT32_EPS
 from backtest.strategies.kernels.runs import Runs
@@ -228,10 +229,6 @@ def _slstm_cell(
     w_in += head * 4 * SIZE * SIZE
     w_state += head * 4 * SIZE * SIZE
     gate: tl.constexpr = SIZE * SIZE
-    if EVEN:
-        ahead = (tl.arange(0, 4)[:, None] * SIZE + rn[None, :]) * SIZE
-        prefetch(w_in + ahead, SIZE * w_in.dtype.element_ty.primitive_bitwidth // 8, PDL)
-        prefetch(w_state + ahead, SIZE * w_in.dtype.element_ty.primitive_bitwidth // 8, PDL)
     follow(PDL)
     slots = tl.load(slot + rm, mask=rm < rows, other=-1)
     now = (tl.load(turn + rm, mask=rm < rows, other=-1) == this_turn) & (slots >= 0)
@@ -273,7 +270,7 @@ def _slstm_cell(
     mask = now[None, :] & inside[:, None]
     at = slots[None, :] * HIDDEN + channel[:, None]
     decayed = tl.load(max_state + at, mask=mask, other=0.0) + log_sigmoid(f)
-    m = tl.maximum(i, decayed)
+    m = larger(i, decayed)
     gain = tl.exp(i - m)
     keep = tl.exp(decayed - m)
     cell = keep * tl.load(cell_state + at, mask=mask, other=0.0) + gain * tanh(z)
