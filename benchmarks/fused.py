@@ -1,10 +1,10 @@
 """Check and time the fused ensemble at full size on a GPU.
 
-    python benchmarks/fused.py check  PRECISION OUT.json
-    python benchmarks/fused.py tune   PRECISION OUT.json
-    python benchmarks/fused.py kernels PRECISION OUT.json
-    python benchmarks/fused.py time   PRECISION OUT.json
-    python benchmarks/fused.py strategies fp16+fp32 OUT.json
+python benchmarks/fused.py check  PRECISION OUT.json
+python benchmarks/fused.py tune   PRECISION OUT.json
+python benchmarks/fused.py kernels PRECISION OUT.json
+python benchmarks/fused.py time   PRECISION OUT.json
+python benchmarks/fused.py strategies fp16+fp32 OUT.json
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ START = time.perf_counter()
 
 
 def say(*parts: Any) -> None:
-    print(f"[{time.perf_counter() - START:6.1f}]", *parts, flush=True)
+    print(f"[{time.perf_counter() - START:6.1f}]", *parts, flush=True)  # noqa: T201 - a script
 
 
 def state_tensors(config: EnsembleConfig, slots: int, **options: Any) -> dict[str, torch.Tensor]:
@@ -89,7 +89,7 @@ def fill(replay: Replay, slots: list[int], rng: np.random.Generator) -> None:
         host["count"][row - host["turn"][row]] += 1
 
 
-def check(precision: Precision) -> dict[str, Any]:
+def check(precision: Precision) -> dict[str, Any]:  # noqa: PLR0915 - a script, top to bottom
     """Outputs and states against the plain float64 step, duplicates and padding included."""
     config = EnsembleConfig()
     rng = np.random.default_rng(7)
@@ -270,7 +270,9 @@ def tune(precision: Precision, sizes: tuple[int, ...], seconds: float) -> dict[s
             except Exception as error:  # a candidate may not fit the device
                 row[name] = str(error).partition("\n")[0][:120]
             del model
-        say(precision, rows, {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()})
+        say(
+            precision, rows, {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}
+        )
     return found
 
 
@@ -286,9 +288,10 @@ def kernels(precision: Precision, rows: int) -> dict[str, Any]:
     for index, branch in enumerate(replay._branches):
         branch()
         torch.cuda.synchronize()
-        with warnings.catch_warnings(), torch.profiler.profile(
-            activities=[torch.profiler.ProfilerActivity.CUDA]
-        ) as profile:
+        with (
+            warnings.catch_warnings(),
+            torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile,
+        ):
             branch()
             torch.cuda.synchronize()
         names: dict[str, list[float]] = {}
@@ -297,8 +300,16 @@ def kernels(precision: Precision, rows: int) -> dict[str, Any]:
         found[f"tower_{index}"] = {
             name: [len(times), median(times), sum(times)] for name, times in names.items()
         }
-        say(precision, rows, index, {n: (v[0], round(v[1], 1), round(v[2])) for n, v in
-                                     found[f"tower_{index}"].items() if v[2] > 1})
+        say(
+            precision,
+            rows,
+            index,
+            {
+                n: (v[0], round(v[1], 1), round(v[2]))
+                for n, v in found[f"tower_{index}"].items()
+                if v[2] > 1
+            },
+        )
     return found
 
 
@@ -306,7 +317,7 @@ def without_overlap() -> None:
     """Launch kernels one after the other, as a comparison."""
     for name, module in list(sys.modules.items()):
         if name.startswith("backtest.strategies.kernels.") and hasattr(module, "follow"):
-            module.overlap = lambda device, starts=False: {"PDL": False}  # type: ignore[attr-defined]
+            module.overlap = lambda x, starts=False: {"PDL": False}  # type: ignore[attr-defined]
 
 
 def timings(precision: Precision, variants: list[str]) -> dict[str, Any]:
@@ -328,7 +339,9 @@ def timings(precision: Precision, variants: list[str]) -> dict[str, Any]:
                 say(variant, name, str(error)[:200])
                 continue
             found[f"{variant} {name}"] = {
-                "floor": bench.floor(len(set(slots))), "median": median(times), "p99": times[-2],
+                "floor": bench.floor(len(set(slots))),
+                "median": median(times),
+                "p99": times[-2],
             }
         say(precision, {k: round(v["median"], 3) for k, v in found.items() if variant in k})
     return found
@@ -375,7 +388,7 @@ def strategies(precisions: list[str]) -> dict[str, Any]:
             plans |= {"20 of 10": [i // 2 for i in range(20)], "256": list(range(128)) * 2}
             for key, symbols in plans.items():
                 times = batches(strategy, symbols, 100)
-                floor = (strategy._ensemble.weights.bytes + 2 * STATE_BYTES * len(set(symbols)))
+                floor = strategy._ensemble.weights.bytes + 2 * STATE_BYTES * len(set(symbols))
                 row[key] = {
                     "floor": 1e3 * floor / COPY_BYTES_PER_S,
                     "median": median(times),

@@ -19,7 +19,7 @@ from backtest.events import EventBatch, Float32Array, Int32Array, Int64Array
 from backtest.strategies.base import Conformance, Session, StateArrays
 from backtest.strategies.ensemble_strategy import EnsembleStrategy
 from backtest.strategies.rounds import within_capacity
-from backtest.strategies.runs import Chunk, split_runs
+from backtest.strategies.runs import Chunk, one_each, split_runs
 
 # torch and triton are imported where they are used, so that listing strategies does not load them.
 if TYPE_CHECKING:
@@ -146,7 +146,13 @@ class Fused(EnsembleStrategy):
         if not len(batch):
             return answers
         assert batch.features is not None  # the engine decodes them: needs_features is true
-        groups = within_capacity(batch.symbol, self._pool.capacity)
+        n, capacity = len(batch), self._pool.capacity
+        if n <= min(capacity, ROWS[-1]) and len(set(batch.symbol.tolist())) == n:
+            with torch.inference_mode():  # the common case, without sorting anything
+                slot = self._pool.place(batch.symbol.astype(np.int64))
+                self._serve(one_each(n), batch.features, slot, answers)
+            return answers
+        groups = within_capacity(batch.symbol, capacity)
         before: dict[int, HostRows] = {}
         with torch.inference_mode():
             if len(groups) == 1:

@@ -40,11 +40,9 @@ class Tiles:
     def cell(self, rows: int, weight: Tensor) -> Tile:
         """For sLSTM's gates."""
         m, size = _rows(rows), weight.shape[-1]
-        if not self._wide:
-            return Tile(min(m, 32), 16, _fit(32, size), stages=3)
-        if m == 16:
-            return Tile(m, 16, _fit(64, size), warps=2, stages=4)
-        return Tile(min(m, 64), 16, _fit(64, size), stages=3)
+        m, k = (min(m, 64), 64) if self._wide else (min(m, 32), 32)
+        warps, stages = (2, 4) if m == 16 else (4, 3)
+        return Tile(m, 16, _fit(k, size), warps=warps, stages=stages)
 
     def _tile(self, rows: int, weight: Tensor, split: int) -> Tile:
         n, k = weight.shape[-2:]

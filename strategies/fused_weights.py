@@ -165,9 +165,7 @@ def _fold_gates(w: Mapping[str, Tensor]) -> Tensor:
     blocks, size, _ = w["mlstm.q_proj.weight"].shape
     over_q, over_k, over_v = (
         torch.einsum("gnk,nkh->gnh", part, w[f"mlstm.{name}_proj.weight"].double()).flatten(1)
-        for name, part in zip(
-            "qkv", gates.view(-1, 3, blocks, size).unbind(1), strict=True
-        )
+        for name, part in zip("qkv", gates.view(-1, 3, blocks, size).unbind(1), strict=True)
     )
     return torch.stack((over_q + over_k, over_v), dim=1).float()
 

@@ -79,8 +79,11 @@ class Branches:
         self.device = device
         self.captures = device.type == "cuda"
         if self.captures:
-            self.origin = torch.cuda.Stream(device)
-            self.streams = [torch.cuda.Stream(device) for _ in range(count)]
+            self.origin = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self.streams: list[torch.cuda.Stream] = [
+                torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+                for _ in range(count)
+            ]
             self.pool = torch.cuda.graph_pool_handle()
             self._anchor = self._anchored()
 

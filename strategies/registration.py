@@ -13,7 +13,6 @@ from backtest.strategies.imbalance import Imbalance
 from backtest.strategies.last_write import LastWrite
 from backtest.strategies.stateless import Stateless
 
-
 NO_TRITON = "it needs the package triton, which is not installed"
 
 

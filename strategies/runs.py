@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -27,6 +28,12 @@ class Chunk:
     def turns(self) -> int:
         """Events of one symbol at most."""
         return int(self.count.max())
+
+
+@cache
+def one_each(n: int) -> Chunk:
+    """A batch of ``n`` different symbols as it is."""
+    return Chunk(np.arange(n), np.zeros(n, dtype=np.int64), np.ones(n, dtype=np.int64))
 
 
 def split_runs(symbol: Int32Array, *, rows: int, turns: int) -> list[Chunk]:

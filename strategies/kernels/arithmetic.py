@@ -1,6 +1,6 @@
 """Scalar functions that kernels share, accurate to a few units in the last place of float32."""
 
-# mypy: disable-error-code="no-untyped-def,misc"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 

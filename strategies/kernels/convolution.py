@@ -1,6 +1,6 @@
 """One step of a depthwise causal convolution for a tile of channels, over a run of events."""
 
-# mypy: disable-error-code="no-untyped-def,misc"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def convolve(
         ACTIVATE=activate,
         BC=tile,
         num_warps=2,
-        **overlap(x.device),
+        **overlap(x),
     )
 
 

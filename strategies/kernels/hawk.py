@@ -3,7 +3,7 @@
 Plain reference: ``backtest.strategies.towers.hawk``.
 """
 
-# mypy: disable-error-code="no-untyped-def,misc"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def rglru(
         SIZE=gates.shape[3],
         BC=_TILE,
         num_warps=2,
-        **overlap(gates.device),
+        **overlap(gates),
     )
 
 

@@ -3,7 +3,7 @@
 Plain reference: ``backtest.strategies.towers.mamba2``.
 """
 
-# mypy: disable-error-code="no-untyped-def,misc"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def mamba2_entry(
         runs: which rows belong together.
         out: float32 [B, I + 2Z].
     """
-    rows, channels = out.shape
+    rows = out.shape[0]
     inner, shared = states[0].shape[1], states[1].shape[1]
     grid = (rows, triton.cdiv(inner, _TILE) + 2 * triton.cdiv(shared, _TILE))
     _mamba2_entry[grid](
@@ -51,7 +51,7 @@ def mamba2_entry(
         SHARED=shared,
         BC=_TILE,
         num_warps=2,
-        **overlap(x.device),
+        **overlap(x),
     )
 
 
@@ -150,7 +150,7 @@ def mamba2_state(
         P=p,
         Z=size,
         num_warps=warps,
-        **overlap(xbc.device),
+        **overlap(xbc),
     )
 
 

@@ -5,7 +5,7 @@ convolved input c and the plain input a, since q, k and v are: their weights are
 matrix over [c; a] when the weights are loaded, which is exact algebra and saves a pass.
 """
 
-# mypy: disable-error-code="no-untyped-def,misc"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def mlstm_entry(
         BO=triton.next_power_of_2(outputs),
         NB=GATE_TILE // 4,
         num_warps=4,
-        **overlap(a.device),
+        **overlap(a),
     )
 
 
@@ -197,7 +197,7 @@ def mlstm_state(
         BK=triton.next_power_of_2(size),
         BV=columns,
         num_warps=warps,
-        **overlap(qkv.device),
+        **overlap(qkv),
     )
 
 
@@ -317,7 +317,7 @@ def mlstm_exit(
         BT=triton.next_power_of_2(parts.shape[1]),
         BK=triton.next_power_of_2(inner // heads),
         num_warps=4,
-        **overlap(y.device),
+        **overlap(y),
     )
 
 

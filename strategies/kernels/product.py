@@ -7,7 +7,7 @@ written side by side and whoever reads the product adds them in order, so that r
 on timing.
 """
 
-# mypy: disable-error-code="no-untyped-def,misc"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def product(
         PRECISION=DOT[precision],
         num_warps=tile.warps,
         num_stages=tile.stages,
-        **overlap(x.device, starts=starts),
+        **overlap(x, starts=starts),
     )
 
 

@@ -1,6 +1,6 @@
 """What stands between products: residual sums, norms, and the last projection to one number."""
 
-# mypy: disable-error-code="no-untyped-def,misc"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def residual_norm(
         BLOCK=block,
         EPS=FLOAT32_EPS,
         num_warps=8 if block >= 2048 else 4,
-        **overlap(x.device),
+        **overlap(x),
     )
 
 
@@ -127,7 +127,7 @@ def rms_norm(x: Tensor, weight: Tensor, out: Tensor, eps: float) -> None:
         BLOCK=block,
         EPS=eps,
         num_warps=8,
-        **overlap(x.device),
+        **overlap(x),
     )
 
 
@@ -181,7 +181,7 @@ def readout(
         SPLIT=parts.shape[0],
         BLOCK=block,
         num_warps=8,
-        **overlap(x.device),
+        **overlap(x),
     )
 
 

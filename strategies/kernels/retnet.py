@@ -3,7 +3,7 @@
 Plain reference: ``backtest.strategies.towers.retnet``.
 """
 
-# mypy: disable-error-code="no-untyped-def,misc"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def retnet_state(
         BK=triton.next_power_of_2(size),
         BV=columns,
         num_warps=warps,
-        **overlap(qkvg.device),
+        **overlap(qkvg),
     )
 
 
@@ -152,7 +152,7 @@ def retnet_exit(
         SIZE=hidden // heads,
         BK=triton.next_power_of_2(hidden // heads),
         num_warps=2,
-        **overlap(y.device),
+        **overlap(y),
     )
 
 

@@ -3,7 +3,7 @@
 Plain reference: ``backtest.strategies.towers.xlstm``.
 """
 
-# mypy: disable-error-code="no-untyped-def,misc"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def slstm_entry(
         BLOCK=triton.next_power_of_2(size),
         EPS=FLOAT32_EPS,
         num_warps=8,
-        **overlap(x.device),
+        **overlap(x),
     )
 
 
@@ -185,7 +185,7 @@ def slstm_cell(
         PRECISION=DOT[precision],
         num_warps=tile.warps,
         num_stages=tile.stages,
-        **overlap(c.device),
+        **overlap(c),
     )
 
 
@@ -198,7 +198,7 @@ def _gate_tile(w, rn, rk, SIZE: tl.constexpr, EVEN: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["rows", "this_turn"])
-def _slstm_cell(
+def _slstm_cell(  # noqa: PLR0915 - a kernel is one function, or its tile leaves the registers
     c_in,
     u_in,
     w_in,
@@ -318,7 +318,7 @@ def slstm_exit(
         BH=triton.next_power_of_2(heads),
         BK=triton.next_power_of_2(size),
         num_warps=8,
-        **overlap(y.device),
+        **overlap(y),
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +50,7 @@ def bound(make: Callable[[], Strategy], session: Session = SESSION) -> Strategy:
 
 
 def answers(strategy: Strategy) -> np.ndarray:
-    pieces = zip(CUTS, CUTS[1:], strict=False)
-    return np.concatenate([strategy.predict(EVENTS.select(slice(a, b))) for a, b in pieces])
+    return np.concatenate([strategy.predict(EVENTS.select(slice(*p))) for p in pairwise(CUTS)])
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 2e-5), ("fp16", 2e-2)])
@@ -60,23 +61,23 @@ def test_answers_and_states_are_the_batched_ones(
     fused = bound(lambda: build(Fused, spec, place="test"))
     batched = bound(partial(Batched, weights))
     wanted = answers(batched)
-    np.testing.assert_allclose(answers(fused), wanted, rtol=0, atol=tolerance * np.abs(wanted).max())
+    scale = np.abs(wanted).max()
+    np.testing.assert_allclose(answers(fused), wanted, rtol=0, atol=tolerance * scale)
     kept = batched.snapshot(SYMBOLS)
     found = fused.snapshot(SYMBOLS)
     assert found.keys() == kept.keys()
     for name, leaf in found.items():
         assert leaf.dtype == kept[name].dtype
         scale = max(1.0, float(np.abs(kept[name]).max()))
-        np.testing.assert_allclose(
-            leaf, kept[name], rtol=0, atol=tolerance * scale, err_msg=name
-        )
+        np.testing.assert_allclose(leaf, kept[name], rtol=0, atol=tolerance * scale, err_msg=name)
 
 
 def test_eviction_restore_and_rubbish(weights: Path) -> None:
     roomy = bound(partial(Fused, weights, "fp32"))
-    wanted = answers(roomy)
-    tight = bound(partial(Fused, weights, "fp32"), Session(**_changed(capacity=2)))
-    np.testing.assert_allclose(answers(tight), wanted, rtol=0, atol=2e-5 * np.abs(wanted).max())
+    wanted = roomy.predict(EVENTS)
+    tight = bound(partial(Fused, weights, "fp32"), replace(SESSION, capacity=2))
+    found = tight.predict(EVENTS)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=2e-5 * np.abs(wanted).max())
 
     tight.restore([1], {k: v[1:2] for k, v in roomy.snapshot(SYMBOLS).items()})
     tight.reset([0])
@@ -88,12 +89,6 @@ def test_eviction_restore_and_rubbish(weights: Path) -> None:
     np.testing.assert_allclose(found[1], clean[1], rtol=0, atol=2e-5 * np.abs(clean[1]).max())
     fresh = bound(partial(Fused, weights, "fp32")).predict(events.select(slice(0, 1)))
     np.testing.assert_allclose(found[0], fresh[0], rtol=0, atol=2e-5 * np.abs(fresh).max())
-
-
-def _changed(**changes: object) -> dict[str, object]:
-    return {"symbols": SESSION.symbols, "features": SESSION.features, "device": SESSION.device} | (
-        changes
-    )
 
 
 def test_no_events() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backtest.strategies.runs import split_runs
+from backtest.strategies.runs import one_each, split_runs
 
 
 def test_neighbours_in_order() -> None:
@@ -32,3 +32,10 @@ def test_every_event_once_in_its_symbols_order(seed: int, rows: int, turns: int)
         starts = np.flatnonzero(chunk.count)
         assert len(set(own[starts])) == len(starts), "two runs of one symbol in a chunk"
         assert chunk.count.sum() == len(own)
+
+
+def test_different_symbols_stay_in_place() -> None:
+    (sorted_chunk,) = split_runs(np.arange(5, dtype=np.int32), rows=8, turns=4)
+    chunk = one_each(5)
+    for name in ("rows", "turn", "count"):
+        np.testing.assert_array_equal(getattr(chunk, name), getattr(sorted_chunk, name))

@@ -47,6 +47,7 @@ def test_what_is_registered_and_claimed() -> None:
         "eager": ("exact", "batched", "rounds", True, True),
         "batched": ("exact", None, "rounds", True, True),
         "stateless": ("approximate", "batched", "packed", False, True),
+        "fused": ("close", "batched", "packed", True, True),
         "last-write": ("approximate", "batched", "packed", True, False),
         "imbalance": (None, None, "packed", True, True),
     }
