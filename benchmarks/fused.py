@@ -97,7 +97,7 @@ def check(precision: Precision) -> dict[str, Any]:  # noqa: PLR0915 - a script, 
     weights = prepare(plain, precision)
     reference = plain.to(dtype=torch.float64)
     torch.backends.cuda.matmul.allow_tf32 = False
-    symbols = 24
+    symbols = 64
     state = state_tensors(config, symbols, dtype=torch.float32, device=DEVICE)
     model = FusedEnsemble(weights, precision, state, 128)
     streams = Branches(DEVICE, 4)
@@ -109,6 +109,10 @@ def check(precision: Precision) -> dict[str, Any]:  # noqa: PLR0915 - a script, 
         [3] * 4 + [4] * 3 + list(range(10, 20)) + [22] * 4,
         list(range(24)),
         [1, 2, 2, 3, 3, 3, 3, 21],
+        list(range(39)),  # from here on the tiles of 64 and 128 rows
+        sorted([*range(64)] * 2),
+        list(range(64)),
+        sorted([*range(32)] * 3),
     ] + [list(range(24))] * 6
     errors, plain_errors, spread = [], [], []
     for plan in plans:
@@ -123,18 +127,21 @@ def check(precision: Precision) -> dict[str, Any]:  # noqa: PLR0915 - a script, 
         for ensemble, kept, found in ((reference, truth, errors), (plain, single, plain_errors)):
             y = torch.zeros(len(plan), 4, dtype=torch.float64, device=DEVICE)
             for t in range(turns):
-                at = torch.tensor(np.flatnonzero(turn == t), device=DEVICE)
-                own = torch.tensor(plan, device=DEVICE)[at]
-                part = {
-                    a: {b: {n: v[own] for n, v in leaves.items()} for b, leaves in blocks.items()}
-                    for a, blocks in kept.items()
-                }
-                out, new = ensemble(x[at].to(ensemble.dtype), part)
-                y[at] = out.double()
-                for a, blocks in new.items():
-                    for b, leaves in blocks.items():
-                        for n, v in leaves.items():
-                            kept[a][b][n][own] = v
+                for at in torch.tensor(np.flatnonzero(turn == t), device=DEVICE).split(32):
+                    own = torch.tensor(plan, device=DEVICE)[at]
+                    part = {
+                        a: {
+                            b: {n: v[own] for n, v in leaves.items()}
+                            for b, leaves in blocks.items()
+                        }
+                        for a, blocks in kept.items()
+                    }
+                    out, new = ensemble(x[at].to(ensemble.dtype), part)
+                    y[at] = out.double()
+                    for a, blocks in new.items():
+                        for b, leaves in blocks.items():
+                            for n, v in leaves.items():
+                                kept[a][b][n][own] = v
             if ensemble is reference:
                 exact = y.cpu()
                 spread.append(exact)
@@ -165,6 +172,11 @@ def check(precision: Precision) -> dict[str, Any]:  # noqa: PLR0915 - a script, 
         "plain_float32_states": plain_leaves,
     }
     say(precision, json.dumps({k: v for k, v in result.items() if "states" not in k}))
+    result["by_batch_max"] = [
+        [len(plan), *(error.abs().amax(0) / deviation).tolist()]
+        for plan, error in zip(plans, errors, strict=True)
+    ]
+    say("by batch", [[n, *(f"{v:.1e}" for v in row)] for n, *row in result["by_batch_max"]])
     say("worst states", sorted(leaves.items(), key=lambda item: -item[1])[:5])
     return result
 

@@ -26,8 +26,8 @@ from tests.conformance import CHECKS, Case, random_events
 
 SESSION = Session(tuple("ABC"), tuple("fghij"), device=str(DEVICE))
 SYMBOLS = range(3)
-EVENTS = random_events(10, symbols=3, features=5, seed=5)
-CUTS = (0, 3, 10)
+EVENTS = random_events(8, symbols=3, features=5, seed=5)
+CUTS = (0, 3, 8)
 
 
 @pytest.fixture(scope="module")

@@ -53,6 +53,18 @@ def test_what_is_registered_and_claimed() -> None:
     }
 
 
+def test_without_triton_fused_is_listed_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registration, "find_spec", lambda name: None)
+    reasons: dict[str, str | None] = {}
+
+    def register(name: str, part: type[Strategy], *, unavailable: str | None = None) -> None:
+        reasons[name] = unavailable
+
+    registration.backtest_register_strategies(register=register)
+    assert {name for name, reason in reasons.items() if reason} == {"fused"}
+    assert "triton" in str(reasons["fused"])
+
+
 def test_registering_loads_no_torch() -> None:
     code = (
         "import sys; from backtest.strategies import registration; "
