@@ -147,19 +147,18 @@ class Fused(EnsembleStrategy):
             return answers
         assert batch.features is not None  # the engine decodes them: needs_features is true
         n, capacity = len(batch), self._pool.capacity
-        if n <= min(capacity, ROWS[-1]) and len(set(batch.symbol.tolist())) == n:
-            with torch.inference_mode():  # the common case, without sorting anything
+        distinct = len(set(batch.symbol.tolist()))
+        with torch.inference_mode():
+            if n == distinct <= min(capacity, ROWS[-1]):  # the common case: nothing to sort
                 slot = self._pool.place(batch.symbol.astype(np.int64))
                 self._serve(one_each(n), batch.features, slot, answers)
-            return answers
-        groups = within_capacity(batch.symbol, capacity)
-        before: dict[int, HostRows] = {}
-        with torch.inference_mode():
-            if len(groups) == 1:
+                return answers
+            if distinct <= capacity:
                 self._answer(batch.features, batch.symbol, answers)
                 return answers
+            before: dict[int, HostRows] = {}
             try:
-                for rows in groups:
+                for rows in within_capacity(batch.symbol, capacity):
                     symbol = batch.symbol[rows]
                     before |= {s: self._pool.peek(s) for s in np.unique(symbol).tolist()}
                     part = answers[rows]

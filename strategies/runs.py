@@ -46,6 +46,8 @@ def split_runs(symbol: Int32Array, *, rows: int, turns: int) -> list[Chunk]:
     """
     by_symbol = np.argsort(symbol, kind="stable")
     turn = _position(symbol[by_symbol])
+    if len(symbol) <= rows and turn.max() < turns:
+        return [_chunk(by_symbol, turn)]
     # All of a symbol's first `turns` events come before anyone's later ones, chunk by chunk, so
     # that no chunk holds two runs of one symbol.
     block = turn // turns
@@ -55,7 +57,7 @@ def split_runs(symbol: Int32Array, *, rows: int, turns: int) -> list[Chunk]:
     for start, end in zip(edges, [*edges[1:], len(symbol)], strict=True):
         for first in range(start, end, rows):
             picked = by_symbol[order[first : min(first + rows, end)]]
-            chunks.append(_chunk(picked, symbol))
+            chunks.append(_chunk(picked, _position(symbol[picked])))
     return chunks
 
 
@@ -66,8 +68,7 @@ def _position(ordered: Int32Array) -> Int64Array:
     return index - np.maximum.accumulate(np.where(starts, index, 0))
 
 
-def _chunk(rows: Int64Array, symbol: Int32Array) -> Chunk:
-    turn = _position(symbol[rows])
+def _chunk(rows: Int64Array, turn: Int64Array) -> Chunk:
     first = np.flatnonzero(turn == 0)
     count = np.zeros_like(turn)
     count[first] = np.diff(first, append=len(rows))

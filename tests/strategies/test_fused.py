@@ -106,7 +106,7 @@ def test_a_weight_beyond_float16_is_named(model: Ensemble) -> None:
 
 
 def test_the_class_follows_from_the_precision() -> None:
-    classes = [Fused(precision=p).conformance for p in ("fp32", "tf32", "fp16")]  # type: ignore[arg-type]
+    classes = [Fused(precision=p).conformance for p in ("fp32", "tf32", "fp16")]
     assert classes == ["exact", "close", "close"]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -22,8 +24,9 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("inner", [False, True])
 def test_residual_norm(size: int, inner: bool) -> None:
     x, parts, weight = draw(3, size), draw(2, 3, size, seed=1), draw(size, seed=2)
-    more = {"inner": draw(3, size, seed=3), "inner_weight": draw(size, seed=4)} if inner else {}
-    more |= {} if inner else {"bias": draw(size, seed=5)}
+    more: dict[str, Any] = {"bias": draw(size, seed=5)}
+    if inner:
+        more = {"inner": draw(3, size, seed=3), "inner_weight": draw(size, seed=4)}
     new_x, normed = residual_norm_plain(x, parts, weight, **more)
     out = torch.empty(3, size, device=DEVICE)
     residual_norm(x, parts, weight, out, **more)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -21,7 +23,7 @@ from tests.strategies.kernels.conftest import SLOTS
 
 ROWS = len(SLOTS)
 LIVE = [row for row, slot in enumerate(SLOTS) if slot >= 0]
-CLOSE = {"atol": 2e-5, "rtol": 2e-5}
+CLOSE: dict[str, Any] = {"atol": 2e-5, "rtol": 2e-5}
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -53,7 +55,7 @@ def test_mlstm(runs: Runs, heads: int, size: int, columns: int) -> None:
     weight = torch.zeros(ROWS, heads, device=DEVICE)
     for row in LIVE:
         slot = SLOTS[row]
-        i, f = (parts[row].sum(0) + bias).split(heads)
+        i, f = (parts[row].sum(0) + bias).chunk(2)
         q, k, v = (part.view(heads, size) for part in qkv[row])
         decayed = m[slot] + F.logsigmoid(f)
         m[slot] = torch.maximum(i, decayed)
@@ -120,7 +122,7 @@ def test_retnet(runs: Runs, heads: int, size: int, offset: int) -> None:
     wanted = torch.zeros(ROWS, hidden, device=DEVICE)
     for row in LIVE:
         slot = SLOTS[row]
-        q, k, v, g = (part.view(heads, size) for part in qkvg[row].double().split(hidden))
+        q, k, v, g = (part.view(heads, size) for part in qkvg[row].double().chunk(4))
         cos, sin = (part[0] for part in rotation(t[slot, None], angle, torch.float64))
         q, k = rotate(q, cos, sin), rotate(k * size**-0.5, cos, sin)
         kept[slot], y = advance_plain(kept[slot], decay.double(), k, v, q)
