@@ -67,7 +67,11 @@ class SymbolStatePool:
         self._waiting: dict[int, list[Tensor]] = {}
 
     def acquire(self, symbols: Int64Array) -> Tensor:
-        """Slots of distinct symbols, int64 [U] on the device; evicts and brings back as needed.
+        """``place``, on the device."""
+        return torch.from_numpy(self.place(symbols)).to(self.device)
+
+    def place(self, symbols: Int64Array) -> Int64Array:
+        """Slots of distinct symbols, int64 [U]; evicts and brings back as needed.
 
         Raises:
             ValueError: more symbols than slots.
@@ -78,7 +82,7 @@ class SymbolStatePool:
             slots = self._slot_of[symbols]
         self._clock += 1
         self._last_used[slots] = self._clock
-        return torch.from_numpy(slots).to(self.device)
+        return slots
 
     def gather(self, slots: Tensor) -> Tree:
         """A copy of the state in the slots [B], as a tree with batch axis ``batch_dim``."""

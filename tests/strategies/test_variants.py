@@ -47,9 +47,22 @@ def test_what_is_registered_and_claimed() -> None:
         "eager": ("exact", "batched", "rounds", True, True),
         "batched": ("exact", None, "rounds", True, True),
         "stateless": ("approximate", "batched", "packed", False, True),
+        "fused": ("close", "batched", "packed", True, True),
         "last-write": ("approximate", "batched", "packed", True, False),
         "imbalance": (None, None, "packed", True, True),
     }
+
+
+def test_without_triton_fused_is_listed_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registration, "find_spec", lambda name: None)
+    reasons: dict[str, str | None] = {}
+
+    def register(name: str, part: type[Strategy], *, unavailable: str | None = None) -> None:
+        reasons[name] = unavailable
+
+    registration.backtest_register_strategies(register=register)
+    assert {name for name, reason in reasons.items() if reason} == {"fused"}
+    assert "triton" in str(reasons["fused"])
 
 
 def test_registering_loads_no_torch() -> None:
