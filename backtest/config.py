@@ -121,20 +121,23 @@ def parse_config(table: Mapping[str, Any], *, place: str) -> RunConfig:
     try:
         return RunConfig.model_validate(dict(table))
     except ValidationError as error:
-        problems = []
-        for item in error.errors():
-            key = ".".join(
-                str(part) for part in item["loc"] if part not in ("str", "dict[str,any]")
-            )
-            message = item["msg"].removeprefix("Value error, ")
-            if item["type"] == "missing":
-                message = f"missing; {_EXAMPLES[key]}"
-            problems.append(f"{key}: {message}")
         raise UsageError(
-            "; ".join(dict.fromkeys(problems)),
+            "; ".join(problems(error)),
             place=place,
             remedy="`backtest run --help` explains every setting.",
         ) from None
+
+
+def problems(error: ValidationError) -> list[str]:
+    """What is wrong with a table, a line for each key."""
+    found = []
+    for item in error.errors():
+        key = ".".join(str(part) for part in item["loc"] if part not in ("str", "dict[str,any]"))
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "missing":
+            message = f"missing; {_EXAMPLES[key]}"
+        found.append(f"{key}: {message}")
+    return list(dict.fromkeys(found))
 
 
 def read_table(path: Path) -> dict[str, Any]:
