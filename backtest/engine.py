@@ -235,9 +235,7 @@ class Engine:
 
     def _events(self, scenario: Scenario) -> EventBatch:
         config = scenario.config
-        events = read_events(scenario.dataset, **_selection(config)).select(
-            slice(0, config.limit)
-        )
+        events = read_events(scenario.dataset, **_selection(config)).select(slice(0, config.limit))
         if not len(events):
             raise UsageError(
                 "no event lies in the window",

@@ -15,6 +15,7 @@ import pluggy
 if TYPE_CHECKING:
     from backtest.accounting import Accountant, SizingRule
     from backtest.data.sources import Source
+    from backtest.executors import Executor
     from backtest.latency import LatencyModel
     from backtest.server import BatchingPolicy
     from backtest.strategies.base import Strategy
@@ -74,6 +75,11 @@ def backtest_register_accountants(register: Register[Accountant]) -> None:
 @hookspec
 def backtest_register_sources(register: Register[Source]) -> None:
     """Add dataset sources: other people's formats, written out as canonical Parquet."""
+
+
+@hookspec
+def backtest_register_executors(register: Register[Executor]) -> None:
+    """Add executors: where the runs of a sweep are carried out."""
 
 
 @hookspec

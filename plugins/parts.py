@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 Kind: TypeAlias = Literal[
-    "strategy", "latency model", "batching policy", "sizing rule", "accountant", "source"
+    "strategy",
+    "latency model",
+    "batching policy",
+    "sizing rule",
+    "accountant",
+    "source",
+    "executor",
 ]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)

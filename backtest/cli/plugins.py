@@ -18,6 +18,7 @@ _TITLES = {
     "sizing rule": "Sizing rules",
     "accountant": "Accountants",
     "source": "Dataset sources",
+    "executor": "Executors of sweeps",
 }
 
 
@@ -26,10 +27,10 @@ def list_plugins(
 ) -> None:
     """List every part of a run, and who provides it.
 
-    Strategies, latency models, batching policies, sizing rules, accountants and dataset sources are
-    parts: classes that plugins register. A part is asked for as NAME or NAME:VALUE,KEY=VALUE, for
-    example affine:35.8ms,0.5ms. Plugins are trusted code: whatever they contain runs with your
-    rights.
+    Strategies, latency models, batching policies, sizing rules, accountants, dataset sources and
+    executors are parts: classes that plugins register. A part is asked for as NAME or
+    NAME:VALUE,KEY=VALUE, for example affine:35.8ms,0.5ms. Plugins are trusted code: whatever they
+    contain runs with your rights.
     """
     from backtest.cli.console import print_json
     from backtest.plugins.manager import load_plugins
