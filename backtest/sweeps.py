@@ -158,7 +158,7 @@ class Sweep:
                 point = self.points[outcome.job]
                 missing = self.missing(point)
                 busy -= missing.keys()
-                demand.subtract(missing)
+                demand.subtract(list(missing))
                 if outcome.result is None:
                     point.state, point.error = "failed", outcome.error
                 else:
