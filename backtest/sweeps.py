@@ -123,7 +123,7 @@ class Sweep:
         try:
             self._executor = executor
             self.slots = executor.slots
-            for path in self.runs.glob(f"*/{MANIFEST}"):
+            for path in self.runs.glob(f"[!.]*/{MANIFEST}"):
                 self._learn(Run(path.parent))
             self._plan()
             yield

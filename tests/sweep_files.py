@@ -41,6 +41,8 @@ class Faulty(backtest.Strategy):
                 raise RuntimeError("no [bold]mood[/bold]")
         if self.fault == "slow":
             time.sleep(0.4)
+        if self.fault == "hang":
+            time.sleep(60)
         print("talking on stdout")
         lean = batch.bid_size - batch.ask_size + self.lean
         return lean.astype(np.float32).reshape(-1, 1)
