@@ -294,6 +294,7 @@ class _Thinking:
         )
         self._store = PredictionStore(engine.runs / "predictions")
         self._all = np.ones(count, dtype=np.bool_)
+        self._found: dict[str, Answers] = {}
         self.notes: dict[str, Any] = {}
 
     def answers(self, timing: Timing) -> Answers:
@@ -337,6 +338,8 @@ class _Thinking:
         self, role: str, inference: Inference, answered: Any, batches: list[Int64Array] | None
     ) -> Answers:
         key = inference.key(self._stream, answered, batches)
+        if key in self._found:
+            return self._found[key]
         predictions = self._store.get(key) if self._engine.reuse else None
         self.notes[role] = {
             "key": key,
@@ -353,7 +356,9 @@ class _Thinking:
             )
             self.notes[role]["seconds"] = perf_counter() - began
             self._store.put(key, predictions)
-        return Answers(predictions, inference.strategy.forecast(predictions), answered)
+        forecast = inference.strategy.forecast(predictions)
+        self._found[key] = Answers(predictions, forecast, answered)
+        return self._found[key]
 
     def _report(self, role: str, done: int, total: int) -> None:
         self._engine.progress(role, done, total)
