@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from backtest.atomic import new_file, sweep_all
 from backtest.comparison import compare
@@ -23,12 +23,19 @@ from backtest.config import RunConfig
 from backtest.costs import Costs, Inference
 from backtest.errors import DataError
 from backtest.executors import Executor, Job, Outcome, Setup
+from backtest.hashing import package_sha256
 from backtest.matrix import Matrix
 from backtest.predictions import PredictionStore
 from backtest.runs import MANIFEST, Run, open_run
 
+if TYPE_CHECKING:
+    import polars as pl
+
 FOLDER = "sweeps"
 """Where, in the folder of runs, the sweeps' manifests lie."""
+
+FIGURES = ("response_rate", "p50_ms", "p99_ms", "correlation", "net", "net_points")
+"""What tables show of a run, by the names that ``backtest.comparison`` has for it."""
 
 State: TypeAlias = Literal["pending", "done", "failed"]
 
@@ -111,12 +118,27 @@ class Sweep:
         return self.runs / FOLDER / f"{self.matrix.id}.json"
 
     @contextmanager
-    def using(self, executor: Executor, setup: Setup) -> Iterator[None]:
+    def using(
+        self, executor: Executor, *, plugins: Iterable[Path] = (), disabled: Iterable[str] = ()
+    ) -> Iterator[None]:
         """Plan every run on an executor, which stays open within the block.
+
+        Args:
+            executor: where runs are carried out.
+            plugins: files that workers load as plugins.
+            disabled: plugins that they leave out.
 
         Raises:
             BacktestError: the executor cannot be used.
         """
+        setup = Setup(
+            folder=str(Path.cwd()),
+            runs=str(self.runs.resolve()),
+            plugins=tuple(str(path.resolve()) for path in plugins),
+            disabled=tuple(disabled),
+            build=package_sha256(),
+            accelerated=any(not c.device.startswith("cpu") for c in self.matrix.configs),
+        )
         for folder in (self.runs, self.runs / FOLDER, self.runs / "predictions"):
             sweep_all(folder)
         executor.open(setup)
@@ -222,6 +244,21 @@ class Sweep:
             return order[point.state], earned is None, -(earned or 0.0), point.number
 
         return sorted(self.points, key=rank)
+
+    def frame(self) -> pl.DataFrame:
+        """The leaderboard: a row a run with its id, state, settings that differ, and figures."""
+        import polars as pl
+
+        rows = [
+            {"run": p.id, "state": p.state, **p.settings, **{f: p.figures.get(f) for f in FIGURES}}
+            for p in self.leaderboard()
+        ]
+        return pl.DataFrame(rows, infer_schema_length=None)
+
+    def __repr__(self) -> str:
+        states = Counter(point.state for point in self.points)
+        counts = ", ".join(f"{count} {state}" for state, count in states.items())
+        return f"Sweep({self.matrix.name!r}: {counts})"
 
     def _wanted(self) -> dict[str, Inference]:
         return {key: n for point in self.pending() for key, n in self.missing(point).items()}

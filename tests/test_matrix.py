@@ -135,7 +135,9 @@ def test_inclusions_replace_settings_and_are_not_excluded(plugins: Plugins) -> N
 
 
 def test_settings_reach_the_parts_that_declare_them(plugins: Plugins) -> None:
-    matrix = parse(plugins, BASE, "strategy.smoothing=[0.1,0.2,0.3]", "latency.service=constant:2ms")
+    matrix = parse(
+        plugins, BASE, "strategy.smoothing=[0.1,0.2,0.3]", "latency.service=constant:2ms"
+    )
     assert list(dict.fromkeys(column(matrix, "strategy"))) == [
         "batched",
         "imbalance:0.1",

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import backtest
 import backtest.atomic
 from backtest.cli import main
 from tests.sweep_files import write_plugin, write_sweep
@@ -76,6 +77,27 @@ def test_the_table_does_not_depend_on_the_executor_nor_on_being_repeated(
     assert earned == sorted(earned, reverse=True)
 
 
+def test_from_python(good: Path, plugin: Path, tmp_path: Path, small_dataset: Path) -> None:
+    runs = tmp_path / "runs"
+    swept = backtest.sweep(good, runs=runs, executor="inline", plugin_files=[plugin])
+    assert repr(swept) == "Sweep('good': 8 done)"
+    frame = swept.frame()
+    assert frame.columns[:5] == ["run", "state", "strategy", "latency.scale", "policy"]
+    assert frame["net"].is_sorted(descending=True)
+    told: list[int] = []
+    table = {
+        "dataset": str(small_dataset),
+        "strategy": ["imbalance"],
+        "policy": ["one", "all"],
+        "latency": {"service": "affine:1ms,0.2ms"},
+    }
+    part = backtest.sweep(
+        table, runs=runs, executor="inline", watch=lambda s, _: told.append(s.planned)
+    )
+    assert {point.id for point in part.points} <= set(frame["run"])
+    assert told == [1, 2]
+
+
 def test_the_manifest_lists_every_run(good: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     assert call(good, "--runs", runs, "--executor", "inline") == 0
@@ -121,6 +143,7 @@ def test_failed_runs_are_listed_and_the_others_go_on(
         assert run["error"].startswith("RuntimeError: no [bold]mood[/bold]")
         assert run["settings"]["strategy"].startswith("faulty:")
     assert captured.err.count("Failed: ") == 4
+    assert "talking" not in captured.out
     assert "Traceback" not in captured.err
     saved = json.loads((tmp_path / "runs" / "sweeps" / f"{told['sweep']}.json").read_text())
     assert sorted(run["state"] for run in saved["runs"]) == ["done"] * 8 + ["failed"] * 4

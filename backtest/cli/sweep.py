@@ -10,14 +10,10 @@ import typer
 from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths, RunsFolder
 
 if TYPE_CHECKING:
-    from backtest.executors import Setup
-    from backtest.matrix import Matrix
     from backtest.sweeps import Point, Sweep
 
 SOME_FAILED = 4
 """The exit code of a sweep some of whose runs failed."""
-
-FIGURES = ("response_rate", "p50_ms", "p99_ms", "correlation", "net", "net_points")
 
 
 def sweep(
@@ -57,6 +53,9 @@ def sweep(
 
     Example: backtest sweep grid.toml --set latency.scale=[0,1,2] --dry-run
     """
+    import sys
+    from contextlib import redirect_stdout
+
     from backtest.cli.sweep_progress import watching
     from backtest.config import read_table
     from backtest.matrix import parse_matrix
@@ -69,10 +68,11 @@ def sweep(
         read_table(file), plugins, name=file.stem, place=str(file), settings=settings
     )
     place = plugins.create("executor", executor, place="--executor")
-    with watching(matrix) as watch:
+    # Stdout is for the table alone, whatever strategies and Ray may print.
+    with redirect_stdout(sys.stderr), watching(matrix) as watch:
         swept = Sweep(matrix, runs, watch=watch)
         try:
-            with swept.using(place, _setup(matrix, runs, plugin or (), no_plugin or ())):
+            with swept.using(place, plugins=plugin or (), disabled=no_plugin or ()):
                 unmeasured = swept.probe() if dry_run else []
                 if not dry_run:
                     swept.run()
@@ -89,20 +89,6 @@ def sweep(
         _print_result(swept, as_json)
     if swept.failed():
         raise typer.Exit(SOME_FAILED)
-
-
-def _setup(matrix: Matrix, runs: Path, files: Any, disabled: Any) -> Setup:
-    from backtest.executors import Setup
-    from backtest.hashing import package_sha256
-
-    return Setup(
-        folder=str(Path.cwd()),
-        runs=str(runs.resolve()),
-        plugins=tuple(str(Path(file).resolve()) for file in files),
-        disabled=tuple(disabled),
-        build=package_sha256(),
-        accelerated=any(not config.device.startswith("cpu") for config in matrix.configs),
-    )
 
 
 def _tell_rest(swept: Sweep) -> None:
@@ -160,6 +146,7 @@ def _print_plan(swept: Sweep, unmeasured: list[str], as_json: bool) -> None:
 
 def _print_result(swept: Sweep, as_json: bool) -> None:
     from backtest.cli.console import err, print_json, print_table
+    from backtest.sweeps import FIGURES
 
     ranked = swept.leaderboard()
     if as_json:
@@ -186,6 +173,8 @@ def title(point: Point) -> str:
 
 
 def _row(point: Point) -> dict[str, Any]:
+    from backtest.sweeps import FIGURES
+
     return {
         "run": point.id,
         "state": point.state,
@@ -197,6 +186,8 @@ def _row(point: Point) -> dict[str, Any]:
 
 def _table(points: list[Point]) -> tuple[list[str], list[list[str]]]:
     """Headers and cells: what differs, then the figures that any run has."""
+    from backtest.sweeps import FIGURES
+
     shown = [f for f in FIGURES if any(point.figures.get(f) is not None for point in points)]
     headers = ["run", "state", *points[0].settings, *shown]
     rows = [

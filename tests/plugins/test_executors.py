@@ -18,7 +18,7 @@ from backtest.errors import UsageError
 from backtest.executors import Executor, Job, Outcome, Setup
 from backtest.hashing import package_sha256
 from backtest.plugins.manager import load_plugins
-from tests.sweep_files import write_plugin
+from tests.sweep_files import write_plugin, write_sweep
 
 ROOT = Path(__file__).parents[2]
 
@@ -56,7 +56,8 @@ def opened(text: str, setup: Setup) -> Iterator[Executor]:
 
 def outcomes(executor: Executor, jobs: list[Job]) -> dict[int, Outcome]:
     """What becomes of jobs, by number."""
-    waiting, found = list(jobs), {}
+    waiting = list(jobs)
+    found: dict[int, Outcome] = {}
     while len(found) < len(jobs):
         while waiting and len(jobs) - len(waiting) - len(found) < executor.slots:
             executor.submit(waiting.pop())
@@ -234,3 +235,100 @@ def test_ray_is_refused_where_runs_want_a_gpu_and_none_is_asked_for(
     gpu = Setup(setup.folder, setup.runs, (), (), setup.build, accelerated=True)
     with pytest.raises(UsageError, match="ray:gpus=1"), opened("ray:local", gpu):
         pass
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a Ray of two CPUs on this machine needs."""
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "5ec2e7" * 8)
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+
+RAY_JOBS = """
+import json, sys
+from backtest.executors import Job, Setup
+from backtest.plugins.manager import load_plugins
+
+executor = load_plugins().create("executor", "ray:local,retries=1", place="test")
+executor.open(Setup.from_json(sys.argv[1]))
+jobs = [Job(**job) for job in json.loads(sys.argv[2])]
+for job in jobs:
+    executor.submit(job)
+outcomes = []
+while len(outcomes) < len(jobs):
+    outcomes += [outcome.to_json() for outcome in executor.wait()]
+executor.close()
+print(json.dumps(outcomes))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_ray_tries_a_run_again_whose_worker_was_killed(
+    setup: Setup, config: dict[str, Any], tmp_path: Path
+) -> None:
+    jobs = []
+    for number, (fault, times) in enumerate([("none", 0), ("kill", 1), ("exit", 99), ("raise", 9)]):
+        log = str(tmp_path / f"log-{number}")
+        strategy = {"name": "faulty", "log": log, "fault": fault, "times": times}
+        jobs.append({"number": number, "task": "run", "config": config | {"strategy": strategy}})
+    program = [sys.executable, "-c", RAY_JOBS, setup.to_json(), json.dumps(jobs)]
+    done = subprocess.run(
+        program, cwd=ROOT, check=True, capture_output=True, text=True, timeout=240
+    )
+    found = {o.job: o for o in map(Outcome.from_json, json.loads(done.stdout.splitlines()[-1]))}
+    assert found[0].error is None
+    assert found[1].error is None
+    assert len(set((tmp_path / "log-1").read_text().split())) == 2
+    assert "set aside: it killed 2 workers" in (found[2].error or "")
+    assert len((tmp_path / "log-2").read_text().split()) == 2
+    assert "RuntimeError: no [bold]mood[/bold]" in (found[3].error or "")
+    assert len((tmp_path / "log-3").read_text().split()) == 1
+    assert {p.name for p in Path(setup.runs).glob("faulty-*")} == {
+        (found[n].result or {})["id"] for n in (0, 1)
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize(
+    ("executor", "problem"),
+    [
+        ("ray:local,gpus=64", "no node of the cluster has 1 CPUs and 64 GPUs"),
+        ("ray:local,cpus=100000", "no node of the cluster has 100000 CPUs"),
+        ("ray:auto", "no Ray cluster can be used"),
+    ],
+)
+def test_ray_says_what_its_cluster_lacks_before_anything_is_submitted(
+    executor: str, problem: str, small_dataset: Path, tmp_path: Path
+) -> None:
+    file = write_sweep(tmp_path / "sweep.toml", small_dataset, '"imbalance"')
+    words = ["sweep", str(file), "--runs", str(tmp_path / "runs"), "--executor", executor]
+    done = subprocess.run(
+        [sys.executable, "-m", "backtest", *words],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert problem in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_a_sweep_on_ray_gives_the_same_table(
+    setup: Setup, small_dataset: Path, tmp_path: Path
+) -> None:
+    strategies = f'["imbalance", {{ name = "faulty", log = "{tmp_path}/log", fault = "kill" }}]'
+    file = write_sweep(tmp_path / "sweep.toml", small_dataset, strategies)
+    tables = []
+    for executor in ("ray:local", "inline"):
+        words = ["sweep", str(file), "--executor", executor, "--plugin", setup.plugins[0]]
+        done = subprocess.run(
+            [sys.executable, "-m", "backtest", *words, "--runs", str(tmp_path / executor[:3])],
+            cwd=ROOT, capture_output=True, text=True, timeout=240, check=True,
+        )  # fmt: skip
+        tables.append(done.stdout)
+    assert tables[0] == tables[1]
+    assert tables[0].count(" done ") == 8
