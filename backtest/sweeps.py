@@ -186,6 +186,7 @@ class Sweep:
                 else:
                     self.stored |= missing.keys()
                     self._finish(point, outcome.result["id"])
+                    self._learn(Run(self.runs / outcome.result["id"]))
                 if monotonic() - self._saved > _SAVE_S:
                     self._save()
                 self._watch(self, point)
@@ -302,7 +303,6 @@ class Sweep:
             point.state, point.error = "failed", f"the run cannot be read back: {error}"
             return
         point.state = "done"
-        self._learn(run)
 
     def _learn(self, run: Run) -> None:
         """Take its times; folders that hold no readable run have none."""

@@ -21,7 +21,7 @@ from backtest.executors import Job, Outcome, Setup
 if TYPE_CHECKING:
     from backtest.plugins.manager import Plugins
 
-PROBE_EVENTS = 1024
+PROBE_EVENTS = 2048
 """Events that a probe answers, at most."""
 
 _WARMUP_EVENTS = 32

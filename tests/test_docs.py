@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backtest.config import read_table
 from backtest.events import EventBatch
+from backtest.matrix import parse_matrix
 from backtest.plugins.manager import load_plugins
 from docs.generate import FOLDER, GENERATED, regenerated
 
@@ -42,3 +44,13 @@ def test_the_plugin_in_the_docs_works_when_pasted(tmp_path: Path) -> None:
     )
     assert answers.dtype == np.float32
     assert answers.tolist() == [[1.0], [0.0]]
+
+
+def test_the_example_sweep_is_the_one_that_the_docs_describe() -> None:
+    plugins = load_plugins(entry_points=False)
+    path = FOLDER.parent / "examples" / "sweep.toml"
+    matrix = parse_matrix(read_table(path), plugins, name="x", place=str(path))
+    assert matrix.notes == ()
+    assert len(matrix.configs) >= 60
+    assert f"{len(matrix.configs)} runs" in (FOLDER / "sweeps.md").read_text()
+    assert f"{len(matrix.configs)} runs" in path.read_text()

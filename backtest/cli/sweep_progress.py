@@ -116,7 +116,7 @@ def _leaders(swept: Sweep) -> RenderableType:
     names = ("response_rate", "p99_ms", "net", "net_points")
     shown = [f for f in names if any(p.figures.get(f) is not None for p in done)]
     for header in done[0].settings:
-        table.add_column(Text(header))
+        table.add_column(Text(header.rpartition(".")[2]))
     for header in shown:
         table.add_column(header, justify="right")
     for point in done:
