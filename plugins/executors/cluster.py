@@ -42,13 +42,8 @@ class Ray(Executor):
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be at least {least}")
 
     def open(self, setup: Setup) -> None:
-        if os.environ.get("RAY_AUTH_MODE") != "token":
-            raise UsageError(
-                "Ray runs whatever reaches its ports, and no token guards them",
-                place="executor 'ray'",
-                remedy="Set RAY_AUTH_MODE=token here and on every node, with the token in "
-                "RAY_AUTH_TOKEN or ~/.ray/auth_token; `ray get-auth-token --generate` makes one.",
-            )
+        if _auth_mode() != "token":
+            raise _unguarded("this process")
         if setup.accelerated and not self.gpus:
             raise UsageError(
                 "runs want a GPU, and Ray is asked for none",
@@ -56,6 +51,7 @@ class Ray(Executor):
                 remedy="Say how many a run takes: --executor ray:gpus=1",
             )
         import ray
+        import ray.util.scheduling_strategies
 
         try:
             ray.init(
@@ -73,15 +69,12 @@ class Ray(Executor):
         self._ray: Any = ray  # which is typed in parts only
         self._setup = setup.to_json()
         self._pending: dict[Any, int] = {}
-        self.slots = self._capacity()
-        if not self.slots:
+        try:
+            self._check_cluster()
+        except BaseException:
             self.close()
-            raise UsageError(
-                f"no node of the cluster has {self.cpus} CPUs and {self.gpus:g} GPUs",
-                place="executor 'ray'",
-                remedy="Ask for less, as in ray:cpus=1,gpus=0, or add a node: such a run would "
-                "wait for ever.",
-            )
+            raise
+        self.slots = self._capacity()
         self._task = ray.remote(_perform).options(
             num_cpus=self.cpus, num_gpus=self.gpus, max_retries=self.retries
         )
@@ -107,10 +100,34 @@ class Ray(Executor):
         number = self._pending.pop(task)
         try:
             return Outcome.from_json(self._ray.get(task))
+        except self._ray.exceptions.RayTaskError as error:
+            return Outcome(number, None, f"the worker could not begin: {error.cause}")
         except self._ray.exceptions.RayError as error:
             why = " ".join(str(error).split())[:300]
             text = f"set aside: it killed {self.retries + 1} workers; {type(error).__name__}: {why}"
             return Outcome(number, None, text)
+
+    def _check_cluster(self) -> None:
+        if not self._capacity():
+            raise UsageError(
+                f"no node of the cluster has {self.cpus} CPUs and {self.gpus:g} GPUs",
+                place="executor 'ray'",
+                remedy="Ask for less, as in ray:cpus=1,gpus=0, or add a node: such a run would "
+                "wait for ever.",
+            )
+        nodes = [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
+        pinned = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+        # A client with a token is welcome where none is asked for, too.
+        ask = self._ray.remote(_auth_mode)
+        modes = self._ray.get(
+            [
+                ask.options(num_cpus=0, scheduling_strategy=pinned(node, soft=False)).remote()
+                for node in nodes
+            ]
+        )
+        for node, mode in zip(nodes, modes, strict=True):
+            if mode != "token":
+                raise _unguarded(f"node {node}")
 
     def _capacity(self) -> int:
         """Runs that the living nodes can carry out at once."""
@@ -122,6 +139,20 @@ class Ray(Executor):
                     fits = min(fits, node["Resources"].get("GPU", 0) // self.gpus)
                 runs += fits
         return math.floor(runs)
+
+
+def _auth_mode() -> str | None:
+    """How the Ray that this process belongs to tells friends from strangers."""
+    return os.environ.get("RAY_AUTH_MODE")
+
+
+def _unguarded(where: str) -> UsageError:
+    return UsageError(
+        "Ray runs whatever reaches its ports, and no token guards them",
+        place=f"executor 'ray', {where}",
+        remedy="Set RAY_AUTH_MODE=token here and on every node, with the token in RAY_AUTH_TOKEN "
+        "or ~/.ray/auth_token; `ray get-auth-token --generate` makes one.",
+    )
 
 
 def _perform(setup: str, job: str, threads: int, accelerated: bool) -> str:

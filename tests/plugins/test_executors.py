@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -332,3 +333,33 @@ def test_a_sweep_on_ray_gives_the_same_table(
         tables.append(done.stdout)
     assert tables[0] == tables[1]
     assert tables[0].count(" done ") == 8
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_ray_is_refused_where_the_cluster_asks_nobody_for_a_token(
+    small_dataset: Path, tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start = [str(Path(sys.executable).with_name("ray")), "start", "--head", f"--port={port}"]
+    start += ["--num-cpus=1", "--include-dashboard=false", "--disable-usage-stats", "--block"]
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    file = write_sweep(tmp_path / "sweep.toml", small_dataset, '"imbalance"')
+    words = ["sweep", str(file), "--runs", str(tmp_path / "runs")]
+    words += ["--executor", f"ray:127.0.0.1:{port}"]
+    with (tmp_path / "log").open("w") as log:
+        head = subprocess.Popen(start, env=environment, stdout=log, stderr=log)
+    try:
+        wait_for(lambda: "Ray runtime started" in (tmp_path / "log").read_text(), 60)
+        done = subprocess.run(
+            [sys.executable, "-m", "backtest", *words],
+            cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    finally:
+        head.terminate()
+        head.wait(60)
+    assert done.returncode == 2
+    assert "no token guards them" in done.stderr
+    assert "executor 'ray', node " in done.stderr
