@@ -287,6 +287,8 @@ class Sweep:
     def _take_needs(self, point: Point, predictions: Mapping[str, Any]) -> None:
         store = PredictionStore(self.runs / "predictions")
         for note in predictions.values():
+            if note["key"] is None:  # answers of a closed loop, which belong to their run alone
+                continue
             need = Inference(note["strategy"], point.config.device, note["answered"])
             point.needs[note["key"]] = need
             if store.path(note["key"]).exists():
