@@ -10,7 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from backtest.api import compare, run
+    from backtest.api import compare, run, sweep
     from backtest.events import NO_PRICE, EventBatch
     from backtest.plugins.hookspecs import hookimpl
     from backtest.strategies.base import Session, Strategy
@@ -28,6 +28,7 @@ __all__ = [
     "compare",
     "hookimpl",
     "run",
+    "sweep",
 ]
 
 _HOMES = {
@@ -39,6 +40,7 @@ _HOMES = {
     "compare": "backtest.api",
     "hookimpl": "backtest.plugins.hookspecs",
     "run": "backtest.api",
+    "sweep": "backtest.api",
 }
 
 

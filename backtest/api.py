@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from backtest.comparison import Comparison
 from backtest.comparison import compare as compare_runs
-from backtest.config import parse_config
+from backtest.config import parse_config, read_table
 from backtest.engine import Engine, Progress, silent
+from backtest.matrix import parse_matrix
 from backtest.plugins.manager import Plugins, load_plugins
 from backtest.runs import Run, open_run
+from backtest.sweeps import Sweep, Watcher, unwatched
 
 
 def run(
@@ -37,6 +39,40 @@ def run(
     """
     config = parse_config(settings, place="backtest.run")
     return Engine(plugins or load_plugins(), Path(runs), reuse, progress).run(config)
+
+
+def sweep(
+    matrix: str | Path | Mapping[str, Any],
+    *,
+    runs: str | Path = "runs",
+    executor: str = "local",
+    plugin_files: Sequence[str | Path] = (),
+    watch: Watcher = unwatched,
+) -> Sweep:
+    """Run every combination of settings that may be lists; finished runs are not run again.
+
+    Args:
+        matrix: a sweep file, or its tables.
+        runs: folder of run folders.
+        executor: where runs are carried out, as ``NAME:VALUE,KEY=VALUE``.
+        plugin_files: files to load as plugins, here and in workers.
+        watch: told after every step, with the run that came to an end in it, if one did.
+
+    Returns:
+        The sweep; runs that failed are among its ``points``, with their errors.
+
+    Raises:
+        BacktestError: the matrix or the executor cannot be used.
+    """
+    files = [Path(file) for file in plugin_files]
+    plugins = load_plugins(files)
+    place, name = "backtest.sweep", "sweep"
+    if not isinstance(matrix, Mapping):
+        place, name, matrix = str(matrix), Path(matrix).stem, read_table(Path(matrix))
+    swept = Sweep(parse_matrix(matrix, plugins, name=name, place=place), Path(runs), watch=watch)
+    with swept.using(plugins.create("executor", executor, place="executor"), plugins=files):
+        swept.run()
+    return swept
 
 
 def compare(runs: Sequence[Run | str | Path]) -> Comparison:

@@ -7,6 +7,7 @@ import ctypes
 import errno
 import fcntl
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from backtest.errors import DataError
 
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
+_ASIDE = re.compile("(tmp|old)-[0-9a-f]{8}")
 
 
 @contextmanager
@@ -48,10 +50,7 @@ def new_folder(target: Path | str, *, marker: str, overwrite: bool = False) -> I
             _check_target(final, marker, overwrite)
             for path in [*folder.rglob("*"), folder]:
                 _sync(path)
-            if final.exists():
-                _exchange(folder, final)
-            else:
-                folder.rename(final)
+            _put_in_place(folder, final)
             _sync(final.parent)
     finally:
         # What bears the temporary name now is either unfinished or the folder that was replaced.
@@ -63,19 +62,24 @@ def new_folder(target: Path | str, *, marker: str, overwrite: bool = False) -> I
 def new_file(target: Path) -> Iterator[Path]:
     """A path to write to that becomes ``target`` when the block ends, and vanishes if it raises.
 
+    It is locked as ``new_folder`` locks its own, so that ``sweep_all`` can tell remains from work.
+
     Raises:
         DataError: it cannot be written.
     """
     aside = target.with_name(f".{target.name}.tmp-{secrets.token_hex(4)}")
     with writing(target):
         target.parent.mkdir(parents=True, exist_ok=True)
+        lock = os.open(aside, os.O_CREAT | os.O_RDWR, 0o666)
         try:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             yield aside
             _sync(aside)
             aside.replace(target)
             _sync(target.parent)
         finally:
             aside.unlink(missing_ok=True)
+            os.close(lock)
 
 
 @contextmanager
@@ -97,19 +101,34 @@ def writing(place: Path) -> Iterator[None]:
 def sweep(target: Path) -> None:
     """Remove what killed writers of ``target`` left beside it; put back what one had set aside."""
     name = "".join(f"[{c}]" if c in "*?[" else c for c in target.name)
-    for folder in target.parent.glob(f".{name}.tmp-*"):
-        with contextlib.suppress(OSError):
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(folder, ignore_errors=True)
-            finally:
-                os.close(handle)
+    for remains in target.parent.glob(f".{name}.tmp-*"):
+        _remove_unlocked(remains)
     for folder in target.parent.glob(f".{name}.old-*"):
         if target.exists():
             shutil.rmtree(folder, ignore_errors=True)
         else:
             folder.rename(target)
+
+
+def sweep_all(folder: Path) -> None:
+    """Do what ``sweep`` does for everything that was ever written to a folder."""
+    for remains in folder.glob(".*.*-*"):
+        name, _, made = remains.name[1:].rpartition(".")
+        if _ASIDE.fullmatch(made):
+            sweep(folder / name)
+
+
+def _remove_unlocked(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink()
+        finally:
+            os.close(handle)
 
 
 def _check_target(final: Path, marker: str, overwrite: bool) -> None:
@@ -138,6 +157,19 @@ def _locked_sibling(final: Path) -> tuple[Path, int]:
             if folder.exists():
                 return folder, handle
             os.close(handle)
+
+
+def _put_in_place(new: Path, final: Path) -> None:
+    if not final.exists():
+        try:
+            new.rename(final)
+        except OSError as error:
+            # Another writer of the same folder was quicker.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        else:
+            return
+    _exchange(new, final)
 
 
 def _exchange(new: Path, old: Path) -> None:

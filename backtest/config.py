@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -113,6 +114,9 @@ _EXAMPLES = {
 }
 
 
+_INDEX = re.compile(r"\[[0-9]+\]")
+
+
 def parse_config(table: Mapping[str, Any], *, place: str) -> RunConfig:
     """A checked configuration.
 
@@ -122,20 +126,31 @@ def parse_config(table: Mapping[str, Any], *, place: str) -> RunConfig:
     try:
         return RunConfig.model_validate(dict(table))
     except ValidationError as error:
-        problems = []
-        for item in error.errors():
-            key = ".".join(
-                str(part) for part in item["loc"] if part not in ("str", "dict[str,any]")
-            )
-            message = item["msg"].removeprefix("Value error, ")
-            if item["type"] == "missing":
-                message = f"missing; {_EXAMPLES[key]}"
-            problems.append(f"{key}: {message}")
         raise UsageError(
-            "; ".join(dict.fromkeys(problems)),
+            "; ".join(problems(error, table)),
             place=place,
             remedy="`backtest run --help` explains every setting.",
         ) from None
+
+
+def problems(error: ValidationError, table: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a table, a line for each key."""
+    found = []
+    for item in error.errors():
+        key, at = "", table
+        for part in item["loc"]:
+            if isinstance(part, int):
+                # A sweep wraps single settings into lists, which the table does not have.
+                if isinstance(at, Sequence) and not isinstance(at, str):
+                    key, at = f"{key}[{part}]", at[part]
+            elif part not in ("str", "dict[str,any]"):
+                key = f"{key}.{part}".removeprefix(".")
+                at = at.get(part, {}) if isinstance(at, Mapping) else {}
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "missing":
+            message = f"missing; {_EXAMPLES[_INDEX.sub('', key)]}"
+        found.append(f"{key}: {message}")
+    return list(dict.fromkeys(found))
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -174,7 +189,7 @@ def override(table: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
                 raise UsageError(f"{parent!r} has no keys of its own", place=f"--set {setting}")
             at[parent] = inner = dict(inner)
             at = inner
-        at[key] = _plain(value.strip())
+        at[key] = plain(value.strip())
     return table
 
 
@@ -194,7 +209,7 @@ def _spec_table(text: str) -> dict[str, Any]:
     return table
 
 
-def _plain(text: str) -> Any:
+def plain(text: str) -> Any:
     """A setting's text as TOML would read it, or as text where it is none."""
     try:
         return tomllib.loads(f"value = {text}")["value"]

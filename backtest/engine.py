@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,24 @@ class Scenario:
     sizing: SizingRule
     resolved: dict[str, Any]
     labels: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would do.
+
+    Attributes:
+        run_id: the run's id.
+        finished: whether it stands there already; nothing more is known of it then.
+        events: events of its window.
+        predictions: what pass 2 needs, by role, as the manifest says it; ``reused`` is whether
+            the store has it.
+    """
+
+    run_id: str
+    finished: bool
+    events: int
+    predictions: dict[str, Any]
 
 
 def resolve(config: RunConfig, plugins: Plugins) -> Scenario:
@@ -137,6 +156,7 @@ class Engine:
         Raises:
             BacktestError: it cannot be run; nothing of it is left behind.
         """
+        began = perf_counter()
         scenario = resolve(config, self.plugins)
         events = self._events(scenario)
         run_id, inputs = identify(scenario, self.plugins)
@@ -148,9 +168,7 @@ class Engine:
         thinking = _Thinking(self, scenario, run_id, len(events))
         entry = _messages(scenario.entry, config, "entry", len(events))
         response = _messages(scenario.response, config, "response", len(events))
-        end = config.window.end
-        if end is None or config.limit is not None:
-            end = int(events.ts_event[-1]) + 1
+        end = _end(config, events)
         timing = self._time(scenario, events, end)
         answers = thinking.answers(timing)
         undropped, reference = None, None
@@ -192,10 +210,28 @@ class Engine:
             account=account,
             metrics=metrics,
             predictions=thinking.notes,
+            seconds=perf_counter() - began,
         )
         self.progress("charge", 1, 1)
         hook.backtest_run_finished(run_id=run_id, folder=run.folder, metrics=metrics)
         return run
+
+    def plan(self, config: RunConfig) -> Plan:
+        """What running one scenario would do; of the three passes only the first is made.
+
+        Raises:
+            BacktestError: it cannot be run.
+        """
+        scenario = resolve(config, self.plugins)
+        run_id, _ = identify(scenario, self.plugins)
+        if self.reuse and (self.runs / run_id / MANIFEST).exists():
+            return Plan(run_id, True, 0, {})
+        events = self._events(scenario)
+        thinking = _Thinking(self, scenario, run_id, len(events), dry=True)
+        answers = thinking.answers(self._time(scenario, events, _end(config, events)))
+        if config.undropped:
+            thinking.undropped(answers, thinking.reference(answers))
+        return Plan(run_id, False, len(events), thinking.notes)
 
     def _events(self, scenario: Scenario) -> EventBatch:
         config = scenario.config
@@ -240,18 +276,25 @@ class Engine:
 
 
 class _Thinking:
-    """Pass 2 of one run: its own answers, and those of every event for comparison."""
+    """Pass 2 of one run: its own answers, and those of every event for comparison.
 
-    def __init__(self, engine: Engine, scenario: Scenario, run_id: str, count: int) -> None:
+    A dry one notes which predictions are needed, and puts zeros for those that the store lacks.
+    """
+
+    def __init__(
+        self, engine: Engine, scenario: Scenario, run_id: str, count: int, *, dry: bool = False
+    ) -> None:
         config = scenario.config
         self._engine = engine
         self._scenario = scenario
         self._run_id = run_id
+        self._dry = dry
         self._stream = Stream(
             scenario.dataset, **_selection(config), count=count, nonfinite=config.nonfinite
         )
         self._store = PredictionStore(engine.runs / "predictions")
         self._all = np.ones(count, dtype=np.bool_)
+        self._found: dict[str, Answers] = {}
         self.notes: dict[str, Any] = {}
 
     def answers(self, timing: Timing) -> Answers:
@@ -295,14 +338,27 @@ class _Thinking:
         self, role: str, inference: Inference, answered: Any, batches: list[Int64Array] | None
     ) -> Answers:
         key = inference.key(self._stream, answered, batches)
+        if key in self._found:
+            return self._found[key]
         predictions = self._store.get(key) if self._engine.reuse else None
-        self.notes[role] = {"key": key, "reused": predictions is not None}
+        self.notes[role] = {
+            "key": key,
+            "reused": predictions is not None,
+            "strategy": inference.table["name"],
+            "answered": int(answered.sum()),
+        }
+        if predictions is None and self._dry:
+            predictions = np.zeros((len(answered), inference.strategy.outputs), dtype=np.float32)
         if predictions is None:
+            began = perf_counter()
             predictions = predict(
                 inference, self._stream, answered, batches, lambda n, of: self._report(role, n, of)
             )
+            self.notes[role]["seconds"] = perf_counter() - began
             self._store.put(key, predictions)
-        return Answers(predictions, inference.strategy.forecast(predictions), answered)
+        forecast = inference.strategy.forecast(predictions)
+        self._found[key] = Answers(predictions, forecast, answered)
+        return self._found[key]
 
     def _report(self, role: str, done: int, total: int) -> None:
         self._engine.progress(role, done, total)
@@ -323,6 +379,13 @@ def _check_data(accountant: Accountant, name: str, dataset: Dataset) -> None:
                 place=f"accountant {name!r}",
                 remedy="Choose another accountant (`backtest plugins` lists them) or dataset.",
             )
+
+
+def _end(config: RunConfig, events: EventBatch) -> int:
+    """Where the window ends, ns: where asked, or right after the last event that is taken."""
+    if config.window.end is None or config.limit is not None:
+        return int(events.ts_event[-1]) + 1
+    return config.window.end
 
 
 def _selection(config: RunConfig) -> dict[str, Any]:

@@ -87,8 +87,13 @@ class RunWriter:
         account: Account,
         metrics: Mapping[str, Any],
         predictions: Mapping[str, Any],
+        seconds: float,
     ) -> Run:
-        """Write everything, atomically, replacing what stood there."""
+        """Write everything, atomically, replacing what stood there.
+
+        ``seconds`` is what the run took until now; like all of the manifest it is no part of the
+        digest.
+        """
         import pyarrow.parquet as pq
 
         tables = {
@@ -110,6 +115,7 @@ class RunWriter:
             "config": self.scenario.resolved,
             "determined_by": self.inputs,
             "predictions": predictions,
+            "seconds": seconds,
             "python": platform.python_version(),
             "platform": platform.platform(),
             "git": _git(),

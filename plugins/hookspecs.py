@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from backtest.accounting import Accountant, SizingRule
     from backtest.data.features import FeatureBuilder
     from backtest.data.sources import Source
+    from backtest.executors import Executor
     from backtest.latency import LatencyModel
     from backtest.server import BatchingPolicy
     from backtest.strategies.base import Strategy
@@ -80,6 +81,11 @@ def backtest_register_sources(register: Register[Source]) -> None:
 @hookspec
 def backtest_register_feature_builders(register: Register[FeatureBuilder]) -> None:
     """Add feature builders: causal features from the past of one symbol's quotes and trades."""
+
+
+@hookspec
+def backtest_register_executors(register: Register[Executor]) -> None:
+    """Add executors: where the runs of a sweep are carried out."""
 
 
 @hookspec

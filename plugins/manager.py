@@ -36,6 +36,7 @@ SHIPPED = (
     "backtest.plugins.accountants",
     "backtest.plugins.sources",
     "backtest.plugins.features",
+    "backtest.plugins.executors",
 )
 """The modules through which the project registers its own parts."""
 
@@ -47,6 +48,7 @@ _REGISTER_HOOKS: dict[Kind, str] = {
     "accountant": "backtest_register_accountants",
     "source": "backtest_register_sources",
     "feature builder": "backtest_register_feature_builders",
+    "executor": "backtest_register_executors",
 }
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -13,6 +13,7 @@ Kind: TypeAlias = Literal[
     "accountant",
     "source",
     "feature builder",
+    "executor",
 ]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)

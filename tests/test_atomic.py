@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from backtest.atomic import new_folder, sweep, writing
+from backtest import atomic
+from backtest.atomic import new_file, new_folder, sweep, sweep_all, writing
 from backtest.errors import DataError
 
 
@@ -149,3 +150,31 @@ def test_a_parent_that_is_a_file_is_named(tmp_path: Path) -> None:
 def test_a_full_disk_gets_a_remedy() -> None:
     with pytest.raises(DataError, match="The disk is full"), writing(Path("x")):
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_folder_that_another_writer_put_there_meanwhile_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "run"
+    with new_folder(target, marker="m") as folder:
+        (folder / "m").write_text("theirs")
+    late = tmp_path / "late"
+    late.mkdir()
+    (late / "m").write_text("ours")
+    monkeypatch.setattr(Path, "exists", lambda _: False)  # as it was a moment ago
+    atomic._put_in_place(late, target)
+    assert (target / "m").read_text() == "ours"
+
+
+def test_sweeping_a_folder_removes_remains_and_puts_back_what_was_set_aside(tmp_path: Path) -> None:
+    (tmp_path / ".gone.tmp-01234567").mkdir()
+    (tmp_path / ".gone.json.tmp-89abcdef").write_text("half")
+    (tmp_path / ".aside.old-01234567").mkdir()
+    for kept in (".hidden", ".not.tmp-a-hash", "plain.tmp-01234567"):
+        (tmp_path / kept).write_text("")
+    with new_file(tmp_path / "busy") as busy:
+        sweep_all(tmp_path)
+        assert busy.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".hidden", ".not.tmp-a-hash", "aside", "busy", "plain.tmp-01234567"
+    ]  # fmt: skip

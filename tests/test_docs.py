@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from backtest.cli import main
-from backtest.config import RunConfig, parse_config
+from backtest.config import RunConfig, parse_config, read_table
 from backtest.events import EventBatch
+from backtest.matrix import parse_matrix
 from backtest.plugins.manager import load_plugins
 from docs.generate import FOLDER, GENERATED, regenerated
 
@@ -81,3 +82,13 @@ def test_every_setting_is_documented() -> None:
         inner = getattr(field.annotation, "model_fields", None)
         for key in [f"{name}.{k}" for k in inner] if inner else [name]:
             assert f"`{key}`" in text, key
+
+
+def test_the_example_sweep_is_the_one_that_the_docs_describe() -> None:
+    plugins = load_plugins(entry_points=False)
+    path = FOLDER.parent / "examples" / "sweep.toml"
+    matrix = parse_matrix(read_table(path), plugins, name="x", place=str(path))
+    assert matrix.notes == ()
+    assert len(matrix.configs) >= 60
+    assert f"{len(matrix.configs)} runs" in (FOLDER / "sweeps.md").read_text()
+    assert f"{len(matrix.configs)} runs" in path.read_text()

@@ -23,6 +23,7 @@ EXPORTED = [
     "compare",
     "hookimpl",
     "run",
+    "sweep",
 ]
 
 HEAVY = {"jinja2", "numpy", "pandas", "polars", "pyarrow", "rich", "torch"}

@@ -19,6 +19,7 @@ _TITLES = {
     "accountant": "Accountants",
     "source": "Dataset sources",
     "feature builder": "Feature builders",
+    "executor": "Executors of sweeps",
 }
 
 
@@ -27,10 +28,9 @@ def list_plugins(
 ) -> None:
     """List every part of a run, and who provides it.
 
-    Strategies, latency models, batching policies, sizing rules, accountants, dataset sources and
-    feature builders are parts: classes that plugins register. A part is asked for as NAME or
-    NAME:VALUE,KEY=VALUE, for example affine:35.8ms,0.5ms. Plugins are trusted code: whatever they
-    contain runs with your rights.
+    Strategies, latency models, batching policies, accountants and so on are parts: classes that
+    plugins register. A part is asked for as NAME or NAME:VALUE,KEY=VALUE, for example
+    affine:35.8ms,0.5ms. Plugins are trusted code: whatever they contain runs with your rights.
     """
     from backtest.cli.console import print_json
     from backtest.plugins.manager import load_plugins

@@ -1,0 +1,210 @@
+"""``backtest sweep``: a matrix of runs from one file, finished ones skipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths, RunsFolder
+
+if TYPE_CHECKING:
+    from backtest.sweeps import Point, Sweep
+
+SOME_FAILED = 4
+"""The exit code of a sweep some of whose runs failed."""
+
+
+def sweep(
+    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="A run's settings, or lists.")],
+    runs: RunsFolder = Path("runs"),
+    executor: Annotated[
+        str,
+        typer.Option(
+            help="Where runs are carried out: local, local:workers=2, inline, ray:gpus=1, ..."
+        ),
+    ] = "local",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell what would be done, and what it costs.")
+    ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(help="Only the first so many events of each run, which is marked partial."),
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Any setting, or a list: seed=[0,1,2], strategy.smoothing=0.2 (repeatable)",
+        ),
+    ] = None,
+    plugin: PluginPaths = None,
+    no_plugin: DisabledPlugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run every combination of a file's settings, each of which may be a list of alternatives.
+
+    A sweep file is the file of `backtest run`, in which any setting may be a list; [[exclude]]
+    tables leave combinations out, [[include]] tables add some. Runs that are finished are not run
+    again, so after Ctrl-C or a crash the same command goes on where it stopped. A run that fails is
+    listed with its error, and the sweep then exits with 4.
+
+    Example: backtest sweep grid.toml --set latency.scale=[0,1,2] --dry-run
+    """
+    import sys
+    from contextlib import redirect_stdout
+
+    from backtest.cli.sweep_progress import watching
+    from backtest.config import read_table
+    from backtest.matrix import parse_matrix
+    from backtest.plugins.manager import load_plugins
+    from backtest.sweeps import Sweep
+
+    plugins = load_plugins(plugin or (), disabled=no_plugin or ())
+    settings = [*(setting or ()), *([] if limit is None else [f"limit={limit}"])]
+    matrix = parse_matrix(
+        read_table(file), plugins, name=file.stem, place=str(file), settings=settings
+    )
+    place = plugins.create("executor", executor, place="--executor")
+    # Stdout is for the table alone, whatever strategies and Ray may print.
+    with redirect_stdout(sys.stderr), watching(matrix) as watch:
+        swept = Sweep(matrix, runs, watch=watch)
+        try:
+            with swept.using(place, plugins=plugin or (), disabled=no_plugin or ()):
+                unmeasured = swept.probe() if dry_run else []
+                if not dry_run:
+                    swept.run()
+        except KeyboardInterrupt:
+            interrupted = True
+        else:
+            interrupted = False
+    if interrupted:
+        _tell_rest(swept)
+        raise typer.Exit(130)
+    if dry_run:
+        _print_plan(swept, unmeasured, as_json)
+    else:
+        _print_result(swept, as_json)
+    if swept.failed():
+        raise typer.Exit(SOME_FAILED)
+
+
+def _tell_rest(swept: Sweep) -> None:
+    from backtest.cli.console import err
+
+    done = sum(point.state == "done" for point in swept.points)
+    err.print(
+        f"Interrupted with {done} of {len(swept.points)} runs done; the same command goes on "
+        "from there.",
+        soft_wrap=True,
+    )
+
+
+def _print_plan(swept: Sweep, unmeasured: list[str], as_json: bool) -> None:
+    from backtest.cli.console import err, out, print_json
+    from backtest.cli.sweep_progress import span
+
+    inferences = swept.inferences()
+    missing = [need for key, need in inferences.items() if key not in swept.stored]
+    work = swept.seconds_left()
+    told = {
+        "sweep": swept.matrix.id,
+        "name": swept.matrix.name,
+        "runs": len(swept.points),
+        "finished": sum(point.state == "done" for point in swept.points),
+        "to_run": len(swept.pending()),
+        "failed": len(swept.failed()),
+        "inferences": len(inferences),
+        "inferences_stored": len(inferences) - len(missing),
+        "answers_to_compute": sum(need.answered for need in missing),
+        "at_once": swept.slots,
+        "work_seconds": round(work, 1),
+        "estimated_seconds": round(work / swept.slots, 1),
+        "unmeasured": unmeasured,
+    }
+    if as_json:
+        print_json(told)
+    else:
+        out.print(f"Sweep {told['name']}, id {told['sweep']}", soft_wrap=True)
+        out.print(
+            f"  runs        {told['runs']}: {told['finished']} finished, {told['to_run']} to do"
+        )
+        out.print(
+            f"  inferences  {told['inferences']} distinct: {told['inferences_stored']} stored, "
+            f"{len(missing)} to compute ({told['answers_to_compute']:,} answers)"
+        )
+        out.print(
+            f"  estimate    {span(work)} of work, {span(work / swept.slots)} with {swept.slots} "
+            f"at once; learnt from {swept.costs.runs} runs"
+        )
+    for line in unmeasured:
+        err.print(f"Not measured, so not in the estimate: {line}", soft_wrap=True)
+    _print_failures(swept)
+
+
+def _print_result(swept: Sweep, as_json: bool) -> None:
+    from backtest.cli.console import err, print_json, print_table
+    from backtest.sweeps import FIGURES
+
+    ranked = swept.leaderboard()
+    if as_json:
+        rows = [_row(point) for point in ranked]
+        print_json({"sweep": swept.matrix.id, "name": swept.matrix.name, "runs": rows})
+    else:
+        print_table(*_table(ranked), right=FIGURES)
+    _print_failures(swept)
+    err.print(f"The sweep's runs are listed in {swept.file}", soft_wrap=True)
+
+
+def _print_failures(swept: Sweep) -> None:
+    from backtest.cli.console import err, escape_text
+
+    for point in swept.failed():
+        err.print(f"Failed: {escape_text(title(point))}", soft_wrap=True)
+        for line in (point.error or "").split("\n"):
+            err.print(f"  {escape_text(line)}", soft_wrap=True)
+
+
+def title(point: Point) -> str:
+    """What tells a run from the others of its sweep."""
+    return ", ".join(f"{k} {v}" for k, v in point.settings.items()) or point.id or "the only run"
+
+
+def _row(point: Point) -> dict[str, Any]:
+    from backtest.sweeps import FIGURES
+
+    return {
+        "run": point.id,
+        "state": point.state,
+        "error": point.error,
+        "settings": point.settings,
+        **{name: point.figures.get(name) for name in FIGURES},
+    }
+
+
+def _table(points: list[Point]) -> tuple[list[str], list[list[str]]]:
+    """Headers and cells: what differs, then the figures that any run has."""
+    from backtest.sweeps import FIGURES
+
+    shown = [f for f in FIGURES if any(point.figures.get(f) is not None for point in points)]
+    headers = ["run", "state", *points[0].settings, *shown]
+    rows = [
+        [
+            point.id or "-",
+            point.state,
+            *point.settings.values(),
+            *(figure(point, name) for name in shown),
+        ]
+        for point in points
+    ]
+    return headers, rows
+
+
+def figure(point: Point, name: str) -> str:
+    """A figure as a table shows it."""
+    value = point.figures.get(name)
+    if value is None:
+        return "-"
+    return f"{100 * value:.1f} %" if name == "response_rate" else f"{value:,.3f}"

@@ -1,0 +1,123 @@
+"""What an executor is: it carries out the jobs of a sweep, somewhere.
+
+Jobs and their outcomes are plain text and numbers: a run's configuration goes out, its id comes
+back, and everything large stays in the folder of runs, which all workers share.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What all jobs of a sweep have in common.
+
+    Attributes:
+        folder: the working folder, against which paths in configurations are read.
+        runs: folder of run folders.
+        plugins: files to load as plugins.
+        disabled: plugins to leave out.
+        build: digest of the package that planned the jobs; another build must not carry them out.
+        accelerated: whether a run wants a device other than the CPU.
+    """
+
+    folder: str
+    runs: str
+    plugins: tuple[str, ...] = ()
+    disabled: tuple[str, ...] = ()
+    build: str = ""
+    accelerated: bool = False
+
+    def to_json(self) -> str:
+        """Text for ``from_json``."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Setup:
+        """The setup that ``to_json`` wrote."""
+        values = json.loads(text)
+        values["plugins"], values["disabled"] = tuple(values["plugins"]), tuple(values["disabled"])
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One thing to do.
+
+    Attributes:
+        number: tells the jobs of a sweep apart.
+        task: ``plan`` a run (see ``Engine.plan``), carry it out, or ``probe`` what it costs.
+        config: the run's configuration, as JSON has it.
+    """
+
+    number: int
+    task: Literal["plan", "run", "probe"]
+    config: dict[str, Any]
+
+    def to_json(self) -> str:
+        """One line of text for ``from_json``."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Job:
+        """The job that ``to_json`` wrote."""
+        return cls(**json.loads(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a job: a result, or the error that it ended with.
+
+    Attributes:
+        job: the number of the job.
+        result: what the task returned, as JSON has it; ``None`` where it failed.
+        error: why it failed, for a person; ``None`` where it did not.
+    """
+
+    job: int
+    result: dict[str, Any] | None
+    error: str | None = None
+
+    def to_json(self) -> str:
+        """One line of text for ``from_json``."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> Outcome:
+        """The outcome that ``to_json`` wrote."""
+        return cls(**json.loads(text))
+
+
+class Executor(ABC):
+    """Carries out jobs; subclass it as a dataclass of parameters.
+
+    A job whose worker dies is tried again; one that keeps killing workers ends with an error. A job
+    may therefore run twice, which does no harm: a run is put in place whole, under its own id.
+    """
+
+    slots: int = 1
+    """Jobs carried out at once; set by ``open``."""
+
+    @abstractmethod
+    def open(self, setup: Setup) -> None:
+        """Make ready. Called once, before ``submit``.
+
+        Raises:
+            UsageError: what the sweep needs is not to be had here.
+        """
+
+    @abstractmethod
+    def submit(self, job: Job) -> None:
+        """Take a job; called for at most ``slots`` jobs at a time."""
+
+    @abstractmethod
+    def wait(self) -> list[Outcome]:
+        """Block until jobs are done, and return their outcomes; called while there are some."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop at once, whatever is being done."""

@@ -1,0 +1,407 @@
+"""A sweep file: a run's configuration in which any setting may be a list of alternatives.
+
+The runs are all combinations of the alternatives, less what ``exclude`` names, and those that each
+``include`` adds: the file's settings again, with the ones that it gives replaced.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model
+
+from backtest.components import as_table, as_text, convert, format_duration, parameters, parse_spec
+from backtest.config import RunConfig, plain, problems
+from backtest.data.times import format_utc
+from backtest.errors import UsageError
+from backtest.hashing import canonical_json, sha256_of
+from backtest.plugins.manager import Plugins
+from backtest.plugins.parts import Kind
+
+MOST_RUNS = 100_000
+"""A matrix of more combinations is taken for a mistake."""
+
+_PARTS: dict[str, Kind] = {
+    "strategy": "strategy",
+    "policy": "batching policy",
+    "accountant": "accountant",
+    "sizing": "sizing rule",
+    "latency.service": "latency model",
+    "latency.feed": "latency model",
+    "latency.entry": "latency model",
+    "latency.response": "latency model",
+}
+
+_TABLES = ("latency", "window", "server")
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """The runs of a sweep.
+
+    Attributes:
+        name: what people call it.
+        configs: its runs, each once, in the order of the file; parts are tables with every
+            parameter.
+        labels: each run's settings by dotted key, as a person would write them.
+        notes: what a person should hear about it, such as an exclusion that excludes nothing.
+    """
+
+    name: str
+    configs: tuple[RunConfig, ...]
+    labels: tuple[dict[str, str], ...]
+    notes: tuple[str, ...]
+
+    @property
+    def id(self) -> str:
+        """Hash of the runs that are asked for."""
+        return sha256_of([config.model_dump(mode="json") for config in self.configs])[:12]
+
+    def differences(self) -> list[dict[str, str]]:
+        """Of each run's labels, those in which the runs differ."""
+        varied = [key for key in self.labels[0] if len({each[key] for each in self.labels}) > 1]
+        return [{key: each[key] for key in varied} for each in self.labels]
+
+
+def parse_matrix(
+    table: Mapping[str, Any],
+    plugins: Plugins,
+    *,
+    name: str,
+    place: str,
+    settings: Sequence[str] = (),
+) -> Matrix:
+    """The matrix of a sweep file.
+
+    Args:
+        table: the file's tables.
+        plugins: where parts come from, so that their parameters can be checked.
+        name: its name, where the file gives none.
+        place: the file, for errors.
+        settings: ``KEY=VALUE`` texts that override it.
+
+    Raises:
+        UsageError: with every problem at once, each with its key.
+    """
+    reader = _Reader(plugins)
+    table = {"name": name, **table}
+    for setting in settings:
+        table = _override(table, setting, plugins)
+    sweep = reader.check(_sweep_file(), table)
+    shared = {k: v for k, v in table.items() if k not in ("name", "include", "exclude")}
+    configs, notes = [], []
+    if sweep is not None:
+        configs = reader.configs(sweep)
+        for number, rule in enumerate(sweep.exclude):
+            at = f"exclude[{number}]"
+            wanted = reader.check(_axes(RunConfig, False), rule, at)
+            kept = [c for c in configs if wanted is None or not reader.matches(wanted, c, at)]
+            if len(kept) == len(configs):
+                notes.append(f"{at} excludes nothing.")
+            configs = kept
+        for number, rule in enumerate(sweep.include):
+            at = f"include[{number}]"
+            added = reader.check(_axes(RunConfig), _merged(shared, rule), at)
+            configs += [] if added is None else reader.configs(added, at)
+    if reader.problems:
+        listed = "".join(f"\n  - {problem}" for problem in dict.fromkeys(reader.problems))
+        raise UsageError(
+            f"{len(dict.fromkeys(reader.problems))} of its settings cannot be used:{listed}",
+            place=place,
+            remedy="`backtest sweep --help` and `backtest plugins` explain the settings.",
+        )
+    assert sweep is not None
+    unique = {sha256_of(config.model_dump(mode="json")): config for config in configs}
+    if not unique:
+        raise UsageError("nothing is left to run", place=place, remedy="Exclude less.")
+    runs = tuple(unique.values())
+    return Matrix(sweep.name, runs, tuple(map(reader.labels, runs)), tuple(notes))
+
+
+@dataclass
+class _Reader:
+    """Makes combinations, and collects what is wrong with them."""
+
+    plugins: Plugins
+    problems: list[str] = field(default_factory=list)
+    _whole: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    _texts: dict[str, str] = field(default_factory=dict)
+
+    def check(self, model: type[BaseModel], table: Mapping[str, Any], at: str = "") -> Any:
+        """The table as the model has it, or ``None`` with the problems noted."""
+        try:
+            return model.model_validate(dict(table))
+        except ValidationError as error:
+            self.problems += [_join(at, problem) for problem in problems(error, table)]
+            return None
+
+    def configs(self, axes: BaseModel, at: str = "") -> list[RunConfig]:
+        """A configuration for every combination; those with a part that cannot be are left out."""
+        made = []
+        for table in self._combinations(axes, at):
+            config = self.check(RunConfig, table, at)
+            if config is not None and self._complete(dumped := config.model_dump(), at):
+                made.append(RunConfig.model_validate(dumped))
+        return made
+
+    def matches(self, rule: BaseModel, config: BaseModel, at: str) -> bool:
+        """Whether a combination has one of the alternatives of each setting in the rule."""
+        for name in type(rule).model_fields:
+            wanted = getattr(rule, name)
+            value = getattr(config, name)
+            if wanted is not None and not any(
+                self._matches_one(one, value, _join(at, name)) for one in wanted
+            ):
+                return False
+        return True
+
+    def labels(self, config: RunConfig) -> dict[str, str]:
+        """A configuration's settings by dotted key; parts as ``NAME:VALUE,...``."""
+        flat = {}
+        for key, value in config.model_dump().items():
+            inner = {f"{key}.{k}": v for k, v in value.items()} if key in _TABLES else {key: value}
+            for path, setting in inner.items():
+                part = path in _PARTS and setting is not None
+                flat[path] = self._texts[canonical_json(setting)] if part else _text(path, setting)
+        return flat
+
+    def _matches_one(self, wanted: Any, value: Any, place: str) -> bool:
+        if isinstance(wanted, BaseModel):
+            return self.matches(wanted, value, place)
+        kind = _kind(place)
+        if kind is None or wanted is None or value is None:
+            return bool(wanted == value)
+        try:
+            spec = parse_spec(wanted, place=place)
+            types = self._types(kind, spec.name, place)
+            given = dict(zip(types, spec.positional, strict=False)) | dict(spec.named)
+            return spec.name == value["name"] and all(
+                value[key]
+                in [_plain_value(convert(v, types[key])) for v in _listed(text, types[key])]
+                for key, text in given.items()
+            )
+        except UsageError as error:
+            self._note(error)
+        except KeyError as error:
+            self.problems.append(f"{place} {spec.name!r}: no parameter {error}")
+        except ValueError as error:
+            self.problems.append(f"{place} {spec.name!r}: {error}")
+        return False
+
+    def _combinations(self, axes: BaseModel, at: str) -> list[dict[str, Any]]:
+        choices = {}
+        for name in type(axes).model_fields:
+            values = getattr(axes, name)
+            if values is not None and name not in ("name", "include", "exclude"):
+                choices[name] = list(self._alternatives(values, _join(at, name)))
+        if math.prod(map(len, choices.values())) > MOST_RUNS:
+            self.problems.append(_join(at, f"more than {MOST_RUNS:,} combinations"))
+            return []
+        return [dict(zip(choices, c, strict=True)) for c in itertools.product(*choices.values())]
+
+    def _alternatives(self, values: Sequence[Any], place: str) -> Iterator[Any]:
+        for number, value in enumerate(values):
+            if isinstance(value, BaseModel):
+                yield from self._combinations(value, place)
+            elif isinstance(value, dict) and (kind := _kind(place)) is not None:
+                numbered = f"{place}[{number}]" if len(values) > 1 else place
+                yield from self._parts(kind, value, numbered)
+            else:
+                yield value
+
+    def _parts(self, kind: Kind, table: dict[str, Any], place: str) -> Iterator[dict[str, Any]]:
+        """The part's table for each combination of the alternatives that its parameters list."""
+        try:
+            types = self._types(kind, table["name"], place)
+        except UsageError as error:
+            self._note(error)
+            return
+        lists = [
+            [value] if key == "name" else _listed(value, types.get(key))
+            for key, value in table.items()
+        ]
+        for chosen in itertools.product(*lists):
+            yield dict(zip(table, chosen, strict=True))
+
+    def _types(self, kind: Kind, name: str, place: str) -> dict[str, Any]:
+        return {p.name: p.type for p in parameters(self.plugins.get(kind, name, place=place))}
+
+    def _complete(self, config: dict[str, Any], at: str) -> bool:
+        """Write every part out as a table of all its parameters; false if one cannot be made."""
+        good = True
+        for path, kind in _PARTS.items():
+            *parents, name = path.split(".")
+            holder = config[parents[0]] if parents else config
+            if holder[name] is not None:
+                holder[name] = self._table(kind, holder[name], _join(at, path))
+                good = good and holder[name] is not None
+        return good
+
+    def _table(self, kind: Kind, part: Any, place: str) -> dict[str, Any] | None:
+        key = f"{place} {part!r}"
+        if key not in self._whole:
+            try:
+                made = self.plugins.create(kind, part, place=place)
+                name = parse_spec(part, place=place).name
+                table = as_table(made, name)
+                self._whole[key] = {k: _plain_value(v) for k, v in table.items()}
+                self._texts[canonical_json(self._whole[key])] = as_text(made, name)
+            except UsageError as error:
+                self._note(error)
+                self._whole[key] = None
+        return self._whole[key]
+
+    def _note(self, error: UsageError) -> None:
+        self.problems.append(str(error).replace("\n ", ""))
+
+
+def _many(value: Any, *, of_lists: bool) -> Any:
+    """The alternatives of a setting; where a value is a list itself, they are a list of lists."""
+    if value == []:
+        raise ValueError("lists nothing")
+    if isinstance(value, list) and (not of_lists or all(isinstance(v, list) for v in value)):
+        return tuple(value)
+    return (value,)
+
+
+@cache
+def _axes(model: type[BaseModel], complete: bool = True) -> type[BaseModel]:
+    """The model with alternatives for each of its fields; ``complete``: required ones remain so."""
+    fields: dict[str, Any] = {}
+    for name, info in model.model_fields.items():
+        kind: Any = info.annotation
+        wrap = BeforeValidator(partial(_many, of_lists=_is_list(kind)))
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            kind = _axes(kind, complete)
+        elif info.metadata:
+            kind = Annotated[(kind, *info.metadata)]
+        alternatives = Annotated[tuple[kind, ...], wrap]
+        required = complete and info.is_required()
+        fields[name] = (alternatives, ...) if required else (alternatives | None, None)
+    return create_model(model.__name__, __config__=model.model_config, **fields)
+
+
+@cache
+def _sweep_file() -> type[BaseModel]:
+    tables: Any = (Annotated[tuple[dict[str, Any], ...], Field(strict=False)], ())
+    return create_model(
+        "SweepFile",
+        __base__=_axes(RunConfig),
+        name=(Annotated[str, Field(pattern=_NAME)], ...),
+        include=tables,
+        exclude=tables,
+    )
+
+
+def _override(table: Mapping[str, Any], setting: str, plugins: Plugins) -> dict[str, Any]:
+    """The table with one ``KEY.SUBKEY=VALUE`` put in; VALUE may be a list of alternatives.
+
+    A part's parameter is set in every alternative of the part that declares it.
+    """
+    path, equals, text = setting.partition("=")
+    keys = [key.strip() for key in path.split(".")]
+    place = f"--set {setting}"
+    if not equals or not all(keys):
+        raise UsageError(
+            f"{setting!r} is no setting", place="--set", remedy="Write KEY=VALUE, as in seed=1."
+        )
+    changed = dict(table)
+    at = changed
+    for depth, key in enumerate(keys[:-1], 1):
+        kind = _PARTS.get(".".join(keys[:depth]))
+        inner = at.get(key, {})
+        if kind is not None:
+            if len(keys) != depth + 1:
+                raise UsageError(f"{keys[-2]!r} has no keys of its own", place=place)
+            many = inner if isinstance(inner, list) else [inner]
+            at[key] = _with_parameter(kind, many, keys[-1], plain(text.strip()), plugins, place)
+            return changed
+        if not isinstance(inner, dict):
+            raise UsageError(f"{key!r} is no single table", place=place)
+        at[key] = at = dict(inner)
+    at[keys[-1]] = plain(text.strip())
+    return changed
+
+
+def _with_parameter(
+    kind: Kind, parts: list[Any], key: str, value: Any, plugins: Plugins, place: str
+) -> list[Any]:
+    changed, taken = [], False
+    for part in parts:
+        spec = parse_spec(part, place=place)
+        names = [p.name for p in parameters(plugins.get(kind, spec.name, place=place))]
+        if key in names:
+            taken = True
+            given = dict(zip(names, spec.positional, strict=False)) | dict(spec.named)
+            changed.append({"name": spec.name, **given, key: value})
+        else:
+            changed.append(part)
+    if not taken:
+        raise UsageError(
+            f"no {kind} of the sweep has a parameter {key!r}",
+            place=place,
+            remedy="`backtest plugins` lists every part with its parameters.",
+        )
+    return changed
+
+
+def _merged(table: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """The table with the settings of another put in; a part is replaced as a whole."""
+    merged = dict(table)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(below, dict) and isinstance(value, dict) and key not in _PARTS
+        merged[key] = {**below, **value} if both and below is not None else value
+    return merged
+
+
+def _listed(value: Any, kind: Any) -> list[Any]:
+    """The alternatives that a parameter of a declared type lists."""
+    return list(_many(value, of_lists=_is_list(kind)))
+
+
+def _is_list(kind: Any) -> bool:
+    """Whether values of an annotated type are lists themselves."""
+    if get_origin(kind) in (Union, UnionType, Annotated):
+        return any(_is_list(inner) for inner in get_args(kind))
+    return get_origin(kind) is tuple
+
+
+def _plain_value(value: Any) -> Any:
+    """A parameter as JSON and ``backtest.components`` both take it."""
+    if isinstance(value, tuple):
+        return [_plain_value(v) for v in value]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+def _text(path: str, setting: Any) -> str:
+    """A setting that is no part, as a person would write it."""
+    if setting is None:
+        return "none"
+    if path in ("window.start", "window.end"):
+        return format_utc(setting)
+    if path == "server.max_age":
+        return format_duration(setting)
+    if isinstance(setting, tuple):
+        return ",".join(map(str, setting))
+    return f"{setting:g}" if isinstance(setting, float) else str(setting)
+
+
+def _kind(place: str) -> Kind | None:
+    """The kind of part that a setting at a place like ``include[0].latency.entry`` asks for."""
+    head, _, rest = place.partition(".")
+    return _PARTS.get(rest if head.startswith(("include[", "exclude[")) else place)
+
+
+def _join(at: str, name: str) -> str:
+    return f"{at}.{name}" if at else name

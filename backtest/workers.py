@@ -1,0 +1,125 @@
+"""What a worker of a sweep does, wherever it runs. Importing this loads nothing heavy.
+
+As a process (``python -c "from backtest.workers import main; main()"``) it reads its setup and then
+jobs from stdin, a JSON line each, and answers each with a line on stdout.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import tempfile
+import threading
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from backtest.errors import BacktestError, RunError
+from backtest.executors import Job, Outcome, Setup
+
+if TYPE_CHECKING:
+    from backtest.plugins.manager import Plugins
+
+PROBE_EVENTS = 2048
+"""Events that a probe answers, at most."""
+
+_WARMUP_EVENTS = 32
+
+_POOLS = ("OMP", "MKL", "OPENBLAS", "NUMBA")
+
+
+def thread_limits(threads: int) -> dict[str, str]:
+    """Environment variables that keep every thread pool of a process to a size.
+
+    They count only where they are set before the libraries are loaded.
+    """
+    names = [*(f"{pool}_NUM_THREADS" for pool in _POOLS), "POLARS_MAX_THREADS"]
+    return dict.fromkeys(names, str(threads))
+
+
+class Worker:
+    """Carries out jobs in this process."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+
+    def perform(self, job: Job) -> Outcome:
+        """Carry out a job; whatever it raises becomes its error."""
+        try:
+            return Outcome(job.number, getattr(self, f"_{job.task}")(job.config))
+        except KeyboardInterrupt:
+            raise
+        except BacktestError as error:
+            return Outcome(job.number, None, str(error))
+        # Panics and exits, which are no Exception, end a run like anything else.
+        except BaseException as error:
+            from backtest.plugins.loading import describe
+
+            return Outcome(job.number, None, describe(error))
+
+    @cached_property
+    def _plugins(self) -> Plugins:
+        from backtest.hashing import package_sha256
+        from backtest.plugins.manager import load_plugins
+
+        if package_sha256() != self._setup.build:
+            raise RunError(
+                "the worker has another build of backtest than the sweep was planned with",
+                place=str(Path(__file__).parent),
+                remedy="Install the same version for all workers.",
+            )
+        return load_plugins(self._setup.plugins, disabled=self._setup.disabled)
+
+    def _plan(self, config: dict[str, Any]) -> dict[str, Any]:
+        from backtest.config import parse_config
+        from backtest.engine import Engine
+
+        plan = Engine(self._plugins, Path(self._setup.runs)).plan(
+            parse_config(config, place="sweep")
+        )
+        return {
+            "id": plan.run_id,
+            "finished": plan.finished,
+            "events": plan.events,
+            "predictions": plan.predictions,
+        }
+
+    def _run(self, config: dict[str, Any]) -> dict[str, Any]:
+        from backtest.config import parse_config
+        from backtest.engine import Engine
+
+        run = Engine(self._plugins, Path(self._setup.runs)).run(parse_config(config, place="sweep"))
+        return {"id": run.id}
+
+    def _probe(self, config: dict[str, Any]) -> dict[str, Any]:
+        """The manifest of a short run, and its figures; a shorter one before it warms up."""
+        from backtest.config import parse_config
+        from backtest.engine import Engine
+
+        most = min(config["limit"] or PROBE_EVENTS, PROBE_EVENTS)
+        with tempfile.TemporaryDirectory() as folder:
+            engine = Engine(self._plugins, Path(folder))
+            for limit in (min(_WARMUP_EVENTS, most), most):
+                run = engine.run(parse_config(config | {"limit": limit}, place="sweep"))
+            return {"manifest": run.manifest, "metrics": run.metrics}
+
+
+def main() -> None:
+    """Serve jobs until stdin ends; then stop at once, even amid a job: nobody waits for it."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a strategy prints must not be taken for an answer
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def read() -> None:
+        for line in sys.stdin:
+            lines.put(line)
+        os._exit(0)
+
+    setup = Setup.from_json(sys.stdin.readline())
+    threading.Thread(target=read, daemon=True).start()
+    worker = Worker(setup)
+    while True:
+        outcome = worker.perform(Job.from_json(lines.get()))
+        answers.write(outcome.to_json() + "\n")
+        answers.flush()

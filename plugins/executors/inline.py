@@ -1,0 +1,27 @@
+"""``inline``: one run after the other, in this process."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from backtest.executors import Executor, Job, Outcome, Setup
+from backtest.workers import Worker
+
+
+@dataclass
+class Inline(Executor):
+    """In this process, one job after the other, with all its threads; easy to debug."""
+
+    def open(self, setup: Setup) -> None:
+        self._worker = Worker(setup)
+        self._jobs: deque[Job] = deque()
+
+    def submit(self, job: Job) -> None:
+        self._jobs.append(job)
+
+    def wait(self) -> list[Outcome]:
+        return [self._worker.perform(self._jobs.popleft())]
+
+    def close(self) -> None:
+        self._jobs.clear()

@@ -1,0 +1,365 @@
+"""Executors carry every job out, whatever becomes of their workers."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backtest.errors import UsageError
+from backtest.executors import Executor, Job, Outcome, Setup
+from backtest.hashing import package_sha256
+from backtest.plugins.manager import load_plugins
+from tests.sweep_files import write_plugin, write_sweep
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> Setup:
+    return Setup(
+        folder=str(tmp_path),
+        runs=str(tmp_path / "runs"),
+        plugins=(str(write_plugin(tmp_path)),),
+        build=package_sha256(),
+    )
+
+
+@pytest.fixture
+def config(small_dataset: Path, tmp_path: Path) -> dict[str, Any]:
+    return {
+        "dataset": str(small_dataset),
+        "strategy": {"name": "faulty", "log": str(tmp_path / "log")},
+        "latency": {"service": "affine:1ms,0.2ms"},
+        "undropped": False,
+        "limit": 50,
+    }
+
+
+@contextmanager
+def opened(text: str, setup: Setup) -> Iterator[Executor]:
+    executor: Executor = load_plugins().create("executor", text, place="test")
+    executor.open(setup)
+    try:
+        yield executor
+    finally:
+        executor.close()
+
+
+def outcomes(executor: Executor, jobs: list[Job]) -> dict[int, Outcome]:
+    """What becomes of jobs, by number."""
+    waiting = list(jobs)
+    found: dict[int, Outcome] = {}
+    while len(found) < len(jobs):
+        while waiting and len(jobs) - len(waiting) - len(found) < executor.slots:
+            executor.submit(waiting.pop())
+        for outcome in executor.wait():
+            found[outcome.job] = outcome
+    return found
+
+
+def faulty(config: dict[str, Any], fault: str, times: int) -> dict[str, Any]:
+    return config | {"strategy": config["strategy"] | {"fault": fault, "times": times}}
+
+
+@pytest.mark.parametrize("text", ["inline", "local:workers=1"])
+def test_a_run_is_planned_probed_and_carried_out(
+    text: str, setup: Setup, config: dict[str, Any]
+) -> None:
+    with opened(text, setup) as executor:
+        first = outcomes(executor, [Job(0, "plan", config)])[0].result
+        probed = outcomes(executor, [Job(0, "probe", config)])[0].result
+        done = outcomes(executor, [Job(0, "run", config)])[0].result
+        again = outcomes(executor, [Job(0, "plan", config)])[0].result
+    assert first is not None
+    assert probed is not None
+    assert again is not None
+    assert done == {"id": first["id"]}
+    assert (first["finished"], again["finished"]) == (False, True)
+    manifest = json.loads(Path(setup.runs, first["id"], "manifest.json").read_text())
+    (planned,) = first["predictions"].values()
+    recorded = manifest["predictions"]["answers"]
+    assert recorded.pop("seconds") > 0
+    assert planned == recorded
+    assert manifest["seconds"] > 0
+    assert probed["manifest"]["partial"]
+    assert [path.name for path in Path(setup.runs).iterdir() if "faulty" in path.name] == [
+        first["id"]
+    ]
+
+
+@pytest.mark.parametrize("text", ["inline", "local:workers=1"])
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [("raise", "RuntimeError: no [bold]mood[/bold]"), ("quit", "SystemExit: leaving")],
+)
+def test_what_a_run_raises_is_its_error_and_the_worker_goes_on(
+    text: str, fault: str, told: str, setup: Setup, config: dict[str, Any]
+) -> None:
+    broken = faulty(config, fault, 1)
+    with opened(text, setup) as executor:
+        outcome = outcomes(executor, [Job(3, "run", broken)])[3]
+        assert outcome.result is None
+        assert told in (outcome.error or "")
+        assert "faulty.py, line" in (outcome.error or "")
+        assert outcomes(executor, [Job(4, "run", broken)])[4].error is None
+
+
+@pytest.mark.parametrize(("fault", "code"), [("exit", "exited with 3"), ("kill", "signal 9")])
+def test_a_dead_worker_is_replaced_and_its_run_tried_again(
+    fault: str, code: str, setup: Setup, config: dict[str, Any], tmp_path: Path
+) -> None:
+    with opened("local:workers=1,retries=1", setup) as executor:
+        survivor = outcomes(executor, [Job(0, "run", faulty(config, fault, 1))])[0]
+        assert survivor.error is None
+        assert len(set((tmp_path / "log").read_text().split())) == 2
+        killer = outcomes(executor, [Job(1, "run", faulty(config, fault, 99))])[1]
+        assert killer.result is None
+        assert "set aside: it killed 2 workers" in (killer.error or "")
+        assert code in (killer.error or "")
+        assert outcomes(executor, [Job(2, "run", config)])[2].error is None
+
+
+def test_one_death_leaves_the_other_workers_jobs_alone(
+    setup: Setup, config: dict[str, Any], tmp_path: Path
+) -> None:
+    other = {"name": "faulty", "log": str(tmp_path / "other"), "fault": "slow"}
+    jobs = [
+        Job(0, "run", faulty(config, "kill", 99)),
+        *(Job(n, "run", config | {"strategy": other | {"lean": n}}) for n in (1, 2)),
+    ]
+    with opened("local:workers=2,retries=0", setup) as executor:
+        found = outcomes(executor, jobs)
+    assert found[0].error is not None
+    assert found[1].error is None
+    assert found[2].error is None
+    assert len((tmp_path / "other").read_text().split()) == 2
+
+
+def test_workers_have_one_thread_unless_told_otherwise(setup: Setup, tmp_path: Path) -> None:
+    plugin = tmp_path / "threads.py"
+    plugin.write_text(
+        "import os, backtest\n"
+        "names = ('OMP_NUM_THREADS', 'POLARS_MAX_THREADS')\n"
+        "raise ValueError([os.environ[n] for n in names])\n"
+    )
+    threads = Setup(setup.folder, setup.runs, (str(plugin),), (), setup.build)
+    for text, told in (("local:1", "['1', '1']"), ("local:1,threads=3", "['3', '3']")):
+        with opened(text, threads) as executor:
+            error = outcomes(executor, [Job(0, "plan", {})])[0].error
+        assert told in (error or "")
+
+
+def test_another_build_is_refused(setup: Setup, config: dict[str, Any]) -> None:
+    other = Setup(setup.folder, setup.runs, setup.plugins, (), "another")
+    with opened("inline", other) as executor:
+        error = outcomes(executor, [Job(0, "run", config)])[0].error
+    assert "another build of backtest" in (error or "")
+
+
+@pytest.mark.parametrize("text", ["local:workers=0", "local:threads=0", "local:retries=-1"])
+def test_numbers_that_make_no_sense_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="must be at least"):
+        load_plugins().create("executor", text, place="--executor")
+
+
+def test_a_gpu_is_shared_by_default_by_no_two_workers(setup: Setup) -> None:
+    gpu = Setup(setup.folder, setup.runs, (), (), setup.build, accelerated=True)
+    with opened("local", gpu) as executor:
+        assert executor.slots == 1
+    with opened("local:workers=3", gpu) as executor:
+        assert executor.slots == 3
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked up in /proc")
+def test_workers_end_with_whoever_started_them(
+    setup: Setup, config: dict[str, Any], tmp_path: Path
+) -> None:
+    program = tmp_path / "parent.py"
+    endless = faulty(config, "hang", 0)
+    program.write_text(
+        "import sys\n"
+        "from backtest.executors import Job, Setup\n"
+        "from backtest.plugins.executors.local import Local\n"
+        "executor = Local(workers=1)\n"
+        "executor.open(Setup.from_json(sys.argv[1]))\n"
+        "executor.submit(Job.from_json(sys.argv[2]))\n"
+        "executor.wait()\n"
+        "executor.wait()\n"
+    )
+    command = [sys.executable, str(program), setup.to_json(), Job(0, "run", endless).to_json()]
+    with subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(ROOT)}) as parent:
+        log = tmp_path / "log"
+        wait_for(lambda: log.exists() and log.read_text().strip())
+        parent.kill()
+    worker = int(log.read_text())
+    wait_for(lambda: not alive(worker))
+
+
+def wait_for(condition: Any, seconds: float = 30) -> None:
+    """Return once the condition holds; fail if it does not within the time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never came true"
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended and was not collected does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_ray_is_refused_without_tokens(setup: Setup, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    with pytest.raises(UsageError, match="RAY_AUTH_MODE=token"), opened("ray:local", setup):
+        pass
+
+
+def test_ray_is_refused_where_runs_want_a_gpu_and_none_is_asked_for(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    gpu = Setup(setup.folder, setup.runs, (), (), setup.build, accelerated=True)
+    with pytest.raises(UsageError, match="ray:gpus=1"), opened("ray:local", gpu):
+        pass
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a Ray of two CPUs on this machine needs."""
+    pytest.importorskip("ray")
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "5ec2e7" * 8)
+    monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+
+RAY_JOBS = """
+import json, sys
+from backtest.executors import Job, Setup
+from backtest.plugins.manager import load_plugins
+
+executor = load_plugins().create("executor", "ray:local,retries=1", place="test")
+executor.open(Setup.from_json(sys.argv[1]))
+jobs = [Job(**job) for job in json.loads(sys.argv[2])]
+for job in jobs:
+    executor.submit(job)
+outcomes = []
+while len(outcomes) < len(jobs):
+    outcomes += [outcome.to_json() for outcome in executor.wait()]
+executor.close()
+print(json.dumps(outcomes))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_ray_tries_a_run_again_whose_worker_was_killed(
+    setup: Setup, config: dict[str, Any], tmp_path: Path
+) -> None:
+    jobs = []
+    for number, (fault, times) in enumerate([("none", 0), ("kill", 1), ("exit", 99), ("raise", 9)]):
+        log = str(tmp_path / f"log-{number}")
+        strategy = {"name": "faulty", "log": log, "fault": fault, "times": times}
+        jobs.append({"number": number, "task": "run", "config": config | {"strategy": strategy}})
+    program = [sys.executable, "-c", RAY_JOBS, setup.to_json(), json.dumps(jobs)]
+    done = subprocess.run(
+        program, cwd=ROOT, check=True, capture_output=True, text=True, timeout=240
+    )
+    found = {o.job: o for o in map(Outcome.from_json, json.loads(done.stdout.splitlines()[-1]))}
+    assert found[0].error is None
+    assert found[1].error is None
+    assert len(set((tmp_path / "log-1").read_text().split())) == 2
+    assert "set aside: it killed 2 workers" in (found[2].error or "")
+    assert len((tmp_path / "log-2").read_text().split()) == 2
+    assert "RuntimeError: no [bold]mood[/bold]" in (found[3].error or "")
+    assert len((tmp_path / "log-3").read_text().split()) == 1
+    assert {p.name for p in Path(setup.runs).glob("faulty-*")} == {
+        (found[n].result or {})["id"] for n in (0, 1)
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+@pytest.mark.parametrize(
+    ("executor", "problem"),
+    [
+        ("ray:local,gpus=64", "no node of the cluster has 1 CPUs and 64 GPUs"),
+        ("ray:local,cpus=100000", "no node of the cluster has 100000 CPUs"),
+        ("ray:auto", "no Ray cluster can be used"),
+    ],
+)
+def test_ray_says_what_its_cluster_lacks_before_anything_is_submitted(
+    executor: str, problem: str, small_dataset: Path, tmp_path: Path
+) -> None:
+    file = write_sweep(tmp_path / "sweep.toml", small_dataset, '"imbalance"')
+    words = ["sweep", str(file), "--runs", str(tmp_path / "runs"), "--executor", executor]
+    done = subprocess.run(
+        [sys.executable, "-m", "backtest", *words],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert problem in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_a_sweep_on_ray_gives_the_same_table(
+    setup: Setup, small_dataset: Path, tmp_path: Path
+) -> None:
+    strategies = f'["imbalance", {{ name = "faulty", log = "{tmp_path}/log", fault = "kill" }}]'
+    file = write_sweep(tmp_path / "sweep.toml", small_dataset, strategies)
+    tables = []
+    for executor in ("ray:local", "inline"):
+        words = ["sweep", str(file), "--executor", executor, "--plugin", setup.plugins[0]]
+        done = subprocess.run(
+            [sys.executable, "-m", "backtest", *words, "--runs", str(tmp_path / executor[:3])],
+            cwd=ROOT, capture_output=True, text=True, timeout=240, check=True,
+        )  # fmt: skip
+        tables.append(done.stdout)
+    assert tables[0] == tables[1]
+    assert tables[0].count(" done ") == 8
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_ray_is_refused_where_the_cluster_asks_nobody_for_a_token(
+    small_dataset: Path, tmp_path: Path
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start = [str(Path(sys.executable).with_name("ray")), "start", "--head", f"--port={port}"]
+    start += ["--num-cpus=1", "--include-dashboard=false", "--disable-usage-stats", "--block"]
+    environment = os.environ | {"RAY_AUTH_MODE": "disabled"}
+    file = write_sweep(tmp_path / "sweep.toml", small_dataset, '"imbalance"')
+    words = ["sweep", str(file), "--runs", str(tmp_path / "runs")]
+    words += ["--executor", f"ray:127.0.0.1:{port}"]
+    with (tmp_path / "log").open("w") as log:
+        head = subprocess.Popen(start, env=environment, stdout=log, stderr=log)
+    try:
+        wait_for(lambda: "Ray runtime started" in (tmp_path / "log").read_text(), 60)
+        done = subprocess.run(
+            [sys.executable, "-m", "backtest", *words],
+            cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    finally:
+        head.terminate()
+        head.wait(60)
+    assert done.returncode == 2
+    assert "no token guards them" in done.stderr
+    assert "executor 'ray', node " in done.stderr
