@@ -7,31 +7,160 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backtest.cli.options import AsJson
+from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths, RunsFolder
 
 if TYPE_CHECKING:
     from backtest.comparison import Comparison
+    from backtest.verdict import Contest
+
+RunFolders = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[RUN...]", help="Folders of runs, folders of such, or patterns."),
+]
+Sweep = Annotated[
+    str | None, typer.Option(metavar="ID", help="All runs of a sweep, by its id or name.")
+]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CONDITION",
+        help="Only runs for which it holds: 'strategy == \"batched\" and scale <= 1'.",
+    ),
+]
+Sort = Annotated[
+    str | None, typer.Option(metavar="FIELD", help="Order by a field; -FIELD: falling.")
+]
+Baseline = Annotated[
+    str | None,
+    typer.Option(metavar="RUN", help="Measure the others against this run: its id or strategy."),
+]
 
 
 def compare(
-    run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")],
+    run: RunFolders = None,
+    sweep: Sweep = None,
+    runs: RunsFolder = Path("runs"),
+    where: Where = None,
+    sort: Sort = None,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="FIELD", help="A row for each value: means and deviations."),
+    ] = None,
+    baseline: Baseline = None,
+    differences: Annotated[
+        bool, typer.Option("--differences", help="Only the settings in which the runs differ.")
+    ] = False,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION",
+            help="Exit with 5 if it holds for a run: 'net_pnl < 0.95 * baseline' (repeatable).",
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the report, one HTML file.")
+    ] = None,
     as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV on stdout.")] = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print a Markdown table on stdout.")
+    ] = False,
+    plugin: PluginPaths = None,
+    no_plugin: DisabledPlugins = None,
 ) -> None:
     """Set finished runs side by side: speed, accuracy, money, and where the money went.
 
     Latencies are sojourn times: from the receipt of an event to its answer. Accuracy is the
     correlation of the answers with those of the undropped reference; the response rate stands
-    beside it, since only answered events count.
-    """
-    from backtest.cli.console import print_json
-    from backtest.comparison import compare as compare_runs
-    from backtest.runs import open_run
+    beside it, since only answered events count. Differences are paired by time on the same ticks,
+    with 95 % intervals from a block bootstrap, and corrected for their number (Holm).
 
-    compared = compare_runs([open_run(path) for path in run])
+    Example: backtest compare runs --where 'scale == 1' --baseline eager --sort -net
+    """
+    from backtest.cli.console import print_json, print_table
+
+    _one_of(json=as_json, csv=as_csv, markdown=as_markdown)
+    compared = chosen(run, sweep, runs, where, sort)
+    champion = None if baseline is None else compared.index(baseline)
+    gates = _gates(compared, fail_if or (), champion)
+    rows: list[dict[str, Any]] = (
+        compared.grouped_by(group) if group is not None else measured(compared, champion)
+    )
+    if differences:
+        rows = [
+            {"setting": name} | dict(zip(compared.labels, values, strict=True))
+            for name, values in compared.differences()
+        ]
     if as_json:
-        print_json(list(compared.rows))
+        print_json(rows)
+    elif as_csv or as_markdown:
+        _print_text(rows, as_csv)
+    elif differences:
+        shown = [[_text(v) for v in row.values()] for row in rows]
+        print_table(("setting", *compared.labels), shown)
+    elif group is not None:
+        _print_groups(rows, compared.field(group, place="--group"))
     else:
         print_comparison(compared)
+        print_contests(compared, champion)
+    _print_failed(compared)
+    if html is not None:
+        from backtest.cli.report import write
+
+        write(compared, html, plugin, no_plugin, sections=())
+    _judge(compared, gates, champion)
+
+
+def chosen(
+    folders: list[Path] | None, sweep: str | None, runs: Path, where: str | None, sort: str | None
+) -> Comparison:
+    """The comparison that the options name: of folders, a sweep, or else all of ``runs``."""
+    from backtest.comparison import compare as compare_runs
+    from backtest.errors import UsageError
+    from backtest.selection import runs_at, runs_of_sweep
+
+    found, failed = runs_of_sweep(runs, sweep) if sweep is not None else ([], [])
+    if folders or sweep is None:
+        if not folders and not runs.is_dir():
+            raise UsageError(
+                "no run to compare",
+                place=str(runs),
+                remedy="Name the folders of finished runs, or their folder with --runs.",
+            )
+        found += runs_at(folders or [runs])
+    compared = compare_runs(found, failed)
+    if where is not None:
+        compared = compared.where(where)
+    return compared if sort is None else compared.sorted_by(sort)
+
+
+def measured(compared: Comparison, baseline: int | None) -> list[dict[str, Any]]:
+    """The rows, with what each gained over a baseline where there is one."""
+    from backtest.verdict import contests, earned
+
+    if baseline is None:
+        return list(compared.rows)
+    against = {c.worse: c for c in contests(compared, baseline, range(len(compared.rows)))}
+    base = compared.rows[baseline]
+    rows = []
+    for k, row in enumerate(compared.rows):
+        contest = against.get(k)
+        mine, theirs = earned(row), earned(base)
+        figures: dict[str, Any] = {
+            "net_difference": None if mine is None or theirs is None else mine - theirs,
+            "net_ratio": _ratio(mine, theirs),
+            "p99_ms_ratio": _ratio(row["p99_ms"], base["p99_ms"]),
+            "net_difference_low": None,
+            "net_difference_high": None,
+            "net_difference_p": None,
+        }
+        if contest is not None and contest.difference.low is not None:
+            # The contest is the baseline's lead; a row shows its own.
+            figures["net_difference_low"] = -contest.difference.high  # type: ignore[operator]
+            figures["net_difference_high"] = -contest.difference.low
+            figures["net_difference_p"] = contest.p
+        rows.append(row | figures)
+    return rows
 
 
 def print_comparison(compared: Comparison) -> None:
@@ -82,6 +211,108 @@ def print_comparison(compared: Comparison) -> None:
         err.print("These runs did not see the same events: their figures do not compare.")
 
 
+def print_contests(compared: Comparison, baseline: int | None) -> None:
+    """What beats what, in sentences: all against the baseline, or the best against the others."""
+    from backtest.cli.console import escape_text, out
+    from backtest.verdict import contests, fields
+
+    found: list[Contest] = []
+    if baseline is not None:
+        found = contests(compared, baseline, range(len(compared.rows)))
+    else:
+        for field in fields(compared):
+            found += field.contests
+    if found:
+        out.print()
+    for contest in found:
+        out.print(escape_text(contest.sentence(compared.labels)), soft_wrap=True)
+
+
+def _print_groups(rows: list[dict[str, Any]], by: str) -> None:
+    from backtest.cli.console import print_table
+
+    names = [n for n in ("net", "net_points", "response_rate", "p50_ms", "p99_ms", "correlation")
+             if n in rows[0] and any(row[n] is not None for row in rows)]  # fmt: skip
+    cells = []
+    for row in rows:
+        figures = []
+        for name in names:
+            deviation = row[f"{name}_sd"]
+            spread = "" if deviation is None else f" ± {_number(deviation, 3)}"
+            figures.append(_number(row[name], 3) + spread)
+        cells.append((_text(row[by]), row["runs"], *figures))
+    print_table(
+        (by, "runs", *names), cells, title="Mean ± standard deviation", right=("runs", *names)
+    )
+
+
+def _print_text(rows: list[dict[str, Any]], as_csv: bool) -> None:
+    import sys
+
+    from backtest.cli.formats import to_csv, to_markdown
+
+    if not rows:
+        return
+    cells = [[_text(v) for v in row.values()] for row in rows]
+    sys.stdout.write(to_csv(rows) if as_csv else to_markdown(list(rows[0]), cells))
+
+
+def _print_failed(compared: Comparison) -> None:
+    from backtest.cli.console import err, escape_text
+
+    for failed in compared.failed:
+        line = f"Not compared: {failed.id} ({failed.state}): {failed.error}"
+        err.print(escape_text(line), soft_wrap=True)
+
+
+def _gates(compared: Comparison, texts: Any, baseline: int | None) -> list[Any]:
+    """The conditions, checked before anything is printed."""
+    from backtest.errors import UsageError
+
+    gates = [compared.condition(text, place="--fail-if") for text in texts]
+    if baseline is None and any(gate.uses_baseline for gate in gates):
+        raise UsageError(
+            "it speaks of a baseline, but there is none",
+            place="--fail-if",
+            remedy="Name one with --baseline RUN.",
+        )
+    return gates
+
+
+def _judge(compared: Comparison, gates: list[Any], baseline: int | None) -> None:
+    """Fail if a condition holds for a run, or cannot be judged: a gate never passes unseen."""
+    from backtest.errors import GateError
+    from backtest.expressions import MissingValue
+
+    base = None if baseline is None else compared.rows[baseline]
+    hits = []
+    for gate in gates:
+        for k, row in enumerate(compared.rows):
+            if gate.uses_baseline and k == baseline:
+                continue
+            try:
+                if gate.holds(row, base):
+                    hits.append(f"{gate.text} holds for {row['run']}")
+            except MissingValue:
+                hits.append(f"{gate.text} cannot be judged for {row['run']}: a figure is missing")
+    if gates and compared.failed:
+        hits.append(f"{len(compared.failed)} runs of the sweep came to nothing")
+    if hits:
+        raise GateError("; ".join(hits), place="--fail-if")
+
+
+def _one_of(**formats: bool) -> None:
+    from backtest.errors import UsageError
+
+    given = [f"--{name}" for name, on in formats.items() if on]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} exclude one another")
+
+
+def _ratio(a: float | None, b: float | None) -> float | None:
+    return None if a is None or not b else a / b
+
+
 def _print_evaluator(compared: Comparison) -> None:
     """What the challenge's own evaluator prints, a column for each run."""
     from backtest.cli.console import print_table
@@ -89,8 +320,7 @@ def _print_evaluator(compared: Comparison) -> None:
     columns = [_evaluator(run.metrics["account"]) for run in compared.runs]
     names = max(columns, key=len)
     rows = [(name, *(column.get(name, "-") for column in columns)) for name in names]
-    headers = [f"{row['strategy']}, {row['policy']}" for row in compared.rows]
-    print_table(("the challenge's evaluator", *headers), rows, right=headers)
+    print_table(("the challenge's evaluator", *compared.labels), rows, right=compared.labels)
 
 
 def _evaluator(account: dict[str, Any]) -> dict[str, str]:
@@ -111,6 +341,12 @@ def _evaluator(account: dict[str, Any]) -> dict[str, str]:
 def _service(row: dict[str, Any]) -> str:
     scale = "" if row["scale"] == 1 else f" x{row['scale']:g}"
     return f"{row['service_model']}{scale}{'*' if row['partial'] else ''}"
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _number(value: float | None, digits: int) -> str:
