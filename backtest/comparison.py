@@ -58,7 +58,7 @@ class Comparison:
     @cached_property
     def labels(self) -> tuple[str, ...]:
         """Names for the runs, as short as tells them apart."""
-        return _labels(self.runs)
+        return labels_of(self.runs)
 
     def frame(self) -> pl.DataFrame:
         """The rows as a polars frame."""
@@ -232,7 +232,8 @@ def _flat(table: dict[str, Any], prefix: str) -> dict[str, Any]:
     return flat
 
 
-def _labels(runs: Sequence[Run]) -> tuple[str, ...]:
+def labels_of(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Names for runs, as short as tells them apart."""
     tables = [settings(run) for run in runs]
     parts = [[str(table["strategy"])] for table in tables]
     plain = ("policy", "latency.service", "latency.scale", "sizing", "accountant", "seed")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from backtest.accounting import COSTS
-from backtest.comparison import Comparison, settings, ticks
+from backtest.comparison import Comparison, labels_of, settings, ticks
 from backtest.profits import gains
 from backtest.statistics import CONFIDENCE, Difference, holm, paired_difference
 
@@ -41,7 +41,7 @@ class Contest:
         """Whether chance does not explain it."""
         return self.p is not None and self.p < SIGNIFICANCE
 
-    def sentence(self, labels: Sequence[str]) -> str:
+    def sentence(self, labels: Mapping[int, str]) -> str:
         """Such as ``batched beats stateless by 41.2 [35.0, 47.9] USD a day; not explained ...``."""
         d, sign = self.difference, 1 if self.difference.total >= 0 else -1
         first, second = (self.better, self.worse)[::sign]
@@ -98,6 +98,15 @@ class Field:
     members: tuple[int, ...]
     contests: tuple[Contest, ...]
 
+    def labels(self, compared: Comparison) -> dict[int, str]:
+        """Names for its members, as short as tells these apart, by position."""
+        return dict(zip(self.members, labels_of([compared.runs[k] for k in self.members]), strict=True))
+
+    @property
+    def title(self) -> str:
+        """Its conditions in words; empty where there is no other field."""
+        return ", ".join(f"{name} {value}" for name, value in self.conditions.items())
+
 
 def earned(row: dict[str, Any]) -> float | None:
     """What a run is ranked by: its net PnL, or its points."""
@@ -106,7 +115,7 @@ def earned(row: dict[str, Any]) -> float | None:
 
 
 def fields(compared: Comparison) -> list[Field]:
-    """The runs in fields of equal conditions, largest first, each in order of what they earned.
+    """The runs in fields of equal conditions, largest first, unscaled latency before scaled, each in order of what they earned.
 
     A variant is a strategy with its policy, and with its own service times where no variant was run
     under several.
@@ -134,12 +143,12 @@ def fields(compared: Comparison) -> list[Field]:
         found.append(
             Field(conditions, tuple(members), tuple(contests(compared, members[0], members[1:])))
         )
-    return sorted(found, key=lambda f: -len(f.members))
+    return sorted(found, key=lambda f: (-len(f.members), abs(compared.rows[f.members[0]]["scale"] - 1)))
 
 
 def verdict(compared: Comparison, field: Field) -> list[str]:
     """A field's result in sentences: what to deploy, what it beats, why, and what to mind."""
-    rows, labels = compared.rows, compared.labels
+    rows, labels = compared.rows, field.labels(compared)
     best = field.members[0]
     row = rows[best]
     unit, value = compared.profits[best].unit, earned(row)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from backtest.accounting import Accountant, SizingRule
     from backtest.data.sources import Source
     from backtest.latency import LatencyModel
+    from backtest.report.sections import ReportSection
     from backtest.server import BatchingPolicy
     from backtest.strategies.base import Strategy
 
@@ -74,6 +75,11 @@ def backtest_register_accountants(register: Register[Accountant]) -> None:
 @hookspec
 def backtest_register_sources(register: Register[Source]) -> None:
     """Add dataset sources: other people's formats, written out as canonical Parquet."""
+
+
+@hookspec
+def backtest_register_report_sections(register: Register[ReportSection]) -> None:
+    """Add report sections: chapters of the HTML report."""
 
 
 @hookspec

@@ -35,6 +35,7 @@ SHIPPED = (
     "backtest.plugins.sizing",
     "backtest.plugins.accountants",
     "backtest.plugins.sources",
+    "backtest.plugins.report_sections",
 )
 """The modules through which the project registers its own parts."""
 
@@ -45,6 +46,7 @@ _REGISTER_HOOKS: dict[Kind, str] = {
     "sizing rule": "backtest_register_sizing_rules",
     "accountant": "backtest_register_accountants",
     "source": "backtest_register_sources",
+    "report section": "backtest_register_report_sections",
 }
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

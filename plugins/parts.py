@@ -6,11 +6,17 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 Kind: TypeAlias = Literal[
-    "strategy", "latency model", "batching policy", "sizing rule", "accountant", "source"
+    "strategy",
+    "latency model",
+    "batching policy",
+    "sizing rule",
+    "accountant",
+    "source",
+    "report section",
 ]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-"""Every kind of part that a run is put together from."""
+"""Every kind of part."""
 
 
 @dataclass(frozen=True, slots=True)

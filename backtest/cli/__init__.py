@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from backtest import __version__
-from backtest.cli import compare, data, demo, plugins, run
+from backtest.cli import compare, data, demo, plugins, report, run
 from backtest.errors import BacktestError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
+app.command("report")(report.report)
 app.command("demo")(demo.demo)
 data.register(app)
 app.command("plugins")(plugins.list_plugins)
@@ -41,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: the command line without the program's name; ``None`` for the process's own.
 
     Raises:
-        SystemExit: always; 0 ok, 1 run failed, 2 usage, 3 bad data, 130 interrupted.
+        SystemExit: always; 0 ok, 1 run failed, 2 usage, 3 bad data, 5 a gate failed, 130
+            interrupted.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -11,7 +11,6 @@ from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths, RunsFolde
 
 if TYPE_CHECKING:
     from backtest.comparison import Comparison
-    from backtest.verdict import Contest
 
 RunFolders = Annotated[
     list[Path] | None,
@@ -216,16 +215,20 @@ def print_contests(compared: Comparison, baseline: int | None) -> None:
     from backtest.cli.console import escape_text, out
     from backtest.verdict import contests, fields
 
-    found: list[Contest] = []
     if baseline is not None:
+        names = dict(enumerate(compared.labels))
         found = contests(compared, baseline, range(len(compared.rows)))
+        lines = [contest.sentence(names) for contest in found]
     else:
+        lines = []
         for field in fields(compared):
-            found += field.contests
-    if found:
+            names = field.labels(compared)
+            given = f"[{field.title}] " if field.title else ""
+            lines += [given + contest.sentence(names) for contest in field.contests]
+    if lines:
         out.print()
-    for contest in found:
-        out.print(escape_text(contest.sentence(compared.labels)), soft_wrap=True)
+    for line in lines:
+        out.print(escape_text(line), soft_wrap=True)
 
 
 def _print_groups(rows: list[dict[str, Any]], by: str) -> None:

@@ -18,6 +18,7 @@ _TITLES = {
     "sizing rule": "Sizing rules",
     "accountant": "Accountants",
     "source": "Dataset sources",
+    "report section": "Report sections",
 }
 
 
