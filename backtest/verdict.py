@@ -105,7 +105,10 @@ class Field:
     @property
     def title(self) -> str:
         """Its conditions in words; empty where there is no other field."""
-        return ", ".join(f"{name} {value}" for name, value in self.conditions.items())
+        return ", ".join(
+            f"{name.replace('.', ' ')} {str(value).removesuffix('.0')}"
+            for name, value in self.conditions.items()
+        )
 
 
 def earned(row: dict[str, Any]) -> float | None:

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from backtest import __version__
-from backtest.cli import compare, data, demo, plugins, report, run
+from backtest.cli import compare, data, demo, plugins, report, run, tournament
 from backtest.errors import BacktestError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.command("report")(report.report)
+app.command("tournament")(tournament.tournament)
 app.command("demo")(demo.demo)
 data.register(app)
 app.command("plugins")(plugins.list_plugins)

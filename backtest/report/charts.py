@@ -17,7 +17,7 @@ from markupsafe import Markup, escape
 from backtest.latency import Float64Array
 
 WIDTH, HEIGHT = 720, 300
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 14, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 84, 14, 12, 40
 COLUMNS = 240
 """How many columns a series is cut into; of each, the first, last, lowest and highest are drawn."""
 
@@ -41,7 +41,7 @@ class Series:
 class Axis:
     """One axis: its title with the unit, and whether it is logarithmic.
 
-    ``ticks`` gives labels at places of one's own choice; ``low`` and ``high`` widen its range.
+    ``ticks`` gives labels at places of one's own choice; ``low`` and ``high`` widen its range; ``roomy`` leaves room around what is drawn.
     """
 
     title: str
@@ -49,6 +49,7 @@ class Axis:
     ticks: Sequence[tuple[float, str]] | None = None
     low: float | None = None
     high: float | None = None
+    roomy: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,11 @@ class Scale:
                 low, high = low / 1.5, high * 1.5
         elif high == low:
             low, high = low - (abs(low) or 1) * 0.1, high + (abs(high) or 1) * 0.1
+        if axis.roomy and axis.log:
+            room = (high / low) ** 0.08
+            low, high = low / room, high * room
+        elif axis.roomy:
+            low, high = low - 0.08 * (high - low), high + 0.08 * (high - low)
         return cls(axis, low, high, start, end)
 
     def __call__(self, value: Any) -> Any:
@@ -99,7 +105,7 @@ class Scale:
 
 
 def number(value: float) -> str:
-    """A number for people: thousands grouped, as many decimals as its size warrants."""
+    """A number for people: thousands grouped, at least three figures of it."""
     if value == 0:
         return "0"
     size = abs(value)
@@ -111,7 +117,7 @@ def number(value: float) -> str:
 
 
 def _nice(low: float, high: float) -> list[float]:
-    raw = (high - low) / 5
+    raw = (high - low) / 6
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(s for s in (1, 2, 2.5, 5, 10) if s * power >= raw) * power
     return [k * step for k in range(math.ceil(low / step), math.floor(high / step) + 1)]
@@ -199,7 +205,7 @@ class Chart:
                 step = f"H{_px(px[k])}V{_px(py[k])}" if self.steps else None
                 commands.append(step or f"L{_px(px[k])} {_px(py[k])}")
             parts += Markup('<path d="{}"/>').format("".join(commands))
-        if self.points or len(px) <= 24:
+        if self.points or len(px) <= 12:
             mark = Markup('<circle cx="{}" cy="{}" r="{}"/>')
             size = 5 if self.points else 2.5
             parts += Markup("").join(
@@ -312,7 +318,7 @@ def _y_axis(y: Scale, height: int) -> Markup:
             'text-anchor="end">{}</text>'
         ).format(_LEFT, at, WIDTH - _RIGHT, _LEFT - 6, _px(y(value) + 4), text)
     return parts + Markup(
-        '<text class="axis" transform="translate(13 {}) rotate(-90)" text-anchor="middle">{}</text>'
+        '<text class="axis up" transform="translate(13 {}) rotate(-90)" text-anchor="middle">{}</text>'
     ).format((height - _BOTTOM + _TOP) // 2, y.axis.title)
 
 

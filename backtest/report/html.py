@@ -48,7 +48,7 @@ def paragraph(text: object, kind: str = "") -> Markup:
 
 
 def details(summary: str, content: Markup, *, opened: bool = False) -> Markup:
-    """Something to unfold; unfolded when printed."""
+    """Something to unfold; printed as it stands on the screen."""
     return Markup("<details{}><summary>{}</summary>{}</details>").format(
         Markup(" open") if opened else "", summary, content
     )

@@ -72,11 +72,4 @@
       });
     }
   }
-  const folded = () => [...document.querySelectorAll("details:not([open])")];
-  let opened = [];
-  addEventListener("beforeprint", () => {
-    opened = folded().filter((d) => d.querySelector("figure"));
-    for (const d of opened) d.open = true;
-  });
-  addEventListener("afterprint", () => { for (const d of opened) d.open = false; });
 })();

@@ -21,7 +21,10 @@ def of_each_field(material: Material, render: Callable[[Field], Markup | None]) 
         return None
     (first, main), *rest = found
     title = Markup('<p class="conditions">{}</p>').format(first.title) if first.title else Markup("")
-    return title + main + Markup("").join(details(f.title, shown) for f, shown in rest)
+    if not rest:
+        return title + main
+    others = Markup("").join(Markup("<h3>{}</h3>{}").format(f.title, shown) for f, shown in rest)
+    return title + main + details(f"Under other conditions ({len(rest)})", others)
 
 
 def series_of(

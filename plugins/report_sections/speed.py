@@ -43,9 +43,9 @@ class LatencyDistributions(ReportSection):
                     return np.maximum(spans, 1e-3), 1 - TAIL
 
                 series = [*series_of(material, field, points)]
-                x = Axis("ms; less than 1 µs is drawn at 1 µs", log=True, low=1e-3)
+                x = Axis("ms; less than 1 µs is drawn at 1 µs", log=True)
                 y = Axis("answered within", log=True, ticks=_TICKS[::-1], low=1e-5, high=1.0)
-                charts.append(Chart(title, x, y, series, steps=False))
+                charts.append(Chart(title, x, y, series))
             if not charts[0].series:
                 return None
             shown = Markup("").join(chart.render() for chart in charts)

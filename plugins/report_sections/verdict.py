@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from backtest.plugins.report_sections.fields import of_each_field
-from backtest.report.charts import Axis, Chart, Series
+from backtest.report.charts import Axis, Chart, Series, number
 from backtest.report.html import amount, bullets, paragraph, percent, table
 from backtest.report.material import Material
 from backtest.report.sections import ReportSection
@@ -19,6 +19,8 @@ _CLASSES = (
     "Class says how a variant's answers relate to the reference's: exact (the same to rounding), "
     "close (within a stated tolerance), approximate (another function, judged by accuracy and PnL)."
 )
+
+_RATIOS = ("sharpe", "sortino", "calmar")
 
 
 class VerdictSection(ReportSection):
@@ -59,8 +61,8 @@ class Leaderboard(ReportSection):
         order.sort(key=lambda k: -_or_last(earned(compared.rows[k])))
         unit = compared.profits[order[0]].unit
         headers = (
-            "run", "class", "answered", "p50 ms", "p99 ms", "accuracy", f"net {unit}", "Sharpe",
-            "Sortino", "Calmar", "hit rate", "profit factor", "drawdown", "turnover", "exposure",
+            "run", "class", f"net {unit}", "answered", "p50 ms", "p99 ms", "accuracy", "drawdown",
+            "hit rate", "profit factor", "turnover", "exposure", "Sharpe", "Sortino", "Calmar",
         )  # fmt: skip
         rows = []
         for k in order:
@@ -69,19 +71,17 @@ class Leaderboard(ReportSection):
                 (
                     compared.labels[k] + (" *" if row["partial"] else ""),
                     row["class"] or "–",
+                    amount(earned(row)),
                     percent(row["response_rate"]),
                     amount(row["p50_ms"], 1),
                     amount(row["p99_ms"], 1),
                     amount(row["correlation"], 3),
-                    amount(earned(row)),
-                    amount(row["sharpe"], 1),
-                    amount(row["sortino"], 1),
-                    amount(row["calmar"], 0),
-                    percent(row["hit_rate"], 0),
-                    amount(row["profit_factor"]),
                     amount(row["drawdown"]),
+                    percent(row["hit_rate"], 0),
+                    amount(row["profit_factor"], 1),
                     amount(row["turnover"], 0),
                     amount(row["exposure"], 0),
+                    *("–" if row[n] is None else number(row[n]) for n in _RATIOS),
                 )
             )
         notes = [
@@ -124,9 +124,9 @@ class Frontier(ReportSection):
                     point = np.array([row["p99_ms"]]), np.array([value])
                     series.append(Series(labels[k], material.numbers[k], *point))
             if series:
-                axis = Axis("p99 sojourn time, ms", log=True)
+                axis = Axis("p99 sojourn time, ms", log=True, roomy=True)
                 note = f"Not dominated, so on the frontier: {', '.join(_frontier(series))}."
-                chart = Chart(name, axis, Axis(title), series, points=True, names=True, note=note)
+                chart = Chart(name, axis, Axis(title, roomy=True), series, points=True, names=True, note=note)
                 plots.append(chart.render())
         return Markup('<div class="pair">{}</div>').format(Markup("").join(plots)) if plots else None
 
