@@ -91,9 +91,7 @@ def paired_difference(x: Float64Array, y: Float64Array, *, seed: int = 0) -> Dif
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(sums, [tail, 1 - tail])
     as_far = int(np.sum(np.abs(sums - total) >= abs(total)))
-    return Difference(
-        total, float(low), float(high), (1 + as_far) / (1 + RESAMPLES), length, n
-    )
+    return Difference(total, float(low), float(high), (1 + as_far) / (1 + RESAMPLES), length, n)
 
 
 def holm(p: Sequence[float | None]) -> list[float | None]:

@@ -100,7 +100,9 @@ class Field:
 
     def labels(self, compared: Comparison) -> dict[int, str]:
         """Names for its members, as short as tells these apart, by position."""
-        return dict(zip(self.members, labels_of([compared.runs[k] for k in self.members]), strict=True))
+        return dict(
+            zip(self.members, labels_of([compared.runs[k] for k in self.members]), strict=True)
+        )
 
     @property
     def title(self) -> str:
@@ -118,7 +120,10 @@ def earned(row: dict[str, Any]) -> float | None:
 
 
 def fields(compared: Comparison) -> list[Field]:
-    """The runs in fields of equal conditions, largest first, unscaled latency before scaled, each in order of what they earned.
+    """The runs in fields of equal conditions, the main one first, each in order.
+
+    The main one is the largest, and of equally large ones that of unscaled latency; members are in
+    the order of what they earned.
 
     A variant is a strategy with its policy, and with its own service times where no variant was run
     under several.
@@ -146,7 +151,9 @@ def fields(compared: Comparison) -> list[Field]:
         found.append(
             Field(conditions, tuple(members), tuple(contests(compared, members[0], members[1:])))
         )
-    return sorted(found, key=lambda f: (-len(f.members), abs(compared.rows[f.members[0]]["scale"] - 1)))
+    return sorted(
+        found, key=lambda f: (-len(f.members), abs(compared.rows[f.members[0]]["scale"] - 1))
+    )
 
 
 def verdict(compared: Comparison, field: Field) -> list[str]:

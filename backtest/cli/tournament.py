@@ -109,15 +109,18 @@ def _team(text: str) -> dict[str, str]:
 
 def _as_data(results: list[RoundResult], placed: list[Standing]) -> dict[str, Any]:
     return {
-        "standings": [
-            {"team": s.team, "scores": list(s.scores), "total": s.total} for s in placed
-        ],
+        "standings": [{"team": s.team, "scores": list(s.scores), "total": s.total} for s in placed],
         "rounds": [
             {
                 "name": result.name,
                 "ends": [int(end) for end in result.ends],
                 "teams": [
-                    {"team": team, "scores": scores.tolist(), "ranks": ranks.tolist(), "run": run.id}
+                    {
+                        "team": team,
+                        "scores": scores.tolist(),
+                        "ranks": ranks.tolist(),
+                        "run": run.id,
+                    }
                     for team, scores, ranks, run in zip(
                         result.teams, result.scores, result.ranks, _runs(result), strict=True
                     )
@@ -177,4 +180,6 @@ def _print_standings(results: list[RoundResult], placed: list[Standing]) -> None
         )
         for k, s in enumerate(placed)
     ]
-    print_table(("place", "team", *names, "total"), rows, title="Standings", right=(*names, "total"))
+    print_table(
+        ("place", "team", *names, "total"), rows, title="Standings", right=(*names, "total")
+    )

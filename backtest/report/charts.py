@@ -1,7 +1,7 @@
 """Charts as SVG: text, no pictures, coloured by the page's style sheet, readable without a script.
 
-Each is a ``figure`` with a caption that says what it shows. Series carry their names and their axes'
-ranges as attributes, from which the page's script reads values under the pointer or keyboard cursor.
+Each is a ``figure`` with a caption that says what it shows. Series carry their names, and plots
+their axes' ranges, as attributes, from which the page's script reads values under the pointer.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,8 @@ class Series:
 class Axis:
     """One axis: its title with the unit, and whether it is logarithmic.
 
-    ``ticks`` gives labels at places of one's own choice; ``low`` and ``high`` widen its range; ``roomy`` leaves room around what is drawn.
+    ``ticks`` gives labels at places of one's own choice; ``low`` and ``high`` widen its range;
+    ``roomy`` leaves room around what is drawn.
     """
 
     title: str
@@ -133,7 +135,7 @@ def downsample(x: Float64Array, y: Float64Array, columns: int = COLUMNS) -> tupl
     edges = np.linspace(x[0], x[-1], columns + 1)[1:-1]
     cuts = [0, *np.searchsorted(x, edges).tolist(), len(x)]
     kept: set[int] = set()
-    for a, b in zip(cuts, cuts[1:], strict=False):
+    for a, b in pairwise(cuts):
         if a < b:
             part = y[a:b]
             kept |= {a, b - 1, a + int(np.argmin(part)), a + int(np.argmax(part))}
@@ -172,9 +174,7 @@ class Chart:
             self.x, np.concatenate([s.x for s in self.series] or [empty]), _LEFT, WIDTH - _RIGHT
         )
         values = [s.y for s in self.series] + ([np.zeros(1)] if self.zero else [])
-        y = Scale.over(
-            self.y, np.concatenate(values or [empty]), self.height - _BOTTOM, _TOP
-        )
+        y = Scale.over(self.y, np.concatenate(values or [empty]), self.height - _BOTTOM, _TOP)
         shaded = [(_clip(x, a), _clip(x, b)) for a, b in self.spans]
         body = Markup("").join(
             Markup('<rect class="burst" x="{}" y="{}" width="{}" height="{}"/>').format(
@@ -259,9 +259,7 @@ def waterfall(title: str, steps: Sequence[tuple[str, float, bool]], unit: str) -
     return figure(title, body, 220, Markup(""), "", "")
 
 
-def figure(
-    title: str, body: Markup, height: int, legend: Markup, note: str, ranges: str
-) -> Markup:
+def figure(title: str, body: Markup, height: int, legend: Markup, note: str, ranges: str) -> Markup:
     """A drawing with its caption, which also names it to a screen reader."""
     told = Markup('<p class="note">{}</p>').format(note) if note else Markup("")
     interactive = Markup(' class="plot" tabindex="0"{}').format(Markup(ranges)) if ranges else ""
@@ -277,7 +275,9 @@ def _ranges(x: Scale, y: Scale) -> str:
     for name, scale in (("x", x), ("y", y)):
         values = f"{scale.low!r} {scale.high!r} {_px(scale.start)} {_px(scale.end)}"
         kind = "log" if scale.axis.log else "linear"
-        parts.append(f' data-{name}="{values} {kind}" data-{name}-title="{escape(scale.axis.title)}"')
+        parts.append(
+            f' data-{name}="{values} {kind}" data-{name}-title="{escape(scale.axis.title)}"'
+        )
     return "".join(parts)
 
 
@@ -286,7 +286,8 @@ def _legend(series: Sequence[Series]) -> Markup:
     items = Markup("").join(
         Markup(
             '<li><button type="button" aria-pressed="true" data-toggle="{}">'
-            '<svg class="key s{} d{}" viewBox="0 0 24 8" aria-hidden="true"><path d="M1 4H23"/></svg>'
+            '<svg class="key s{} d{}" viewBox="0 0 24 8" aria-hidden="true">'
+            '<path d="M1 4H23"/></svg>'
             "{}</button></li>"
         ).format(number_, number_ % 8, number_ // 8 % 3, name)
         for name, number_ in names.items()
@@ -318,7 +319,8 @@ def _y_axis(y: Scale, height: int) -> Markup:
             'text-anchor="end">{}</text>'
         ).format(_LEFT, at, WIDTH - _RIGHT, _LEFT - 6, _px(y(value) + 4), text)
     return parts + Markup(
-        '<text class="axis up" transform="translate(13 {}) rotate(-90)" text-anchor="middle">{}</text>'
+        '<text class="axis up" transform="translate(13 {}) rotate(-90)" '
+        'text-anchor="middle">{}</text>'
     ).format((height - _BOTTOM + _TOP) // 2, y.axis.title)
 
 

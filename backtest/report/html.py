@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from markupsafe import Markup
 
@@ -42,9 +42,7 @@ def table(
 
 def paragraph(text: object, kind: str = "") -> Markup:
     """A paragraph, of a class where one is given."""
-    return Markup("<p{}>{}</p>").format(
-        Markup(' class="{}"').format(kind) if kind else "", text
-    )
+    return Markup("<p{}>{}</p>").format(Markup(' class="{}"').format(kind) if kind else "", text)
 
 
 def details(summary: str, content: Markup, *, opened: bool = False) -> Markup:
@@ -73,5 +71,5 @@ def _class(numeric: bool) -> Markup:
     return Markup(' class="n"') if numeric else Markup("")
 
 
-def _join(parts: object) -> Markup:
-    return Markup("").join(parts)  # type: ignore[call-overload, no-any-return]
+def _join(parts: Iterable[Markup]) -> Markup:
+    return Markup("").join(parts)

@@ -119,7 +119,9 @@ def _pace(run: Run) -> Pace:
         pl.col("ts_event", "ts_received", "ts_begun", "ts_ended").cast(pl.Int64), "batch", "status"
     )
     # An event that was given up left when its symbol was next served, or never.
-    left = timing.select(pl.col("ts_begun").cast(pl.Int64).fill_null(strategy="backward").over("symbol"))
+    left = timing.select(
+        pl.col("ts_begun").cast(pl.Int64).fill_null(strategy="backward").over("symbol")
+    )
     event, received = instants["ts_event"].to_numpy(), instants["ts_received"].to_numpy()
     status = instants["status"].to_numpy()
     answered = status == 0
@@ -219,7 +221,11 @@ def _accuracy(run: Run) -> Accuracy | None:
         return None
     theirs = reference[events].astype(np.float64)
     spread = reference.std(axis=0, dtype=np.float64)
-    error = np.sqrt(np.mean((mine - theirs) ** 2, axis=0)) if len(events) else np.full(len(spread), np.nan)
+    error = (
+        np.sqrt(np.mean((mine - theirs) ** 2, axis=0))
+        if len(events)
+        else np.full(len(spread), np.nan)
+    )
     timing = run.table("timing")
     of_event = timing["ts_event"].cast(pl.Int64).to_numpy()
     count = BINS // 8

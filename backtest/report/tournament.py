@@ -32,9 +32,7 @@ def tournament_page(results: Sequence[RoundResult], placed: Sequence[Standing]) 
     return page("Tournament", subtitle, chapters)
 
 
-def _standings(
-    results: Sequence[RoundResult], placed: Sequence[Standing], unit: str
-) -> Markup:
+def _standings(results: Sequence[RoundResult], placed: Sequence[Standing], unit: str) -> Markup:
     headers = ("place", "team", *(r.name for r in results), f"total {unit}")
     rows = [
         (

@@ -20,7 +20,9 @@ def of_each_field(material: Material, render: Callable[[Field], Markup | None]) 
     if not found:
         return None
     (first, main), *rest = found
-    title = Markup('<p class="conditions">{}</p>').format(first.title) if first.title else Markup("")
+    title = (
+        Markup('<p class="conditions">{}</p>').format(first.title) if first.title else Markup("")
+    )
     if not rest:
         return title + main
     others = Markup("").join(Markup("<h3>{}</h3>{}").format(f.title, shown) for f, shown in rest)

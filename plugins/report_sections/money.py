@@ -42,7 +42,8 @@ class Equity(ReportSection):
 
             unit, axis = profits[field.members[0]].unit, Axis("minutes into the window")
             curves = [
-                Chart(f"Cumulated net {unit}", axis, Axis(unit), [*series_of(material, field, equity)]),
+                Chart(f"Cumulated net {unit}", axis, Axis(unit),
+                      [*series_of(material, field, equity)]),
                 Chart(f"Drawdown, {unit} below the highest so far", axis, Axis(unit),
                       [*series_of(material, field, drawdown)], height=200),
             ]  # fmt: skip
@@ -77,14 +78,18 @@ class Attribution(ReportSection):
                 steps += [(cost, -row[cost], False) for cost in COSTS]
                 steps.append(("net", row["net"], True))
                 shown.append(waterfall(labels[k], steps, row["currency"]))
-            return Markup('<div class="pair">{}</div>').format(Markup("").join(shown)) if shown else None
+            return (
+                Markup('<div class="pair">{}</div>').format(Markup("").join(shown))
+                if shown
+                else None
+            )
 
         shown = of_each_field(material, of)
         note = (
-            "ideal: the same sizing filled at the mid of every event, at once, without size limits. "
-            "missed: what of that was not decided, for want of answers. decision: what the decisions "
-            "earned at the mids of their events. feed, queueing, service and entry: how the mid moved "
-            "away in each delay; below 0 it moved in our favour. The bars add up exactly."
+            "ideal: the same sizing filled at the mid of every event, at once, without size "
+            "limits. missed: what of that was not decided, for want of answers. decision: what the "
+            "decisions earned at the mids of their events. feed, queueing, service and entry: how "
+            "the mid moved away in each delay; below 0 it moved in our favour. The bars add up exactly."
         )
         return None if shown is None else shown + paragraph(note, "note")
 
@@ -116,7 +121,9 @@ class LatencyScale(ReportSection):
             x, y = np.array(points).T
             series.append(Series(names[key], material.numbers[members[0]], x, y))
             crossing = break_even(x, y)
-            at = "none in this range" if crossing is None else f"at {crossing:.2f} times the latency"
+            at = (
+                "none in this range" if crossing is None else f"at {crossing:.2f} times the latency"
+            )
             notes.append(f"Break-even of {names[key]}: {at}.")
         if not series:
             return None

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from markupsafe import Markup
 
-from backtest.comparison import settings
+from backtest.comparison import settings, ticks
 from backtest.data.times import format_utc
 from backtest.report.html import details, paragraph, table
 from backtest.report.material import Material
@@ -58,8 +58,7 @@ class DataSummary(ReportSection):
         seen: dict[str, tuple[Any, ...]] = {}
         for k, run in enumerate(material.compared.runs):
             manifest = run.manifest
-            key = json.dumps([manifest["determined_by"]["data"], manifest["config"]["window"],
-                              manifest["config"]["limit"], manifest["config"]["symbols"]])  # fmt: skip
+            key = str(ticks(run))
             if key in seen:
                 continue
             timing = run.table("timing").select(pl.col("ts_event").cast(pl.Int64), "symbol")

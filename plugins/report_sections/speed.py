@@ -93,19 +93,21 @@ class Load(ReportSection):
             )
             arrivals = Series("events a second", 0, minutes, first.arrivals / seconds)
             charts = (
-                Chart("Events waiting", axis, Axis("events"), [*queue], spans, note=note, steps=True),
+                Chart("Events waiting", axis, Axis("events"), [*queue], spans,
+                      note=note, steps=True),
                 Chart("Share of arriving events that were answered", axis,
                       Axis("%", low=0, high=100), [*rate], spans, height=220),
-                Chart("Arrivals", axis, Axis("events a second", low=0), [arrivals], spans, height=180),
+                Chart("Arrivals", axis, Axis("events a second", low=0), [arrivals], spans,
+                      height=180),
             )  # fmt: skip
             return Markup("").join(chart.render() for chart in charts)
 
         return of_each_field(material, of)
 
 
-def bursts_of(arrivals: Float64Array) -> Float64Array:
+def bursts_of(arrivals: Float64Array) -> list[int]:
     """Which spans of time saw at least ``_BURST`` times the median number of arrivals."""
-    return np.flatnonzero(arrivals >= _BURST * max(float(np.median(arrivals)), 1.0))
+    return np.flatnonzero(arrivals >= _BURST * max(float(np.median(arrivals)), 1.0)).tolist()
 
 
 class ServiceTime(ReportSection):
@@ -144,7 +146,9 @@ class ServiceTime(ReportSection):
             series,
             note="" if len(notes) > 8 else " ".join(notes),
         )
-        told = "The roofline is the least time that the device's memory and arithmetic allow; it is "
+        told = (
+            "The roofline is the least time that the device's memory and arithmetic allow; it is "
+        )
         told += "drawn where a measured profile states it."
         return chart.render() + paragraph(told, "note")
 

@@ -38,9 +38,10 @@ class VerdictSection(ReportSection):
 
         shown = of_each_field(material, of) or Markup("")
         shown += paragraph(
-            "Differences are paired by time on the same ticks; intervals hold 95 %, from a circular "
-            "block bootstrap whose blocks are as long as the differences hang together (Politis and "
-            "White), and probabilities are corrected for the number of comparisons (Holm).",
+            "Differences are paired by time on the same ticks; intervals hold 95 %, from a "
+            "circular block bootstrap whose blocks are as long as the differences hang together "
+            "(Politis and White), and probabilities are corrected for the number of "
+            "comparisons (Holm).",
             "note",
         )
         if compared.failed:
@@ -126,9 +127,13 @@ class Frontier(ReportSection):
             if series:
                 axis = Axis("p99 sojourn time, ms", log=True, roomy=True)
                 note = f"Not dominated, so on the frontier: {', '.join(_frontier(series))}."
-                chart = Chart(name, axis, Axis(title, roomy=True), series, points=True, names=True, note=note)
+                chart = Chart(
+                    name, axis, Axis(title, roomy=True), series, points=True, names=True, note=note
+                )
                 plots.append(chart.render())
-        return Markup('<div class="pair">{}</div>').format(Markup("").join(plots)) if plots else None
+        return (
+            Markup('<div class="pair">{}</div>').format(Markup("").join(plots)) if plots else None
+        )
 
 
 def _frontier(series: list[Series]) -> list[str]:
