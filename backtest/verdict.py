@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from backtest.accounting import COSTS
-from backtest.comparison import Comparison, labels_of, settings, ticks
+from backtest.comparison import Comparison
+from backtest.differences import labels_of, settings, ticks
 from backtest.profits import gains
 from backtest.statistics import CONFIDENCE, Difference, holm, paired_difference
 

@@ -24,7 +24,8 @@ def test_rows_hold_the_tear_sheet(compared: Comparison) -> None:
         assert row["net"] == run.metrics["account"]["net"] / 1e9
         assert row["drawdown"] == pytest.approx(run.metrics["account"]["max_drawdown"] / 1e9)
         fills = run.table("fills")
-        assert row["turnover"] == pytest.approx((fills["cash"] + fills["fees"]).abs().sum() / 1e9)
+        traded = float((fills["cash"] + fills["fees"]).abs().sum()) / 1e9
+        assert row["turnover"] == pytest.approx(traded)
         assert row["exposure"] > 0
     assert compared.frame().height == 5
 

@@ -17,7 +17,7 @@ def autoregressive(seed: int, strength: float, n: int = 400) -> Float64Array:
 
 
 @pytest.mark.parametrize(
-    ("seed", "strength", "expected"), 
+    ("seed", "strength", "expected"),
     [(0, 0.0, 0.324), (1, 0.25, 1.94), (2, 0.5, 5.24), (3, 0.75, 18.4)],
 )  # fmt: skip
 def test_block_length_agrees_with_another_implementation(

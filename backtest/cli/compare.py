@@ -77,11 +77,12 @@ def compare(
     Example: backtest compare runs --where 'scale == 1' --baseline eager --sort -net
     """
     from backtest.cli.console import print_json, print_table
+    from backtest.gates import judge, measured, parse_gates
 
     _one_of(json=as_json, csv=as_csv, markdown=as_markdown)
     compared = chosen(run, sweep, runs, where, sort)
     champion = None if baseline is None else compared.index(baseline)
-    gates = _gates(compared, fail_if or (), champion)
+    gates = parse_gates(compared, fail_if or (), champion)
     rows: list[dict[str, Any]] = (
         compared.grouped_by(group) if group is not None else measured(compared, champion)
     )
@@ -107,7 +108,7 @@ def compare(
         from backtest.cli.report import write
 
         write(compared, html, plugin, no_plugin, sections=())
-    _judge(compared, gates, champion)
+    judge(compared, gates, champion)
 
 
 def chosen(
@@ -131,35 +132,6 @@ def chosen(
     if where is not None:
         compared = compared.where(where)
     return compared if sort is None else compared.sorted_by(sort)
-
-
-def measured(compared: Comparison, baseline: int | None) -> list[dict[str, Any]]:
-    """The rows, with what each gained over a baseline where there is one."""
-    from backtest.verdict import contests, earned
-
-    if baseline is None:
-        return list(compared.rows)
-    against = {c.worse: c for c in contests(compared, baseline, range(len(compared.rows)))}
-    base = compared.rows[baseline]
-    rows = []
-    for k, row in enumerate(compared.rows):
-        contest = against.get(k)
-        mine, theirs = earned(row), earned(base)
-        figures: dict[str, Any] = {
-            "net_difference": None if mine is None or theirs is None else mine - theirs,
-            "net_ratio": _ratio(mine, theirs),
-            "p99_ms_ratio": _ratio(row["p99_ms"], base["p99_ms"]),
-            "net_difference_low": None,
-            "net_difference_high": None,
-            "net_difference_p": None,
-        }
-        if contest is not None and contest.difference.low is not None:
-            # The contest is the baseline's lead; a row shows its own.
-            figures["net_difference_low"] = -contest.difference.high  # type: ignore[operator]
-            figures["net_difference_high"] = -contest.difference.low
-            figures["net_difference_p"] = contest.p
-        rows.append(row | figures)
-    return rows
 
 
 def print_comparison(compared: Comparison) -> None:
@@ -268,52 +240,12 @@ def _print_failed(compared: Comparison) -> None:
         err.print(escape_text(line), soft_wrap=True)
 
 
-def _gates(compared: Comparison, texts: Any, baseline: int | None) -> list[Any]:
-    """The conditions, checked before anything is printed."""
-    from backtest.errors import UsageError
-
-    gates = [compared.condition(text, place="--fail-if") for text in texts]
-    if baseline is None and any(gate.uses_baseline for gate in gates):
-        raise UsageError(
-            "it speaks of a baseline, but there is none",
-            place="--fail-if",
-            remedy="Name one with --baseline RUN.",
-        )
-    return gates
-
-
-def _judge(compared: Comparison, gates: list[Any], baseline: int | None) -> None:
-    """Fail if a condition holds for a run, or cannot be judged: a gate never passes unseen."""
-    from backtest.errors import GateError
-    from backtest.expressions import MissingValue
-
-    base = None if baseline is None else compared.rows[baseline]
-    hits = []
-    for gate in gates:
-        for k, row in enumerate(compared.rows):
-            if gate.uses_baseline and k == baseline:
-                continue
-            try:
-                if gate.holds(row, base):
-                    hits.append(f"{gate.text} holds for {row['run']}")
-            except MissingValue:
-                hits.append(f"{gate.text} cannot be judged for {row['run']}: a figure is missing")
-    if gates and compared.failed:
-        hits.append(f"{len(compared.failed)} runs of the sweep came to nothing")
-    if hits:
-        raise GateError("; ".join(hits), place="--fail-if")
-
-
 def _one_of(**formats: bool) -> None:
     from backtest.errors import UsageError
 
     given = [f"--{name}" for name, on in formats.items() if on]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} exclude one another")
-
-
-def _ratio(a: float | None, b: float | None) -> float | None:
-    return None if a is None or not b else a / b
 
 
 def _print_evaluator(compared: Comparison) -> None:

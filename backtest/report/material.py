@@ -254,7 +254,7 @@ def _by_symbol(symbols: Any, mine: Float64Array, theirs: Float64Array) -> dict[s
 
 
 def _markouts(run: Run, streams: dict[str, EventBatch | None]) -> Float64Array | None:
-    from backtest.comparison import ticks
+    from backtest.differences import ticks
     from backtest.quotes import StandingQuotes
 
     if "fills" not in {path.stem for path in run.folder.glob("*.parquet")}:

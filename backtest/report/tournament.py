@@ -7,9 +7,10 @@ from typing import Any
 
 from markupsafe import Markup
 
-from backtest.report.charts import Axis, Chart, Series
+from backtest.report.charts import Chart, Series
 from backtest.report.html import amount, bullets, paragraph, percent, table
 from backtest.report.page import page
+from backtest.report.scales import Axis
 from backtest.tournament import RoundResult, Standing
 
 

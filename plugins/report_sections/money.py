@@ -8,12 +8,13 @@ import numpy as np
 from markupsafe import Markup
 
 from backtest.accounting import COSTS
-from backtest.comparison import settings
+from backtest.differences import settings
 from backtest.latency import Float64Array
 from backtest.plugins.report_sections.fields import of_each_field, series_of
-from backtest.report.charts import Axis, Chart, Series, waterfall
+from backtest.report.charts import Chart, Series, waterfall
 from backtest.report.html import details, paragraph
 from backtest.report.material import HORIZONS_NS, Material
+from backtest.report.scales import Axis
 from backtest.report.sections import ReportSection
 from backtest.verdict import Field, earned
 
@@ -87,9 +88,9 @@ class Attribution(ReportSection):
         shown = of_each_field(material, of)
         note = (
             "ideal: the same sizing filled at the mid of every event, at once, without size "
-            "limits. missed: what of that was not decided, for want of answers. decision: what the "
-            "decisions earned at the mids of their events. feed, queueing, service and entry: how "
-            "the mid moved away in each delay; below 0 it moved in our favour. The bars add up exactly."
+            "limits; missed: what of that was not decided, for want of answers; decision: what the "
+            "decisions earned at the mids of their events; feed, queueing, service, entry: how far "
+            "the mid moved away in each delay (a gain: it moved our way). The bars add up exactly."
         )
         return None if shown is None else shown + paragraph(note, "note")
 

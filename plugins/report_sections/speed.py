@@ -9,9 +9,10 @@ from markupsafe import Markup
 
 from backtest.latency import Float64Array
 from backtest.plugins.report_sections.fields import of_each_field, series_of
-from backtest.report.charts import Axis, Chart, Series
+from backtest.report.charts import Chart, Series
 from backtest.report.html import amount, details, paragraph, table
 from backtest.report.material import BINS, TAIL, Material
+from backtest.report.scales import Axis
 from backtest.report.sections import ReportSection
 from backtest.verdict import Field
 

@@ -8,9 +8,10 @@ import numpy as np
 from markupsafe import Markup
 
 from backtest.plugins.report_sections.fields import of_each_field
-from backtest.report.charts import Axis, Chart, Series, number
+from backtest.report.charts import Chart, Series
 from backtest.report.html import amount, bullets, paragraph, percent, table
 from backtest.report.material import Material
+from backtest.report.scales import Axis, number
 from backtest.report.sections import ReportSection
 from backtest.tearsheet import ANNUALISATION
 from backtest.verdict import Field, earned, verdict

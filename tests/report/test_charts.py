@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
-from backtest.report.charts import Axis, Chart, Scale, Series, downsample, number, waterfall
+from backtest.report.charts import Chart, Series, downsample, waterfall
+from backtest.report.scales import Axis, Scale, number
 
 
 def test_downsampling_keeps_ends_and_extremes() -> None:
