@@ -27,8 +27,8 @@ def list_plugins(
 ) -> None:
     """List every part of a run, and who provides it.
 
-    Strategies, latency models, batching policies, sizing rules, accountants and dataset sources are
-    parts: classes that plugins register. A part is asked for as NAME or NAME:VALUE,KEY=VALUE, for
+    Strategies, latency models, batching policies, sizing rules, accountants, dataset sources and
+    report sections are parts: classes that plugins register. A part is asked for as NAME or NAME:VALUE,KEY=VALUE, for
     example affine:35.8ms,0.5ms. Plugins are trusted code: whatever they contain runs with your
     rights.
     """

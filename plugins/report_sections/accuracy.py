@@ -58,7 +58,8 @@ def _of_field(material: Material, field: Field) -> Markup | None:
         Axis("minutes into the window"),
         Axis("standard deviations", log=True),
         [*series_of(material, field, drift)],
-        note="A curve that rises is drift: state that went wrong once stays wrong.",
+        note="A curve that rises is drift: state that went wrong once stays wrong. What is less "
+        "than 1e-9 is drawn there.",
         height=240,
     )
     symbols = sorted({s for _, a in known for s in a.symbols})

@@ -118,17 +118,22 @@ class ServiceTime(ReportSection):
     place: ClassVar[int] = 110
 
     def render(self, material: Material) -> Markup | None:
+        shown = of_each_field(material, lambda field: self._of_field(material, field))
+        note = (
+            "The roofline is the least time that the device's memory and arithmetic allow; it is "
+            "drawn where a measured profile states it."
+        )
+        return None if shown is None else shown + paragraph(note, "note")
+
+    def _of_field(self, material: Material, field: Field) -> Markup | None:
+        labels = field.labels(material.compared)
         series: list[Series] = []
         notes: list[str] = []
-        seen: set[tuple[str, ...]] = set()
-        for k, row in enumerate(material.compared.rows):
-            key = (row["strategy"], row["policy"], row["service_model"], str(row["scale"]))
+        for k in field.members:
             sizes, p50, p99, counts = material.pace[k].batches
-            if key in seen or not len(sizes):
+            if not len(sizes):
                 continue
-            seen.add(key)
-            number, name = material.numbers[k], material.compared.labels[k]
-            x = sizes.astype(float)
+            number, name, x = material.numbers[k], labels[k], sizes.astype(float)
             series.append(Series(f"{name}: median", number, x, p50))
             if not np.array_equal(p50, p99):
                 series.append(Series(f"{name}: p99", number + 8, x, p99))
@@ -139,19 +144,9 @@ class ServiceTime(ReportSection):
                 series.append(Series(f"{name}: roofline", number + 16, x, roof))
         if not series:
             return None
-        # Legends and the comparison of many runs: the same sizes at several scales say nothing new.
-        chart = Chart(
-            "Service time of a batch",
-            Axis("events in the batch", log=True),
-            Axis("ms", log=True),
-            series,
-            note="" if len(notes) > 8 else " ".join(notes),
-        )
-        told = (
-            "The roofline is the least time that the device's memory and arithmetic allow; it is "
-        )
-        told += "drawn where a measured profile states it."
-        return chart.render() + paragraph(told, "note")
+        x_axis, y_axis = Axis("events in the batch", log=True), Axis("ms", log=True)
+        note = " ".join(notes)
+        return Chart("Service time of a batch", x_axis, y_axis, series, note=note).render()
 
 
 def roofline(service: dict[str, Any], sizes: Float64Array) -> Float64Array | None:
