@@ -74,6 +74,11 @@ def runs_of_sweep(runs: Path, sweep: str) -> tuple[list[Run], list[FailedRun]]:
     failed: list[FailedRun] = []
     try:
         for entry in table["runs"]:
+            if entry["id"] is None:
+                name = f"a run of {entry['config']['strategy']}"
+                error = entry.get("error") or "it has not been run"
+                failed.append(FailedRun(name, str(entry["state"]), str(error)))
+                continue
             run_id = str(entry["id"])
             if not _ID.fullmatch(run_id):
                 raise DataError(f"{run_id!r} is no id of a run", place=place)

@@ -57,13 +57,16 @@ def entry(run_id: str, state: str = "done", error: str | None = None) -> dict[st
 
 def test_a_sweep_by_id_or_name_with_its_failures(swept: Path) -> None:
     done = folders(swept)[0].name
-    sweep(swept, "s1", [entry(done), entry("x-1", "failed", "it broke"), entry("x-2", "pending")])
+    unplanned = {"id": None, "state": "failed", "config": {"strategy": "odd"}, "error": "no"}
+    states = [entry("x-1", "failed", "it broke"), entry("x-2", "pending")]
+    sweep(swept, "s1", [entry(done), *states, unplanned])
     for name in ("s1", "night"):
         found, failed = runs_of_sweep(swept, name)
         assert [r.id for r in found] == [done]
         assert [(f.id, f.error) for f in failed] == [
             ("x-1", "it broke"),
             ("x-2", "it has not been run"),
+            ("a run of odd", "no"),
         ]
 
 

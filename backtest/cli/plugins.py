@@ -28,9 +28,9 @@ def list_plugins(
     """List every part of a run, and who provides it.
 
     Strategies, latency models, batching policies, sizing rules, accountants, dataset sources and
-    report sections are parts: classes that plugins register. A part is asked for as NAME or NAME:VALUE,KEY=VALUE, for
-    example affine:35.8ms,0.5ms. Plugins are trusted code: whatever they contain runs with your
-    rights.
+    report sections are parts: classes that plugins register. A part is asked for as NAME or
+    NAME:VALUE,KEY=VALUE, for example affine:35.8ms,0.5ms. Plugins are trusted code: whatever they
+    contain runs with your rights.
     """
     from backtest.cli.console import print_json
     from backtest.plugins.manager import load_plugins

@@ -206,9 +206,11 @@ def _accuracy(run: Run) -> Accuracy | None:
     import polars as pl
 
     notes = run.manifest["predictions"]
-    key = (notes.get("reference") or notes.get("undropped") or notes["answers"])["key"]
+    # A strategy without a reference of its own is judged by its own undropped answers.
+    note = notes.get("reference") or notes.get("undropped") or notes["answers"]
+    store = PredictionStore(run.folder.parent / "predictions")
     try:
-        reference = PredictionStore(run.folder.parent / "predictions").get(str(key))
+        reference = None if note["key"] is None else store.get(str(note["key"]))
     except BacktestError:
         reference = None
     if reference is None or not run.manifest["config"].get("undropped"):

@@ -52,6 +52,17 @@ def test_the_same_runs_give_the_same_bytes(finished_runs: Path, compared: Compar
     assert html(again) == html(compared)
 
 
+def test_twenty_variants_fit(finished_runs: Path, tmp_path: Path) -> None:
+    folder = next(finished_runs.glob(f"*/{MANIFEST}")).parent
+    manifest = json.loads((folder / MANIFEST).read_text())
+    for k in range(20):
+        shutil.copytree(folder, tmp_path / f"v{k}")
+        manifest["run"] = f"v{k}"
+        manifest["labels"]["strategy"] = f"variant-{k}"
+        (tmp_path / f"v{k}" / MANIFEST).write_text(json.dumps(manifest))
+    assert len(html(compare(runs_at([tmp_path]))).encode()) < 3_000_000
+
+
 def test_chosen_sections(compared: Comparison) -> None:
     text = html(compared, "data", "verdict")
     assert re.findall(r"<h2[^>]*>([^<]*)</h2>", text) == ["Verdict", "Data"]
