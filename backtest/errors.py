@@ -52,3 +52,9 @@ class DataError(BacktestError):
 
 class PluginError(UsageError):
     """A plugin could not be loaded, or asked for something that it may not (exit code 2)."""
+
+
+class GateError(BacktestError):
+    """A condition that was not to hold does (exit code 5)."""
+
+    exit_code = 5

@@ -183,6 +183,11 @@ class Run:
         assert isinstance(frame, pl.DataFrame)
         return frame
 
+    def _repr_html_(self) -> str:
+        from backtest.report.notebook import run_html
+
+        return run_html(self)
+
     def _json(self, name: str) -> dict[str, Any]:
         path = self.folder / name
         try:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from backtest.data.sources import Source
     from backtest.executors import Executor
     from backtest.latency import LatencyModel
+    from backtest.report.sections import ReportSection
     from backtest.server import BatchingPolicy
     from backtest.strategies.base import Strategy
 
@@ -86,6 +87,11 @@ def backtest_register_feature_builders(register: Register[FeatureBuilder]) -> No
 @hookspec
 def backtest_register_executors(register: Register[Executor]) -> None:
     """Add executors: where the runs of a sweep are carried out."""
+
+
+@hookspec
+def backtest_register_report_sections(register: Register[ReportSection]) -> None:
+    """Add report sections: chapters of the HTML report."""
 
 
 @hookspec

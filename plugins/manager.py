@@ -37,6 +37,7 @@ SHIPPED = (
     "backtest.plugins.sources",
     "backtest.plugins.features",
     "backtest.plugins.executors",
+    "backtest.plugins.report_sections",
 )
 """The modules through which the project registers its own parts."""
 
@@ -49,6 +50,7 @@ _REGISTER_HOOKS: dict[Kind, str] = {
     "source": "backtest_register_sources",
     "feature builder": "backtest_register_feature_builders",
     "executor": "backtest_register_executors",
+    "report section": "backtest_register_report_sections",
 }
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -14,6 +14,7 @@ Kind: TypeAlias = Literal[
     "source",
     "feature builder",
     "executor",
+    "report section",
 ]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)

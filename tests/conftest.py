@@ -53,3 +53,27 @@ def small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     write_canonical(folder, card, [(batch, features[:, :1].copy())])
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished_runs(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of five runs on the small dataset: two policies, one at three scales, one partial."""
+    from backtest.api import run
+
+    runs = tmp_path_factory.mktemp("runs")
+    for policy, scale, limit in (
+        ("all", 1.0, None),
+        ("one", 1.0, None),
+        ("all", 0.0, None),
+        ("all", 4.0, None),
+        ("all", 1.0, 100),
+    ):
+        run(
+            runs=runs,
+            dataset=str(small_dataset),
+            strategy="imbalance",
+            policy=policy,
+            latency={"service": "affine:1ms,0.1ms", "entry": "constant:50us", "scale": scale},
+            limit=limit,
+        )
+    return runs

@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 
 from backtest.cli import main
+from backtest.comparison import compare
 from backtest.config import RunConfig, parse_config, read_table
 from backtest.events import EventBatch
 from backtest.matrix import parse_matrix
 from backtest.plugins.manager import load_plugins
+from backtest.report.page import render_report
+from backtest.selection import runs_at
+from backtest.tournament import parse_tournament
 from docs.generate import FOLDER, GENERATED, regenerated
 
 
@@ -92,3 +96,27 @@ def test_the_example_sweep_is_the_one_that_the_docs_describe() -> None:
     assert len(matrix.configs) >= 60
     assert f"{len(matrix.configs)} runs" in (FOLDER / "sweeps.md").read_text()
     assert f"{len(matrix.configs)} runs" in path.read_text()
+
+
+def test_the_section_in_the_docs_works_when_pasted(finished_runs: Path, tmp_path: Path) -> None:
+    example = re.search(r"```python\n(.*?)```", (FOLDER / "reports.md").read_text(), re.DOTALL)
+    assert example is not None
+    path = tmp_path / "fills.py"
+    path.write_text(example[1])
+    plugins = load_plugins([path], entry_points=False)
+    rendered = render_report(compare(runs_at([finished_runs])), plugins, ("fills",))
+    assert rendered.failures == ()
+    assert "Fills of each run" in rendered.html
+
+
+def test_the_tournament_in_the_docs_is_one() -> None:
+    example = re.search(r"```toml\n(.*?)```", (FOLDER / "tournament.md").read_text(), re.DOTALL)
+    assert example is not None
+    config = parse_tournament(tomllib.loads(example[1]), place="docs")
+    assert [len(config.team), len(config.round)] == [4, 2]
+
+
+@pytest.mark.parametrize("page", sorted(path.name for path in FOLDER.glob("*.md")))
+def test_pictures_are_there_and_small(page: str) -> None:
+    for name in re.findall(r"images/[\w.-]+", (FOLDER / page).read_text()):
+        assert (FOLDER / name).stat().st_size < 150_000

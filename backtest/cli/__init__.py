@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from backtest import __version__
-from backtest.cli import compare, data, demo, plugins, run, sweep, train
+from backtest.cli import compare, data, demo, plugins, report, run, sweep, tournament, train
 from backtest.errors import BacktestError
 
 app = typer.Typer(
@@ -28,6 +28,8 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.command("sweep")(sweep.sweep)
+app.command("report")(report.report)
+app.command("tournament")(tournament.tournament)
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
 data.register(app)
@@ -43,8 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments: the command line without the program's name; ``None`` for the process's own.
 
     Raises:
-        SystemExit: always; 0 ok, 1 run failed, 2 usage, 3 bad data, 4 some runs
-            of a sweep failed, 130 interrupted.
+        SystemExit: always; 0 ok, 1 run failed, 2 usage, 3 bad data, 4 some runs of a sweep
+            failed, 5 a gate failed, 130 interrupted.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -7,31 +7,131 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backtest.cli.options import AsJson
+from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths, RunsFolder
 
 if TYPE_CHECKING:
     from backtest.comparison import Comparison
 
+RunFolders = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[RUN...]", help="Folders of runs, folders of such, or patterns."),
+]
+Sweep = Annotated[
+    str | None, typer.Option(metavar="ID", help="All runs of a sweep, by its id or name.")
+]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CONDITION",
+        help="Only runs for which it holds: 'strategy == \"batched\" and scale <= 1'.",
+    ),
+]
+Sort = Annotated[
+    str | None, typer.Option(metavar="FIELD", help="Order by a field; -FIELD: falling.")
+]
+Baseline = Annotated[
+    str | None,
+    typer.Option(metavar="RUN", help="Measure the others against this run: its id or strategy."),
+]
+
 
 def compare(
-    run: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of finished runs.")],
+    run: RunFolders = None,
+    sweep: Sweep = None,
+    runs: RunsFolder = Path("runs"),
+    where: Where = None,
+    sort: Sort = None,
+    group: Annotated[
+        str | None,
+        typer.Option(metavar="FIELD", help="A row for each value: means and deviations."),
+    ] = None,
+    baseline: Baseline = None,
+    differences: Annotated[
+        bool, typer.Option("--differences", help="Only the settings in which the runs differ.")
+    ] = False,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="CONDITION",
+            help="Exit with 5 if it holds for a run: 'net_pnl < 0.95 * baseline' (repeatable).",
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the report, one HTML file.")
+    ] = None,
     as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV on stdout.")] = False,
+    as_markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print a Markdown table on stdout.")
+    ] = False,
+    plugin: PluginPaths = None,
+    no_plugin: DisabledPlugins = None,
 ) -> None:
     """Set finished runs side by side: speed, accuracy, money, and where the money went.
 
     Latencies are sojourn times: from the receipt of an event to its answer. Accuracy is the
     correlation of the answers with those of the undropped reference; the response rate stands
-    beside it, since only answered events count.
-    """
-    from backtest.cli.console import print_json
-    from backtest.comparison import compare as compare_runs
-    from backtest.runs import open_run
+    beside it, since only answered events count. Differences are paired by time on the same ticks,
+    with 95 % intervals from a block bootstrap, and corrected for their number (Holm).
 
-    compared = compare_runs([open_run(path) for path in run])
+    Example: backtest compare runs --where 'scale == 1' --baseline eager --sort -net
+    """
+    from backtest.cli.console import print_json, print_table
+    from backtest.gates import judge, measured, parse_gates
+
+    _one_of(json=as_json, csv=as_csv, markdown=as_markdown)
+    compared = chosen(run, sweep, runs, where, sort)
+    champion = None if baseline is None else compared.index(baseline)
+    gates = parse_gates(compared, fail_if or (), champion)
+    rows: list[dict[str, Any]] = (
+        compared.grouped_by(group) if group is not None else measured(compared, champion)
+    )
+    if differences:
+        rows = [
+            {"setting": name} | dict(zip(compared.labels, values, strict=True))
+            for name, values in compared.differences()
+        ]
     if as_json:
-        print_json(list(compared.rows))
+        print_json(rows)
+    elif as_csv or as_markdown:
+        _print_text(rows, as_csv)
+    elif differences:
+        shown = [[_text(v) for v in row.values()] for row in rows]
+        print_table(("setting", *compared.labels), shown)
+    elif group is not None:
+        _print_groups(rows, compared.field(group, place="--group"))
     else:
         print_comparison(compared)
+        print_contests(compared, champion)
+    _print_failed(compared)
+    if html is not None:
+        from backtest.cli.report import write
+
+        write(compared, html, plugin, no_plugin, sections=())
+    judge(compared, gates, champion)
+
+
+def chosen(
+    folders: list[Path] | None, sweep: str | None, runs: Path, where: str | None, sort: str | None
+) -> Comparison:
+    """The comparison that the options name: of folders, a sweep, or else all of ``runs``."""
+    from backtest.comparison import compare as compare_runs
+    from backtest.errors import UsageError
+    from backtest.selection import runs_at, runs_of_sweep
+
+    found, failed = runs_of_sweep(runs, sweep) if sweep is not None else ([], [])
+    if folders or sweep is None:
+        if not folders and not runs.is_dir():
+            raise UsageError(
+                "no run to compare",
+                place=str(runs),
+                remedy="Name the folders of finished runs, or their folder with --runs.",
+            )
+        found += runs_at(folders or [runs])
+    compared = compare_runs(found, failed)
+    if where is not None:
+        compared = compared.where(where)
+    return compared if sort is None else compared.sorted_by(sort)
 
 
 def print_comparison(compared: Comparison) -> None:
@@ -84,6 +184,72 @@ def print_comparison(compared: Comparison) -> None:
         err.print("These runs did not see the same events: their figures do not compare.")
 
 
+def print_contests(compared: Comparison, baseline: int | None) -> None:
+    """What beats what, in sentences: all against the baseline, or the best against the others."""
+    from backtest.cli.console import escape_text, out
+    from backtest.verdict import contests, fields
+
+    if baseline is not None:
+        names = dict(enumerate(compared.labels))
+        found = contests(compared, baseline, range(len(compared.rows)))
+        lines = [contest.sentence(names) for contest in found]
+    else:
+        lines = []
+        for field in fields(compared):
+            names = field.labels(compared)
+            given = f"[{field.title}] " if field.title else ""
+            lines += [given + contest.sentence(names) for contest in field.contests]
+    if lines:
+        out.print()
+    for line in lines:
+        out.print(escape_text(line), soft_wrap=True)
+
+
+def _print_groups(rows: list[dict[str, Any]], by: str) -> None:
+    from backtest.cli.console import print_table
+
+    names = [n for n in ("net", "net_points", "response_rate", "p50_ms", "p99_ms", "correlation")
+             if n in rows[0] and any(row[n] is not None for row in rows)]  # fmt: skip
+    cells = []
+    for row in rows:
+        figures = []
+        for name in names:
+            deviation = row[f"{name}_sd"]
+            spread = "" if deviation is None else f" ± {_number(deviation, 3)}"
+            figures.append(_number(row[name], 3) + spread)
+        cells.append((_text(row[by]), row["runs"], *figures))
+    print_table(
+        (by, "runs", *names), cells, title="Mean ± standard deviation", right=("runs", *names)
+    )
+
+
+def _print_text(rows: list[dict[str, Any]], as_csv: bool) -> None:
+    import sys
+
+    from backtest.cli.formats import to_csv, to_markdown
+
+    if not rows:
+        return
+    cells = [[_text(v) for v in row.values()] for row in rows]
+    sys.stdout.write(to_csv(rows) if as_csv else to_markdown(list(rows[0]), cells))
+
+
+def _print_failed(compared: Comparison) -> None:
+    from backtest.cli.console import err, escape_text
+
+    for failed in compared.failed:
+        line = f"Not compared: {failed.id} ({failed.state}): {failed.error}"
+        err.print(escape_text(line), soft_wrap=True)
+
+
+def _one_of(**formats: bool) -> None:
+    from backtest.errors import UsageError
+
+    given = [f"--{name}" for name, on in formats.items() if on]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} exclude one another")
+
+
 def _print_evaluator(compared: Comparison) -> None:
     """What the challenge's own evaluator prints, a column for each run."""
     from backtest.cli.console import print_table
@@ -91,8 +257,7 @@ def _print_evaluator(compared: Comparison) -> None:
     columns = [_evaluator(run.metrics["account"]) for run in compared.runs]
     names = max(columns, key=len)
     rows = [(name, *(column.get(name, "-") for column in columns)) for name in names]
-    headers = [f"{row['strategy']}, {row['policy']}" for row in compared.rows]
-    print_table(("the challenge's evaluator", *headers), rows, right=headers)
+    print_table(("the challenge's evaluator", *compared.labels), rows, right=compared.labels)
 
 
 def _evaluator(account: dict[str, Any]) -> dict[str, str]:
@@ -117,6 +282,12 @@ def _strategy(row: dict[str, Any]) -> str:
 def _service(row: dict[str, Any]) -> str:
     scale = "" if row["scale"] == 1 else f" x{row['scale']:g}"
     return f"{row['service_model']}{scale}{'*' if row['partial'] else ''}"
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _number(value: float | None, digits: int) -> str:

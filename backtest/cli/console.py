@@ -52,10 +52,13 @@ def print_table(
     """A table on stdout: drawn at a terminal, else plain aligned columns, cut nowhere.
 
     Args:
-        rows: one cell a header; their text and the title are escaped here.
+        headers: each different; they, the rows and the title are escaped here.
+        rows: one cell a header.
         right: headers of the columns to align on the right.
     """
     cells = [[escape_text(cell) for cell in row] for row in rows]
+    headers = [escape_text(header) for header in headers]
+    right = {escape_text(header) for header in right}
     if title is not None:
         out.print(Text(escape_text(title), style="bold"))
     if not out.is_terminal:
@@ -71,7 +74,7 @@ def print_table(
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for header in headers:
-        table.add_column(header, justify="right" if header in right else "left")
+        table.add_column(Text(header), justify="right" if header in right else "left")
     for row in cells:
         table.add_row(*map(Text, row))
     out.print(table)

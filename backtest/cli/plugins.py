@@ -20,6 +20,7 @@ _TITLES = {
     "source": "Dataset sources",
     "feature builder": "Feature builders",
     "executor": "Executors of sweeps",
+    "report section": "Report sections",
 }
 
 

@@ -1,0 +1,83 @@
+"""Runs measured against a baseline, and conditions that fail a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from backtest.comparison import Comparison
+from backtest.errors import GateError, UsageError
+from backtest.expressions import Expression, MissingValue
+from backtest.verdict import contests, earned
+
+
+def measured(compared: Comparison, baseline: int | None) -> list[dict[str, Any]]:
+    """The rows, with what each gained over a baseline where there is one."""
+    if baseline is None:
+        return list(compared.rows)
+    against = {c.worse: c for c in contests(compared, baseline, range(len(compared.rows)))}
+    base = compared.rows[baseline]
+    rows = []
+    for k, row in enumerate(compared.rows):
+        contest = against.get(k)
+        mine, theirs = earned(row), earned(base)
+        figures: dict[str, Any] = {
+            "net_difference": None if mine is None or theirs is None else mine - theirs,
+            "net_ratio": _ratio(mine, theirs),
+            "p99_ms_ratio": _ratio(row["p99_ms"], base["p99_ms"]),
+            "net_difference_low": None,
+            "net_difference_high": None,
+            "net_difference_p": None,
+        }
+        if contest is not None and contest.difference.low is not None:
+            # The contest is the baseline's lead; a row shows its own.
+            figures["net_difference_low"] = -contest.difference.high  # type: ignore[operator]
+            figures["net_difference_high"] = -contest.difference.low
+            figures["net_difference_p"] = contest.p
+        rows.append(row | figures)
+    return rows
+
+
+def parse_gates(
+    compared: Comparison, texts: Sequence[str], baseline: int | None
+) -> list[Expression]:
+    """The conditions of ``--fail-if``.
+
+    Raises:
+        UsageError: one is no condition, or speaks of a baseline where there is none.
+    """
+    gates = [compared.condition(text, place="--fail-if") for text in texts]
+    if baseline is None and any(gate.uses_baseline for gate in gates):
+        raise UsageError(
+            "it speaks of a baseline, but there is none",
+            place="--fail-if",
+            remedy="Name one with --baseline RUN.",
+        )
+    return gates
+
+
+def judge(compared: Comparison, gates: Sequence[Expression], baseline: int | None) -> None:
+    """Fail if a condition holds for a run, or cannot be judged: a gate never passes unseen.
+
+    Raises:
+        GateError: naming the conditions and the runs.
+    """
+    base = None if baseline is None else compared.rows[baseline]
+    hits = []
+    for gate in gates:
+        for k, row in enumerate(compared.rows):
+            if gate.uses_baseline and k == baseline:
+                continue
+            try:
+                if gate.holds(row, base):
+                    hits.append(f"{gate.text} holds for {row['run']}")
+            except MissingValue:
+                hits.append(f"{gate.text} cannot be judged for {row['run']}: a figure is missing")
+    if gates and compared.failed:
+        hits.append(f"{len(compared.failed)} runs of the sweep came to nothing")
+    if hits:
+        raise GateError("; ".join(hits), place="--fail-if")
+
+
+def _ratio(a: float | None, b: float | None) -> float | None:
+    return None if a is None or not b else a / b

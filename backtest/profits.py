@@ -1,0 +1,76 @@
+"""What a run earned over time, in the unit that its accountant pays in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import reduce
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backtest.events import Int64Array
+from backtest.latency import Float64Array
+
+if TYPE_CHECKING:
+    from backtest.runs import Run
+
+_BUCKETS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Profits:
+    """Cumulated profits at the ends of time buckets.
+
+    Attributes:
+        ends: ns, ascending, int64 [n].
+        net: cumulated profit, float64 [n], in ``unit``.
+        unit: a currency, or points.
+    """
+
+    ends: Int64Array
+    net: Float64Array
+    unit: str
+
+    def at(self, ends: Int64Array) -> Float64Array:
+        """Cumulated profit at other instants: that of the last bucket that ended by then."""
+        found = np.searchsorted(self.ends, ends, side="right")
+        return np.append(0.0, self.net)[found]
+
+    @property
+    def hours(self) -> float:
+        """What the buckets span; the first one began a bucket's length before its end."""
+        if len(self.ends) < 2:
+            return 0.0
+        return float(self.ends[-1] - 2 * self.ends[0] + self.ends[1]) / 3.6e12
+
+
+def profits(run: Run) -> Profits:
+    """From the run's equity table, or from its points.
+
+    Raises:
+        DataError: a table cannot be read.
+    """
+    import polars as pl
+
+    account = run.metrics["account"]
+    if "net_points" in account:
+        points = run.table("points")
+        times = points["ts"].cast(pl.Int64).to_numpy()
+        first, last = int(times[0]), int(times[-1]) + 1
+        length = max(-(-(last - first) // _BUCKETS), 1)
+        bucket = (times - first) // length
+        count = int(bucket[-1]) + 1
+        gained = np.bincount(bucket, weights=points["points"].to_numpy(), minlength=count)
+        ends = first + length * np.arange(1, count + 1, dtype=np.int64)
+        return Profits(ends, np.cumsum(gained), "points")
+    unit = str(account.get("currency") or "")
+    curve = run.table("equity").group_by("ts").agg(pl.col("net").sum()).sort("ts")
+    return Profits(
+        curve["ts"].cast(pl.Int64).to_numpy(), curve["net"].to_numpy().astype(float) / 1e9, unit
+    )
+
+
+def gains(series: list[Profits]) -> Float64Array:
+    """Profit of each series in the buckets of all of them, float64 [series, n]."""
+    ends = reduce(np.union1d, (s.ends for s in series))
+    return np.stack([np.diff(s.at(ends), prepend=0.0) for s in series])

@@ -1,0 +1,45 @@
+"""Runs and comparisons as a notebook shows them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from backtest.comparison import Comparison, compare
+from backtest.report.html import amount, bullets, paragraph, percent, table
+from backtest.runs import Run
+from backtest.verdict import earned, fields, verdict
+
+
+def run_html(run: Run) -> str:
+    """A run's figures, and where its tables are."""
+    row = compare([run]).rows[0]
+    shown = {name: value for name, value in row.items() if value is not None}
+    facts = table(("figure", "value"), [(name, _text(value)) for name, value in shown.items()])
+    names = ", ".join(sorted(path.stem for path in run.folder.glob("*.parquet")))
+    return str(facts + paragraph(f"Tables, as run.table(name): {names}"))
+
+
+def comparison_html(compared: Comparison) -> str:
+    """The main figures of each run, and the verdict on each field of equal conditions."""
+    headers = ("run", "class", "answered", "p50 ms", "p99 ms", "accuracy", "net", "unit")
+    rows = [
+        (
+            label,
+            row["class"] or "–",
+            percent(row["response_rate"]),
+            amount(row["p50_ms"], 1),
+            amount(row["p99_ms"], 1),
+            amount(row["correlation"], 3),
+            amount(earned(row)),
+            row["currency"] or "points",
+        )
+        for label, row in zip(compared.labels, compared.rows, strict=True)
+    ]
+    html = table(headers, rows, right=headers[2:7])
+    for field in fields(compared):
+        html += paragraph(field.title) + bullets(verdict(compared, field))
+    return str(html)
+
+
+def _text(value: Any) -> str:
+    return f"{value:,.6g}" if isinstance(value, float) else str(value)

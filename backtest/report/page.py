@@ -1,0 +1,109 @@
+"""The report as one HTML file that needs no network and lets nothing else run."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+from markupsafe import Markup
+
+from backtest import __version__
+from backtest.comparison import Comparison
+from backtest.plugins.manager import Plugins
+from backtest.report.material import Material
+from backtest.report.sections import ReportSection
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """A page, and the sections that failed on the way, with their errors."""
+
+    html: str
+    failures: tuple[tuple[str, str], ...]
+
+
+def render_report(
+    compared: Comparison, plugins: Plugins, sections: Sequence[str] = (), title: str | None = None
+) -> Rendered:
+    """The report of a comparison; the same runs give the same bytes.
+
+    Args:
+        sections: which, as text or tables; by default all that are registered and available.
+        title: the page's; by default made from the datasets.
+
+    Raises:
+        UsageError: there is no such section.
+    """
+    material = Material(compared)
+    failures: list[tuple[str, str]] = []
+    chapters = []
+    for name, section in _sections(plugins, sections):
+        content: Markup | None
+        try:
+            content = section.render(material)
+        except Exception as error:
+            # One broken section must not cost the others; the page and the command both say so.
+            failures.append((name, f"{type(error).__name__}: {error}"))
+            content = Markup('<p class="warning">This section failed: {}</p>').format(
+                failures[-1][1]
+            )
+        if content is not None:
+            chapters.append({"name": name, "title": section.title, "content": content})
+    return Rendered(page(title or _title(compared), _subtitle(compared), chapters), tuple(failures))
+
+
+def page(title: str, subtitle: str, chapters: Sequence[dict[str, Any]]) -> str:
+    """The HTML of some chapters: each a ``name``, a ``title`` and ``content`` (escaped HTML)."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("backtest.report", "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    style, script = _asset("style.css"), _asset("script.js")
+    return environment.get_template("page.html.j2").render(
+        title=title,
+        subtitle=subtitle,
+        chapters=chapters,
+        version=__version__,
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_hash(style),
+        script_hash=_hash(script),
+    )
+
+
+def _sections(plugins: Plugins, chosen: Sequence[str]) -> list[tuple[str, ReportSection]]:
+    specs = chosen or [
+        part.name for part in plugins.parts("report section") if part.unavailable is None
+    ]
+    made = [
+        (spec.partition(":")[0], plugins.create("report section", spec, place="--section"))
+        for spec in specs
+    ]
+    return sorted(made, key=lambda item: (item[1].place, item[0]))
+
+
+def _asset(name: str) -> str:
+    return (files("backtest.report") / name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _title(compared: Comparison) -> str:
+    datasets = dict.fromkeys(row["dataset"] for row in compared.rows)
+    return f"Which variant to deploy on {', '.join(datasets)}"
+
+
+def _subtitle(compared: Comparison) -> str:
+    strategies = dict.fromkeys(row["strategy"] for row in compared.rows)
+    return f"{len(compared.runs)} runs of {', '.join(strategies)}"

@@ -1,0 +1,121 @@
+"""The figures of any tear sheet, from a run's equity and fills.
+
+Profits are money per time bucket: no capital is assumed, so ratios are of money to money, and
+nothing compounds. Annualised figures assume that the year is ``YEAR_NS`` of such buckets.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backtest.latency import Float64Array
+from backtest.profits import Profits
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from backtest.runs import Run
+
+YEAR_NS = 365 * 24 * 3600 * 1_000_000_000
+"""The year of the annualised figures: 365 days of 24 hours."""
+
+ANNUALISATION = "annualised to 365 days of 24 hours; profits do not compound"
+
+FIGURES = (
+    "sharpe",
+    "sortino",
+    "calmar",
+    "hit_rate",
+    "profit_factor",
+    "drawdown",
+    "turnover",
+    "exposure",
+)
+"""What ``tear_sheet`` gives: ``drawdown``, ``turnover`` and ``exposure`` in money."""
+
+
+def tear_sheet(run: Run, earned: Profits) -> dict[str, float | None]:
+    """Figures by the names in ``FIGURES``; ``None`` where there is nothing to divide by.
+
+    Args:
+        run: its equity and fills tables give turnover and exposure; a run that was paid in points
+            has neither.
+        earned: its profits.
+    """
+    count = len(earned.ends)
+    if not count:
+        return dict.fromkeys(FIGURES)
+    gained = np.diff(earned.net, prepend=0.0)
+    bucket = int(earned.ends[1] - earned.ends[0]) if count > 1 else 1
+    drawdown = max_drawdown(earned.net)
+    periods = YEAR_NS / bucket
+    figures = {
+        "sharpe": sharpe(gained, periods),
+        "sortino": sortino(gained, periods),
+        "calmar": float(gained.mean()) * periods / drawdown if drawdown else None,
+        "hit_rate": hit_rate(gained),
+        "profit_factor": profit_factor(gained),
+        "drawdown": drawdown,
+        "turnover": None,
+        "exposure": None,
+    }
+    if earned.unit != "points":
+        fills = run.table("fills")
+        figures["turnover"] = float((fills["cash"] + fills["fees"]).abs().sum()) / 1e9
+        figures["exposure"] = exposure(run.table("equity"), fills)
+    return figures
+
+
+def sharpe(gained: Float64Array, periods: float) -> float | None:
+    """Mean over sample standard deviation of the profits [n], times the root of periods a year."""
+    if len(gained) < 2:
+        return None
+    spread = float(gained.std(ddof=1))
+    return float(gained.mean()) / spread * float(np.sqrt(periods)) if spread else None
+
+
+def sortino(gained: Float64Array, periods: float) -> float | None:
+    """Mean over the root mean square of the losses among the profits [n], annualised likewise."""
+    downside = float(np.sqrt(np.mean(np.minimum(gained, 0.0) ** 2)))
+    return float(gained.mean()) / downside * float(np.sqrt(periods)) if downside else None
+
+
+def max_drawdown(net: Float64Array) -> float:
+    """The deepest fall of cumulated profits [n] from their highest so far, beginning at 0."""
+    curve = np.append(0.0, net)
+    return float((np.maximum.accumulate(curve) - curve).max())
+
+
+def hit_rate(gained: Float64Array) -> float | None:
+    """Buckets with a profit among those with a profit or a loss."""
+    decided = int(np.count_nonzero(gained))
+    return int(np.count_nonzero(gained > 0)) / decided if decided else None
+
+
+def profit_factor(gained: Float64Array) -> float | None:
+    """Sum of the profits over the sum of the losses."""
+    lost = -float(gained[gained < 0].sum())
+    return float(gained[gained > 0].sum()) / lost if lost else None
+
+
+def exposure(equity: pl.DataFrame, fills: pl.DataFrame) -> float:
+    """Mean over buckets of the worth of all positions, long or short, marked to the mid.
+
+    Args:
+        equity: the run's table: ts, symbol, net (billionths of the currency, cumulated).
+        fills: the run's table: ts_venue, symbol, cash (billionths of the currency).
+    """
+    import polars as pl
+
+    # A position's worth is its mark to market less the cash that went for it.
+    spent = fills.sort("ts_venue").select(
+        "ts_venue", "symbol", pl.col("cash").cum_sum().over("symbol")
+    )
+    marked = equity.sort("ts").join_asof(
+        spent, left_on="ts", right_on="ts_venue", by="symbol", check_sortedness=False
+    )
+    worth = (pl.col("net") - pl.col("cash").fill_null(0)).abs()
+    by_bucket = marked.group_by("ts").agg(worth.sum().alias("worth"))
+    return float(by_bucket["worth"].to_numpy().mean()) / 1e9

@@ -1,0 +1,91 @@
+"""What was run, and on what data."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+import numpy as np
+from markupsafe import Markup
+
+from backtest.data.times import format_utc
+from backtest.differences import settings, ticks
+from backtest.report.html import details, paragraph, table
+from backtest.report.material import Material
+from backtest.report.sections import ReportSection
+
+
+class WhatWasRun(ReportSection):
+    """Settings in which the runs differ, those that they share, and every manifest."""
+
+    title: ClassVar[str] = "What was run"
+    place: ClassVar[int] = 120
+
+    def render(self, material: Material) -> Markup | None:
+        compared = material.compared
+        different = compared.differences()
+        names = [name for name, _ in different]
+        rows = [
+            (compared.labels[k], compared.rows[k]["run"], *(_plain(v[k]) for _, v in different))
+            for k in range(len(compared.runs))
+        ]
+        shown = paragraph("Only settings in which the runs differ:")
+        shown += table(("run", "id", *names), rows, caption="Differences")
+        first = settings(compared.runs[0])
+        same = [(name, _plain(value)) for name, value in first.items() if name not in names]
+        shown += details("Settings that all share", table(("setting", "value"), same))
+        manifests = Markup("").join(
+            details(
+                f"{label} ({run.id})",
+                Markup("<pre>{}</pre>").format(
+                    json.dumps(run.manifest, indent=1, ensure_ascii=False)
+                ),
+            )
+            for label, run in zip(compared.labels, compared.runs, strict=True)
+        )
+        return shown + details("Manifests", manifests)
+
+
+class DataSummary(ReportSection):
+    """The data that the runs saw."""
+
+    title: ClassVar[str] = "Data"
+    place: ClassVar[int] = 130
+
+    def render(self, material: Material) -> Markup | None:
+        import polars as pl
+
+        seen: dict[str, tuple[Any, ...]] = {}
+        for k, run in enumerate(material.compared.runs):
+            manifest = run.manifest
+            key = str(ticks(run))
+            if key in seen:
+                continue
+            timing = run.table("timing").select(pl.col("ts_event").cast(pl.Int64), "symbol")
+            times = timing["ts_event"].to_numpy()
+            gaps = np.diff(times) / 1e6
+            arrivals = material.pace[k].arrivals
+            seconds = max((times[-1] - times[0]) / 1e9, 1e-9)
+            seen[key] = (
+                manifest["dataset"],
+                format_utc(int(times[0])),
+                format_utc(int(times[-1])),
+                f"{len(times):,}",
+                f"{timing['symbol'].n_unique():,}",
+                f"{len(times) / seconds:,.1f}",
+                f"{arrivals.max() / seconds * len(arrivals):,.1f}",
+                f"{np.median(gaps):.3g}" if len(gaps) else "–",
+                manifest["determined_by"]["data"][:12],
+            )
+        headers = (
+            "dataset", "first event", "last event", "events", "symbols", "events a second",
+            "at the busiest", "median gap, ms", "SHA-256",
+        )  # fmt: skip
+        return table(headers, [*seen.values()], right=headers[3:8], caption="Data seen")
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return "–"
+    text = str(value)
+    return text[:12] if len(text) == 64 and set(text) <= set("0123456789abcdef") else text

@@ -1,0 +1,153 @@
+"""Which variant to deploy: in words, as a leaderboard, and as a frontier."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from markupsafe import Markup
+
+from backtest.plugins.report_sections.fields import of_each_field
+from backtest.report.charts import Chart, Series
+from backtest.report.html import amount, bullets, paragraph, percent, table
+from backtest.report.material import Material
+from backtest.report.scales import Axis, number
+from backtest.report.sections import ReportSection
+from backtest.tearsheet import ANNUALISATION
+from backtest.verdict import Field, earned, verdict
+
+_CLASSES = (
+    "Class says how a variant's answers relate to the reference's: exact (the same to rounding), "
+    "close (within a stated tolerance), approximate (another function, judged by accuracy and PnL)."
+)
+
+_RATIOS = ("sharpe", "sortino", "calmar")
+
+
+class VerdictSection(ReportSection):
+    """Which variant to deploy, and whether chance explains its lead."""
+
+    title: ClassVar[str] = "Verdict"
+    place: ClassVar[int] = 10
+
+    def render(self, material: Material) -> Markup | None:
+        compared = material.compared
+
+        def of(field: Field) -> Markup:
+            first, *rest = verdict(compared, field)
+            return paragraph(first, "lead") + bullets(rest)
+
+        shown = of_each_field(material, of) or Markup("")
+        shown += paragraph(
+            "Differences are paired by time on the same ticks; intervals hold 95 %, from a "
+            "circular block bootstrap whose blocks are as long as the differences hang together "
+            "(Politis and White), and probabilities are corrected for the number of "
+            "comparisons (Holm).",
+            "note",
+        )
+        if compared.failed:
+            shown += paragraph(f"{len(compared.failed)} runs of the sweep failed:", "warning")
+            shown += bullets([f"{f.id} ({f.state}): {f.error}" for f in compared.failed])
+        return shown
+
+
+class Leaderboard(ReportSection):
+    """Every run by what it earned, with its class, speed, accuracy and tear sheet."""
+
+    title: ClassVar[str] = "Leaderboard"
+    place: ClassVar[int] = 20
+
+    def render(self, material: Material) -> Markup | None:
+        compared = material.compared
+        order = [k for field in material.fields for k in field.members]
+        order.sort(key=lambda k: -_or_last(earned(compared.rows[k])))
+        unit = compared.profits[order[0]].unit
+        headers = (
+            "run", "class", f"net {unit}", "answered", "p50 ms", "p99 ms", "accuracy", "drawdown",
+            "hit rate", "profit factor", "turnover", "exposure", "Sharpe", "Sortino", "Calmar",
+        )  # fmt: skip
+        rows = []
+        for k in order:
+            row = compared.rows[k]
+            rows.append(
+                (
+                    compared.labels[k] + (" *" if row["partial"] else ""),
+                    row["class"] or "–",
+                    amount(earned(row)),
+                    percent(row["response_rate"]),
+                    amount(row["p50_ms"], 1),
+                    amount(row["p99_ms"], 1),
+                    amount(row["correlation"], 3),
+                    amount(row["drawdown"]),
+                    percent(row["hit_rate"], 0),
+                    amount(row["profit_factor"], 1),
+                    amount(row["turnover"], 0),
+                    amount(row["exposure"], 0),
+                    *("–" if row[n] is None else number(row[n]) for n in _RATIOS),
+                )
+            )
+        notes = [
+            _CLASSES,
+            "Latencies are sojourn times: from receipt to answer. Accuracy is the correlation with "
+            "the undropped reference's forecasts, over answered events only.",
+            f"Sharpe, Sortino and Calmar are {ANNUALISATION}; of a window of minutes they say how "
+            "steady it was, not what a year would bring.",
+        ]
+        if any(row["partial"] for row in compared.rows):
+            notes.append("* a partial run, limited to the first events of its window.")
+        if not compared.same_ticks:
+            notes.insert(0, "Not all runs saw the same events: their figures do not compare.")
+        shown = table(headers, rows, right=headers[2:], caption="Runs by what they earned")
+        return shown + Markup("").join(paragraph(note, "note") for note in notes)
+
+
+class Frontier(ReportSection):
+    """Speed against accuracy, and each against what it earns."""
+
+    title: ClassVar[str] = "Speed, accuracy and PnL"
+    place: ClassVar[int] = 30
+
+    def render(self, material: Material) -> Markup | None:
+        compared = material.compared
+        unit = compared.profits[0].unit
+        main = material.fields[0] if len(material.compared.runs) > 8 else None
+        chosen = list(main.members) if main else list(range(len(compared.rows)))
+        labels = main.labels(compared) if main else dict(enumerate(compared.labels))
+        plots = []
+        for name, title, field in (
+            ("Accuracy against latency", "correlation with the reference", "correlation"),
+            (f"Net {unit} against latency", f"net {unit}", None),
+        ):
+            series = []
+            for k in chosen:
+                row = compared.rows[k]
+                value = earned(row) if field is None else row[field]
+                if value is not None and row["p99_ms"]:
+                    point = np.array([row["p99_ms"]]), np.array([value])
+                    series.append(Series(labels[k], material.numbers[k], *point))
+            if series:
+                axis = Axis("p99 sojourn time, ms", log=True, roomy=True)
+                note = f"Not dominated, so on the frontier: {', '.join(_frontier(series))}."
+                chart = Chart(
+                    name, axis, Axis(title, roomy=True), series, points=True, names=True, note=note
+                )
+                plots.append(chart.render())
+        return (
+            Markup('<div class="pair">{}</div>').format(Markup("").join(plots)) if plots else None
+        )
+
+
+def _frontier(series: list[Series]) -> list[str]:
+    """Names of the points that no other beats both ways: further left and higher up."""
+    return [
+        s.name
+        for s in series
+        if not any(
+            (o.x[0] <= s.x[0] and o.y[0] >= s.y[0]) and (o.x[0] < s.x[0] or o.y[0] > s.y[0])
+            for o in series
+        )
+    ]
+
+
+def _or_last(value: float | None) -> float:
+    return float("-inf") if value is None else value

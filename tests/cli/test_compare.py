@@ -1,0 +1,127 @@
+"""``backtest compare`` and ``backtest report`` as a person or a CI job meets them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from backtest.cli import main
+from backtest.cli.formats import to_csv, to_markdown
+
+HOSTILE = [
+    "=cmd|' /C calc'!A0",
+    "+1",
+    "-1+2",
+    "@SUM(A1)",
+    "\t=1",
+    " =1",
+    "a|b",
+    "</script>",
+    "\x1b[2J",
+]
+
+
+def call(*arguments: object) -> int | str | None:
+    with pytest.raises(SystemExit) as caught:
+        main(["compare", *(str(a) for a in arguments)])
+    return caught.value.code
+
+
+def baseline(finished_runs: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    call(finished_runs, "--json", "--where", 'policy == "one"')
+    return str(json.loads(capsys.readouterr().out)[0]["run"])
+
+
+def test_all_runs_of_a_folder(finished_runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("--runs", finished_runs, "--where", "not partial", "--sort", "-net") == 0
+    out = capsys.readouterr().out
+    assert "Where the money went" in out
+    assert "imbalance, " in out.splitlines()[-1]
+
+
+def test_a_baseline_adds_columns(finished_runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = baseline(finished_runs, capsys)
+    assert call(finished_runs, "--baseline", base, "--where", "not partial", "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    mine = next(row for row in rows if row["run"] == base)
+    assert (mine["net_ratio"], mine["net_difference"]) == (1, 0)
+    other = next(row for row in rows if row["run"] != base)
+    assert other["net_difference"] == pytest.approx(other["net"] - mine["net"])
+    low, high = other["net_difference_low"], other["net_difference_high"]
+    assert low <= other["net_difference"] <= high
+
+
+@pytest.mark.parametrize(
+    ("gate", "code", "said"),
+    [
+        ("net_pnl < 1000000 * abs(baseline) + 1", 5, "holds for imbalance-"),
+        ("net_pnl > 1000000 * abs(baseline) + 1", 0, ""),
+        ("net_points > 1", 5, "cannot be judged"),
+        ("response_rate < 0", 0, ""),
+        ("nett > 1", 2, "Did you mean"),
+    ],
+)
+def test_gates(
+    finished_runs: Path, capsys: pytest.CaptureFixture[str], gate: str, code: int, said: str
+) -> None:
+    base = baseline(finished_runs, capsys)
+    assert call(finished_runs, "--baseline", base, "--fail-if", gate) == code
+    assert said in capsys.readouterr().err
+
+
+def test_a_gate_on_the_baseline_needs_one(
+    finished_runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(finished_runs, "--fail-if", "net < baseline") == 2
+    captured = capsys.readouterr()
+    assert "--baseline RUN" in captured.err
+    assert captured.out == ""
+
+
+def test_csv_and_markdown_and_groups(
+    finished_runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(finished_runs, "--csv") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert len(rows) == 5
+    assert {row["policy"] for row in rows} == {"one", "all"}
+    assert call(finished_runs, "--markdown", "--group", "policy") == 0
+    assert capsys.readouterr().out.count("\n| ") == 3
+    assert call(finished_runs, "--group", "policy") == 0
+    assert "±" in capsys.readouterr().out
+    assert call(finished_runs, "--differences") == 0
+    assert capsys.readouterr().out.splitlines()[1].startswith("policy")
+    assert call(finished_runs, "--csv", "--json") == 2
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_no_cell_starts_a_formula(name: str) -> None:
+    text = to_csv([{"symbol": name, "net": -1.5}])
+    cell, number = next(iter(list(csv.reader(io.StringIO(text)))[1:]))
+    assert cell.lstrip()[:1] not in tuple("=+-@|%\t\r")
+    assert number == "-1.5"
+    assert "\x1b" not in text
+
+
+def test_markdown_is_inert() -> None:
+    text = to_markdown(["a"], [["<b>|[x](y)\n`"]])
+    assert text.splitlines()[2] == "| &lt;b&gt;\\|\\[x\\](y)\\\\n\\` |"
+
+
+def test_the_report_is_written_beside_the_tables(
+    finished_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "r.html"
+    assert call(finished_runs, "--html", file) == 0
+    assert f"Written to {file}" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as caught:
+        main(["report", str(finished_runs), "-o", str(tmp_path / "s.html")])
+    assert caught.value.code == 0
+    assert (tmp_path / "s.html").read_bytes() == file.read_bytes()
+    with pytest.raises(SystemExit) as caught:
+        main(["report", str(finished_runs), "-o", str(tmp_path)])
+    assert caught.value.code in (1, 2, 3)

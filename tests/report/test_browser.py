@@ -1,0 +1,118 @@
+"""The report in a real browser: nothing complains, nothing is fetched, nothing injected runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from markupsafe import Markup
+
+from backtest.comparison import compare
+from backtest.plugins.manager import load_plugins
+from backtest.report.page import page, render_report
+from backtest.selection import runs_at
+from tests.report.hostile import hostile_runs
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+BROWSER = next((found for name in NAMES if (found := shutil.which(name))), None)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine"),
+]
+
+QUIET = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--enable-logging=stderr", "--virtual-time-budget=2000", "--dump-dom",
+)  # fmt: skip
+
+DRIVER = """
+<script>
+const svg = document.querySelector("svg.plot");
+const key = (name) => svg.dispatchEvent(new KeyboardEvent("keydown", {key: name, bubbles: true}));
+key("ArrowRight"); key("ArrowRight");
+svg.parentNode.querySelector("[data-toggle]").click();
+</script>
+"""
+
+
+@dataclass
+class Visit:
+    """What a browser made of a page: the document, its console, and what it asked for."""
+
+    dom: str
+    console: list[str]
+    requests: list[str]
+
+
+def visit(html: str, folder: Path) -> Visit:
+    file, log = folder / "page.html", folder / "net.json"
+    file.write_text(html, encoding="utf-8")
+    assert BROWSER is not None
+    command = [
+        BROWSER, *QUIET, f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}",
+        file.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    urls = set()
+    for event in json.loads(log.read_text())["events"]:
+        told = event.get("params") or {}
+        url = told.get("url", "")
+        # What the browser asks for on its own account has no origin.
+        of_page = told.get("initiator", "not an origin") != "not an origin"
+        if of_page and re.match(r"(https?|wss?)://", url):
+            urls.add(url)
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return Visit(done.stdout, console, sorted(urls))
+
+
+@pytest.fixture(scope="module")
+def report(finished_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    runs = hostile_runs(finished_runs, tmp_path_factory.mktemp("hostile"))
+    return render_report(compare(runs_at([runs])), load_plugins(entry_points=False)).html
+
+
+def test_a_report_of_hostile_runs(report: str, tmp_path: Path) -> None:
+    seen = visit(report, tmp_path)
+    assert seen.console == []
+    assert seen.requests == []
+    title = re.search(r"<title>([^<]*)</title>", seen.dom)
+    assert title is not None
+    assert title[1].startswith("Which variant to deploy on")
+    assert seen.dom.count("<h2") == report.count("<h2")
+
+
+def test_the_policy_stops_what_escaping_would_let_through(tmp_path: Path) -> None:
+    bad = (
+        "<script>document.title='owned'</script>"
+        "<p id=x onclick=\"document.title='owned'\" style='color:red'>x</p>"
+        "<img src='http://127.0.0.1:9/x.png'>"
+    )
+    chapter = {"name": "bad", "title": "Bad", "content": Markup(bad)}
+    seen = visit(page("Title", "", [chapter]), tmp_path)
+    assert "<title>Title</title>" in seen.dom
+    assert seen.requests == []
+    assert len([line for line in seen.console if "Content Security Policy" in line]) >= 3
+
+
+def test_without_the_policy_they_would_be_seen(tmp_path: Path) -> None:
+    bad = "<title>x</title><script>document.title='owned'</script><img src='http://127.0.0.1:9/x'>"
+    seen = visit(bad, tmp_path)
+    assert "<title>owned</title>" in seen.dom
+    assert seen.requests == ["http://127.0.0.1:9/x"]
+
+
+def test_keyboard_and_legend_work(report: str, tmp_path: Path) -> None:
+    driven = re.sub(r"<meta http-equiv[^>]*>", "", report).replace("</body>", DRIVER + "</body>")
+    seen = visit(driven, tmp_path)
+    assert seen.console == []
+    readout = re.findall(r'<output class="readout"[^>]*>([^<]+)</output>', seen.dom)
+    assert any("sojourn time, ms" in text for text in readout)
+    assert 'aria-pressed="false"' in seen.dom
+    assert re.search(r'class="series[^"]* off"', seen.dom)

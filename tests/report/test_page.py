@@ -1,0 +1,189 @@
+"""The report: complete, the same every time, inert, and whole even where a section breaks."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from backtest.api import run
+from backtest.comparison import Comparison, compare
+from backtest.errors import UsageError
+from backtest.plugins.manager import load_plugins
+from backtest.report.page import render_report
+from backtest.runs import MANIFEST
+from backtest.selection import runs_at
+from tests.report.hostile import hostile_runs
+
+TITLES = [
+    "Verdict", "Leaderboard", "Speed, accuracy and PnL", "Equity and drawdown",
+    "Where the money went", "Latency", "Queue and response rate", "PnL against latency", "Markouts",
+    "Accuracy", "Service time against batch size", "What was run", "Data",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def compared(finished_runs: Path) -> Comparison:
+    return compare(runs_at([finished_runs])).where("not partial")
+
+
+def html(compared: Comparison, *sections: str) -> str:
+    rendered = render_report(compared, load_plugins(entry_points=False), sections)
+    assert rendered.failures == ()
+    return rendered.html
+
+
+def test_every_section_is_there_in_order(compared: Comparison) -> None:
+    text = html(compared)
+    assert re.findall(r"<h2[^>]*>([^<]*)</h2>", text) == TITLES
+    assert "nets" in text
+    assert "Break-even of imbalance" in text
+    assert re.findall(r'href="#([^"]*)"', text)[1:] == re.findall(r'<section id="([^"]*)"', text)
+
+
+def test_the_same_runs_give_the_same_bytes(finished_runs: Path, compared: Comparison) -> None:
+    again = compare(runs_at([finished_runs])).where("not partial")
+    assert html(again) == html(compared)
+
+
+def test_twenty_variants_fit(finished_runs: Path, tmp_path: Path) -> None:
+    folder = next(finished_runs.glob(f"*/{MANIFEST}")).parent
+    manifest = json.loads((folder / MANIFEST).read_text())
+    for k in range(20):
+        shutil.copytree(folder, tmp_path / f"v{k}")
+        manifest["run"] = f"v{k}"
+        manifest["labels"]["strategy"] = f"variant-{k}"
+        (tmp_path / f"v{k}" / MANIFEST).write_text(json.dumps(manifest))
+    assert len(html(compare(runs_at([tmp_path]))).encode()) < 3_000_000
+
+
+def test_chosen_sections(compared: Comparison) -> None:
+    text = html(compared, "data", "verdict")
+    assert re.findall(r"<h2[^>]*>([^<]*)</h2>", text) == ["Verdict", "Data"]
+    with pytest.raises(UsageError, match="Did you mean 'verdict'"):
+        html(compared, "verdit")
+
+
+class Elements(HTMLParser):
+    """Counts elements and collects attributes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.append(tag)
+        self.attributes += attrs
+
+
+def test_nothing_is_loaded_and_nothing_injected(finished_runs: Path, tmp_path: Path) -> None:
+    text = html(compare(runs_at([hostile_runs(finished_runs, tmp_path)])))
+    seen = Elements()
+    seen.feed(text)
+    assert seen.names.count("script") == 1
+    assert seen.names.count("style") == 1
+    assert not {"img", "iframe", "object", "embed", "base", "form"} & set(seen.names)
+    for name, value in seen.attributes:
+        assert not name.startswith("on")
+        assert name != "style"
+        if name in ("href", "src"):
+            assert value is not None
+            assert value.startswith(("#", "data:,"))
+    assert "http" not in text.replace("http-equiv", "").replace("http://www.w3.org/2000/svg", "")
+    policy = next(v for n, v in seen.attributes if n == "content" and v and "default-src" in v)
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert "&lt;/script&gt;" in text
+
+
+def test_hostile_names_reach_the_terminal_escaped(
+    finished_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from backtest.cli import main
+
+    runs = hostile_runs(finished_runs, tmp_path)
+    for words in ([], ["--csv"], ["--markdown"], ["--differences"], ["--sort", "net"]):
+        with pytest.raises(SystemExit) as caught:
+            main(["compare", str(runs), *words])
+        assert caught.value.code == 0
+        captured = capsys.readouterr()
+        assert "\x1b" not in captured.out + captured.err
+
+
+BROKEN = """
+    import backtest
+    from backtest.report.sections import ReportSection
+
+    class Mine(ReportSection):
+        title = "Mine"
+        place = 5
+        def render(self, material):
+            return None
+
+    class Broken(ReportSection):
+        title = "Broken"
+        def render(self, material):
+            raise KeyError("<b>oops</b>")
+
+    class Silent(ReportSection):
+        title = "Silent"
+        place = 1
+        def render(self, material):
+            from markupsafe import Markup
+            return Markup("<p>{}</p>").format(len(material.compared.runs))
+
+    @backtest.hookimpl
+    def backtest_register_report_sections(register):
+        register("mine", Mine)
+        register("broken", Broken)
+        register("silent", Silent)
+"""
+
+
+def test_sections_are_plugins_and_a_broken_one_stands_alone(
+    compared: Comparison, tmp_path: Path
+) -> None:
+    path = tmp_path / "sections.py"
+    path.write_text(dedent(BROKEN))
+    plugins = load_plugins([path], entry_points=False)
+    rendered = render_report(compared, plugins, ("mine", "broken", "silent", "data"))
+    titles = re.findall(r"<h2[^>]*>([^<]*)</h2>", rendered.html)
+    assert titles == ["Silent", "Data", "Broken"]
+    assert "<p>4</p>" in rendered.html
+    assert "This section failed: KeyError" in rendered.html
+    assert "<b>oops" not in rendered.html
+    assert [name for name, _ in rendered.failures] == ["broken"]
+
+
+def test_runs_paid_in_points_and_runs_without_answers(small_dataset: Path, tmp_path: Path) -> None:
+    common: dict[str, Any] = {"dataset": str(small_dataset), "strategy": "imbalance"}
+    runs = [
+        run(runs=tmp_path, latency={"service": "1"} | latency, **common, **settings)
+        for latency, settings in (
+            ({"service": "constant:1ms"}, {"accountant": "challenge"}),
+            ({"service": "constant:5ms"}, {"accountant": "challenge"}),
+            ({"service": "constant:1h"}, {"undropped": False}),
+        )
+    ]
+    text = html(compare(runs))
+    assert "points" in text
+    assert ">nan<" not in text.lower()
+
+
+def test_a_run_whose_dataset_and_predictions_are_gone(finished_runs: Path, tmp_path: Path) -> None:
+    folder = next(finished_runs.glob(f"*/{MANIFEST}")).parent
+    shutil.copytree(folder, tmp_path / "alone")
+    manifest = json.loads((tmp_path / "alone" / MANIFEST).read_text())
+    manifest["config"]["dataset"] = str(tmp_path / "absent")
+    (tmp_path / "alone" / MANIFEST).write_text(json.dumps(manifest))
+    titles = re.findall(r"<h2[^>]*>([^<]*)</h2>", html(compare(runs_at([tmp_path]))))
+    assert "Accuracy" not in titles
+    assert "Markouts" not in titles
+    assert "Latency" in titles

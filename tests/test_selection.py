@@ -1,0 +1,94 @@
+"""Which runs are meant, and what is said when none are."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backtest.errors import DataError, UsageError
+from backtest.runs import MANIFEST
+from backtest.selection import runs_at, runs_of_sweep
+
+
+def folders(finished_runs: Path) -> list[Path]:
+    return sorted(path.parent for path in finished_runs.glob(f"*/{MANIFEST}"))
+
+
+def test_folders_patterns_and_parents_each_once(finished_runs: Path) -> None:
+    some = folders(finished_runs)
+    assert [r.folder for r in runs_at([finished_runs])] == some
+    assert len(runs_at([some[2], finished_runs, some[0]])) == len(some)
+    assert runs_at([some[2], some[0]])[0].folder == some[2]
+    assert [r.folder for r in runs_at([finished_runs / "imbal*"])] == some
+
+
+def test_what_is_no_run(finished_runs: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="matches no finished run"):
+        runs_at([finished_runs / "absent*"])
+    with pytest.raises(DataError, match="Name the folder of a finished run"):
+        runs_at([tmp_path])
+    half = tmp_path / "half"
+    shutil.copytree(folders(finished_runs)[0], half)
+    (half / MANIFEST).write_text('{"run": ')
+    with pytest.raises(DataError, match="half"):
+        runs_at([tmp_path])
+
+
+def sweep(runs: Path, sweep_id: str, entries: list[Any], name: str = "night") -> None:
+    (runs / "sweeps").mkdir(exist_ok=True)
+    table = {"name": name, "id": sweep_id, "runs": entries}
+    (runs / "sweeps" / f"{sweep_id}.json").write_text(json.dumps(table))
+
+
+@pytest.fixture
+def swept(finished_runs: Path, tmp_path: Path) -> Path:
+    runs = tmp_path / "runs"
+    shutil.copytree(finished_runs, runs)
+    return runs
+
+
+def entry(run_id: str, state: str = "done", error: str | None = None) -> dict[str, Any]:
+    return {"id": run_id, "state": state, "config": {}, "error": error}
+
+
+def test_a_sweep_by_id_or_name_with_its_failures(swept: Path) -> None:
+    done = folders(swept)[0].name
+    unplanned = {"id": None, "state": "failed", "config": {"strategy": "odd"}, "error": "no"}
+    states = [entry("x-1", "failed", "it broke"), entry("x-2", "pending")]
+    sweep(swept, "s1", [entry(done), *states, unplanned])
+    for name in ("s1", "night"):
+        found, failed = runs_of_sweep(swept, name)
+        assert [r.id for r in found] == [done]
+        assert [(f.id, f.error) for f in failed] == [
+            ("x-1", "it broke"),
+            ("x-2", "it has not been run"),
+            ("a run of odd", "no"),
+        ]
+
+
+@pytest.mark.parametrize("name", ["../s1", "s1/../../x", "", "absent", "\x1b"])
+def test_there_is_no_such_sweep(swept: Path, name: str) -> None:
+    sweep(swept, "s1", [])
+    with pytest.raises(UsageError):
+        runs_of_sweep(swept, name)
+
+
+def test_two_sweeps_of_one_name(swept: Path) -> None:
+    sweep(swept, "s1", [])
+    sweep(swept, "s2", [])
+    with pytest.raises(UsageError, match=r"several sweeps(.|\n)*s1, s2"):
+        runs_of_sweep(swept, "night")
+
+
+@pytest.mark.parametrize("entries", [[entry("../../etc")], [{"state": "done"}], ["x"], None])
+def test_a_damaged_sweep(swept: Path, entries: Any) -> None:
+    sweep(swept, "s1", entries)
+    with pytest.raises(DataError, match="s1"):
+        runs_of_sweep(swept, "s1")
+    (swept / "sweeps" / "s1.json").write_text("{")
+    with pytest.raises(DataError, match=r"s1\.json"):
+        runs_of_sweep(swept, "s1")

@@ -1,0 +1,78 @@
+"""The tear sheet against a reference library, and by hand."""
+
+from __future__ import annotations
+
+import warnings
+from datetime import UTC, datetime
+
+import numpy as np
+import polars as pl
+import pytest
+
+from backtest import tearsheet
+from backtest.latency import Float64Array
+
+PERIODS = 252.0
+CAPITAL = 1e7  # so much that compounding, which the library assumes, does not matter
+
+
+@pytest.fixture(params=range(3))
+def gained(request: pytest.FixtureRequest) -> Float64Array:
+    """Profits of 400 buckets."""
+    return np.random.default_rng(request.param).normal(0.05, 1.0, 400).round(2)
+
+
+def test_ratios_agree_with_a_reference_library(gained: Float64Array) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the library's own, on import
+        empyrical = pytest.importorskip("empyrical")
+    returns = gained / CAPITAL
+    known = {"annualization": PERIODS}
+    assert tearsheet.sharpe(gained, PERIODS) == pytest.approx(
+        empyrical.sharpe_ratio(returns, **known)
+    )
+    assert tearsheet.sortino(gained, PERIODS) == pytest.approx(
+        empyrical.sortino_ratio(returns, **known)
+    )
+    drawdown = tearsheet.max_drawdown(np.cumsum(gained))
+    assert drawdown == pytest.approx(-empyrical.max_drawdown(returns) * CAPITAL, rel=1e-3)
+    assert float(gained.mean()) * PERIODS / drawdown == pytest.approx(
+        empyrical.calmar_ratio(returns, **known), rel=1e-3
+    )
+
+
+def test_ratios_without_anything_to_divide_by() -> None:
+    flat = np.ones(5)
+    assert tearsheet.sharpe(flat, PERIODS) is None
+    assert tearsheet.sharpe(np.ones(1), PERIODS) is None
+    assert tearsheet.sortino(flat, PERIODS) is None
+    assert tearsheet.profit_factor(flat) is None
+    assert tearsheet.hit_rate(np.zeros(3)) is None
+
+
+def test_by_hand() -> None:
+    gained = np.array([2.0, -1.0, 0.0, -2.0, 4.0])
+    assert tearsheet.hit_rate(gained) == 0.5
+    assert tearsheet.profit_factor(gained) == 2.0
+    assert tearsheet.max_drawdown(np.cumsum(gained)) == 3.0
+    assert tearsheet.max_drawdown(np.array([-1.0, -2.0])) == 2.0
+
+
+def test_exposure_is_the_worth_of_all_positions_long_or_short() -> None:
+    at = [datetime.fromtimestamp(t, UTC) for t in range(4)]
+    fills = pl.DataFrame(
+        {
+            "ts_venue": [at[0], at[1], at[2]],
+            "symbol": ["A", "B", "A"],
+            "cash": [-10_000_000_000, 5_000_000_000, 12_000_000_000],
+        }
+    )
+    # A is long, worth 10, then 11, then flat; B is short, worth -5, then -5.
+    equity = pl.DataFrame(
+        {
+            "ts": [at[0], at[1], at[2], at[0], at[1], at[2]],
+            "symbol": ["A"] * 3 + ["B"] * 3,
+            "net": [0, 1_000_000_000, 2_000_000_000, 0, 0, 0],
+        }
+    )
+    assert tearsheet.exposure(equity, fills) == pytest.approx((10 + 16 + 5) / 3)
