@@ -1,0 +1,329 @@
+"""Check and time the fused ensemble at full size on a GPU.
+
+    python benchmarks/fused.py check  PRECISION OUT.json
+    python benchmarks/fused.py tune   PRECISION OUT.json
+    python benchmarks/fused.py kernels PRECISION OUT.json
+    python benchmarks/fused.py time   PRECISION OUT.json
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+import triton
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from backtest.strategies.ensemble import EnsembleConfig
+from backtest.strategies.ensemble_init import init_weights
+from backtest.strategies.fused_tiles import Tiles
+from backtest.strategies.fused_towers import FusedEnsemble, Step
+from backtest.strategies.fused_weights import prepare
+from backtest.strategies.graphs import Branches, Fields, Replay
+from backtest.strategies.kernels.product import Precision, Tile
+from backtest.strategies.kernels.runs import Runs
+from backtest.strategies.towers import TOWERS
+
+DEVICE = torch.device("cuda:0")
+SIZES = (1, 8, 20, 39, 128)
+COPY_BYTES_PER_S = 4.29e12
+STATE_BYTES = 153_490_224
+START = time.perf_counter()
+
+
+def say(*parts: Any) -> None:
+    print(f"[{time.perf_counter() - START:6.1f}]", *parts, flush=True)
+
+
+def state_tensors(config: EnsembleConfig, slots: int, **options: Any) -> dict[str, torch.Tensor]:
+    return {
+        f"tower_{t}/block_{b}/{name}": leaf
+        for t, tower in enumerate(TOWERS)
+        for b in range(config.depth)
+        for name, leaf in tower.init_state(config, slots, **options).items()
+    }
+
+
+def step_fields(rows: int, features: int) -> tuple[Fields, Fields]:
+    ints = dict.fromkeys(("slot", "turn", "count"), ((rows,), torch.int32))
+    inputs = Fields({**ints, "features": ((rows, features), torch.float32)}, DEVICE)
+    inputs.host["slot"][:] = -1
+    return inputs, Fields({"out": ((rows, 4), torch.float32)}, DEVICE)
+
+
+def make_replay(model: FusedEnsemble, streams: Branches, rows: int, turns: int = 1) -> Replay:
+    inputs, outputs = step_fields(rows, model.weights.config.features)
+    d = inputs.device
+    runs = Runs(d["slot"], d["turn"], d["count"])
+    step = Step(d["features"], runs, turns, outputs.device["out"])
+    return Replay(streams, inputs, model.towers(step), outputs)
+
+
+def fill(replay: Replay, slots: list[int], rng: np.random.Generator) -> None:
+    """Rows of these slots (neighbours where equal), the rest padding; fresh features."""
+    host = replay.inputs.host
+    host["features"][:] = rng.standard_normal(host["features"].shape)
+    host["slot"][:] = -1
+    host["turn"][:] = 0
+    host["count"][:] = 0
+    for row, slot in enumerate(slots):
+        host["slot"][row] = slot
+        if row and slots[row - 1] == slot:
+            host["turn"][row] = host["turn"][row - 1] + 1
+        host["count"][row - host["turn"][row]] += 1
+
+
+def check(precision: Precision) -> dict[str, Any]:
+    """Outputs and states against the plain float64 step, duplicates and padding included."""
+    config = EnsembleConfig()
+    rng = np.random.default_rng(7)
+    plain = init_weights(config, 0, device="cuda")
+    weights = prepare(plain, precision)
+    reference = plain.to(dtype=torch.float64)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    symbols = 24
+    state = state_tensors(config, symbols, dtype=torch.float32, device=DEVICE)
+    model = FusedEnsemble(weights, precision, state, 128)
+    streams = Branches(DEVICE, 4)
+    truth, single = reference.init_state(symbols), plain.init_state(symbols)
+    plans = [
+        list(range(20)),
+        [0, 0, 0, 1, 2, 2, 5, 6, 7, 8, 9, 10, 11, 12, 13],
+        [23],
+        [3] * 4 + [4] * 3 + list(range(10, 20)) + [22] * 4,
+        list(range(24)),
+        [1, 2, 2, 3, 3, 3, 3, 21],
+    ] + [list(range(24))] * 6
+    errors, plain_errors, spread = [], [], []
+    for plan in plans:
+        turns = max(plan.count(s) for s in plan)
+        rows = -(-(len(plan) + 1) // 8) * 8
+        replay = make_replay(model, streams, rows, turns)
+        fill(replay, plan, rng)
+        replay.outputs.host["out"][:] = np.nan
+        replay.run()
+        x = replay.inputs.device["features"]
+        turn = replay.inputs.host["turn"][: len(plan)]
+        for ensemble, kept, found in ((reference, truth, errors), (plain, single, plain_errors)):
+            y = torch.zeros(len(plan), 4, dtype=torch.float64, device=DEVICE)
+            for t in range(turns):
+                at = torch.tensor(np.flatnonzero(turn == t), device=DEVICE)
+                own = torch.tensor(plan, device=DEVICE)[at]
+                part = {
+                    a: {b: {n: v[own] for n, v in leaves.items()} for b, leaves in blocks.items()}
+                    for a, blocks in kept.items()
+                }
+                out, new = ensemble(x[at].to(ensemble.dtype), part)
+                y[at] = out.double()
+                for a, blocks in new.items():
+                    for b, leaves in blocks.items():
+                        for n, v in leaves.items():
+                            kept[a][b][n][own] = v
+            if ensemble is reference:
+                exact = y.cpu()
+                spread.append(exact)
+                found.append(torch.tensor(replay.outputs.host["out"][: len(plan)]).double() - exact)
+            else:
+                found.append(y.cpu() - exact)
+    deviation = torch.cat(spread).std(0)
+    e, p = torch.cat(errors) / deviation, torch.cat(plain_errors) / deviation
+    leaves: dict[str, float] = {}
+    plain_leaves: dict[str, float] = {}
+    for name, value in state.items():
+        tower, block, leaf = name.split("/")
+        want = truth[tower][block][leaf].double()
+        fine = torch.isfinite(want)
+        assert bool((torch.isfinite(value) == fine).all()), name
+        scale = want[fine].norm() + 1e-30
+        key = f"{tower}/{leaf}"
+        error = float(((value.double() - want)[fine]).norm() / scale)
+        other = float(((single[tower][block][leaf].double() - want)[fine]).norm() / scale)
+        leaves[key] = max(leaves.get(key, 0), error)
+        plain_leaves[key] = max(plain_leaves.get(key, 0), other)
+    result = {
+        "outputs_rms": e.square().mean(0).sqrt().tolist(),
+        "outputs_max": e.abs().amax(0).tolist(),
+        "plain_float32_rms": p.square().mean(0).sqrt().tolist(),
+        "plain_float32_max": p.abs().amax(0).tolist(),
+        "states": leaves,
+        "plain_float32_states": plain_leaves,
+    }
+    say(precision, json.dumps({k: v for k, v in result.items() if "states" not in k}))
+    say("worst states", sorted(leaves.items(), key=lambda item: -item[1])[:5])
+    return result
+
+
+class Bench:
+    """A full-size model with one state pool, for timing."""
+
+    def __init__(self, precision: Precision, slots: int = 128) -> None:
+        self.precision = precision
+        config = EnsembleConfig()
+        self.weights = prepare(init_weights(config, 0, device="cuda"), precision)
+        torch.cuda.empty_cache()
+        self.state = state_tensors(config, slots, dtype=torch.float32, device=DEVICE)
+        self.streams = Branches(DEVICE, 4)
+        self.rng = np.random.default_rng(0)
+
+    def model(self, tiles: Tiles, rows: int = 128) -> FusedEnsemble:
+        return FusedEnsemble(self.weights, self.precision, self.state, rows, tiles)
+
+    def milliseconds(
+        self, model: FusedEnsemble, rows: int, slots: list[int], repeats: int = 40
+    ) -> list[float]:
+        turns = max(slots.count(s) for s in slots)
+        replay = make_replay(model, self.streams, rows, turns)
+        fill(replay, slots, self.rng)
+        times = []
+        for _ in range(repeats + 5):
+            start = time.perf_counter()
+            replay.run()
+            times.append(1e3 * (time.perf_counter() - start))
+        assert np.isfinite(replay.outputs.host["out"][: len(slots)]).all()
+        return sorted(times[5:])
+
+    def floor(self, symbols: int) -> float:
+        return 1e3 * (self.weights.bytes + 2 * STATE_BYTES * symbols) / COPY_BYTES_PER_S
+
+
+class Fixed(Tiles):
+    """Tiles with some choices replaced."""
+
+    def __init__(self, precision: Precision, **choices: Any) -> None:
+        super().__init__(precision)
+        self._choices = choices
+        for name in ("mlstm", "retnet", "mamba2"):
+            if name in choices:
+                setattr(self, name, choices[name])
+
+    def up(self, rows: int, weight: torch.Tensor) -> Tile:
+        return self._choices.get("up") or super().up(rows, weight)
+
+    def down(self, rows: int, weight: torch.Tensor) -> Tile:
+        return self._choices.get("down") or super().down(rows, weight)
+
+    def cell(self, rows: int, weight: torch.Tensor) -> Tile:
+        return self._choices.get("cell") or super().cell(rows, weight)
+
+
+def candidates(precision: Precision, rows: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Variations of one choice at a time."""
+    bm = min(128, max(16, 1 << (rows - 1).bit_length()))
+    yield "default", {}
+    if precision == "fp16":
+        ups = [(64, 64, 4, 6), (64, 128, 4, 5), (128, 64, 4, 4), (32, 128, 4, 5), (128, 64, 8, 5)]
+        downs = [(64, 64, 4, 6, 4), (64, 128, 4, 4, 2), (64, 128, 4, 4, 8), (32, 128, 4, 4, 2),
+                 (128, 64, 4, 4, 4)]
+        cells = [(16, 128, 4, 3), (32, 64, 4, 3), (16, 64, 2, 4)]
+    else:
+        ups = [(64, 32, 4, 5), (64, 64, 8, 4), (32, 64, 4, 4), (128, 32, 8, 4), (64, 128, 8, 3)]
+        downs = [(64, 32, 4, 5, 4), (64, 64, 4, 3, 2), (64, 64, 8, 4, 4), (32, 64, 4, 4, 4),
+                 (128, 32, 8, 4, 8)]
+        cells = [(16, 64, 4, 3), (32, 32, 4, 3)]
+    for n, k, warps, stages in ups:
+        yield f"up {n} {k} w{warps} s{stages}", {"up": Tile(bm, n, k, 1, warps, stages)}
+    for n, k, warps, stages, split in downs:
+        tile = Tile(bm, n, k, split, warps, stages)
+        yield f"down {n} {k} w{warps} s{stages} /{split}", {"down": tile}
+    for n, k, warps, stages in cells:
+        yield f"cell {n} {k} w{warps} s{stages}", {"cell": Tile(min(bm, 64), n, k, 1, warps, stages)}
+    if precision == "fp16":
+        for columns, warps in ((16, 4), (32, 4), (16, 8), (64, 8)):
+            yield f"mlstm {columns} w{warps}", {"mlstm": (columns, warps)}
+        for columns, warps in ((16, 4), (16, 2), (32, 8), (64, 8)):
+            yield f"retnet {columns} w{warps}", {"retnet": (columns, warps)}
+        for warps in (2, 8):
+            yield f"mamba2 w{warps}", {"mamba2": warps}
+
+
+def tune(precision: Precision, sizes: tuple[int, ...], seconds: float) -> dict[str, Any]:
+    """Whole steps with one choice changed at a time."""
+    bench = Bench(precision)
+    found: dict[str, Any] = {}
+    began = time.perf_counter()
+    for place, rows in enumerate(sizes):
+        row: dict[str, Any] = {"floor": bench.floor(rows)}
+        found[str(rows)] = row
+        limit = began + seconds * (place + 1) / len(sizes)
+        for name, choices in candidates(precision, rows):
+            if time.perf_counter() > limit:
+                break
+            try:
+                model = bench.model(Fixed(precision, **choices), rows)
+                row[name] = median(bench.milliseconds(model, rows, list(range(rows))))
+            except Exception as error:  # a candidate may not fit the device
+                row[name] = str(error).partition("\n")[0][:120]
+            del model
+        say(precision, rows, {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()})
+    return found
+
+
+def kernels(precision: Precision, rows: int) -> dict[str, Any]:
+    """Time of each kernel, run alone in order."""
+    bench = Bench(precision, slots=max(rows, 2))
+    model = bench.model(Tiles(precision), rows)
+    replay = make_replay(model, bench.streams, rows)
+    fill(replay, list(range(rows)), bench.rng)
+    replay.run()
+    found = {}
+    for index, branch in enumerate(replay._branches):
+        branch()
+        torch.cuda.synchronize()
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+            branch()
+            torch.cuda.synchronize()
+        names: dict[str, list[float]] = {}
+        for event in profile.events():
+            names.setdefault(event.name, []).append(event.device_time)
+        found[f"tower_{index}"] = {
+            name: [len(times), median(times), sum(times)] for name, times in names.items()
+        }
+        say(precision, rows, index, {n: (v[0], round(v[1], 1), round(v[2])) for n, v in
+                                     found[f"tower_{index}"].items() if v[2] > 1})
+    return found
+
+
+def timings(precision: Precision) -> dict[str, Any]:
+    """Median and tail at the figures' sizes, and duplicates."""
+    bench = Bench(precision)
+    model = bench.model(Tiles(precision))
+    found = {}
+    for rows in SIZES:
+        times = bench.milliseconds(model, rows, list(range(rows)), 200)
+        found[str(rows)] = {"floor": bench.floor(rows), "median": median(times), "p99": times[-2]}
+    slots = [i // 2 for i in range(20)]
+    times = bench.milliseconds(model, 20, slots, 200)
+    found["20 of 10"] = {"floor": bench.floor(10), "median": median(times), "p99": times[-2]}
+    say(precision, {k: {a: round(b, 3) for a, b in v.items()} for k, v in found.items()})
+    return found
+
+
+def main() -> None:
+    command, precision, out = sys.argv[1:4]
+    jobs: dict[str, Callable[[], dict[str, Any]]] = {
+        "check": lambda: check(precision),  # type: ignore[arg-type]
+        "tune": lambda: tune(precision, SIZES, float(sys.argv[4])),  # type: ignore[arg-type]
+        "kernels": lambda: kernels(precision, int(sys.argv[4])),  # type: ignore[arg-type]
+        "time": lambda: timings(precision),  # type: ignore[arg-type]
+    }
+    with torch.inference_mode():
+        result = jobs[command]()
+    about = {
+        "device": torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "triton": triton.__version__,
+        "command": " ".join(["python", *sys.argv]),
+    }
+    Path(out).write_text(json.dumps(about | {"result": result}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""How the fused ensemble's products and state updates are cut up, by batch size and precision.
+
+Measured, not derived: ``docs/performance-log.md`` has the candidates and their times.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from backtest.strategies.kernels.product import Precision, Tile
+
+
+class Tiles:
+    """Tiles for one precision."""
+
+    mlstm = (32, 8)
+    """Value columns and warps of a program of the mLSTM state."""
+
+    retnet = (32, 4)
+    """The same for RetNet."""
+
+    mamba2 = 4
+    """Warps of a program of the Mamba2 state."""
+
+    def __init__(self, precision: Precision) -> None:
+        self._wide = precision == "fp16"
+
+    def up(self, rows: int, weight: Tensor) -> Tile:
+        """For products whose result is wide enough to fill the device unsplit."""
+        return self._tile(rows, weight, split=1)
+
+    def down(self, rows: int, weight: Tensor) -> Tile:
+        """For products back to the hidden size."""
+        return self._tile(rows, weight, split=4)
+
+    def features(self, rows: int, weight: Tensor) -> Tile:
+        """For the first product, in float32 over few features."""
+        return Tile(_rows(rows), 32, 32, stages=2)
+
+    def cell(self, rows: int, weight: Tensor) -> Tile:
+        """For sLSTM's gates."""
+        k = 64 if self._wide else 32
+        return Tile(min(_rows(rows), 64), 16, _fit(k, weight.shape[-1]), stages=3)
+
+    def _tile(self, rows: int, weight: Tensor, split: int) -> Tile:
+        n, k = weight.shape[-2:]
+        k_tile = _fit(128 if self._wide else 64, k)
+        while split > 1 and k_tile * split > k:
+            split //= 2
+        return Tile(_rows(rows), _fit(64, n), k_tile, split=split, stages=4 if self._wide else 3)
+
+
+def _rows(rows: int) -> int:
+    """The smallest power of two from 16 to 128 that holds the rows, or 128."""
+    return min(128, max(16, 1 << (rows - 1).bit_length()))
+
+
+def _fit(tile: int, size: int) -> int:
+    """The tile, or the smallest power of two from 16 that holds a smaller size."""
+    return min(tile, max(16, 1 << (size - 1).bit_length()))

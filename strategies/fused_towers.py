@@ -1,0 +1,251 @@
+"""One batch through the ensemble as kernel launches over slot-indexed state, tower by tower."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from backtest.strategies.fused_tiles import Tiles
+from backtest.strategies.fused_weights import FusedBlock, FusedWeights
+from backtest.strategies.kernels.convolution import convolve
+from backtest.strategies.kernels.hawk import rglru
+from backtest.strategies.kernels.mamba2 import mamba2_entry, mamba2_state
+from backtest.strategies.kernels.mlstm import gate_tiles, mlstm_entry, mlstm_exit, mlstm_state
+from backtest.strategies.kernels.product import Precision, product
+from backtest.strategies.kernels.residual import readout, residual_norm, rms_norm
+from backtest.strategies.kernels.retnet import retnet_exit, retnet_state
+from backtest.strategies.kernels.runs import Runs
+from backtest.strategies.kernels.slstm import slstm_cell, slstm_entry, slstm_exit
+from backtest.strategies.towers.mamba2 import STATE_SIZE
+
+MAX_SPLIT = 8
+"""Parts that a product is cut into, at most."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """The inputs and outputs of one batch, on the device.
+
+    Attributes:
+        features: float32 [B, F].
+        runs: the rows' symbols.
+        turns: events of one symbol that the batch holds at most.
+        out: float32 [B, 4], written.
+    """
+
+    features: Tensor
+    runs: Runs
+    turns: int
+    out: Tensor
+
+
+class _Scratch:
+    """One tower's intermediate results, for up to ``rows`` rows; ``cut`` gives views of fewer."""
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], options: Mapping[str, torch.dtype],
+                 rows: int, device: torch.device) -> None:
+        self._whole = {
+            name: torch.zeros((rows, *shape), dtype=options.get(name, torch.float32), device=device)
+            for name, shape in shapes.items()
+        }
+        hidden = shapes["x"][0]
+        self._parts = torch.zeros(MAX_SPLIT, rows, hidden, device=device)
+
+    def cut(self, rows: int) -> dict[str, Tensor]:
+        return {name: whole[:rows] for name, whole in self._whole.items()}
+
+    def parts(self, split: int, rows: int) -> Tensor:
+        return self._parts[:split, :rows]
+
+
+_Added: TypeAlias = tuple[Tensor, Tensor | None, Tensor | None]
+"""What a layer adds to its block: a split product, and for xLSTM what its last norm needs."""
+
+
+class _Leaves:
+    """One block's state by the leaves' own names."""
+
+    def __init__(self, state: Mapping[str, Tensor], prefix: str) -> None:
+        self._state = state
+        self._prefix = prefix
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._state[self._prefix + name]
+
+
+class FusedEnsemble:
+    """The ensemble over slot-indexed state, updated in place.
+
+    Args:
+        weights: prepared weights.
+        precision: what products do.
+        state: the pool's tensors by canonical name, float32 [slots, ...].
+        rows: the largest batch.
+    """
+
+    def __init__(
+        self,
+        weights: FusedWeights,
+        precision: Precision,
+        state: Mapping[str, Tensor],
+        rows: int,
+        tiles: Tiles | None = None,
+    ) -> None:
+        self.weights = weights
+        self._precision = precision
+        self._state = state
+        self._tiles = tiles or Tiles(precision)
+        self._layers = (self._xlstm, self._mamba2, self._retnet, self._hawk)
+        config, device = weights.config, weights.readout.device
+        d, inner = config.hidden, 2 * config.hidden
+        rounded = torch.float16 if precision == "fp16" else torch.float32
+        common = {"x": (d,), "normed": (d,), "mlp": (config.mlp,)}
+        shapes: tuple[dict[str, tuple[int, ...]], ...] = (
+            {
+                "t": (d,), "u": (d,), "c": (d,), "y": (d,), "x1": (d,), "up": (2 * inner,),
+                "conv": (inner,), "qkv": (3, inner), "gates": (gate_tiles(inner), 2 * config.heads),
+                "read": (inner,), "weight": (config.heads,), "h": (inner,),
+            },
+            {
+                "up": (2 * inner + 2 * STATE_SIZE + inner // 64,),
+                "xbc": (inner + 2 * STATE_SIZE,), "y": (inner,), "h": (inner,),
+            },
+            {"up": (4 * d,), "y": (d,), "h": (d,)},
+            {"up": (2 * d,), "conv": (d,), "u": (d,), "gates": (2 * d,), "h": (d,)},
+        )
+        products = dict.fromkeys(("normed", "mlp", "h", "u", "c"), rounded)
+        self._scratch = [_Scratch(common | own, products, rows, device) for own in shapes]
+
+    def towers(self, step: Step) -> list[Callable[[], None]]:
+        """One callable a tower that launches its kernels; they may run side by side."""
+        return [partial(self._tower, step, t) for t in range(len(self.weights.towers))]
+
+    def _tower(self, step: Step, index: int) -> None:
+        weights = self.weights.towers[index]
+        rows = step.features.shape[0]
+        scratch = self._scratch[index]
+        s = scratch.cut(rows)
+        tiles = self._tiles
+        first = tiles.features(rows, weights.up)
+        product(step.features, weights.up, s["mlp"], first, "fp32", bias=weights.up_bias, relu=True)
+        parts, bias = self._down(scratch, s["mlp"], weights.down), weights.down_bias
+        for b, block in enumerate(weights.blocks):
+            state = _Leaves(self._state, f"tower_{index}/block_{b}/")
+            inner = self._layers[index](step, block, state, scratch, s, parts, bias, b == 0)
+            normed = s["normed"]
+            residual_norm(s["x"], inner[0], block.norm2, normed, inner=inner[1],
+                          inner_weight=inner[2])
+            self._up(normed, block.up, s["mlp"], bias=block.up_bias, relu=True)
+            parts, bias = self._down(scratch, s["mlp"], block.down), block.down_bias
+        w = self.weights
+        readout(s["x"], parts, bias, w.readout, w.readout_bias, step.out, index)
+
+    def _up(
+        self, x: Tensor, weight: Tensor, out: Tensor, *, bias: Tensor | None = None,
+        relu: bool = False,
+    ) -> None:
+        tile = self._tiles.up(x.shape[0], weight)
+        product(x, weight, out, tile, self._precision, bias=bias, relu=relu)
+
+    def _down(self, scratch: _Scratch, x: Tensor, weight: Tensor) -> Tensor:
+        tile = self._tiles.down(x.shape[0], weight)
+        parts = scratch.parts(tile.split, x.shape[0])
+        product(x, weight, parts, tile, self._precision)
+        return parts
+
+    def _xlstm(
+        self, step: Step, block: FusedBlock, state: _Leaves, scratch: _Scratch,
+        s: dict[str, Tensor], parts: Tensor, bias: Tensor, first: bool,
+    ) -> _Added:
+        w, runs, config = block.layer, step.runs, self.weights.config
+        rows = s["x"].shape[0]
+        slstm_entry(
+            s["x"], parts, bias, (block.norm1, w["slstm.norm"]),
+            (w["slstm.taps"], w["slstm.taps_bias"], state["slstm.conv"]),
+            runs, (s["t"], s["u"], s["c"]), first=first,
+        )
+        gates = w["slstm.input"], w["slstm.state"], w["slstm.bias"]
+        cell = state["slstm.y"], state["slstm.c"], state["slstm.n"], state["slstm.m"]
+        tile = self._tiles.cell(rows, w["slstm.input"])
+        for turn in range(step.turns):
+            slstm_cell(s["c"], s["u"], gates, cell, s["y"], runs, turn, tile, self._precision)
+        slstm_exit(
+            s["y"], s["t"], (w["slstm.group_norm"], w["slstm.group_norm_bias"], w["mlstm.norm"]),
+            state["slstm.y"], runs, (s["x1"], s["normed"]), config.heads // 2,
+        )
+        up, inner = s["up"], 2 * config.hidden
+        self._up(s["normed"], w["mlstm.up"], up)
+        conv = w["mlstm.taps"], w["mlstm.taps_bias"], state["mlstm.conv"]
+        mlstm_entry(
+            up[:, :inner], conv, w["mlstm.qkv"], w["mlstm.gates"], runs,
+            (s["conv"], s["qkv"], s["gates"]),
+        )
+        matrix = state["mlstm.C"], state["mlstm.n"], state["mlstm.m"]
+        columns, warps = self._tiles.mlstm
+        mlstm_state(
+            s["qkv"], s["gates"], w["mlstm.gates_bias"], matrix, runs, (s["read"], s["weight"]),
+            columns=columns, warps=warps,
+        )
+        mlstm_exit(
+            s["read"], s["weight"], s["conv"], up[:, inner:],
+            (w["mlstm.outnorm"], w["mlstm.outnorm_bias"], w["mlstm.skip"]),
+            (s["gates"], w["mlstm.gates_bias"]), state["mlstm.m"], runs, s["h"],
+        )
+        return self._down(scratch, s["h"], w["mlstm.down"]), s["x1"], w["final_norm"]
+
+    def _mamba2(
+        self, step: Step, block: FusedBlock, state: _Leaves, scratch: _Scratch,
+        s: dict[str, Tensor], parts: Tensor, bias: Tensor, first: bool,
+    ) -> _Added:
+        w, runs, inner = block.layer, step.runs, 2 * self.weights.config.hidden
+        residual_norm(s["x"], parts, block.norm1, s["normed"], bias=bias, first=first)
+        up = s["up"]
+        self._up(s["normed"], w["up"], up)
+        z = inner + 2 * STATE_SIZE
+        conv = state["x_conv"], state["b_conv"], state["c_conv"]
+        mamba2_entry(up, (w["taps"], w["taps_bias"]), conv, runs, s["xbc"])
+        heads = w["a"], w["d"], w["dt_bias"]
+        mamba2_state(
+            s["xbc"], up[:, z : z + inner], up[:, z + inner :], heads, state["ssm"], runs, s["y"],
+            warps=self._tiles.mamba2,
+        )
+        rms_norm(s["y"], w["norm"], s["h"], 1e-5)
+        return self._down(scratch, s["h"], w["down"]), None, None
+
+    def _retnet(
+        self, step: Step, block: FusedBlock, state: _Leaves, scratch: _Scratch,
+        s: dict[str, Tensor], parts: Tensor, bias: Tensor, first: bool,
+    ) -> _Added:
+        w, runs, hidden = block.layer, step.runs, self.weights.config.hidden
+        residual_norm(s["x"], parts, block.norm1, s["normed"], bias=bias, first=first)
+        up = s["up"]
+        self._up(s["normed"], w["up"], up)
+        constants = w["decay"], w["angle"]
+        columns, warps = self._tiles.retnet
+        retnet_state(
+            up, constants, state["offset"], state["S"], runs, s["y"], columns=columns, warps=warps
+        )
+        scale = state["offset"], state["scale"]
+        retnet_exit(s["y"], up[:, 3 * hidden :], w["decay"], scale, runs, s["h"])
+        return self._down(scratch, s["h"], w["down"]), None, None
+
+    def _hawk(
+        self, step: Step, block: FusedBlock, state: _Leaves, scratch: _Scratch,
+        s: dict[str, Tensor], parts: Tensor, bias: Tensor, first: bool,
+    ) -> _Added:
+        w, runs, hidden = block.layer, step.runs, self.weights.config.hidden
+        residual_norm(s["x"], parts, block.norm1, s["normed"], bias=bias, first=first)
+        up = s["up"]
+        self._up(s["normed"], w["up"], up)
+        conv = w["taps"], w["taps_bias"], state["conv"]
+        convolve(up[:, hidden:], conv, runs, (s["conv"], s["u"]), activate=False)
+        self._up(s["u"], w["gates"], s["gates"])
+        blocks = w["gates"].shape[0]
+        gates = s["gates"].view(-1, blocks, 2, hidden // blocks)
+        rglru(gates, s["conv"], up[:, :hidden], w["log_a"], state["h"], runs, s["h"])
+        return self._down(scratch, s["h"], w["down"]), None, None

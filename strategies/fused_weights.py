@@ -1,0 +1,212 @@
+"""The ensemble's weights as the fused kernels want them: projections side by side, in one dtype.
+
+Everything that reads the same input is one product: x and gate of mLSTM; x, b, c, z and dt of
+Mamba2; q, k, v and g of RetNet; both projections of Hawk; the four gates of a head.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from backtest.errors import DataError
+from backtest.strategies.ensemble import Ensemble, EnsembleConfig
+from backtest.strategies.kernels.product import Precision
+from backtest.strategies.towers import TOWERS
+
+Weights: TypeAlias = dict[str, Tensor]
+"""One layer's weights by what the kernels do with them."""
+
+_FLOAT16_MAX = 65504.0
+
+
+@dataclass(frozen=True)
+class FusedBlock:
+    """One block: two norms, the layer, and the MLP as two products with biases."""
+
+    norm1: Tensor
+    norm2: Tensor
+    layer: Weights
+    up: Tensor
+    up_bias: Tensor
+    down: Tensor
+    down_bias: Tensor
+
+
+@dataclass(frozen=True)
+class FusedTower:
+    """One tower: the input MLP (its first product stays float32: features may be large), blocks."""
+
+    up: Tensor
+    up_bias: Tensor
+    down: Tensor
+    down_bias: Tensor
+    blocks: tuple[FusedBlock, ...]
+
+
+@dataclass(frozen=True)
+class FusedWeights:
+    """All four towers and the projection that they share."""
+
+    config: EnsembleConfig
+    towers: tuple[FusedTower, ...]
+    readout: Tensor
+    readout_bias: Tensor
+
+    @property
+    def bytes(self) -> int:
+        """Device memory that a batch streams in once."""
+        total = 0
+        for tower in self.towers:
+            tensors = [tower.up, tower.down]
+            for block in tower.blocks:
+                tensors += [block.up, block.down, *block.layer.values()]
+            total += sum(t.numel() * t.element_size() for t in tensors)
+        return total
+
+
+def prepare(ensemble: Ensemble, precision: Precision) -> FusedWeights:
+    """Rearrange an ensemble's weights on its device; the originals are not kept.
+
+    Raises:
+        DataError: in fp16, a weight beyond its range, by name.
+    """
+    named = ensemble.state_dict()
+    if precision == "fp16":
+        _check_range(named)
+    dtype = torch.float16 if precision == "fp16" else torch.float32
+
+    def tower(index: int) -> FusedTower:
+        prefix = f"towers.{index}."
+        blocks = []
+        for b in range(ensemble.config.depth):
+            block = f"{prefix}blocks.{b}."
+            layer = {
+                name.removeprefix(block + "layer."): value
+                for name, value in named.items()
+                if name.startswith(block + "layer.")
+            }
+            blocks.append(
+                FusedBlock(
+                    norm1=named[block + "norm1.weight"].clone(),
+                    norm2=named[block + "norm2.weight"].clone(),
+                    layer=_LAYERS[index](layer, dtype),
+                    up=named[block + "mlp.fc1.weight"].to(dtype, copy=True),
+                    up_bias=named[block + "mlp.fc1.bias"].clone(),
+                    down=named[block + "mlp.fc2.weight"].to(dtype, copy=True),
+                    down_bias=named[block + "mlp.fc2.bias"].clone(),
+                )
+            )
+        return FusedTower(
+            up=named[prefix + "input_up.weight"].clone(),
+            up_bias=named[prefix + "input_up.bias"].clone(),
+            down=named[prefix + "input_down.weight"].to(dtype, copy=True),
+            down_bias=named[prefix + "input_down.bias"].clone(),
+            blocks=tuple(blocks),
+        )
+
+    return FusedWeights(
+        config=ensemble.config,
+        towers=tuple(tower(t) for t in range(len(TOWERS))),
+        readout=named["output_proj.weight"].flatten().clone(),
+        readout_bias=named["output_proj.bias"].clone(),
+    )
+
+
+def _check_range(named: Mapping[str, Tensor]) -> None:
+    largest = torch.stack([value.abs().amax() for value in named.values()]).tolist()
+    for name, value in zip(named, largest, strict=True):
+        if not value <= _FLOAT16_MAX:
+            raise DataError(
+                f"weight {name!r} reaches {value:g}, beyond float16's {_FLOAT16_MAX:g}",
+                remedy="Use precision tf32 or fp32.",
+            )
+
+
+def _conv(w: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
+    return w[name + ".conv.weight"].squeeze(1), w[name + ".conv.bias"]
+
+
+def _xlstm(w: Mapping[str, Tensor], dtype: torch.dtype) -> Weights:
+    slstm_taps, slstm_bias = _conv(w, "slstm.conv1d")
+    mlstm_taps, mlstm_bias = _conv(w, "mlstm.conv1d")
+    cell = "mlstm.mlstm_cell."
+    return {
+        "slstm.norm": w["slstm.norm.weight"].clone(),
+        "slstm.taps": slstm_taps.clone(),
+        "slstm.taps_bias": slstm_bias.clone(),
+        "slstm.input": torch.stack([w[f"slstm.{g}gate_input.weight"] for g in "ifzo"], 1).to(dtype),
+        "slstm.state": torch.stack([w[f"slstm.{g}gate_state.weight"] for g in "ifzo"], 1).to(dtype),
+        "slstm.bias": torch.stack([w[f"slstm.{g}gate_state.bias"] for g in "ifzo"]),
+        "slstm.group_norm": w["slstm.group_norm.weight"].clone(),
+        "slstm.group_norm_bias": w["slstm.group_norm.bias"].clone(),
+        "mlstm.norm": w["mlstm.norm.weight"].clone(),
+        "mlstm.up": torch.cat([w["mlstm.x_proj.weight"], w["mlstm.gate_proj.weight"]]).to(dtype),
+        "mlstm.taps": mlstm_taps.clone(),
+        "mlstm.taps_bias": mlstm_bias.clone(),
+        "mlstm.qkv": torch.stack([w[f"mlstm.{n}_proj.weight"] for n in "qkv"]),
+        "mlstm.gates": _fold_gates(w).to(dtype),
+        "mlstm.gates_bias": torch.cat([w[f"{cell}{g}gate_proj.bias"] for g in "if"]),
+        "mlstm.outnorm": w[cell + "outnorm.weight"].clone(),
+        "mlstm.outnorm_bias": w[cell + "outnorm.bias"].clone(),
+        "mlstm.skip": w["mlstm.learnable_skip"].clone(),
+        "mlstm.down": w["mlstm.proj_down.weight"].to(dtype, copy=True),
+        "final_norm": w["final_norm.weight"].clone(),
+    }
+
+
+def _fold_gates(w: Mapping[str, Tensor]) -> Tensor:
+    """Gates W [q; k; v] as functions of what q, k (c) and v (a) are made from: [2H, 2, I]."""
+    gates = torch.cat([w[f"mlstm.mlstm_cell.{g}gate_proj.weight"] for g in "if"]).double()
+    blocks, size, _ = w["mlstm.q_proj.weight"].shape
+    over_q, over_k, over_v = (
+        torch.einsum("gnk,nkh->gnh", part, w[f"mlstm.{name}_proj.weight"].double()).flatten(1)
+        for name, part in zip(
+            "qkv", gates.view(-1, 3, blocks, size).unbind(1), strict=True
+        )
+    )
+    return torch.stack((over_q + over_k, over_v), dim=1).float()
+
+
+def _mamba2(w: Mapping[str, Tensor], dtype: torch.dtype) -> Weights:
+    convs = [_conv(w, f"{name}_conv") for name in ("input", "b", "c")]
+    projections = [w[f"{name}_proj.weight"] for name in ("input", "b", "c", "z", "dt")]
+    return {
+        "up": torch.cat(projections).to(dtype),
+        "taps": torch.cat([taps for taps, _ in convs]),
+        "taps_bias": torch.cat([bias for _, bias in convs]),
+        "a": w["a"].clone(),
+        "d": w["d"].clone(),
+        "dt_bias": w["dt_proj.bias"].clone(),
+        "norm": w["norm.weight"].clone(),
+        "down": w["out_proj.weight"].to(dtype, copy=True),
+    }
+
+
+def _retnet(w: Mapping[str, Tensor], dtype: torch.dtype) -> Weights:
+    return {
+        "up": torch.cat([w[f"{name}_proj.weight"] for name in "qkvg"]).to(dtype),
+        "decay": w["decay"].clone(),
+        "angle": w["angle"].clone(),
+        "down": w["out_proj.weight"].to(dtype, copy=True),
+    }
+
+
+def _hawk(w: Mapping[str, Tensor], dtype: torch.dtype) -> Weights:
+    taps, bias = _conv(w, "conv")
+    gates = [w["rglru.input_gate.weight"], w["rglru.recurrence_gate.weight"]]
+    return {
+        "up": torch.cat([w["gate_proj.weight"], w["recurrent_proj.weight"]]).to(dtype),
+        "taps": taps.clone(),
+        "taps_bias": bias.clone(),
+        "gates": torch.cat(gates, dim=1).to(dtype),
+        "log_a": w["rglru.a"].double().log().float(),
+        "down": w["out_proj.weight"].to(dtype, copy=True),
+    }
+
+
+_LAYERS = (_xlstm, _mamba2, _retnet, _hawk)

@@ -1,0 +1,160 @@
+"""One batch as one CUDA graph: a copy in, branches side by side, a copy out.
+
+Launching the hundreds of kernels of a step one by one costs the host more than the device needs to
+run them. Captured once into a graph they are replayed with one call. Everything that changes
+between batches is written to a fixed place: one pinned block of host memory for all inputs (so one
+copy), one for all outputs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_log = logging.getLogger(__name__)
+_ALIGNMENT = 256
+
+Branch = Callable[[], None]
+"""Launches work on the current stream, reading and writing fixed tensors; allocates nothing."""
+
+
+class Fields:
+    """Named arrays in one block of memory, on the host and again on the device.
+
+    Args:
+        shapes: ``{name: (shape, dtype)}``.
+        device: where the twin is; on the CPU both are one.
+
+    Attributes:
+        host: numpy views of the host's block by name, pinned for CUDA.
+        device: tensors that view the device's block by name.
+    """
+
+    def __init__(
+        self, shapes: Mapping[str, tuple[tuple[int, ...], torch.dtype]], device: torch.device
+    ) -> None:
+        ends = 0
+        places = {}
+        for name, (shape, dtype) in shapes.items():
+            size = int(np.prod(shape)) * dtype.itemsize
+            places[name] = (ends, size, shape, dtype)
+            ends += -(-size // _ALIGNMENT) * _ALIGNMENT
+        cuda = device.type == "cuda"
+        self._host = torch.zeros(ends, dtype=torch.uint8, pin_memory=cuda)
+        self._device = torch.zeros(ends, dtype=torch.uint8, device=device) if cuda else self._host
+
+        def view(block: Tensor, name: str) -> Tensor:
+            start, size, shape, dtype = places[name]
+            return block[start : start + size].view(dtype).view(shape)
+
+        self.host: dict[str, NDArray[Any]] = {n: view(self._host, n).numpy() for n in places}
+        self.device: dict[str, Tensor] = {n: view(self._device, n) for n in places}
+
+    def upload(self) -> None:
+        """Copy host to device on the current stream, without waiting."""
+        if self._device is not self._host:
+            self._device.copy_(self._host, non_blocking=True)
+
+    def download(self) -> None:
+        """Copy device to host on the current stream, without waiting."""
+        if self._device is not self._host:
+            self._host.copy_(self._device, non_blocking=True)
+
+
+class Branches:
+    """Streams on which a step's branches run side by side, and the memory that graphs share.
+
+    Args:
+        device: a CUDA device, or the CPU, where branches run one after another.
+        count: branches; the first one's kernels go before the others' when both are ready, so it
+            should be the longest.
+    """
+
+    def __init__(self, device: torch.device, count: int) -> None:
+        self.device = device
+        self.captures = device.type == "cuda"
+        if self.captures:
+            self.origin = torch.cuda.Stream(device)
+            first = [torch.cuda.Stream(device, priority=-1)]
+            self.streams = first + [torch.cuda.Stream(device) for _ in range(count - 1)]
+            self.pool = torch.cuda.graph_pool_handle()
+
+    def launch(self, inputs: Fields, branches: Sequence[Branch], outputs: Fields) -> None:
+        """Copy in, run all branches, copy out, on the current stream; does not wait."""
+        inputs.upload()
+        if self.captures:
+            current = torch.cuda.current_stream(self.device)
+            start = current.record_event()
+            # All fork from one point and join at one: a join between them would serialise them.
+            for branch, stream in zip(branches, self.streams, strict=True):
+                stream.wait_event(start)
+                with torch.cuda.stream(stream):
+                    branch()
+            for stream in self.streams:
+                current.wait_stream(stream)
+        else:
+            for branch in branches:
+                branch()
+        outputs.download()
+
+
+class Replay:
+    """A step that is replayed: fill ``inputs.host``, call ``run``, read ``outputs.host``.
+
+    The branches are run once before capture (kernels compile then), on whatever ``inputs.host``
+    holds: it must be a batch of padding that changes no state. Where capture is impossible, the
+    same work is launched piece by piece instead, and a warning says why.
+
+    Args:
+        streams: where the branches run.
+        inputs: what changes between batches.
+        branches: the step's parts, independent of each other.
+        outputs: what comes back.
+    """
+
+    def __init__(
+        self, streams: Branches, inputs: Fields, branches: Sequence[Branch], outputs: Fields
+    ) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self._streams = streams
+        self._branches = branches
+        self._graph = self._capture() if streams.captures else None
+
+    @property
+    def captured(self) -> bool:
+        """Whether a graph is replayed, not its parts launched one by one."""
+        return self._graph is not None
+
+    def run(self) -> None:
+        """One batch: returns when the outputs are on the host."""
+        if self._graph is None:
+            self._streams.launch(self.inputs, self._branches, self.outputs)
+        else:
+            self._graph.replay()
+        if self._streams.captures:
+            torch.cuda.current_stream(self._streams.device).synchronize()
+
+    def _capture(self) -> torch.cuda.CUDAGraph | None:
+        streams = self._streams
+        streams.launch(self.inputs, self._branches, self.outputs)
+        torch.cuda.synchronize(streams.device)
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.stream(streams.origin):
+                graph.capture_begin(pool=streams.pool, capture_error_mode="thread_local")
+                try:
+                    streams.launch(self.inputs, self._branches, self.outputs)
+                finally:
+                    graph.capture_end()
+        except RuntimeError as error:
+            problem = str(error).partition("\n")[0]
+            _log.warning("no CUDA graph, so every kernel is launched by itself: %s", problem)
+            return None
+        return graph

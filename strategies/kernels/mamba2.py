@@ -1,0 +1,191 @@
+"""Mamba2: the matrix state with its skip and output gate (convolutions come before it).
+
+Plain reference: ``backtest.strategies.towers.mamba2``.
+"""
+
+# mypy: disable-error-code="no-untyped-def,misc"
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from backtest.strategies.kernels.arithmetic import silu, softplus
+from backtest.strategies.kernels.convolution import keep_window, taps, window
+from backtest.strategies.kernels.matrix_state import advance_transposed
+from backtest.strategies.kernels.runs import Runs
+
+_TILE = 128
+
+
+def mamba2_entry(
+    x: Tensor,
+    conv: tuple[Tensor, Tensor],
+    states: tuple[Tensor, Tensor, Tensor],
+    runs: Runs,
+    out: Tensor,
+) -> None:
+    """silu(conv(...)) of x, b and c, which lie side by side.
+
+    Args:
+        x: projections x, b, c and more, float32, rows contiguous, [B, I + 2Z + ...].
+        conv: weight [I + 2Z, 4], bias [I + 2Z].
+        states: of x [slots, I, 3], b and c [slots, Z, 3], float32, in place.
+        runs: which rows belong together.
+        out: float32 [B, I + 2Z].
+    """
+    rows, channels = out.shape
+    inner, shared = states[0].shape[1], states[1].shape[1]
+    grid = (rows, triton.cdiv(inner, _TILE) + 2 * triton.cdiv(shared, _TILE))
+    _entry[grid](
+        x,
+        *conv,
+        *states,
+        runs.slot,
+        runs.count,
+        out,
+        x.stride(0),
+        INNER=inner,
+        SHARED=shared,
+        BC=_TILE,
+        num_warps=2,
+    )
+
+
+@triton.jit
+def _entry(
+    x,
+    weight,
+    bias,
+    x_state,
+    b_state,
+    c_state,
+    slot,
+    count,
+    out,
+    x_stride,
+    INNER: tl.constexpr,
+    SHARED: tl.constexpr,
+    BC: tl.constexpr,
+):
+    row = tl.program_id(0)
+    events = tl.load(count + row)
+    if events == 0:
+        return
+    own = tl.load(slot + row).to(tl.int64)
+    tile = tl.program_id(1)
+    x_tiles: tl.constexpr = (INNER + BC - 1) // BC
+    shared_tiles: tl.constexpr = (SHARED + BC - 1) // BC
+    if tile < x_tiles:
+        first = 0
+        inside = tile * BC + tl.arange(0, BC)
+        mask = inside < INNER
+        at = x_state + own * (3 * INNER) + 3 * inside
+    elif tile < x_tiles + shared_tiles:
+        first = INNER
+        inside = (tile - x_tiles) * BC + tl.arange(0, BC)
+        mask = inside < SHARED
+        at = b_state + own * (3 * SHARED) + 3 * inside
+    else:
+        first = INNER + SHARED
+        inside = (tile - x_tiles - shared_tiles) * BC + tl.arange(0, BC)
+        mask = inside < SHARED
+        at = c_state + own * (3 * SHARED) + 3 * inside
+    r = first + inside
+    w0, w1, w2, w3, b = taps(weight, bias, r, mask)
+    s0, s1, s2 = window(at, mask)
+    for event in range(row, row + events):
+        new = tl.load(x + event * x_stride + r, mask=mask, other=0.0)
+        y = silu(s0 * w0 + s1 * w1 + s2 * w2 + new * w3 + b)
+        tl.store(out + event * (INNER + 2 * SHARED) + r, y, mask=mask)
+        s0 = s1
+        s1 = s2
+        s2 = new
+    keep_window(at, s0, s1, s2, mask)
+
+
+def mamba2_state(
+    xbc: Tensor,
+    z: Tensor,
+    dt: Tensor,
+    heads: tuple[Tensor, Tensor, Tensor],
+    state: Tensor,
+    runs: Runs,
+    out: Tensor,
+    *,
+    warps: int = 4,
+) -> None:
+    """S <- exp(a dt) S + dt x b^T; out = (S c + d x) * silu(z), one program a head.
+
+    Args:
+        xbc: x, b, c side by side, float32 [B, I + 2Z].
+        z: the output gate before silu, float32 [B, I], rows contiguous.
+        dt: the step sizes before bias and softplus, float32 [B, N], rows contiguous.
+        heads: a, d and dt's bias, [N] each.
+        state: float32 [slots, N, P, Z], in place.
+        runs: which rows belong together.
+        out: float32 [B, I].
+        warps: warps of a program.
+    """
+    rows = xbc.shape[0]
+    _, count, p, size = state.shape
+    _state[(count, rows)](
+        xbc,
+        z,
+        dt,
+        *heads,
+        state,
+        runs.slot,
+        runs.count,
+        out,
+        z.stride(0),
+        dt.stride(0),
+        HEADS=count,
+        P=p,
+        Z=size,
+        num_warps=warps,
+    )
+
+
+@triton.jit
+def _state(
+    xbc,
+    z_in,
+    dt_in,
+    a_in,
+    d_in,
+    dt_bias,
+    state,
+    slot,
+    count,
+    out,
+    z_stride,
+    dt_stride,
+    HEADS: tl.constexpr,
+    P: tl.constexpr,
+    Z: tl.constexpr,
+):
+    row = tl.program_id(1)
+    events = tl.load(count + row)
+    if events == 0:
+        return
+    head = tl.program_id(0)
+    rp = tl.arange(0, P)
+    rz = tl.arange(0, Z)
+    own = tl.load(slot + row).to(tl.int64) * HEADS + head
+    s_at = state + own * (P * Z) + rp[:, None] * Z + rz[None, :]
+    s = tl.load(s_at)
+    a = tl.load(a_in + head)
+    d = tl.load(d_in + head)
+    bias = tl.load(dt_bias + head)
+    for event in range(row, row + events):
+        at = xbc + event * (HEADS * P + 2 * Z)
+        x = tl.load(at + head * P + rp)
+        b = tl.load(at + HEADS * P + rz)
+        c = tl.load(at + HEADS * P + Z + rz)
+        dt = softplus(tl.load(dt_in + event * dt_stride + head) + bias)
+        s, y = advance_transposed(s, tl.exp(a * dt), b, dt * x, c)
+        z = tl.load(z_in + event * z_stride + head * P + rp)
+        tl.store(out + event * (HEADS * P) + head * P + rp, (y + d * x) * silu(z))
+    tl.store(s_at, s)

@@ -1,0 +1,157 @@
+"""Skinny matrix products: few rows against large weights, limited by how fast weights stream in.
+
+Weights are stored [N, K] as ``nn.Linear`` has them. A tile of weights is the left operand and the
+rows are the right one, so that the matrix units' long side is filled by weights, whatever the
+number of rows. Where a product has too few tiles to fill the device, K is split; the parts are
+written side by side and whoever reads the product adds them in order, so that results never depend
+on timing.
+"""
+
+# mypy: disable-error-code="no-untyped-def,misc"
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+Precision: TypeAlias = Literal["fp32", "tf32", "fp16"]
+
+DOT: dict[str, str] = {"fp32": "tf32x3", "tf32": "tf32", "fp16": "ieee"}
+"""How ``tl.dot`` multiplies: fp16 operands are exact in its products whatever is asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """How one product is cut up.
+
+    Attributes:
+        rows: rows of x in a tile, a power of two from 16.
+        n: weight rows in a tile.
+        k: columns of one step.
+        split: parts that K is cut into.
+        warps: warps of a program.
+        stages: depth of the load pipeline.
+    """
+
+    rows: int
+    n: int
+    k: int
+    split: int = 1
+    warps: int = 4
+    stages: int = 4
+
+
+def product(
+    x: Tensor,
+    weight: Tensor,
+    out: Tensor,
+    tile: Tile,
+    precision: Precision,
+    *,
+    bias: Tensor | None = None,
+    relu: bool = False,
+) -> None:
+    """``out = x @ weight.T`` (then bias and relu), in float32 accumulation.
+
+    Args:
+        x: [B, G*K], rows contiguous.
+        weight: [N, K], or [G, N, K] for a block-diagonal product of G blocks.
+        out: [B, G*N], or [split, B, G*N] in float32 for a split one.
+        tile: how it is cut up.
+        precision: what ``tl.dot`` does with float32 operands.
+        bias: [N], added where nothing is split.
+        relu: whether negative results become 0.
+    """
+    groups = weight.shape[0] if weight.ndim == 3 else 1
+    n, k = weight.shape[-2:]
+    rows = x.shape[0]
+    grid = (triton.cdiv(n, tile.n), tile.split * groups, triton.cdiv(rows, tile.rows))
+    _product[grid](
+        x,
+        weight,
+        bias,
+        out,
+        rows,
+        n,
+        k,
+        x.stride(0),
+        out.stride(-2),
+        out.stride(0),
+        SPLIT=tile.split,
+        RELU=relu,
+        BM=tile.rows,
+        BN=tile.n,
+        BK=tile.k,
+        EVEN=n % tile.n == 0 and k % (tile.k * tile.split) == 0,
+        PRECISION=DOT[precision],
+        num_warps=tile.warps,
+        num_stages=tile.stages,
+    )
+
+
+@triton.jit(do_not_specialize=["rows"])
+def _product(
+    x,
+    w,
+    bias,
+    out,
+    rows,
+    n,
+    k,
+    x_stride,
+    out_stride,
+    split_stride,
+    SPLIT: tl.constexpr,
+    RELU: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    BK: tl.constexpr,
+    EVEN: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    group = tl.program_id(1) // SPLIT
+    part = tl.program_id(1) % SPLIT
+    rn = tl.program_id(0) * BN + tl.arange(0, BN)
+    rm = tl.program_id(2) * BM + tl.arange(0, BM)
+    steps = tl.cdiv(k, BK * SPLIT)
+    rk = part * steps * BK + tl.arange(0, BK)
+    w_at = w + group * n * k + rn[:, None] * k + rk[None, :]
+    x_at = x + group * k + rm[None, :] * x_stride + rk[:, None]
+    row_mask = rm[None, :] < rows
+    acc = tl.zeros([BN, BM], dtype=tl.float32)
+    for step in range(steps):
+        if EVEN:
+            w_tile = tl.load(w_at, eviction_policy="evict_first")
+            x_tile = tl.load(x_at, mask=row_mask, other=0.0)
+        else:
+            left = k - step * BK
+            w_tile = tl.load(w_at, mask=(rn[:, None] < n) & (rk[None, :] < left), other=0.0)
+            x_tile = tl.load(x_at, mask=row_mask & (rk[:, None] < left), other=0.0)
+        acc = tl.dot(w_tile, x_tile, acc, input_precision=PRECISION)
+        w_at += BK
+        x_at += BK
+    if bias is not None:
+        acc += tl.load(bias + rn, mask=rn < n, other=0.0)[:, None]
+    if RELU:
+        acc = tl.maximum(acc, 0.0)
+    at = part * split_stride + rm[None, :] * out_stride + group * n + rn[:, None]
+    tl.store(out + at, acc.to(out.dtype.element_ty), mask=row_mask & (rn[:, None] < n))
+
+
+def product_plain(
+    x: Tensor, weight: Tensor, *, bias: Tensor | None = None, relu: bool = False
+) -> Tensor:
+    """The same in plain operations, unsplit: [B, G*N] of x's dtype."""
+    if weight.ndim == 3:
+        groups, _, k = weight.shape
+        y = torch.einsum("bgk,gnk->bgn", x.view(-1, groups, k), weight).flatten(1)
+    else:
+        y = x @ weight.T
+    if bias is not None:
+        y = y + bias
+    return torch.relu(y) if relu else y

@@ -1,0 +1,187 @@
+"""RetNet: the matrix state with rotated queries and keys, and its exit (norm, gate, scale).
+
+Plain reference: ``backtest.strategies.towers.retnet``.
+"""
+
+# mypy: disable-error-code="no-untyped-def,misc"
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from backtest.strategies.kernels.arithmetic import silu
+from backtest.strategies.kernels.matrix_state import advance
+from backtest.strategies.kernels.runs import Runs
+
+
+def retnet_state(
+    qkvg: Tensor,
+    constants: tuple[Tensor, Tensor],
+    offset: Tensor,
+    state: Tensor,
+    runs: Runs,
+    out: Tensor,
+    *,
+    columns: int = 32,
+    warps: int = 4,
+) -> None:
+    """S <- decay S + k v^T, out = q^T S, with q and k rotated; offset is left for ``retnet_exit``.
+
+    Args:
+        qkvg: projections q, k, v, g side by side, float32 [B, 4D].
+        constants: decay [H] and angle [K].
+        offset: positions, int32 [slots].
+        state: float32 [slots, H, K, K], in place.
+        runs: which rows belong together.
+        out: float32 [B, D].
+        columns: value columns of a program.
+        warps: warps of a program.
+    """
+    rows, hidden = out.shape
+    _, heads, size, _ = state.shape
+    columns = min(columns, triton.next_power_of_2(size))
+    _state[(triton.cdiv(size, columns), heads, rows)](
+        qkvg,
+        *constants,
+        offset,
+        state,
+        runs.slot,
+        runs.count,
+        out,
+        SCALE=size**-0.5,
+        HIDDEN=hidden,
+        HEADS=heads,
+        SIZE=size,
+        BK=triton.next_power_of_2(size),
+        BV=columns,
+        num_warps=warps,
+    )
+
+
+@triton.jit
+def _state(
+    qkvg,
+    decay_in,
+    angle_in,
+    offset_in,
+    state,
+    slot,
+    count,
+    out,
+    SCALE: tl.constexpr,
+    HIDDEN: tl.constexpr,
+    HEADS: tl.constexpr,
+    SIZE: tl.constexpr,
+    BK: tl.constexpr,
+    BV: tl.constexpr,
+):
+    row = tl.program_id(2)
+    events = tl.load(count + row)
+    if events == 0:
+        return
+    head = tl.program_id(1)
+    own = tl.load(slot + row).to(tl.int64)
+    rk = tl.arange(0, BK)
+    rv = tl.program_id(0) * BV + tl.arange(0, BV)
+    in_k = rk < SIZE
+    in_v = rv < SIZE
+    mask = in_k[:, None] & in_v[None, :]
+    s_at = state + (own * HEADS + head) * (SIZE * SIZE) + rk[:, None] * SIZE + rv[None, :]
+    s = tl.load(s_at, mask=mask, other=0.0)
+    keep = tl.load(decay_in + head)
+    angle = tl.load(angle_in + rk, mask=in_k, other=0.0).to(tl.float64)
+    offset = tl.load(offset_in + own)
+    partner = rk ^ 1
+    sign = tl.where(rk % 2 == 0, -1.0, 1.0)
+    for event in range(events):
+        turns = (offset + event).to(tl.float64) * angle * 0.15915494309189535
+        theta = ((turns - tl.floor(turns)) * 6.283185307179586).to(tl.float32)
+        cos = tl.cos(theta)
+        sin = tl.sin(theta) * sign
+        at = qkvg + (row + event) * (4 * HIDDEN) + head * SIZE
+        q = tl.load(at + rk, mask=in_k, other=0.0) * cos
+        q += tl.load(at + partner, mask=in_k, other=0.0) * sin
+        at += HIDDEN
+        k = tl.load(at + rk, mask=in_k, other=0.0) * cos
+        k += tl.load(at + partner, mask=in_k, other=0.0) * sin
+        v = tl.load(at + HIDDEN + rv, mask=in_v, other=0.0)
+        s, y = advance(s, keep, k * SCALE, v, q)
+        tl.store(out + (row + event) * HIDDEN + head * SIZE + rv, y, mask=in_v)
+    tl.store(s_at, s, mask=mask)
+
+
+def retnet_exit(
+    y: Tensor,
+    g: Tensor,
+    decay: Tensor,
+    state: tuple[Tensor, Tensor],
+    runs: Runs,
+    out: Tensor,
+) -> None:
+    """RMSNorm(y / sqrt(s)) * silu(g) a head; offset and scale s in place.
+
+    1/sqrt(s) folds into the norm: its eps becomes eps * s.
+
+    Args:
+        y: q^T S, float32 [B, D].
+        g: the gate before silu, float32 [B, D], rows contiguous.
+        decay: [H].
+        state: offset int32 [slots] and scale float32 [slots, H].
+        runs: which rows belong together.
+        out: [B, D] of the products' dtype.
+    """
+    rows, hidden = y.shape
+    heads = decay.shape[0]
+    _exit[(rows, heads)](
+        y,
+        g,
+        decay,
+        *state,
+        runs.slot,
+        runs.count,
+        out,
+        g.stride(0),
+        HEADS=heads,
+        SIZE=hidden // heads,
+        BK=triton.next_power_of_2(hidden // heads),
+        num_warps=2,
+    )
+
+
+@triton.jit
+def _exit(
+    y_in,
+    g_in,
+    decay_in,
+    offset,
+    scale,
+    slot,
+    count,
+    out,
+    g_stride,
+    HEADS: tl.constexpr,
+    SIZE: tl.constexpr,
+    BK: tl.constexpr,
+):
+    row = tl.program_id(0)
+    events = tl.load(count + row)
+    if events == 0:
+        return
+    head = tl.program_id(1)
+    own = tl.load(slot + row).to(tl.int64)
+    decay = tl.load(decay_in + head)
+    s = tl.load(scale + own * HEADS + head)
+    rk = tl.arange(0, BK)
+    mask = rk < SIZE
+    r = head * SIZE + rk
+    for event in range(row, row + events):
+        s = decay * s + 1.0
+        y = tl.load(y_in + event * (HEADS * SIZE) + r, mask=mask, other=0.0)
+        y = y / tl.sqrt(tl.sum(y * y, axis=0) / SIZE + 1e-6 * s)
+        y *= silu(tl.load(g_in + event * g_stride + r, mask=mask, other=0.0))
+        tl.store(out + event * (HEADS * SIZE) + r, y.to(out.dtype.element_ty), mask=mask)
+    tl.store(scale + own * HEADS + head, s)
+    if head == 0:
+        tl.store(offset + own, tl.load(offset + own) + events)

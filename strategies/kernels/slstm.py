@@ -1,0 +1,358 @@
+"""sLSTM: entry (residual, norms, convolution), the recurrent cell, exit (group norm, next norm).
+
+Plain reference: ``backtest.strategies.towers.xlstm``.
+"""
+
+# mypy: disable-error-code="no-untyped-def,misc"
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from backtest.strategies.kernels.arithmetic import (
+    log_sigmoid,
+    rms_scale,
+    sigmoid,
+    silu,
+    standardise,
+    sum_splits,
+    tanh,
+)
+from backtest.strategies.kernels.convolution import keep_window, taps, window
+from backtest.strategies.kernels.product import DOT, Precision, Tile
+from backtest.strategies.kernels.residual import FLOAT32_EPS
+from backtest.strategies.kernels.runs import Runs
+
+
+def slstm_entry(
+    x: Tensor,
+    parts: Tensor,
+    bias: Tensor,
+    norms: tuple[Tensor, Tensor],
+    conv: tuple[Tensor, Tensor, Tensor],
+    runs: Runs,
+    out: tuple[Tensor, Tensor, Tensor],
+    *,
+    first: bool,
+) -> None:
+    """``x += parts.sum(0) + bias``; t = RMSNorm(x); u = LayerNorm(t); c = silu(conv(u)).
+
+    Args:
+        x: the residual stream, float32 [B, D], updated in place.
+        parts: the product before, float32 [S, B, D].
+        bias: its bias, [D].
+        norms: weights of the block's RMS norm and sLSTM's layer norm, [D] each.
+        conv: weight [D, 4], bias [D], state float32 [slots, D, 3].
+        runs: which rows belong together.
+        out: t float32, u and c of the products' dtype, [B, D] each.
+        first: x holds nothing yet and counts as 0.
+    """
+    rows, size = x.shape
+    t, u, c = out
+    _entry[(rows,)](
+        x,
+        parts,
+        bias,
+        *norms,
+        *conv,
+        runs.slot,
+        runs.count,
+        t,
+        u,
+        c,
+        parts.stride(0),
+        SIZE=size,
+        FIRST=first,
+        SPLIT=parts.shape[0],
+        BLOCK=triton.next_power_of_2(size),
+        EPS=FLOAT32_EPS,
+        num_warps=8,
+    )
+
+
+@triton.jit
+def _entry(
+    x,
+    parts,
+    bias,
+    norm1,
+    norm2,
+    conv_w,
+    conv_b,
+    conv_state,
+    slot,
+    count,
+    t_out,
+    u_out,
+    c_out,
+    split_stride,
+    SIZE: tl.constexpr,
+    FIRST: tl.constexpr,
+    SPLIT: tl.constexpr,
+    BLOCK: tl.constexpr,
+    EPS: tl.constexpr,
+):
+    row = tl.program_id(0)
+    events = tl.load(count + row)
+    if events == 0:
+        return
+    r = tl.arange(0, BLOCK)
+    mask = r < SIZE
+    state = conv_state + tl.load(slot + row).to(tl.int64) * (3 * SIZE) + 3 * r
+    s0, s1, s2 = window(state, mask)
+    w0, w1, w2, w3, wb = taps(conv_w, conv_b, r, mask)
+    n1 = tl.load(norm1 + r, mask=mask, other=0.0)
+    n2 = tl.load(norm2 + r, mask=mask, other=0.0)
+    b = tl.load(bias + r, mask=mask, other=0.0)
+    for event in range(events):
+        at = (row + event) * SIZE + r
+        value = sum_splits(parts, at, mask, split_stride, SPLIT) + b
+        if not FIRST:
+            value += tl.load(x + at, mask=mask, other=0.0)
+        tl.store(x + at, value, mask=mask)
+        t = value * rms_scale(value, SIZE, EPS) * n1
+        tl.store(t_out + at, t, mask=mask)
+        u = standardise(t, mask, SIZE) * n2
+        tl.store(u_out + at, u.to(u_out.dtype.element_ty), mask=mask)
+        c = silu(s0 * w0 + s1 * w1 + s2 * w2 + u * w3 + wb)
+        tl.store(c_out + at, c.to(c_out.dtype.element_ty), mask=mask)
+        s0 = s1
+        s1 = s2
+        s2 = u
+    keep_window(state, s0, s1, s2, mask)
+
+
+def slstm_cell(
+    c: Tensor,
+    u: Tensor,
+    weights: tuple[Tensor, Tensor, Tensor],
+    state: tuple[Tensor, Tensor, Tensor, Tensor],
+    y: Tensor,
+    runs: Runs,
+    turn: int,
+    tile: Tile,
+    precision: Precision,
+) -> None:
+    """The cell for every row whose turn it is: gates from inputs and the y before, then C, n, m.
+
+    All four gates of a tile of channels are products of one program, which then updates the cell
+    in place. The y before is read by every program of a head, so the new y goes beside it;
+    ``slstm_exit`` commits it.
+
+    Args:
+        c: the convolved input (gates i and f), [B, D].
+        u: the plain one (gates z and o), [B, D].
+        weights: input and recurrent [N, 4, K, K] in the order i, f, z, o; bias [4, D].
+        state: y, C, n, m, float32 [slots, D] each; all but y updated in place.
+        y: float32 [B, D], where the new y is written, and read for turns after the first.
+        runs: which rows belong together.
+        turn: 0 for each run's first event, and so on.
+        tile: how the products are cut up.
+        precision: what ``tl.dot`` does with float32 operands.
+    """
+    rows, hidden = c.shape
+    w_in, w_state, bias = weights
+    heads, _, size, _ = w_in.shape
+    grid = (triton.cdiv(size, tile.n), heads, triton.cdiv(rows, tile.rows))
+    _cell[grid](
+        c,
+        u,
+        w_in,
+        w_state,
+        bias,
+        *state,
+        y,
+        runs.slot,
+        runs.turn,
+        rows,
+        turn,
+        HIDDEN=hidden,
+        SIZE=size,
+        FIRST=turn == 0,
+        BM=tile.rows,
+        BN=tile.n,
+        BK=tile.k,
+        EVEN=size % tile.n == 0 and size % tile.k == 0,
+        PRECISION=DOT[precision],
+        num_warps=tile.warps,
+        num_stages=tile.stages,
+    )
+
+
+@triton.jit
+def _gate_tile(w, rn, rk, SIZE: tl.constexpr, EVEN: tl.constexpr):
+    at = w + rn[:, None] * SIZE + rk[None, :]
+    if EVEN:
+        return tl.load(at)
+    return tl.load(at, mask=(rn[:, None] < SIZE) & (rk[None, :] < SIZE), other=0.0)
+
+
+@triton.jit(do_not_specialize=["rows", "this_turn"])
+def _cell(
+    c_in,
+    u_in,
+    w_in,
+    w_state,
+    bias,
+    y_state,
+    cell_state,
+    norm_state,
+    max_state,
+    y_rows,
+    slot,
+    turn,
+    rows,
+    this_turn,
+    HIDDEN: tl.constexpr,
+    SIZE: tl.constexpr,
+    FIRST: tl.constexpr,
+    BM: tl.constexpr,
+    BN: tl.constexpr,
+    BK: tl.constexpr,
+    EVEN: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    head = tl.program_id(1)
+    rn = tl.program_id(0) * BN + tl.arange(0, BN)
+    rm = tl.program_id(2) * BM + tl.arange(0, BM)
+    slots = tl.load(slot + rm, mask=rm < rows, other=-1)
+    now = (tl.load(turn + rm, mask=rm < rows, other=-1) == this_turn) & (slots >= 0)
+    if tl.max(now.to(tl.int32), axis=0) == 0:
+        return
+    slots = slots.to(tl.int64)
+    if FIRST:
+        before = y_state + slots * HIDDEN + head * SIZE
+    else:
+        before = y_rows + (rm - 1) * HIDDEN + head * SIZE
+    inputs = rm * HIDDEN + head * SIZE
+    w_in += head * 4 * SIZE * SIZE
+    w_state += head * 4 * SIZE * SIZE
+    gate: tl.constexpr = SIZE * SIZE
+    i = tl.zeros([BN, BM], dtype=tl.float32)
+    f = tl.zeros([BN, BM], dtype=tl.float32)
+    z = tl.zeros([BN, BM], dtype=tl.float32)
+    o = tl.zeros([BN, BM], dtype=tl.float32)
+    for k in range(0, SIZE, BK):
+        rk = k + tl.arange(0, BK)
+        mask = now[None, :] & (rk[:, None] < SIZE)
+        c = tl.load(c_in + inputs[None, :] + rk[:, None], mask=mask, other=0.0)
+        u = tl.load(u_in + inputs[None, :] + rk[:, None], mask=mask, other=0.0)
+        i = tl.dot(_gate_tile(w_in, rn, rk, SIZE, EVEN), c, i, input_precision=PRECISION)
+        f = tl.dot(_gate_tile(w_in + gate, rn, rk, SIZE, EVEN), c, f, input_precision=PRECISION)
+        z = tl.dot(_gate_tile(w_in + 2 * gate, rn, rk, SIZE, EVEN), u, z, input_precision=PRECISION)
+        o = tl.dot(_gate_tile(w_in + 3 * gate, rn, rk, SIZE, EVEN), u, o, input_precision=PRECISION)
+    for k in range(0, SIZE, BK):
+        rk = k + tl.arange(0, BK)
+        mask = now[None, :] & (rk[:, None] < SIZE)
+        y = tl.load(before[None, :] + rk[:, None], mask=mask, other=0.0)
+        y = y.to(w_state.dtype.element_ty)
+        w = w_state
+        i = tl.dot(_gate_tile(w, rn, rk, SIZE, EVEN), y, i, input_precision=PRECISION)
+        f = tl.dot(_gate_tile(w + gate, rn, rk, SIZE, EVEN), y, f, input_precision=PRECISION)
+        z = tl.dot(_gate_tile(w + 2 * gate, rn, rk, SIZE, EVEN), y, z, input_precision=PRECISION)
+        o = tl.dot(_gate_tile(w + 3 * gate, rn, rk, SIZE, EVEN), y, o, input_precision=PRECISION)
+    channel = head * SIZE + rn
+    inside = rn < SIZE
+    bias += channel
+    i += tl.load(bias, mask=inside, other=0.0)[:, None]
+    f += tl.load(bias + HIDDEN, mask=inside, other=0.0)[:, None]
+    z += tl.load(bias + 2 * HIDDEN, mask=inside, other=0.0)[:, None]
+    o += tl.load(bias + 3 * HIDDEN, mask=inside, other=0.0)[:, None]
+    mask = now[None, :] & inside[:, None]
+    at = slots[None, :] * HIDDEN + channel[:, None]
+    decayed = tl.load(max_state + at, mask=mask, other=0.0) + log_sigmoid(f)
+    m = tl.maximum(i, decayed)
+    gain = tl.exp(i - m)
+    keep = tl.exp(decayed - m)
+    cell = keep * tl.load(cell_state + at, mask=mask, other=0.0) + gain * tanh(z)
+    norm = keep * tl.load(norm_state + at, mask=mask, other=0.0) + gain
+    y_new = sigmoid(o) * cell / (norm + 1e-6)
+    tl.store(max_state + at, m, mask=mask)
+    tl.store(cell_state + at, cell, mask=mask)
+    tl.store(norm_state + at, norm, mask=mask)
+    tl.store(y_rows + rm[None, :] * HIDDEN + channel[:, None], y_new, mask=mask)
+
+
+def slstm_exit(
+    y: Tensor,
+    t: Tensor,
+    weights: tuple[Tensor, Tensor, Tensor],
+    y_state: Tensor,
+    runs: Runs,
+    out: tuple[Tensor, Tensor],
+    heads: int,
+) -> None:
+    """x = GroupNorm(y) + t; u = LayerNorm(x); each run's last y becomes its state.
+
+    Args:
+        y: the cell's outputs, float32 [B, D].
+        t: the layer's input, float32 [B, D].
+        weights: the group norm's weight and bias, mLSTM's layer norm weight, [D] each.
+        y_state: float32 [slots, D].
+        runs: which rows belong together.
+        out: x float32, u of the products' dtype, [B, D] each.
+        heads: groups of the group norm.
+    """
+    rows, hidden = y.shape
+    size = hidden // heads
+    _exit[(rows,)](
+        y,
+        t,
+        *weights,
+        y_state,
+        runs.slot,
+        runs.turn,
+        runs.count,
+        *out,
+        HEADS=heads,
+        SIZE=size,
+        BH=triton.next_power_of_2(heads),
+        BK=triton.next_power_of_2(size),
+        num_warps=8,
+    )
+
+
+@triton.jit
+def _exit(
+    y_rows,
+    t,
+    weight,
+    bias,
+    norm,
+    y_state,
+    slot,
+    turn,
+    count,
+    x_out,
+    u_out,
+    HEADS: tl.constexpr,
+    SIZE: tl.constexpr,
+    BH: tl.constexpr,
+    BK: tl.constexpr,
+):
+    row = tl.program_id(0)
+    own = tl.load(slot + row)
+    if own < 0:
+        return
+    hidden: tl.constexpr = HEADS * SIZE
+    rh = tl.arange(0, BH)[:, None]
+    rk = tl.arange(0, BK)[None, :]
+    mask = (rh < HEADS) & (rk < SIZE)
+    r = rh * SIZE + rk
+    y = tl.load(y_rows + row * hidden + r, mask=mask, other=0.0)
+    turns = tl.load(turn + row)
+    if turns + 1 == tl.load(count + row - turns):
+        tl.store(y_state + own.to(tl.int64) * hidden + r, y, mask=mask)
+    mean = tl.sum(y, axis=1) / SIZE
+    centred = tl.where(mask, y - mean[:, None], 0.0)
+    spread = tl.sqrt(tl.sum(centred * centred, axis=1) / SIZE + 1e-5)
+    x = centred / spread[:, None] * tl.load(weight + r, mask=mask, other=0.0)
+    x += tl.load(bias + r, mask=mask, other=0.0) + tl.load(t + row * hidden + r, mask=mask, other=0)
+    tl.store(x_out + row * hidden + r, x, mask=mask)
+    x_mean = tl.sum(tl.sum(x, axis=1), axis=0) / hidden
+    centred = tl.where(mask, x - x_mean, 0.0)
+    var = tl.sum(tl.sum(centred * centred, axis=1), axis=0) / hidden
+    u = centred / tl.sqrt(var + 1e-5) * tl.load(norm + r, mask=mask, other=0.0)
+    tl.store(u_out + row * hidden + r, u.to(u_out.dtype.element_ty), mask=mask)
