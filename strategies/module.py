@@ -12,16 +12,21 @@ import hashlib
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
 
 from backtest.errors import DataError, UsageError
-from backtest.strategies.base import Session
+from backtest.events import EventBatch, Float32Array
+from backtest.strategies.base import Conformance, Session
 from backtest.strategies.pooled import PooledStrategy
+from backtest.strategies.rounds import split_rounds
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from backtest.strategies.captured import CapturedSteps
     from backtest.strategies.state_tree import Tree
 
 _TRIAL = 2
@@ -41,6 +46,50 @@ class ModuleStrategy(PooledStrategy):
     """
 
     weights: Path | None = None
+
+    conformance: ClassVar[Conformance | None] = "exact"
+    """Held to its own module, one event at a time."""
+
+    captures: ClassVar[bool] = True
+    """Whether steps are captured as CUDA graphs, on a device that has them."""
+
+    def bind(self, session: Session) -> None:
+        """Load the module, allocate a slot for each symbol, and capture the steps.
+
+        Raises:
+            DataError, UsageError: see ``model``.
+            UsageError: no such device, or a capacity below 1.
+            RunError: the state does not fit into the device's memory.
+        """
+        super().bind(session)
+        self._steps: CapturedSteps | None = None
+        if self.captures and self._device.type == "cuda":
+            from backtest.strategies.captured import capture_steps
+
+            self._steps = capture_steps(
+                self._model, self._pool, len(session.features), self.outputs
+            )
+
+    def predict(self, batch: EventBatch) -> Float32Array:
+        """float32 [n, outputs]; see ``Strategy.predict``."""
+        if self._steps is None or not len(batch):
+            return super().predict(batch)
+        assert batch.features is not None  # the engine decodes them: needs_features is true
+        symbol, features = batch.symbol, batch.features
+        distinct = len(set(symbol.tolist()))
+        if distinct > self._pool.capacity:
+            return super().predict(batch)  # which can undo the first groups if a later one fails
+        if distinct == len(symbol):
+            return self._steps.run(features, self._pool.assign(symbol))
+        rounds = split_rounds(symbol)
+        slots = self._pool.assign(rounds.symbols)
+        answers = np.empty((len(symbol), self.outputs), dtype=np.float32)
+        start = 0
+        for size in rounds.sizes.tolist():
+            rows = rounds.rows[start : start + size]
+            answers[rows] = self._steps.run(features[rows], slots[:size])
+            start += size
+        return answers
 
     @abstractmethod
     def module(self, features: int) -> nn.Module:

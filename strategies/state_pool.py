@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backtest.errors import DataError
-from backtest.events import Int64Array
+from backtest.events import Int32Array, Int64Array
 from backtest.strategies.state_tree import Tree, leaves, map_leaves, named_leaves, rebuild
 
 _NEVER = np.iinfo(np.int64).max
@@ -66,19 +66,27 @@ class SymbolStatePool:
         self._clock = 0
         self._waiting: dict[int, list[Tensor]] = {}
 
-    def acquire(self, symbols: Int64Array) -> Tensor:
-        """Slots of distinct symbols, int64 [U] on the device; evicts and brings back as needed.
+    def assign(self, symbols: Int64Array | Int32Array) -> Int64Array:
+        """Slots of distinct symbols, int64 [U]; evicts and brings back as needed.
 
         Raises:
             ValueError: more symbols than slots.
         """
-        slots = self._slot_of[symbols]
-        if (slots < 0).any():
+        slots: Int64Array = self._slot_of[symbols]
+        if slots.min(initial=0) < 0:
             self._bring_in(symbols[slots < 0], slots[slots >= 0])
             slots = self._slot_of[symbols]
         self._clock += 1
         self._last_used[slots] = self._clock
-        return torch.from_numpy(slots).to(self.device)
+        return slots
+
+    def acquire(self, symbols: Int64Array) -> Tensor:
+        """The slots that ``assign`` gives, on the device."""
+        return torch.from_numpy(self.assign(symbols)).to(self.device)
+
+    def fresh(self, n: int) -> Tree:
+        """The state of ``n`` symbols never seen, on the device."""
+        return map_leaves(lambda row: row.repeat_interleave(n, dim=self.batch_dim), self._init)
 
     def gather(self, slots: Tensor) -> Tree:
         """A copy of the state in the slots [B], as a tree with batch axis ``batch_dim``."""
@@ -158,7 +166,7 @@ class SymbolStatePool:
     def _row_shape(self, leaf: Tensor) -> tuple[int, ...]:
         return (*leaf.shape[: self.batch_dim], *leaf.shape[self.batch_dim + 1 :])
 
-    def _bring_in(self, symbols: Int64Array, busy: Int64Array) -> None:
+    def _bring_in(self, symbols: Int64Array | Int32Array, busy: Int64Array) -> None:
         if len(symbols) + len(busy) > self.capacity:
             raise ValueError(f"more than {self.capacity} distinct symbols at once")
         age = self._last_used.copy()  # free slots are -1: taken first
