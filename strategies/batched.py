@@ -15,3 +15,9 @@ class Batched(EnsembleStrategy, PooledStrategy):
     """The ensemble, one step for each round of distinct symbols."""
 
     conformance: ClassVar[Conformance | None] = "exact"
+
+    def memory_traffic(self) -> tuple[int, int]:
+        """See ``Strategy.memory_traffic``."""
+        from backtest.strategies.state_pool import bytes_of
+
+        return bytes_of(self._model.state_dict()), bytes_of(self._pool.fresh(1))

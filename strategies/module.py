@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from backtest.strategies.captured import CapturedSteps
+    from backtest.strategies.plain_steps import PlainSteps
     from backtest.strategies.state_tree import Tree
 
 _TRIAL = 2
@@ -102,6 +103,39 @@ class ModuleStrategy(PooledStrategy):
             DataError: the weights cannot be read or do not fit.
             UsageError: the module breaks the contract; a state leaf is named by its path.
         """
+        self._module = module = self._made(session).to(device)
+        self.outputs = _outputs(module, len(session.features), device, self.batch_dim)
+        return module
+
+    def plain_steps(self, session: Session, *, double: bool) -> PlainSteps | None:
+        """The module, one event at a time; none in float64 if it cannot be cast to it."""
+        import torch
+
+        from backtest.strategies.device import find_device
+        from backtest.strategies.plain_steps import PlainSteps
+
+        device = find_device(session.device)
+        dtype = torch.float64 if double else torch.float32
+        module = self._made(session).to(device)
+        steps = PlainSteps(
+            module.double() if double else module, device, dtype, 1, self.batch_dim
+        )
+        if double:
+            trial = np.zeros((2, len(session.features)), dtype=np.float32)
+            try:
+                steps.run(trial, np.zeros(2, dtype=np.int32))
+            except (RuntimeError, TypeError, ValueError):  # dtypes that do not go together
+                return None
+        return steps
+
+    def memory_traffic(self) -> tuple[int, int]:
+        """Every parameter and buffer is taken to be read once; see ``Strategy.memory_traffic``."""
+        from backtest.strategies.state_pool import bytes_of
+
+        weights = [*self._module.parameters(), *self._module.buffers()]
+        return bytes_of(weights), bytes_of(self._pool.fresh(1))
+
+    def _made(self, session: Session) -> nn.Module:
         import torch
 
         with torch.random.fork_rng(devices=[]):
@@ -109,9 +143,7 @@ class ModuleStrategy(PooledStrategy):
             module = self.module(len(session.features))
         if self.weights is not None:
             _load(module, self.weights)
-        self._module = module = module.eval().to(device)
-        self.outputs = _outputs(module, len(session.features), device, self.batch_dim)
-        return module
+        return module.eval()
 
     def fingerprint(self) -> dict[str, str]:
         """``{"weights": sha256}`` over names, dtypes, shapes and bytes of the bound module."""
