@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from backtest import __version__
-from backtest.cli import compare, data, demo, plugins, run
+from backtest.cli import compare, data, demo, plugins, profile, run, verify
 from backtest.errors import BacktestError
 
 app = typer.Typer(
@@ -28,6 +28,8 @@ app = typer.Typer(
 app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.command("demo")(demo.demo)
+app.command("verify")(verify.verify)
+app.command("profile")(profile.profile)
 data.register(app)
 app.command("plugins")(plugins.list_plugins)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,6 +96,11 @@ def make_trials(level: str, *, device: str, dataset: str, seed: int) -> Trials:
     small = Session(_symbols(_SMALL_SYMBOLS), names, device, seed=seed)
     events = drawn(_SMALL_EVENTS, _SMALL_SYMBOLS)
     return Trials(level, seed, session, sets, small, events, () if note is None else (note,))
+
+
+def fresh_seed() -> int:
+    """A seed that nobody has seen."""
+    return secrets.randbelow(2**31)
 
 
 def _input_set(
