@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
     from backtest.conformance.verification import Verdict
 
 
+class Level(StrEnum):
+    """How much is tried. typer before 0.17 knows enumerations, but not literals."""
+
+    QUICK = "quick"
+    FULL = "full"
+
+
 def verify(
     strategy: Annotated[
         list[str], typer.Argument(metavar="STRATEGY...", help="Such as batched; see plugins.")
@@ -31,9 +39,9 @@ def verify(
         str | None, typer.Option(help="Hold all to this strategy, not to what each names.")
     ] = None,
     level: Annotated[
-        Literal["quick", "full"],
+        Level,
         typer.Option(help="quick: 32 events a symbol; full: 2,000, for drift."),
-    ] = "quick",
+    ] = Level.QUICK,
     device: Device = "cpu",
     setting: StrategySettings = None,
     dataset: DatasetForTrials = "sample",

@@ -32,11 +32,11 @@ class Level:
 
 
 LEVELS = {
-    "quick": Level(symbols=40, each=32, wide=700, long=0, shown=8),
+    "quick": Level(symbols=40, each=32, wide=500, long=0, shown=8),
     "full": Level(symbols=128, each=32, wide=2500, long=2000, shown=4),
 }
 _LONG_SYMBOLS = 8
-_SMALL_SYMBOLS, _SMALL_EVENTS = 8, 150
+_SMALL_SYMBOLS, _SMALL_EVENTS = 8, 100
 _REAL_ROWS = 20_000
 _FEATURES = 79
 """Features where no dataset says how many: the public ensemble's."""
