@@ -7,19 +7,20 @@ is left for Python at each batch is to fill two arrays in pinned memory and to r
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from backtest.events import Float32Array, Int64Array
 from backtest.strategies.device import exact_float32
 from backtest.strategies.graphs import Branches, Fields, Replay
-from backtest.strategies.pooled import StepModel
 from backtest.strategies.state_pool import SymbolStatePool
-from backtest.strategies.state_tree import named_leaves
+from backtest.strategies.state_tree import Tree, named_leaves, rebuild
 
 _log = logging.getLogger(__name__)
 
@@ -45,34 +46,44 @@ class CapturedSteps:
         pool: whose slots the steps read and write. All slots hold the init state.
         features: numbers read for each event.
         outputs: predictions for each event.
+        kernels: move state, and step recurrent layers, by kernels of this project.
 
     Raises:
+        Uncapturable: a step waits for the device, or cannot be captured for another reason.
         torch.OutOfMemoryError: the buckets' buffers do not fit.
     """
 
     def __init__(
-        self, model: StepModel, pool: SymbolStatePool, features: int, outputs: int
+        self,
+        model: nn.Module,
+        pool: SymbolStatePool,
+        features: int,
+        outputs: int,
+        *,
+        kernels: bool = False,
     ) -> None:
         self._model = model
         self._pool = pool
         self._features = features
         self._outputs = outputs
+        self._kernels = kernels
         self._streams = Branches(pool.device, 1)
         self._sizes = bucket_sizes(pool.capacity)
         self._largest = self._sizes[-1]
-        with exact_float32(), torch.inference_mode():
+        with ExitStack() as around:
+            around.enter_context(exact_float32())
+            around.enter_context(torch.inference_mode())
+            if kernels:
+                from backtest.strategies.single_event import single_events
+
+                around.enter_context(single_events(model))
             # The largest first: the others then fit into the memory that it took.
-            self._replays = {size: self._capture(size) for size in reversed(self._sizes)}
-        buckets = {size: _bucket(replay) for size, replay in self._replays.items()}
+            replays = {size: self._capture(size) for size in reversed(self._sizes)}
+        buckets = {size: _bucket(replay) for size, replay in replays.items()}
         self._bucket_of = [
             buckets[next(size for size in self._sizes if size >= count)]
             for count in range(self._largest + 1)
         ]
-
-    @property
-    def captured(self) -> bool:
-        """Whether every bucket is a graph."""
-        return all(replay.captured for replay in self._replays.values())
 
     def run(self, features: Float32Array, slots: Int64Array) -> Float32Array:
         """Answer one event of each of the distinct slots [n] and advance their state.
@@ -133,34 +144,72 @@ class CapturedSteps:
 
         def step() -> None:
             slots = inputs.device["slots"]
-            y, state = self._model(inputs.device["features"], self._pool.gather(slots))
-            self._pool.scatter(slots, state)
+            y, state = self._model(inputs.device["features"], self._gather(slots))
+            self._scatter(slots, state)
             outputs.device["answers"].copy_(y.reshape(size, -1))
 
-        return Replay(self._streams, inputs, [step], outputs)
+        _refuse_to_wait(step, self._pool.device)
+        replay = Replay(self._streams, inputs, [step], outputs)
+        if self._streams.captures and not replay.captured:
+            _mend_generator(self._pool.device)
+            raise Uncapturable("a step cannot be captured")
+        return replay
+
+    def _gather(self, slots: Tensor) -> Tree:
+        pool = self._pool
+        if not self._kernels:
+            return pool.gather(slots)
+        from backtest.strategies.kernels.rows import gather_rows
+
+        picked = gather_rows(list(pool.tensors.values()), slots, pool.batch_dim)
+        return rebuild(pool.fresh(1), iter(picked))
+
+    def _scatter(self, slots: Tensor, state: Tree) -> None:
+        pool = self._pool
+        if not self._kernels:
+            return pool.scatter(slots, state)
+        from backtest.strategies.kernels.rows import scatter_rows
+
+        named = dict(named_leaves(state))
+        batch = [named[name] for name in pool.tensors]
+        scatter_rows(list(pool.tensors.values()), slots, batch, pool.batch_dim)
+        return None
+
+
+class Uncapturable(Exception):
+    """A step that no graph can hold."""
 
 
 def capture_steps(
-    model: StepModel, pool: SymbolStatePool, features: int, outputs: int
+    model: nn.Module, pool: SymbolStatePool, features: int, outputs: int
 ) -> CapturedSteps | None:
-    """The model's steps as graphs; ``None``, and a warning that says why, if that cannot be."""
-    try:
-        steps = CapturedSteps(model, pool, features, outputs)
-    except torch.OutOfMemoryError as error:
-        _log.warning("no CUDA graphs: %s", str(error).partition(". ")[0])
-        return None
-    if not steps.captured:
-        return None  # ``Replay`` has said why
-    different = steps.disagreement()
-    if different:
-        _log.warning(
-            "no CUDA graphs: replaying the module's step changes %s, so it is run as it is",
-            different,
-        )
+    """The model's steps as graphs; ``None``, and a warning that says why, if that cannot be.
+
+    Replays are compared with the plain step on fresh rows. The project's kernels are tried first,
+    then torch's own.
+    """
+    for kernels in (True, False):
+        try:
+            steps = CapturedSteps(model, pool, features, outputs, kernels=kernels)
+            different = steps.disagreement()
+        except (Uncapturable, torch.OutOfMemoryError) as error:
+            _log.warning("no CUDA graphs: %s", str(error).partition(". ")[0])
+            return None
+        except Exception as error:
+            # Triton may be missing or unable to compile, in ways that differ by version.
+            if not kernels:
+                raise
+            _log.info("stepping by torch's kernels: %s", error)
+            continue
+        if different is None:
+            return steps
         with torch.inference_mode():
-            _refill(pool)
-        return None
-    return steps
+            pool.scatter(torch.arange(pool.capacity, device=pool.device), pool.fresh(pool.capacity))
+    _log.warning(
+        "no CUDA graphs: replays of the module's step differ from it in %s, so it is run as it is",
+        different,
+    )
+    return None
 
 
 def _bucket(replay: Replay) -> _Bucket:
@@ -168,9 +217,34 @@ def _bucket(replay: Replay) -> _Bucket:
     return inputs["features"], inputs["slots"], replay.outputs.host["answers"], replay.run
 
 
-def _refill(pool: SymbolStatePool) -> None:
-    slots = torch.arange(pool.capacity, device=pool.device)
-    pool.scatter(slots, pool.fresh(pool.capacity))
+def _refuse_to_wait(step: Callable[[], None], device: torch.device) -> None:
+    """Run a step, which must not wait for the device: waiting amid a capture breaks more than it.
+
+    Raises:
+        Uncapturable: it waits.
+    """
+    if device.type != "cuda":
+        return
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls the mode a prototype
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            step()
+        except RuntimeError as error:
+            if "synchronizing" not in str(error):
+                raise
+            raise Uncapturable("the module waits for the device amid a step") from None
+        finally:
+            torch.cuda.set_sync_debug_mode(before)
+
+
+def _mend_generator(device: torch.device) -> None:
+    """Give the device a generator that no broken capture holds; it goes on from its seed."""
+    index = torch.cuda.current_device() if device.index is None else device.index
+    generator = torch.cuda.default_generators[index]
+    fresh = torch.Generator(device).manual_seed(generator.initial_seed())
+    generator.graphsafe_set_state(fresh.graphsafe_get_state())
 
 
 def _first_difference(found: dict[str, Tensor], wanted: dict[str, Any]) -> str | None:

@@ -81,9 +81,9 @@ class ModuleStrategy(PooledStrategy):
         if distinct > self._pool.capacity:
             return super().predict(batch)  # which can undo the first groups if a later one fails
         if distinct == len(symbol):
-            return self._steps.run(features, self._pool.assign(symbol))
+            return self._steps.run(features, self._pool.place(symbol))
         rounds = split_rounds(symbol)
-        slots = self._pool.assign(rounds.symbols)
+        slots = self._pool.place(rounds.symbols)
         answers = np.empty((len(symbol), self.outputs), dtype=np.float32)
         start = 0
         for size in rounds.sizes.tolist():

@@ -66,14 +66,14 @@ class SymbolStatePool:
         self._clock = 0
         self._waiting: dict[int, list[Tensor]] = {}
 
-    def assign(self, symbols: Int64Array | Int32Array) -> Int64Array:
+    def place(self, symbols: Int64Array | Int32Array) -> Int64Array:
         """Slots of distinct symbols, int64 [U]; evicts and brings back as needed.
 
         Raises:
             ValueError: more symbols than slots.
         """
         slots: Int64Array = self._slot_of[symbols]
-        if slots.min(initial=0) < 0:
+        if -1 in slots.tolist():  # a list is searched faster than a short array
             self._bring_in(symbols[slots < 0], slots[slots >= 0])
             slots = self._slot_of[symbols]
         self._clock += 1
@@ -81,8 +81,8 @@ class SymbolStatePool:
         return slots
 
     def acquire(self, symbols: Int64Array) -> Tensor:
-        """The slots that ``assign`` gives, on the device."""
-        return torch.from_numpy(self.assign(symbols)).to(self.device)
+        """``place``, on the device."""
+        return torch.from_numpy(self.place(symbols)).to(self.device)
 
     def fresh(self, n: int) -> Tree:
         """The state of ``n`` symbols never seen, on the device."""
