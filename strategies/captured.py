@@ -162,7 +162,7 @@ class CapturedSteps:
         from backtest.strategies.kernels.rows import gather_rows
 
         picked = gather_rows(list(pool.tensors.values()), slots, pool.batch_dim)
-        return rebuild(pool.fresh(1), iter(picked))
+        return rebuild(pool.init, iter(picked))
 
     def _scatter(self, slots: Tensor, state: Tree) -> None:
         pool = self._pool

@@ -20,7 +20,6 @@ from backtest.errors import DataError, UsageError
 from backtest.events import EventBatch, Float32Array
 from backtest.strategies.base import Conformance, Session
 from backtest.strategies.pooled import PooledStrategy
-from backtest.strategies.rounds import split_rounds
 
 if TYPE_CHECKING:
     import torch
@@ -76,20 +75,19 @@ class ModuleStrategy(PooledStrategy):
         if self._steps is None or not len(batch):
             return super().predict(batch)
         assert batch.features is not None  # the engine decodes them: needs_features is true
-        symbol, features = batch.symbol, batch.features
-        distinct = len(set(symbol.tolist()))
-        if distinct > self._pool.capacity:
+        ids = batch.symbol.tolist()
+        distinct = dict.fromkeys(ids)
+        if len(distinct) > self._pool.capacity:
             return super().predict(batch)  # which can undo the first groups if a later one fails
-        if distinct == len(symbol):
-            return self._steps.run(features, self._pool.place(symbol))
-        rounds = split_rounds(symbol)
-        slots = self._pool.place(rounds.symbols)
-        answers = np.empty((len(symbol), self.outputs), dtype=np.float32)
-        start = 0
-        for size in rounds.sizes.tolist():
-            rows = rounds.rows[start : start + size]
-            answers[rows] = self._steps.run(features[rows], slots[:size])
-            start += size
+        if len(distinct) == len(ids):
+            return self._steps.run(batch.features, self._pool.place(batch.symbol))
+        slots = self._pool.place(np.fromiter(distinct, dtype=np.int64))
+        slot_of = dict(zip(distinct, slots.tolist(), strict=True))
+        answers = np.empty((len(ids), self.outputs), dtype=np.float32)
+        # A few dozen rows are dealt out in a fraction of the time that ``split_rounds`` takes.
+        for rows in _rounds(ids):
+            at = np.array([slot_of[ids[row]] for row in rows])
+            answers[rows] = self._steps.run(batch.features[rows], at)
         return answers
 
     @abstractmethod
@@ -155,6 +153,19 @@ class ModuleStrategy(PooledStrategy):
             flat = tensor.detach().cpu().contiguous().reshape(-1)
             digest.update(flat.view(torch.uint8).numpy().data)
         return {"weights": digest.hexdigest()}
+
+
+def _rounds(ids: list[int]) -> list[list[int]]:
+    """Rows of the first events of their symbols, of the second ones, and so on."""
+    seen: dict[int, int] = {}
+    rounds: list[list[int]] = []
+    for row, symbol in enumerate(ids):
+        turn = seen.get(symbol, 0)
+        seen[symbol] = turn + 1
+        if turn == len(rounds):
+            rounds.append([])
+        rounds[turn].append(row)
+    return rounds
 
 
 def _load(module: nn.Module, path: Path) -> None:

@@ -36,6 +36,10 @@ class SymbolStatePool:
         capacity: slots, at most ``symbols``; ``None`` for one a symbol.
         batch_dim: the axis that counts symbols, the same in every leaf.
 
+    Attributes:
+        init: the state of one symbol never seen, on the device.
+        tensors: every leaf's slots by its path.
+
     One slot more than the capacity is allocated: ``spare``, which no symbol owns, for padding.
     """
 
@@ -53,8 +57,8 @@ class SymbolStatePool:
         self.batch_dim = batch_dim
         self.device = torch.device(device)
         with torch.no_grad():
-            self._init = map_leaves(lambda leaf: leaf.to(self.device), init_state(1))
-            rows = dict(named_leaves(self._init))
+            self.init = map_leaves(lambda leaf: leaf.to(self.device), init_state(1))
+            rows = dict(named_leaves(self.init))
             self.tensors = {
                 name: row.repeat_interleave(self.capacity + 1, dim=batch_dim)
                 for name, row in rows.items()
@@ -86,12 +90,12 @@ class SymbolStatePool:
 
     def fresh(self, n: int) -> Tree:
         """The state of ``n`` symbols never seen, on the device."""
-        return map_leaves(lambda row: row.repeat_interleave(n, dim=self.batch_dim), self._init)
+        return map_leaves(lambda row: row.repeat_interleave(n, dim=self.batch_dim), self.init)
 
     def gather(self, slots: Tensor) -> Tree:
         """A copy of the state in the slots [B], as a tree with batch axis ``batch_dim``."""
         picked = (leaf.index_select(self.batch_dim, slots) for leaf in self.tensors.values())
-        return rebuild(self._init, picked)
+        return rebuild(self.init, picked)
 
     def scatter(self, slots: Tensor, state: Tree) -> None:
         """Write state into distinct slots [B]; the spare slot may be repeated."""

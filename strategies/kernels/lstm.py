@@ -87,55 +87,47 @@ def _lstm_layer(
     unit = tl.program_id(0) * UNITS + tl.arange(0, UNITS)
     row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
     real = unit < HIDDEN
+    # One sum over all inputs at the end: sums go from thread to thread, and so cost the most.
+    i = tl.zeros([ROWS, UNITS, CHUNK], tl.float32)
+    f = tl.zeros([ROWS, UNITS, CHUNK], tl.float32)
+    g = tl.zeros([ROWS, UNITS, CHUNK], tl.float32)
+    o = tl.zeros([ROWS, UNITS, CHUNK], tl.float32)
+    for start in tl.static_range(0, INPUTS, CHUNK):
+        k = start + tl.arange(0, CHUNK)
+        i, f, g, o = _add(i, f, g, o, x, w_ih, row, rows, unit, real, k, INPUTS, HIDDEN)
+    for start in tl.static_range(0, HIDDEN, CHUNK):
+        k = start + tl.arange(0, CHUNK)
+        i, f, g, o = _add(i, f, g, o, h, w_hh, row, rows, unit, real, k, HIDDEN, HIDDEN)
+    i_gate = sigmoid(_total(i, b_ih, b_hh, unit, real))
+    f_gate = sigmoid(_total(f, b_ih + HIDDEN, b_hh + HIDDEN, unit, real))
+    g_gate = tanh(_total(g, b_ih + 2 * HIDDEN, b_hh + 2 * HIDDEN, unit, real))
+    o_gate = sigmoid(_total(o, b_ih + 3 * HIDDEN, b_hh + 3 * HIDDEN, unit, real))
     inside = (row < rows)[:, None] & real[None, :]
-    gi, gf, gg, go = _products(x, w_ih, row, rows, unit, real, INPUTS, HIDDEN, ROWS, UNITS, CHUNK)
-    hi, hf, hg, ho = _products(h, w_hh, row, rows, unit, real, HIDDEN, HIDDEN, ROWS, UNITS, CHUNK)
-    gi = sigmoid(gi + hi + _bias(b_ih, b_hh, unit, real)[None, :])
-    gf = sigmoid(gf + hf + _bias(b_ih + HIDDEN, b_hh + HIDDEN, unit, real)[None, :])
-    gg = tanh(gg + hg + _bias(b_ih + 2 * HIDDEN, b_hh + 2 * HIDDEN, unit, real)[None, :])
-    go = sigmoid(go + ho + _bias(b_ih + 3 * HIDDEN, b_hh + 3 * HIDDEN, unit, real)[None, :])
     at = row[:, None] * HIDDEN + unit[None, :]
-    cell = gf * tl.load(c + at, mask=inside, other=0.0) + gi * gg
+    cell = f_gate * tl.load(c + at, mask=inside, other=0.0) + i_gate * g_gate
     tl.store(c_new + at, cell, mask=inside)
-    tl.store(h_new + at, go * tanh(cell), mask=inside)
+    tl.store(h_new + at, o_gate * tanh(cell), mask=inside)
 
 
 @triton.jit
-def _products(
-    x,
-    w,
-    row,
-    rows,
-    unit,
-    real,
-    INPUTS: tl.constexpr,
-    HIDDEN: tl.constexpr,
-    ROWS: tl.constexpr,
-    UNITS: tl.constexpr,
-    CHUNK: tl.constexpr,
+def _add(
+    i, f, g, o, x, w, row, rows, unit, real, k, INPUTS: tl.constexpr, HIDDEN: tl.constexpr
 ):
-    """x [B, INPUTS] times four gates' rows of w [4 HIDDEN, INPUTS], in float32 throughout."""
-    i = tl.zeros([ROWS, UNITS], tl.float32)
-    f = tl.zeros([ROWS, UNITS], tl.float32)
-    g = tl.zeros([ROWS, UNITS], tl.float32)
-    o = tl.zeros([ROWS, UNITS], tl.float32)
-    for start in tl.static_range(0, INPUTS, CHUNK):
-        k = start + tl.arange(0, CHUNK)
-        known = k < INPUTS
-        mask = (row < rows)[:, None] & known[None, :]
-        part = tl.load(x + row[:, None] * INPUTS + k[None, :], mask=mask, other=0.0)[:, None, :]
-        at = w + unit[:, None] * INPUTS + k[None, :]
-        mine = real[:, None] & known[None, :]
-        i += tl.sum(part * tl.load(at, mask=mine, other=0.0)[None, :, :], axis=2)
-        at += HIDDEN * INPUTS
-        f += tl.sum(part * tl.load(at, mask=mine, other=0.0)[None, :, :], axis=2)
-        at += HIDDEN * INPUTS
-        g += tl.sum(part * tl.load(at, mask=mine, other=0.0)[None, :, :], axis=2)
-        at += HIDDEN * INPUTS
-        o += tl.sum(part * tl.load(at, mask=mine, other=0.0)[None, :, :], axis=2)
+    """Add x[:, k] times the four gates' rows of w [4 HIDDEN, INPUTS], not yet summed over k."""
+    known = k < INPUTS
+    mask = (row < rows)[:, None] & known[None, :]
+    part = tl.load(x + row[:, None] * INPUTS + k[None, :], mask=mask, other=0.0)[:, None, :]
+    at = w + unit[:, None] * INPUTS + k[None, :]
+    mine = real[:, None] & known[None, :]
+    gate = HIDDEN * INPUTS
+    i += part * tl.load(at, mask=mine, other=0.0)[None, :, :]
+    f += part * tl.load(at + gate, mask=mine, other=0.0)[None, :, :]
+    g += part * tl.load(at + 2 * gate, mask=mine, other=0.0)[None, :, :]
+    o += part * tl.load(at + 3 * gate, mask=mine, other=0.0)[None, :, :]
     return i, f, g, o
 
 
 @triton.jit
-def _bias(one, other, unit, real):
-    return tl.load(one + unit, mask=real, other=0.0) + tl.load(other + unit, mask=real, other=0.0)
+def _total(products, one, other, unit, real):
+    bias = tl.load(one + unit, mask=real, other=0.0) + tl.load(other + unit, mask=real, other=0.0)
+    return tl.sum(products, axis=2) + bias[None, :]

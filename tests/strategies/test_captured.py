@@ -17,6 +17,7 @@ from tests.strategies.interpreted import DEVICE  # isort: skip  # before any ker
 from backtest.events import EventBatch, Float32Array
 from backtest.strategies.base import Session
 from backtest.strategies.captured import CapturedSteps, bucket_sizes, capture_steps
+from backtest.strategies.device import exact_float32
 from backtest.strategies.module import ModuleStrategy
 from backtest.strategies.single_event import single_events
 from backtest.strategies.state_pool import SymbolStatePool
@@ -96,7 +97,7 @@ def test_batches_above_the_largest_bucket_and_stale_rows(kernels: bool) -> None:
     steps = CapturedSteps(model, pool, FEATURES, 2, kernels=kernels)
     x = np.random.default_rng(1).standard_normal((count, FEATURES)).astype(np.float32)
     slots = np.random.default_rng(2).permutation(count)
-    with torch.inference_mode():
+    with exact_float32(), torch.inference_mode():
         steps.run(np.full_like(x[:3], np.nan), slots[:3])
         y, state = model(torch.from_numpy(x[3:]).to(DEVICE), pool.fresh(count - 3))
         found = steps.run(x[3:], slots[3:])
@@ -109,7 +110,7 @@ def test_batches_above_the_largest_bucket_and_stale_rows(kernels: bool) -> None:
 def test_single_events_leave_no_trace_and_let_sequences_pass() -> None:
     lstm = nn.LSTM(3, 5, num_layers=2).to(DEVICE)
     state = torch.rand(2, 4, 5, device=DEVICE), torch.rand(2, 4, 5, device=DEVICE)
-    with torch.inference_mode():
+    with exact_float32(), torch.inference_mode():
         for length in (1, 2):
             x = torch.rand(length, 4, 3, device=DEVICE)
             wanted = lstm(x, state)
