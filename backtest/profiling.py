@@ -228,9 +228,10 @@ def _bandwidth(device: str) -> float | None:
         target = torch.empty_like(source)
     except torch.OutOfMemoryError:
         return None
+    event: Any = torch.cuda.Event
     times = []
     for _ in range(10):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start, end = event(enable_timing=True), event(enable_timing=True)
         start.record()
         target.copy_(source)
         end.record()

@@ -1,6 +1,6 @@
 """A small model with nothing hand-written, for timing what ``ModuleStrategy`` adds to it.
 
-    backtest profile lstm --plugin benchmarks/lstm.py --device cuda --sizes 1,2,4,8,16,32
+backtest profile lstm --plugin benchmarks/lstm.py --device cuda --sizes 1,2,4,8,16,32
 """
 
 from __future__ import annotations

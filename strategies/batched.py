@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from backtest.strategies.base import Conformance
 from backtest.strategies.ensemble_strategy import EnsembleStrategy
@@ -20,4 +20,5 @@ class Batched(EnsembleStrategy, PooledStrategy):
         """See ``Strategy.memory_traffic``."""
         from backtest.strategies.state_pool import bytes_of
 
-        return bytes_of(self._model.state_dict()), bytes_of(self._pool.fresh(1))
+        model: Any = self._model
+        return bytes_of(model.state_dict()), bytes_of(self._pool.init)

@@ -67,7 +67,7 @@ class ModuleStrategy(PooledStrategy):
             from backtest.strategies.captured import capture_steps
 
             self._steps = capture_steps(
-                self._model, self._pool, len(session.features), self.outputs
+                self._module, self._pool, len(session.features), self.outputs
             )
 
     def predict(self, batch: EventBatch) -> Float32Array:
@@ -114,16 +114,10 @@ class ModuleStrategy(PooledStrategy):
 
         device = find_device(session.device)
         dtype = torch.float64 if double else torch.float32
-        module = self._made(session).to(device)
-        steps = PlainSteps(
-            module.double() if double else module, device, dtype, 1, self.batch_dim
-        )
-        if double:
-            trial = np.zeros((2, len(session.features)), dtype=np.float32)
-            try:
-                steps.run(trial, np.zeros(2, dtype=np.int32))
-            except (RuntimeError, TypeError, ValueError):  # dtypes that do not go together
-                return None
+        module: Any = self._made(session).to(device)
+        steps = PlainSteps(module.double() if double else module, device, dtype, 1, self.batch_dim)
+        if double and not steps.keeps_precision(len(session.features)):
+            return None
         return steps
 
     def memory_traffic(self) -> tuple[int, int]:
@@ -131,7 +125,7 @@ class ModuleStrategy(PooledStrategy):
         from backtest.strategies.state_pool import bytes_of
 
         weights = [*self._module.parameters(), *self._module.buffers()]
-        return bytes_of(weights), bytes_of(self._pool.fresh(1))
+        return bytes_of(weights), bytes_of(self._pool.init)
 
     def _made(self, session: Session) -> nn.Module:
         import torch

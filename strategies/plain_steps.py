@@ -15,7 +15,7 @@ from backtest.events import Float32Array, Int32Array
 from backtest.strategies.device import exact_float32
 from backtest.strategies.pooled import StepModel
 from backtest.strategies.rounds import split_rounds
-from backtest.strategies.state_tree import Tree, map_leaves, named_leaves, narrow_leaves
+from backtest.strategies.state_tree import Tree, leaves, map_leaves, named_leaves, narrow_leaves
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,17 @@ class PlainSteps:
     dtype: torch.dtype
     together: int = 32
     batch_dim: int = 0
+
+    def keeps_precision(self, features: int) -> bool:
+        """Whether a step of ``dtype`` can be taken, and all that is floating in it stays so."""
+        x = torch.zeros(1, features, device=self.device, dtype=self.dtype)
+        try:
+            with torch.inference_mode():
+                y, state = self.model(x, self._init(1))
+        except (RuntimeError, TypeError):  # dtypes that do not go together
+            return False
+        floating = [leaf for leaf in leaves(state) if leaf.is_floating_point()]
+        return all(tensor.dtype == self.dtype for tensor in (y, *floating))
 
     def run(
         self, features: Float32Array, symbol: Int32Array, shown: Sequence[int] = ()

@@ -22,7 +22,7 @@ def single_events(module: nn.Module) -> Iterator[None]:
     """
     patched = [layer for layer in module.modules() if _suits(layer)]
     for layer in patched:
-        step = _lstm if type(layer) is nn.LSTM else _cell
+        step: Any = _lstm if type(layer) is nn.LSTM else _cell
         layer.forward = partial(step, layer, layer.forward)
     try:
         yield

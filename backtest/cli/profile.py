@@ -79,9 +79,7 @@ def profile(
         tuple(f"S{i:03}" for i in range(max(wanted))), trials.session.features, device
     )
     candidate = plugins.create("strategy", spec, place="STRATEGY")
-    measured = measure(
-        candidate, strategy, session, sizes=wanted, batches=batches, tell=tell
-    )
+    measured = measure(candidate, strategy, session, sizes=wanted, batches=batches, tell=tell)
     measured.about["verified"] = "no" if unverified else "quick"
     if output is not None:
         write_profile(output, measured, shlex.join(["backtest", *sys.argv[1:]]))
@@ -116,8 +114,7 @@ def _print(measured: Measured, title: str) -> None:
         _HEADERS, rows, title=f"{title} on {about['device']}, {about['precision']}", right=_HEADERS
     )
     lines = [
-        f"Bound in {measured.bind_ns / 1e9:.1f} s, "
-        f"first batch {measured.first_ns / 1e6:.1f} ms."
+        f"Bound in {measured.bind_ns / 1e9:.1f} s, first batch {measured.first_ns / 1e6:.1f} ms."
     ]
     if measured.memory is not None:
         lines.append(f"Device memory at the most: {measured.memory / 2**30:.2f} GiB.")

@@ -85,7 +85,11 @@ def output_errors(
         finite = wanted[np.isfinite(wanted)]
         spread = float(np.std(finite)) if len(finite) else 0.0
         unit = spread or float(np.max(np.abs(finite), initial=0)) or 1.0
-        errors.append(_error("output", str(i), found[:, i], wanted, None if plain is None else plain[:, i], unit))
+        errors.append(
+            _error(
+                "output", str(i), found[:, i], wanted, None if plain is None else plain[:, i], unit
+            )
+        )
     return errors
 
 

@@ -80,9 +80,7 @@ def make_trials(level: str, *, device: str, dataset: str, seed: int) -> Trials:
     features = len(names)
 
     def drawn(n: int, symbols: int) -> EventBatch:
-        return random_events(
-            n, symbols=symbols, features=features, seed=int(rng.integers(2**31))
-        )
+        return random_events(n, symbols=symbols, features=features, seed=int(rng.integers(2**31)))
 
     wide = at_most_each(drawn(sizes.wide, sizes.symbols), sizes.each)
     sets = [_input_set("random features", wide, sizes, rng)]
@@ -103,9 +101,7 @@ def fresh_seed() -> int:
     return secrets.randbelow(2**31)
 
 
-def _input_set(
-    name: str, events: EventBatch, sizes: Level, rng: np.random.Generator
-) -> InputSet:
+def _input_set(name: str, events: EventBatch, sizes: Level, rng: np.random.Generator) -> InputSet:
     cuts = tuple(uneven_cuts(len(events), rng))
     shown = np.unique(events.symbol)[: sizes.shown]
     return InputSet(name, events, cuts, tuple(shown.tolist()))

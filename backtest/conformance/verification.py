@@ -5,9 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from backtest.conformance.comparison import (
     CLOSE_MAX,
@@ -19,7 +17,7 @@ from backtest.conformance.comparison import (
     state_errors,
     weakest,
 )
-from backtest.conformance.inputs import InputSet, answers
+from backtest.conformance.inputs import answers
 from backtest.conformance.properties import CHECKS, Case
 from backtest.conformance.reference import References, Truth, free_memory, judge_of
 from backtest.conformance.trials import Trials

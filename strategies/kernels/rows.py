@@ -3,7 +3,7 @@
 Leaves are contiguous and count symbols in any one axis: seen as [outer, symbols, inner].
 """
 
-# mypy: disable-error-code="no-untyped-def,misc"
+# mypy: disable-error-code="no-untyped-def,misc,untyped-decorator"
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def test_buckets_end_at_the_capacity(capacity: int, sizes: list[int]) -> None:
     assert bucket_sizes(capacity)[-len(sizes) :] == sizes
 
 
-def pool_and_model(model: nn.Module, symbols: int = 300) -> tuple[SymbolStatePool, nn.Module]:
+def pool_and_model(model: Model, symbols: int = 300) -> tuple[SymbolStatePool, Model]:
     model = model.eval().to(DEVICE)
     return SymbolStatePool(model.init_state, symbols=symbols, device=DEVICE), model
 
@@ -141,7 +141,7 @@ class Counting(Model):
 
 @pytest.mark.parametrize(("kind", "named"), [(Drawing, "the answers"), (Counting, "answers|age")])
 def test_replays_that_differ_are_not_used(
-    kind: type[nn.Module], named: str, caplog: pytest.LogCaptureFixture
+    kind: type[Model], named: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     pool, model = pool_and_model(kind(), symbols=2)
     with caplog.at_level(logging.WARNING):
