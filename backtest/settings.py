@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,14 @@ def strategy_spec(name: str, settings: Sequence[str]) -> str | dict[str, Any]:
         )
     spec: str | dict[str, Any] = table["strategy"]
     return spec
+
+
+def spec_text(spec: str | Mapping[str, Any]) -> str:
+    """What ``strategy_spec`` returned, as a person would write it."""
+    if isinstance(spec, str):
+        return spec
+    given = ",".join(f"{key}={value}" for key, value in spec.items() if key != "name")
+    return f"{spec['name']}:{given}" if given else str(spec["name"])
 
 
 def _spec_table(text: str) -> dict[str, Any]:

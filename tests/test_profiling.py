@@ -103,8 +103,8 @@ def test_what_fails_verification_is_not_timed_unless_asked(
 ) -> None:
     plugin = tmp_path / "failing.py"
     plugin.write_text(FAILING)
-    options = ("forgetless", "--plugin", str(plugin), "--sizes", "2", "--batches", "3")
-    options += ("--set", "strategy.smoothing=0.3")  # else there is nothing to forget
+    smooth = ("--set", "strategy.smoothing=0.3")  # else there is nothing to forget
+    options = ("forgetless", "--plugin", str(plugin), *smooth, "--sizes", "2", "--batches", "3")
     assert run(*options) == 1
     captured = capsys.readouterr()
     assert "so it is not timed" in captured.err

@@ -157,9 +157,7 @@ def test_stateless_is_another_function(verification: Verification) -> None:
     assert not [e for e in verdict.errors["random features"] if e.kind == "state"]
 
 
-@pytest.mark.parametrize(
-    ("noise", "measured"), [(1e-5, "close"), (5e-3, "close"), (0.1, "approximate")]
-)
+@pytest.mark.parametrize(("noise", "measured"), [(1e-5, "close"), (0.1, "approximate")])
 def test_a_false_claim_fails(verification: Verification, noise: float, measured: str) -> None:
     verdict = verification.verify({"name": "noisy", "noise": noise})
     assert (verdict.claimed, verdict.measured, verdict.holds) == ("exact", measured, False)

@@ -54,7 +54,7 @@ def profile(
     from backtest.errors import RunError
     from backtest.plugins.manager import load_plugins
     from backtest.profiling import measure, write_profile
-    from backtest.settings import strategy_spec
+    from backtest.settings import spec_text, strategy_spec
     from backtest.strategies.base import Session
 
     def tell(text: str) -> None:
@@ -79,14 +79,16 @@ def profile(
         tuple(f"S{i:03}" for i in range(max(wanted))), trials.session.features, device
     )
     candidate = plugins.create("strategy", spec, place="STRATEGY")
-    measured = measure(candidate, strategy, session, sizes=wanted, batches=batches, tell=tell)
+    measured = measure(
+        candidate, spec_text(spec), session, sizes=wanted, batches=batches, tell=tell
+    )
     measured.about["verified"] = "no" if unverified else "quick"
     if output is not None:
         write_profile(output, measured, shlex.join(["backtest", *sys.argv[1:]]))
     if as_json:
         print_json(_as_data(measured))
         return
-    _print(measured, strategy)
+    _print(measured, spec_text(spec))
     out.print()
     if output is not None:
         err.print(f"Written to {output}", soft_wrap=True)

@@ -22,6 +22,7 @@ from backtest.conformance.properties import CHECKS, Case
 from backtest.conformance.reference import References, Truth, free_memory, judge_of
 from backtest.conformance.trials import Trials
 from backtest.errors import BacktestError
+from backtest.settings import spec_text
 from backtest.strategies.base import Conformance, Strategy
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Verification:
         name = spec.partition(":")[0] if isinstance(spec, str) else str(spec["name"])
         trials = self._trials
         verdict = Verdict(
-            spec if isinstance(spec, str) else _text(spec),
+            spec_text(spec),
             trials.session.device,
             trials.level,
             trials.seed,
@@ -203,11 +204,6 @@ def _maker(plugins: Plugins, spec: str | Mapping[str, Any]) -> Callable[[], Stra
         return strategy
 
     return make
-
-
-def _text(spec: Mapping[str, Any]) -> str:
-    given = ",".join(f"{key}={value}" for key, value in spec.items() if key != "name")
-    return f"{spec['name']}:{given}" if given else str(spec["name"])
 
 
 def _slack(verdict: Verdict) -> tuple[float, float]:
