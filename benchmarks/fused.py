@@ -1,16 +1,24 @@
-"""Check and time the fused ensemble at full size on a GPU.
+"""Check and time the fused ensemble at full size on an NVIDIA GPU.
 
-    python benchmarks/fused.py check  PRECISION OUT.json
-    python benchmarks/fused.py tune   PRECISION OUT.json
-    python benchmarks/fused.py kernels PRECISION OUT.json
-    python benchmarks/fused.py time   PRECISION OUT.json
+    python benchmarks/fused.py check      fp16      OUT.json      about 15 s (30 s uncompiled)
+    python benchmarks/fused.py strategies fp16+fp32 OUT.json      about 30 s (90 s uncompiled)
+    python benchmarks/fused.py time       fp16      OUT.json      about 10 s (25 s uncompiled)
+    python benchmarks/fused.py kernels    fp16      OUT.json 39   about 8 s
+    python benchmarks/fused.py tune       fp16      OUT.json 40   the last number of seconds
+
+``check`` compares with the plain float64 step and comes first; ``strategies`` times ``predict``,
+cold start included, from a checkpoint that it writes; ``time`` times the captured steps alone, and
+with ``no-overlap`` after OUT.json also without programmatic dependent launch.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
@@ -22,14 +30,18 @@ import triton
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from backtest.events import EventBatch
+from backtest.strategies.base import Session
 from backtest.strategies.ensemble import EnsembleConfig
 from backtest.strategies.ensemble_init import init_weights
+from backtest.strategies.fused import Fused
 from backtest.strategies.fused_tiles import Tiles
 from backtest.strategies.fused_towers import FusedEnsemble, Step
 from backtest.strategies.fused_weights import prepare
 from backtest.strategies.graphs import Branches, Fields, Replay
 from backtest.strategies.kernels.product import Precision, Tile
 from backtest.strategies.kernels.runs import Runs
+from backtest.strategies.tensor_files import write_safetensors
 from backtest.strategies.towers import TOWERS
 
 DEVICE = torch.device("cuda:0")
@@ -40,7 +52,7 @@ START = time.perf_counter()
 
 
 def say(*parts: Any) -> None:
-    print(f"[{time.perf_counter() - START:6.1f}]", *parts, flush=True)
+    print(f"[{time.perf_counter() - START:6.1f}]", *parts, flush=True)  # noqa: T201 - a script
 
 
 def state_tensors(config: EnsembleConfig, slots: int, **options: Any) -> dict[str, torch.Tensor]:
@@ -81,7 +93,7 @@ def fill(replay: Replay, slots: list[int], rng: np.random.Generator) -> None:
         host["count"][row - host["turn"][row]] += 1
 
 
-def check(precision: Precision) -> dict[str, Any]:
+def check(precision: Precision) -> dict[str, Any]:  # noqa: PLR0915 - a script, top to bottom
     """Outputs and states against the plain float64 step, duplicates and padding included."""
     config = EnsembleConfig()
     rng = np.random.default_rng(7)
@@ -89,7 +101,7 @@ def check(precision: Precision) -> dict[str, Any]:
     weights = prepare(plain, precision)
     reference = plain.to(dtype=torch.float64)
     torch.backends.cuda.matmul.allow_tf32 = False
-    symbols = 24
+    symbols = 64
     state = state_tensors(config, symbols, dtype=torch.float32, device=DEVICE)
     model = FusedEnsemble(weights, precision, state, 128)
     streams = Branches(DEVICE, 4)
@@ -101,11 +113,15 @@ def check(precision: Precision) -> dict[str, Any]:
         [3] * 4 + [4] * 3 + list(range(10, 20)) + [22] * 4,
         list(range(24)),
         [1, 2, 2, 3, 3, 3, 3, 21],
+        list(range(39)),  # from here on the tiles of 64 and 128 rows
+        sorted([*range(64)] * 2),
+        list(range(64)),
+        sorted([*range(32)] * 3),
     ] + [list(range(24))] * 6
     errors, plain_errors, spread = [], [], []
     for plan in plans:
         turns = max(plan.count(s) for s in plan)
-        rows = -(-(len(plan) + 1) // 8) * 8
+        rows = min(128, -(-(len(plan) + 1) // 8) * 8)  # with padding where there is room
         replay = make_replay(model, streams, rows, turns)
         fill(replay, plan, rng)
         replay.outputs.host["out"][:] = np.nan
@@ -115,18 +131,21 @@ def check(precision: Precision) -> dict[str, Any]:
         for ensemble, kept, found in ((reference, truth, errors), (plain, single, plain_errors)):
             y = torch.zeros(len(plan), 4, dtype=torch.float64, device=DEVICE)
             for t in range(turns):
-                at = torch.tensor(np.flatnonzero(turn == t), device=DEVICE)
-                own = torch.tensor(plan, device=DEVICE)[at]
-                part = {
-                    a: {b: {n: v[own] for n, v in leaves.items()} for b, leaves in blocks.items()}
-                    for a, blocks in kept.items()
-                }
-                out, new = ensemble(x[at].to(ensemble.dtype), part)
-                y[at] = out.double()
-                for a, blocks in new.items():
-                    for b, leaves in blocks.items():
-                        for n, v in leaves.items():
-                            kept[a][b][n][own] = v
+                for at in torch.tensor(np.flatnonzero(turn == t), device=DEVICE).split(32):
+                    own = torch.tensor(plan, device=DEVICE)[at]
+                    part = {
+                        a: {
+                            b: {n: v[own] for n, v in leaves.items()}
+                            for b, leaves in blocks.items()
+                        }
+                        for a, blocks in kept.items()
+                    }
+                    out, new = ensemble(x[at].to(ensemble.dtype), part)
+                    y[at] = out.double()
+                    for a, blocks in new.items():
+                        for b, leaves in blocks.items():
+                            for n, v in leaves.items():
+                                kept[a][b][n][own] = v
             if ensemble is reference:
                 exact = y.cpu()
                 spread.append(exact)
@@ -157,6 +176,11 @@ def check(precision: Precision) -> dict[str, Any]:
         "plain_float32_states": plain_leaves,
     }
     say(precision, json.dumps({k: v for k, v in result.items() if "states" not in k}))
+    result["by_batch_max"] = [
+        [len(plan), *(error.abs().amax(0) / deviation).tolist()]
+        for plan, error in zip(plans, errors, strict=True)
+    ]
+    say("by batch", [[n, *(f"{v:.1e}" for v in row)] for n, *row in result["by_batch_max"]])
     say("worst states", sorted(leaves.items(), key=lambda item: -item[1])[:5])
     return result
 
@@ -181,6 +205,8 @@ class Bench:
     ) -> list[float]:
         turns = max(slots.count(s) for s in slots)
         replay = make_replay(model, self.streams, rows, turns)
+        if not replay.captured and DEVICE.type == "cuda":
+            raise RuntimeError("not captured")
         fill(replay, slots, self.rng)
         times = []
         for _ in range(repeats + 5):
@@ -219,29 +245,27 @@ def candidates(precision: Precision, rows: int) -> Iterator[tuple[str, dict[str,
     bm = min(128, max(16, 1 << (rows - 1).bit_length()))
     yield "default", {}
     if precision == "fp16":
-        ups = [(64, 64, 4, 6), (64, 128, 4, 5), (128, 64, 4, 4), (32, 128, 4, 5), (128, 64, 8, 5)]
-        downs = [(64, 64, 4, 6, 4), (64, 128, 4, 4, 2), (64, 128, 4, 4, 8), (32, 128, 4, 4, 2),
-                 (128, 64, 4, 4, 4)]
-        cells = [(16, 128, 4, 3), (32, 64, 4, 3), (16, 64, 2, 4)]
+        ups = [(64, 64, 4, 6), (128, 64, 8, 4), (32, 128, 4, 4)]
+        downs = [(64, 64, 4, 6, 4), (64, 128, 4, 3, 8), (32, 128, 4, 4, 2), (128, 64, 8, 4, 8)]
+        cells = [(bm, 16, 128, 4, 3), (bm, 32, 64, 4, 3), (bm, 16, 64, 2, 4)]
     else:
-        ups = [(64, 32, 4, 5), (64, 64, 8, 4), (32, 64, 4, 4), (128, 32, 8, 4), (64, 128, 8, 3)]
-        downs = [(64, 32, 4, 5, 4), (64, 64, 4, 3, 2), (64, 64, 8, 4, 4), (32, 64, 4, 4, 4),
-                 (128, 32, 8, 4, 8)]
-        cells = [(16, 64, 4, 3), (32, 32, 4, 3)]
+        ups = [(64, 64, 4, 4), (32, 64, 4, 4), (64, 32, 4, 4), (64, 128, 4, 3)]
+        downs = [(64, 64, 4, 3, 2), (64, 64, 4, 4, 4), (32, 64, 4, 4, 4)]
+        cells = [(16, 16, 64, 4, 2), (16, 16, 32, 2, 4)]
     for n, k, warps, stages in ups:
         yield f"up {n} {k} w{warps} s{stages}", {"up": Tile(bm, n, k, 1, warps, stages)}
     for n, k, warps, stages, split in downs:
         tile = Tile(bm, n, k, split, warps, stages)
         yield f"down {n} {k} w{warps} s{stages} /{split}", {"down": tile}
-    for n, k, warps, stages in cells:
-        yield f"cell {n} {k} w{warps} s{stages}", {"cell": Tile(min(bm, 64), n, k, 1, warps, stages)}
+    for m, n, k, warps, stages in cells:
+        tile = Tile(min(m, 64), n, k, 1, warps, stages)
+        yield f"cell {tile.rows} {n} {k} w{warps} s{stages}", {"cell": tile}
     if precision == "fp16":
-        for columns, warps in ((16, 4), (32, 4), (16, 8), (64, 8)):
+        for columns, warps in ((16, 4), (64, 8)):
             yield f"mlstm {columns} w{warps}", {"mlstm": (columns, warps)}
-        for columns, warps in ((16, 4), (16, 2), (32, 8), (64, 8)):
+        for columns, warps in ((16, 4), (64, 8)):
             yield f"retnet {columns} w{warps}", {"retnet": (columns, warps)}
-        for warps in (2, 8):
-            yield f"mamba2 w{warps}", {"mamba2": warps}
+        yield "mamba2 w8", {"mamba2": 8}
 
 
 def tune(precision: Precision, sizes: tuple[int, ...], seconds: float) -> dict[str, Any]:
@@ -262,12 +286,15 @@ def tune(precision: Precision, sizes: tuple[int, ...], seconds: float) -> dict[s
             except Exception as error:  # a candidate may not fit the device
                 row[name] = str(error).partition("\n")[0][:120]
             del model
-        say(precision, rows, {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()})
+        say(
+            precision, rows, {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}
+        )
     return found
 
 
 def kernels(precision: Precision, rows: int) -> dict[str, Any]:
     """Time of each kernel, run alone in order."""
+    without_overlap()
     bench = Bench(precision, slots=max(rows, 2))
     model = bench.model(Tiles(precision), rows)
     replay = make_replay(model, bench.streams, rows)
@@ -277,7 +304,10 @@ def kernels(precision: Precision, rows: int) -> dict[str, Any]:
     for index, branch in enumerate(replay._branches):
         branch()
         torch.cuda.synchronize()
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        with (
+            warnings.catch_warnings(),
+            torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile,
+        ):
             branch()
             torch.cuda.synchronize()
         names: dict[str, list[float]] = {}
@@ -286,43 +316,130 @@ def kernels(precision: Precision, rows: int) -> dict[str, Any]:
         found[f"tower_{index}"] = {
             name: [len(times), median(times), sum(times)] for name, times in names.items()
         }
-        say(precision, rows, index, {n: (v[0], round(v[1], 1), round(v[2])) for n, v in
-                                     found[f"tower_{index}"].items() if v[2] > 1})
+        say(
+            precision,
+            rows,
+            index,
+            {
+                n: (v[0], round(v[1], 1), round(v[2]))
+                for n, v in found[f"tower_{index}"].items()
+                if v[2] > 1
+            },
+        )
     return found
 
 
-def timings(precision: Precision) -> dict[str, Any]:
+def without_overlap() -> None:
+    """Launch kernels one after the other, as a comparison."""
+    for name, module in list(sys.modules.items()):
+        if name.startswith("backtest.strategies.kernels.") and hasattr(module, "follow"):
+            module.overlap = lambda x, starts=False: {"PDL": False}  # type: ignore[attr-defined]
+
+
+def timings(precision: Precision, variants: list[str]) -> dict[str, Any]:
     """Median and tail at the figures' sizes, and duplicates."""
     bench = Bench(precision)
-    model = bench.model(Tiles(precision))
     found = {}
-    for rows in SIZES:
-        times = bench.milliseconds(model, rows, list(range(rows)), 200)
-        found[str(rows)] = {"floor": bench.floor(rows), "median": median(times), "p99": times[-2]}
-    slots = [i // 2 for i in range(20)]
-    times = bench.milliseconds(model, 20, slots, 200)
-    found["20 of 10"] = {"floor": bench.floor(10), "median": median(times), "p99": times[-2]}
-    say(precision, {k: {a: round(b, 3) for a, b in v.items()} for k, v in found.items()})
+    for variant in ["default", *variants]:
+        if variant == "no-overlap":
+            without_overlap()
+        model = bench.model(Tiles(precision))
+        rows_of = {str(n): list(range(n)) for n in SIZES} | {
+            "20 of 10": [i // 2 for i in range(20)],
+            "20 of 5": [i // 4 for i in range(20)],
+        }
+        for name, slots in rows_of.items():
+            try:
+                times = bench.milliseconds(model, len(slots), slots, 100)
+            except RuntimeError as error:
+                say(variant, name, str(error)[:200])
+                continue
+            found[f"{variant} {name}"] = {
+                "floor": bench.floor(len(set(slots))),
+                "median": median(times),
+                "p99": times[-2],
+            }
+        say(precision, {k: round(v["median"], 3) for k, v in found.items() if variant in k})
+    return found
+
+
+def batches(strategy: Fused, symbols: list[int], repeats: int) -> list[float]:
+    """Sorted milliseconds of ``predict``: host work and both copies included."""
+    rng = np.random.default_rng(1)
+    n = len(symbols)
+    batch = EventBatch(
+        symbol=np.array(symbols, dtype=np.int32),
+        ts_event=np.arange(n),
+        features=rng.standard_normal((n, 79)).astype(np.float32),
+    )
+    times = []
+    for _ in range(repeats + 5):
+        start = time.perf_counter()
+        answers = strategy.predict(batch)
+        times.append(1e3 * (time.perf_counter() - start))
+        assert np.isfinite(answers).all()
+    return sorted(times[5:])
+
+
+def strategies(precisions: list[str], save: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """The strategy itself, from a checkpoint on disk: cold start, and every size."""
+    path = Path(tempfile.mkdtemp()) / "full.safetensors"
+    write_safetensors(path, init_weights(EnsembleConfig(), 0, device="cuda").state_dict())
+    torch.cuda.empty_cache()
+    say("written")
+    found: dict[str, Any] = {}
+    for name in precisions:
+        precision, _, again = name.partition("-")
+        strategy = Fused(path, precision)  # type: ignore[arg-type]
+        session = Session(tuple(map(str, range(128))), tuple(map(str, range(79))), str(DEVICE))
+        start = time.perf_counter()
+        strategy.bind(session)
+        row: dict[str, Any] = {"cold_start_s": time.perf_counter() - start}
+        found[name] = row
+        row["memory_gb"] = torch.cuda.memory_allocated() / 1e9
+        row["captured"] = all(replay.captured for replay in strategy._replays.values())
+        row["graphs"] = len(strategy._replays)
+        if not again:
+            plans = {str(n): list(range(n)) for n in SIZES}
+            plans |= {"20 of 10": [i // 2 for i in range(20)], "256": list(range(128)) * 2}
+            for key, symbols in plans.items():
+                times = batches(strategy, symbols, 100)
+                floor = strategy._ensemble.weights.bytes + 2 * STATE_BYTES * len(set(symbols))
+                row[key] = {
+                    "floor": 1e3 * floor / COPY_BYTES_PER_S,
+                    "median": median(times),
+                    "p99": times[-2],
+                }
+        flat = {k: round(v["median"], 3) if isinstance(v, dict) else v for k, v in row.items()}
+        say(name, flat)
+        save(found)
+        del strategy
+        gc.collect()
+        torch.cuda.empty_cache()
     return found
 
 
 def main() -> None:
     command, precision, out = sys.argv[1:4]
+
+    def save(result: dict[str, Any]) -> None:
+        about = {
+            "device": torch.cuda.get_device_name(),
+            "torch": torch.__version__,
+            "triton": triton.__version__,
+            "command": " ".join(["python", *sys.argv[:3], Path(out).name, *sys.argv[4:]]),
+        }
+        Path(out).write_text(json.dumps(about | {"result": result}, indent=1))
+
     jobs: dict[str, Callable[[], dict[str, Any]]] = {
         "check": lambda: check(precision),  # type: ignore[arg-type]
-        "tune": lambda: tune(precision, SIZES, float(sys.argv[4])),  # type: ignore[arg-type]
+        "tune": lambda: tune(precision, (1, 8), float(sys.argv[4])),  # type: ignore[arg-type]
         "kernels": lambda: kernels(precision, int(sys.argv[4])),  # type: ignore[arg-type]
-        "time": lambda: timings(precision),  # type: ignore[arg-type]
+        "strategies": lambda: strategies(precision.split("+"), save),
+        "time": lambda: timings(precision, sys.argv[4:]),  # type: ignore[arg-type]
     }
     with torch.inference_mode():
-        result = jobs[command]()
-    about = {
-        "device": torch.cuda.get_device_name(),
-        "torch": torch.__version__,
-        "triton": triton.__version__,
-        "command": " ".join(["python", *sys.argv]),
-    }
-    Path(out).write_text(json.dumps(about | {"result": result}, indent=1))
+        save(jobs[command]())
 
 
 if __name__ == "__main__":

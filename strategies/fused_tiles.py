@@ -39,15 +39,27 @@ class Tiles:
 
     def cell(self, rows: int, weight: Tensor) -> Tile:
         """For sLSTM's gates."""
-        k = 64 if self._wide else 32
-        return Tile(min(_rows(rows), 64), 16, _fit(k, weight.shape[-1]), stages=3)
+        m, size = _rows(rows), weight.shape[-1]
+        m, k = (min(m, 64), 64) if self._wide else (min(m, 32), 32)
+        warps, stages = (2, 4) if m == 16 else (4, 3)
+        return Tile(m, 16, _fit(k, size), warps=warps, stages=stages)
 
     def _tile(self, rows: int, weight: Tensor, split: int) -> Tile:
         n, k = weight.shape[-2:]
-        k_tile = _fit(128 if self._wide else 64, k)
+        m = _rows(rows)
+        warps, stages, n_tile = 4, 4, 64
+        if self._wide:
+            k_tile = 128 if m < 64 else 64
+        elif m == 16:
+            k_tile, stages = 64, 3
+        else:
+            k_tile = 32
+            if m == 128:
+                n_tile, warps = 128, 8
+        k_tile = _fit(k_tile, k)
         while split > 1 and k_tile * split > k:
             split //= 2
-        return Tile(_rows(rows), _fit(64, n), k_tile, split=split, stages=4 if self._wide else 3)
+        return Tile(m, _fit(n_tile, n), k_tile, split=split, warps=warps, stages=stages)
 
 
 def _rows(rows: int) -> int:

@@ -47,8 +47,13 @@ class Step:
 class _Scratch:
     """One tower's intermediate results, for up to ``rows`` rows; ``cut`` gives views of fewer."""
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], options: Mapping[str, torch.dtype],
-                 rows: int, device: torch.device) -> None:
+    def __init__(
+        self,
+        shapes: Mapping[str, tuple[int, ...]],
+        options: Mapping[str, torch.dtype],
+        rows: int,
+        device: torch.device,
+    ) -> None:
         self._whole = {
             name: torch.zeros((rows, *shape), dtype=options.get(name, torch.float32), device=device)
             for name, shape in shapes.items()
@@ -107,13 +112,24 @@ class FusedEnsemble:
         common = {"x": (d,), "normed": (d,), "mlp": (config.mlp,)}
         shapes: tuple[dict[str, tuple[int, ...]], ...] = (
             {
-                "t": (d,), "u": (d,), "c": (d,), "y": (d,), "x1": (d,), "up": (2 * inner,),
-                "conv": (inner,), "qkv": (3, inner), "gates": (gate_tiles(inner), 2 * config.heads),
-                "read": (inner,), "weight": (config.heads,), "h": (inner,),
+                "t": (d,),
+                "u": (d,),
+                "c": (d,),
+                "y": (d,),
+                "x1": (d,),
+                "up": (2 * inner,),
+                "conv": (inner,),
+                "qkv": (3, inner),
+                "gates": (gate_tiles(inner), 2 * config.heads),
+                "read": (inner,),
+                "weight": (config.heads,),
+                "h": (inner,),
             },
             {
                 "up": (2 * inner + 2 * STATE_SIZE + inner // 64,),
-                "xbc": (inner + 2 * STATE_SIZE,), "y": (inner,), "h": (inner,),
+                "xbc": (inner + 2 * STATE_SIZE,),
+                "y": (inner,),
+                "h": (inner,),
             },
             {"up": (4 * d,), "y": (d,), "h": (d,)},
             {"up": (2 * d,), "conv": (d,), "u": (d,), "gates": (2 * d,), "h": (d,)},
@@ -132,21 +148,36 @@ class FusedEnsemble:
         s = scratch.cut(rows)
         tiles = self._tiles
         first = tiles.features(rows, weights.up)
-        product(step.features, weights.up, s["mlp"], first, "fp32", bias=weights.up_bias, relu=True)
+        product(
+            step.features,
+            weights.up,
+            s["mlp"],
+            first,
+            "fp32",
+            bias=weights.up_bias,
+            relu=True,
+            starts=True,
+        )
         parts, bias = self._down(scratch, s["mlp"], weights.down), weights.down_bias
         for b, block in enumerate(weights.blocks):
             state = _Leaves(self._state, f"tower_{index}/block_{b}/")
             inner = self._layers[index](step, block, state, scratch, s, parts, bias, b == 0)
             normed = s["normed"]
-            residual_norm(s["x"], inner[0], block.norm2, normed, inner=inner[1],
-                          inner_weight=inner[2])
+            residual_norm(
+                s["x"], inner[0], block.norm2, normed, inner=inner[1], inner_weight=inner[2]
+            )
             self._up(normed, block.up, s["mlp"], bias=block.up_bias, relu=True)
             parts, bias = self._down(scratch, s["mlp"], block.down), block.down_bias
         w = self.weights
         readout(s["x"], parts, bias, w.readout, w.readout_bias, step.out, index)
 
     def _up(
-        self, x: Tensor, weight: Tensor, out: Tensor, *, bias: Tensor | None = None,
+        self,
+        x: Tensor,
+        weight: Tensor,
+        out: Tensor,
+        *,
+        bias: Tensor | None = None,
         relu: bool = False,
     ) -> None:
         tile = self._tiles.up(x.shape[0], weight)
@@ -159,15 +190,27 @@ class FusedEnsemble:
         return parts
 
     def _xlstm(
-        self, step: Step, block: FusedBlock, state: _Leaves, scratch: _Scratch,
-        s: dict[str, Tensor], parts: Tensor, bias: Tensor, first: bool,
+        self,
+        step: Step,
+        block: FusedBlock,
+        state: _Leaves,
+        scratch: _Scratch,
+        s: dict[str, Tensor],
+        parts: Tensor,
+        bias: Tensor,
+        first: bool,
     ) -> _Added:
         w, runs, config = block.layer, step.runs, self.weights.config
         rows = s["x"].shape[0]
         slstm_entry(
-            s["x"], parts, bias, (block.norm1, w["slstm.norm"]),
+            s["x"],
+            parts,
+            bias,
+            (block.norm1, w["slstm.norm"]),
             (w["slstm.taps"], w["slstm.taps_bias"], state["slstm.conv"]),
-            runs, (s["t"], s["u"], s["c"]), first=first,
+            runs,
+            (s["t"], s["u"], s["c"]),
+            first=first,
         )
         gates = w["slstm.input"], w["slstm.state"], w["slstm.bias"]
         cell = state["slstm.y"], state["slstm.c"], state["slstm.n"], state["slstm.m"]
@@ -175,32 +218,60 @@ class FusedEnsemble:
         for turn in range(step.turns):
             slstm_cell(s["c"], s["u"], gates, cell, s["y"], runs, turn, tile, self._precision)
         slstm_exit(
-            s["y"], s["t"], (w["slstm.group_norm"], w["slstm.group_norm_bias"], w["mlstm.norm"]),
-            state["slstm.y"], runs, (s["x1"], s["normed"]), config.heads // 2,
+            s["y"],
+            s["t"],
+            (w["slstm.group_norm"], w["slstm.group_norm_bias"], w["mlstm.norm"]),
+            state["slstm.y"],
+            runs,
+            (s["x1"], s["normed"]),
+            config.heads // 2,
         )
         up, inner = s["up"], 2 * config.hidden
         self._up(s["normed"], w["mlstm.up"], up)
         conv = w["mlstm.taps"], w["mlstm.taps_bias"], state["mlstm.conv"]
         mlstm_entry(
-            up[:, :inner], conv, w["mlstm.qkv"], w["mlstm.gates"], runs,
+            up[:, :inner],
+            conv,
+            w["mlstm.qkv"],
+            w["mlstm.gates"],
+            runs,
             (s["conv"], s["qkv"], s["gates"]),
         )
         matrix = state["mlstm.C"], state["mlstm.n"], state["mlstm.m"]
         columns, warps = self._tiles.mlstm
         mlstm_state(
-            s["qkv"], s["gates"], w["mlstm.gates_bias"], matrix, runs, (s["read"], s["weight"]),
-            columns=columns, warps=warps,
+            s["qkv"],
+            s["gates"],
+            w["mlstm.gates_bias"],
+            matrix,
+            runs,
+            (s["read"], s["weight"]),
+            columns=columns,
+            warps=warps,
         )
         mlstm_exit(
-            s["read"], s["weight"], s["conv"], up[:, inner:],
+            s["read"],
+            s["weight"],
+            s["conv"],
+            up[:, inner:],
             (w["mlstm.outnorm"], w["mlstm.outnorm_bias"], w["mlstm.skip"]),
-            (s["gates"], w["mlstm.gates_bias"]), state["mlstm.m"], runs, s["h"],
+            (s["gates"], w["mlstm.gates_bias"]),
+            state["mlstm.m"],
+            runs,
+            s["h"],
         )
         return self._down(scratch, s["h"], w["mlstm.down"]), s["x1"], w["final_norm"]
 
     def _mamba2(
-        self, step: Step, block: FusedBlock, state: _Leaves, scratch: _Scratch,
-        s: dict[str, Tensor], parts: Tensor, bias: Tensor, first: bool,
+        self,
+        step: Step,
+        block: FusedBlock,
+        state: _Leaves,
+        scratch: _Scratch,
+        s: dict[str, Tensor],
+        parts: Tensor,
+        bias: Tensor,
+        first: bool,
     ) -> _Added:
         w, runs, inner = block.layer, step.runs, 2 * self.weights.config.hidden
         residual_norm(s["x"], parts, block.norm1, s["normed"], bias=bias, first=first)
@@ -211,15 +282,28 @@ class FusedEnsemble:
         mamba2_entry(up, (w["taps"], w["taps_bias"]), conv, runs, s["xbc"])
         heads = w["a"], w["d"], w["dt_bias"]
         mamba2_state(
-            s["xbc"], up[:, z : z + inner], up[:, z + inner :], heads, state["ssm"], runs, s["y"],
+            s["xbc"],
+            up[:, z : z + inner],
+            up[:, z + inner :],
+            heads,
+            state["ssm"],
+            runs,
+            s["y"],
             warps=self._tiles.mamba2,
         )
         rms_norm(s["y"], w["norm"], s["h"], 1e-5)
         return self._down(scratch, s["h"], w["down"]), None, None
 
     def _retnet(
-        self, step: Step, block: FusedBlock, state: _Leaves, scratch: _Scratch,
-        s: dict[str, Tensor], parts: Tensor, bias: Tensor, first: bool,
+        self,
+        step: Step,
+        block: FusedBlock,
+        state: _Leaves,
+        scratch: _Scratch,
+        s: dict[str, Tensor],
+        parts: Tensor,
+        bias: Tensor,
+        first: bool,
     ) -> _Added:
         w, runs, hidden = block.layer, step.runs, self.weights.config.hidden
         residual_norm(s["x"], parts, block.norm1, s["normed"], bias=bias, first=first)
@@ -235,8 +319,15 @@ class FusedEnsemble:
         return self._down(scratch, s["h"], w["down"]), None, None
 
     def _hawk(
-        self, step: Step, block: FusedBlock, state: _Leaves, scratch: _Scratch,
-        s: dict[str, Tensor], parts: Tensor, bias: Tensor, first: bool,
+        self,
+        step: Step,
+        block: FusedBlock,
+        state: _Leaves,
+        scratch: _Scratch,
+        s: dict[str, Tensor],
+        parts: Tensor,
+        bias: Tensor,
+        first: bool,
     ) -> _Added:
         w, runs, hidden = block.layer, step.runs, self.weights.config.hidden
         residual_norm(s["x"], parts, block.norm1, s["normed"], bias=bias, first=first)

@@ -128,7 +128,7 @@ def _check_range(named: Mapping[str, Tensor]) -> None:
 
 
 def _conv(w: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
-    return w[name + ".conv.weight"].squeeze(1), w[name + ".conv.bias"]
+    return w[name + ".conv.weight"].squeeze(1).T.contiguous(), w[name + ".conv.bias"]
 
 
 def _xlstm(w: Mapping[str, Tensor], dtype: torch.dtype) -> Weights:
@@ -137,7 +137,7 @@ def _xlstm(w: Mapping[str, Tensor], dtype: torch.dtype) -> Weights:
     cell = "mlstm.mlstm_cell."
     return {
         "slstm.norm": w["slstm.norm.weight"].clone(),
-        "slstm.taps": slstm_taps.clone(),
+        "slstm.taps": slstm_taps,
         "slstm.taps_bias": slstm_bias.clone(),
         "slstm.input": torch.stack([w[f"slstm.{g}gate_input.weight"] for g in "ifzo"], 1).to(dtype),
         "slstm.state": torch.stack([w[f"slstm.{g}gate_state.weight"] for g in "ifzo"], 1).to(dtype),
@@ -146,7 +146,7 @@ def _xlstm(w: Mapping[str, Tensor], dtype: torch.dtype) -> Weights:
         "slstm.group_norm_bias": w["slstm.group_norm.bias"].clone(),
         "mlstm.norm": w["mlstm.norm.weight"].clone(),
         "mlstm.up": torch.cat([w["mlstm.x_proj.weight"], w["mlstm.gate_proj.weight"]]).to(dtype),
-        "mlstm.taps": mlstm_taps.clone(),
+        "mlstm.taps": mlstm_taps,
         "mlstm.taps_bias": mlstm_bias.clone(),
         "mlstm.qkv": torch.stack([w[f"mlstm.{n}_proj.weight"] for n in "qkv"]),
         "mlstm.gates": _fold_gates(w).to(dtype),
@@ -165,9 +165,7 @@ def _fold_gates(w: Mapping[str, Tensor]) -> Tensor:
     blocks, size, _ = w["mlstm.q_proj.weight"].shape
     over_q, over_k, over_v = (
         torch.einsum("gnk,nkh->gnh", part, w[f"mlstm.{name}_proj.weight"].double()).flatten(1)
-        for name, part in zip(
-            "qkv", gates.view(-1, 3, blocks, size).unbind(1), strict=True
-        )
+        for name, part in zip("qkv", gates.view(-1, 3, blocks, size).unbind(1), strict=True)
     )
     return torch.stack((over_q + over_k, over_v), dim=1).float()
 
@@ -177,7 +175,7 @@ def _mamba2(w: Mapping[str, Tensor], dtype: torch.dtype) -> Weights:
     projections = [w[f"{name}_proj.weight"] for name in ("input", "b", "c", "z", "dt")]
     return {
         "up": torch.cat(projections).to(dtype),
-        "taps": torch.cat([taps for taps, _ in convs]),
+        "taps": torch.cat([taps for taps, _ in convs], dim=1),
         "taps_bias": torch.cat([bias for _, bias in convs]),
         "a": w["a"].clone(),
         "d": w["d"].clone(),
@@ -201,7 +199,7 @@ def _hawk(w: Mapping[str, Tensor], dtype: torch.dtype) -> Weights:
     gates = [w["rglru.input_gate.weight"], w["rglru.recurrence_gate.weight"]]
     return {
         "up": torch.cat([w["gate_proj.weight"], w["recurrent_proj.weight"]]).to(dtype),
-        "taps": taps.clone(),
+        "taps": taps,
         "taps_bias": bias.clone(),
         "gates": torch.cat(gates, dim=1).to(dtype),
         "log_a": w["rglru.a"].double().log().float(),

@@ -72,18 +72,29 @@ class Branches:
 
     Args:
         device: a CUDA device, or the CPU, where branches run one after another.
-        count: branches; the first one's kernels go before the others' when both are ready, so it
-            should be the longest.
+        count: branches.
     """
 
     def __init__(self, device: torch.device, count: int) -> None:
         self.device = device
         self.captures = device.type == "cuda"
         if self.captures:
-            self.origin = torch.cuda.Stream(device)
-            first = [torch.cuda.Stream(device, priority=-1)]
-            self.streams = first + [torch.cuda.Stream(device) for _ in range(count - 1)]
+            self.origin = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self.streams: list[torch.cuda.Stream] = [
+                torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+                for _ in range(count)
+            ]
             self.pool = torch.cuda.graph_pool_handle()
+            self._anchor = self._anchored()
+
+    def _anchored(self) -> torch.cuda.CUDAGraph:
+        """A graph that lives as long as this: torch drops a pool with the last graph in it."""
+        graph, word = torch.cuda.CUDAGraph(), torch.zeros(1, device=self.device)
+        with torch.cuda.stream(self.origin):
+            graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
+            word.zero_()
+            graph.capture_end()
+        return graph
 
     def launch(self, inputs: Fields, branches: Sequence[Branch], outputs: Fields) -> None:
         """Copy in, run all branches, copy out, on the current stream; does not wait."""

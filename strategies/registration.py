@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib.util import find_spec
+from typing import Any
 
 from backtest.plugins.hookspecs import hookimpl
-from backtest.strategies.base import Strategy
 from backtest.strategies.batched import Batched
 from backtest.strategies.eager import Eager
+from backtest.strategies.fused import Fused
 from backtest.strategies.imbalance import Imbalance
 from backtest.strategies.last_write import LastWrite
 from backtest.strategies.stateless import Stateless
 
+NO_TRITON = "it needs the package triton, which is not installed"
+
 
 @hookimpl
-def backtest_register_strategies(register: Callable[[str, type[Strategy]], None]) -> None:
+def backtest_register_strategies(register: Any) -> None:
     """Add the ensemble's variants and the quote rule."""
     register("eager", Eager)
     register("batched", Batched)
     register("stateless", Stateless)
+    if find_spec("triton"):
+        register("fused", Fused)
+    else:
+        register("fused", Fused, unavailable=NO_TRITON)
     register("last-write", LastWrite)
     register("imbalance", Imbalance)

@@ -70,6 +70,10 @@ class SymbolStatePool:
         self._clock = 0
         self._waiting: dict[int, list[Tensor]] = {}
 
+    def acquire(self, symbols: Int64Array) -> Tensor:
+        """``place``, on the device."""
+        return torch.from_numpy(self.place(symbols)).to(self.device)
+
     def place(self, symbols: Int64Array | Int32Array) -> Int64Array:
         """Slots of distinct symbols, int64 [U]; evicts and brings back as needed.
 
@@ -83,10 +87,6 @@ class SymbolStatePool:
         self._clock += 1
         self._last_used[slots] = self._clock
         return slots
-
-    def acquire(self, symbols: Int64Array) -> Tensor:
-        """``place``, on the device."""
-        return torch.from_numpy(self.place(symbols)).to(self.device)
 
     def fresh(self, n: int) -> Tree:
         """The state of ``n`` symbols never seen, on the device."""

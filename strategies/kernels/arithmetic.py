@@ -1,6 +1,6 @@
 """Scalar functions that kernels share, accurate to a few units in the last place of float32."""
 
-# mypy: disable-error-code="no-untyped-def,misc"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 
@@ -21,6 +21,12 @@ def silu(x):
 @triton.jit
 def tanh(x):
     return 2.0 / (1.0 + tl.exp(-2.0 * x)) - 1.0
+
+
+@triton.jit
+def larger(x, y):
+    """The maximum, NaN where either is, as torch has it."""
+    return tl.maximum(x, y, propagate_nan=tl.PropagateNan.ALL)
 
 
 @triton.jit

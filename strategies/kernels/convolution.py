@@ -1,6 +1,6 @@
 """One step of a depthwise causal convolution for a tile of channels, over a run of events."""
 
-# mypy: disable-error-code="no-untyped-def,misc"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from backtest.strategies.kernels.arithmetic import silu
+from backtest.strategies.kernels.overlap import follow, overlap
 from backtest.strategies.kernels.runs import Runs
 
 _TILE = 256
@@ -26,7 +27,7 @@ def convolve(
 
     Args:
         x: the newest inputs, float32 [B, C], rows contiguous.
-        conv: weight [C, 4], bias [C], state float32 [slots, C, 3].
+        conv: weight [4, C], bias [C], state float32 [slots, C, 3].
         runs: which rows belong together.
         out: the result in float32, and (or ``None``) in the products' dtype, rows contiguous.
         activate: whether silu follows.
@@ -50,6 +51,7 @@ def convolve(
         ACTIVATE=activate,
         BC=tile,
         num_warps=2,
+        **overlap(x),
     )
 
 
@@ -68,16 +70,19 @@ def _convolve(
     CHANNELS: tl.constexpr,
     ACTIVATE: tl.constexpr,
     BC: tl.constexpr,
+    PDL: tl.constexpr,
 ):
     row = tl.program_id(0)
     events = tl.load(count + row)
     if events == 0:
+        follow(PDL)
         return
     r = tl.program_id(1) * BC + tl.arange(0, BC)
     mask = r < CHANNELS
-    w0, w1, w2, w3, b = taps(weight, bias, r, mask)
+    w0, w1, w2, w3, b = taps(weight, bias, r, mask, CHANNELS)
     at = state + tl.load(slot + row).to(tl.int64) * (3 * CHANNELS) + 3 * r
     s0, s1, s2 = window(at, mask)
+    follow(PDL)
     for event in range(events):
         new = tl.load(x + (row + event) * x_stride + r, mask=mask, other=0.0)
         y = s0 * w0 + s1 * w1 + s2 * w2 + new * w3 + b
@@ -94,12 +99,12 @@ def _convolve(
 
 
 @triton.jit
-def taps(weight, bias, r, mask):
-    """The four taps and the bias of channels r."""
-    w0 = tl.load(weight + 4 * r, mask=mask, other=0.0)
-    w1 = tl.load(weight + 4 * r + 1, mask=mask, other=0.0)
-    w2 = tl.load(weight + 4 * r + 2, mask=mask, other=0.0)
-    w3 = tl.load(weight + 4 * r + 3, mask=mask, other=0.0)
+def taps(weight, bias, r, mask, CHANNELS: tl.constexpr):
+    """The four taps and the bias of channels r; weight is [4, C]."""
+    w0 = tl.load(weight + r, mask=mask, other=0.0)
+    w1 = tl.load(weight + CHANNELS + r, mask=mask, other=0.0)
+    w2 = tl.load(weight + 2 * CHANNELS + r, mask=mask, other=0.0)
+    w3 = tl.load(weight + 3 * CHANNELS + r, mask=mask, other=0.0)
     return w0, w1, w2, w3, tl.load(bias + r, mask=mask, other=0.0)
 
 

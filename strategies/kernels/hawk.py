@@ -3,7 +3,7 @@
 Plain reference: ``backtest.strategies.towers.hawk``.
 """
 
-# mypy: disable-error-code="no-untyped-def,misc"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from backtest.strategies.kernels.arithmetic import expm1, gelu, sigmoid
+from backtest.strategies.kernels.overlap import follow, overlap
 from backtest.strategies.kernels.runs import Runs
 
 _TILE = 128
@@ -52,6 +53,7 @@ def rglru(
         SIZE=gates.shape[3],
         BC=_TILE,
         num_warps=2,
+        **overlap(gates),
     )
 
 
@@ -69,10 +71,12 @@ def _rglru(
     HIDDEN: tl.constexpr,
     SIZE: tl.constexpr,
     BC: tl.constexpr,
+    PDL: tl.constexpr,
 ):
     row = tl.program_id(0)
     events = tl.load(count + row)
     if events == 0:
+        follow(PDL)
         return
     r = tl.program_id(1) * BC + tl.arange(0, BC)
     mask = r < HIDDEN
@@ -80,6 +84,7 @@ def _rglru(
     h = tl.load(h_at, mask=mask, other=0.0)
     rate = 8.0 * tl.load(log_a + r, mask=mask, other=0.0)
     i_at = r // SIZE * (2 * SIZE) + r % SIZE
+    follow(PDL)
     for event in range(row, row + events):
         at = gates + event * (2 * HIDDEN) + i_at
         i = sigmoid(tl.load(at, mask=mask, other=0.0))

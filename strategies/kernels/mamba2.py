@@ -3,7 +3,7 @@
 Plain reference: ``backtest.strategies.towers.mamba2``.
 """
 
-# mypy: disable-error-code="no-untyped-def,misc"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from backtest.strategies.kernels.arithmetic import silu, softplus
 from backtest.strategies.kernels.convolution import keep_window, taps, window
 from backtest.strategies.kernels.matrix_state import advance_transposed
+from backtest.strategies.kernels.overlap import follow, overlap
 from backtest.strategies.kernels.runs import Runs
 
 _TILE = 128
@@ -30,15 +31,15 @@ def mamba2_entry(
 
     Args:
         x: projections x, b, c and more, float32, rows contiguous, [B, I + 2Z + ...].
-        conv: weight [I + 2Z, 4], bias [I + 2Z].
+        conv: weight [4, I + 2Z], bias [I + 2Z].
         states: of x [slots, I, 3], b and c [slots, Z, 3], float32, in place.
         runs: which rows belong together.
         out: float32 [B, I + 2Z].
     """
-    rows, channels = out.shape
+    rows = out.shape[0]
     inner, shared = states[0].shape[1], states[1].shape[1]
     grid = (rows, triton.cdiv(inner, _TILE) + 2 * triton.cdiv(shared, _TILE))
-    _entry[grid](
+    _mamba2_entry[grid](
         x,
         *conv,
         *states,
@@ -50,11 +51,12 @@ def mamba2_entry(
         SHARED=shared,
         BC=_TILE,
         num_warps=2,
+        **overlap(x),
     )
 
 
 @triton.jit
-def _entry(
+def _mamba2_entry(
     x,
     weight,
     bias,
@@ -68,10 +70,12 @@ def _entry(
     INNER: tl.constexpr,
     SHARED: tl.constexpr,
     BC: tl.constexpr,
+    PDL: tl.constexpr,
 ):
     row = tl.program_id(0)
     events = tl.load(count + row)
     if events == 0:
+        follow(PDL)
         return
     own = tl.load(slot + row).to(tl.int64)
     tile = tl.program_id(1)
@@ -93,8 +97,9 @@ def _entry(
         mask = inside < SHARED
         at = c_state + own * (3 * SHARED) + 3 * inside
     r = first + inside
-    w0, w1, w2, w3, b = taps(weight, bias, r, mask)
+    w0, w1, w2, w3, b = taps(weight, bias, r, mask, INNER + 2 * SHARED)
     s0, s1, s2 = window(at, mask)
+    follow(PDL)
     for event in range(row, row + events):
         new = tl.load(x + event * x_stride + r, mask=mask, other=0.0)
         y = silu(s0 * w0 + s1 * w1 + s2 * w2 + new * w3 + b)
@@ -130,7 +135,7 @@ def mamba2_state(
     """
     rows = xbc.shape[0]
     _, count, p, size = state.shape
-    _state[(count, rows)](
+    _mamba2_state[(count, rows)](
         xbc,
         z,
         dt,
@@ -145,11 +150,12 @@ def mamba2_state(
         P=p,
         Z=size,
         num_warps=warps,
+        **overlap(xbc),
     )
 
 
 @triton.jit
-def _state(
+def _mamba2_state(
     xbc,
     z_in,
     dt_in,
@@ -165,10 +171,12 @@ def _state(
     HEADS: tl.constexpr,
     P: tl.constexpr,
     Z: tl.constexpr,
+    PDL: tl.constexpr,
 ):
     row = tl.program_id(1)
     events = tl.load(count + row)
     if events == 0:
+        follow(PDL)
         return
     head = tl.program_id(0)
     rp = tl.arange(0, P)
@@ -179,6 +187,7 @@ def _state(
     a = tl.load(a_in + head)
     d = tl.load(d_in + head)
     bias = tl.load(dt_bias + head)
+    follow(PDL)
     for event in range(row, row + events):
         at = xbc + event * (HEADS * P + 2 * Z)
         x = tl.load(at + head * P + rp)

@@ -1,6 +1,6 @@
 """The primitive behind mLSTM, RetNet and Mamba2: ``S <- a S + k v^T``, ``y = q^T S``."""
 
-# mypy: disable-error-code="no-untyped-def,misc"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ convolved input c and the plain input a, since q, k and v are: their weights are
 matrix over [c; a] when the weights are loaded, which is exact algebra and saves a pass.
 """
 
-# mypy: disable-error-code="no-untyped-def,misc"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from backtest.strategies.kernels.arithmetic import log_sigmoid, silu
+from backtest.strategies.kernels.arithmetic import larger, log_sigmoid, silu
 from backtest.strategies.kernels.convolution import keep_window, taps, window
 from backtest.strategies.kernels.matrix_state import advance
+from backtest.strategies.kernels.overlap import follow, overlap
 from backtest.strategies.kernels.runs import Runs
 
 GATE_TILE = 256
@@ -39,7 +40,7 @@ def mlstm_entry(
 
     Args:
         a: the projected input, float32 [B, I], rows contiguous.
-        conv: weight [I, 4], bias [I], state float32 [slots, I, 3].
+        conv: weight [4, I], bias [I], state float32 [slots, I, 3].
         qkv: weights of q, k, v, [3, I/4, 4, 4].
         gates: folded weights, [2H, 2, I]: input gates before forget gates, over c and over a.
         runs: which rows belong together.
@@ -49,7 +50,7 @@ def mlstm_entry(
     c, qkv_out, parts = out
     outputs = gates.shape[0]
     tiles = gate_tiles(inner)
-    _entry[(rows, tiles)](
+    _mlstm_entry[(rows, tiles)](
         a,
         *conv,
         qkv,
@@ -66,6 +67,7 @@ def mlstm_entry(
         BO=triton.next_power_of_2(outputs),
         NB=GATE_TILE // 4,
         num_warps=4,
+        **overlap(a),
     )
 
 
@@ -76,7 +78,7 @@ def _block_product(x, w):
 
 
 @triton.jit
-def _entry(
+def _mlstm_entry(
     a_in,
     conv_w,
     conv_b,
@@ -94,18 +96,21 @@ def _entry(
     TILES: tl.constexpr,
     BO: tl.constexpr,
     NB: tl.constexpr,
+    PDL: tl.constexpr,
 ):
     row = tl.program_id(0)
     tile = tl.program_id(1)
+    own = tl.load(slot + row).to(tl.int64)
     events = tl.load(count + row)
     if events == 0:
+        follow(PDL)
         return
     block = tile * NB + tl.arange(0, NB)
     four = tl.arange(0, 4)
     r = block[:, None] * 4 + four[None, :]
     mask = r < INNER
-    w0, w1, w2, w3, wb = taps(conv_w, conv_b, r, mask)
-    state = conv_state + tl.load(slot + row).to(tl.int64) * (3 * INNER) + 3 * r
+    w0, w1, w2, w3, wb = taps(conv_w, conv_b, r, mask, INNER)
+    state = conv_state + own * (3 * INNER) + 3 * r
     s0, s1, s2 = window(state, mask)
     w_at = qkv_w + block[:, None, None] * 16 + four[None, :, None] * 4 + four[None, None, :]
     w_mask = (block * 4 < INNER)[:, None, None]
@@ -116,6 +121,7 @@ def _entry(
     flat = tile * (4 * NB) + tl.arange(0, 4 * NB)
     g_at = gates_w + ro[:, None] * (2 * INNER) + flat[None, :]
     g_mask = (ro[:, None] < OUTPUTS) & (flat[None, :] < INNER)
+    follow(PDL)
     for event in range(events):
         a_at = a_in + (row + event) * a_stride
         a = tl.load(a_at + r, mask=mask, other=0.0)
@@ -174,7 +180,7 @@ def mlstm_state(
     heads, size = state[1].shape[1:]
     columns = min(columns, triton.next_power_of_2(size))
     grid = (triton.cdiv(size, columns) + 1, heads, rows)
-    _state[grid](
+    _mlstm_state[grid](
         qkv,
         gates,
         bias,
@@ -191,11 +197,12 @@ def mlstm_state(
         BK=triton.next_power_of_2(size),
         BV=columns,
         num_warps=warps,
+        **overlap(qkv),
     )
 
 
 @triton.jit
-def _state(
+def _mlstm_state(
     qkv,
     parts,
     bias,
@@ -214,10 +221,12 @@ def _state(
     BT: tl.constexpr,
     BK: tl.constexpr,
     BV: tl.constexpr,
+    PDL: tl.constexpr,
 ):
     row = tl.program_id(2)
     events = tl.load(count + row)
     if events == 0:
+        follow(PDL)
         return
     head = tl.program_id(1)
     own = tl.load(slot + row).to(tl.int64) * HEADS + head
@@ -227,17 +236,18 @@ def _state(
     if tl.program_id(0) * BV >= SIZE:
         n_at = n_state + own * SIZE + rk
         n = tl.load(n_at, mask=in_k, other=0.0)
+        follow(PDL)
         for event in range(row, row + events):
             i = _gate(parts, bias, event, head, TILES, BT, 2 * HEADS)
             f = _gate(parts, bias, event, HEADS + head, TILES, BT, 2 * HEADS)
             decayed = m + log_sigmoid(f)
-            m = tl.maximum(i, decayed)
+            m = larger(i, decayed)
             at = qkv + event * (3 * INNER) + head * SIZE + rk
             q = tl.load(at, mask=in_k, other=0.0)
             k = tl.load(at + INNER, mask=in_k, other=0.0)
             n = tl.exp(decayed - m) * n + (tl.exp(i - m) * SCALE) * k
             read = tl.abs(tl.sum(q * n, axis=0))
-            tl.store(weight_out + event * HEADS + head, tl.maximum(read, tl.exp(-m)) + 1e-6)
+            tl.store(weight_out + event * HEADS + head, larger(read, tl.exp(-m)) + 1e-6)
         tl.store(n_at, n, mask=in_k)
     else:
         rv = tl.program_id(0) * BV + tl.arange(0, BV)
@@ -245,11 +255,12 @@ def _state(
         mask = in_k[:, None] & in_v[None, :]
         s_at = c_state + own * (SIZE * SIZE) + rk[:, None] * SIZE + rv[None, :]
         s = tl.load(s_at, mask=mask, other=0.0)
+        follow(PDL)
         for event in range(row, row + events):
             i = _gate(parts, bias, event, head, TILES, BT, 2 * HEADS)
             f = _gate(parts, bias, event, HEADS + head, TILES, BT, 2 * HEADS)
             decayed = m + log_sigmoid(f)
-            m = tl.maximum(i, decayed)
+            m = larger(i, decayed)
             at = qkv + event * (3 * INNER) + head * SIZE
             q = tl.load(at + rk, mask=in_k, other=0.0)
             k = tl.load(at + INNER + rk, mask=in_k, other=0.0) * (tl.exp(i - m) * SCALE)
@@ -286,7 +297,7 @@ def mlstm_exit(
     rows, inner = y.shape
     heads = weight.shape[1]
     parts, bias = gates
-    _exit[(rows, heads)](
+    _mlstm_exit[(rows, heads)](
         y,
         weight,
         c,
@@ -306,11 +317,12 @@ def mlstm_exit(
         BT=triton.next_power_of_2(parts.shape[1]),
         BK=triton.next_power_of_2(inner // heads),
         num_warps=4,
+        **overlap(y),
     )
 
 
 @triton.jit
-def _exit(
+def _mlstm_exit(
     y_in,
     weight_in,
     c_in,
@@ -331,31 +343,35 @@ def _exit(
     TILES: tl.constexpr,
     BT: tl.constexpr,
     BK: tl.constexpr,
+    PDL: tl.constexpr,
 ):
     row = tl.program_id(0)
     own = tl.load(slot + row)
     if own < 0:
+        follow(PDL)
         return
     head = tl.program_id(1)
     events = tl.load(count + row)
+    rk = tl.arange(0, BK)
+    mask = rk < SIZE
+    r = head * SIZE + rk
+    w = tl.load(norm_w + r, mask=mask, other=0.0)
+    b = tl.load(norm_b + r, mask=mask, other=0.0)
+    w_skip = tl.load(skip + r, mask=mask, other=0.0)
+    follow(PDL)
     if events > 0:
         m_at = m_state + own.to(tl.int64) * HEADS + head
         m = tl.load(m_at)
         for event in range(row, row + events):
             i = _gate(parts, bias, event, head, TILES, BT, 2 * HEADS)
             f = _gate(parts, bias, event, HEADS + head, TILES, BT, 2 * HEADS)
-            m = tl.maximum(i, m + log_sigmoid(f))
+            m = larger(i, m + log_sigmoid(f))
         tl.store(m_at, m)
-    rk = tl.arange(0, BK)
-    mask = rk < SIZE
-    r = head * SIZE + rk
     y = tl.load(y_in + row * INNER + r, mask=mask, other=0.0)
     y = y / tl.load(weight_in + row * HEADS + head)
     mean = tl.sum(y, axis=0) / SIZE
     centred = tl.where(mask, y - mean, 0.0)
     h = centred / tl.sqrt(tl.sum(centred * centred, axis=0) / SIZE + 1e-5)
-    h = h * tl.load(norm_w + r, mask=mask, other=0.0) + tl.load(norm_b + r, mask=mask, other=0.0)
-    c = tl.load(c_in + row * INNER + r, mask=mask, other=0.0)
-    h += tl.load(skip + r, mask=mask, other=0.0) * c
+    h = h * w + b + w_skip * tl.load(c_in + row * INNER + r, mask=mask, other=0.0)
     h *= silu(tl.load(g_in + row * g_stride + r, mask=mask, other=0.0))
     tl.store(out + row * INNER + r, h.to(out.dtype.element_ty), mask=mask)

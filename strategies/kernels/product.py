@@ -7,7 +7,7 @@ written side by side and whoever reads the product adds them in order, so that r
 on timing.
 """
 
-# mypy: disable-error-code="no-untyped-def,misc"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from backtest.strategies.kernels.overlap import follow, overlap
 
 Precision: TypeAlias = Literal["fp32", "tf32", "fp16"]
 
@@ -55,6 +57,7 @@ def product(
     *,
     bias: Tensor | None = None,
     relu: bool = False,
+    starts: bool = False,
 ) -> None:
     """``out = x @ weight.T`` (then bias and relu), in float32 accumulation.
 
@@ -66,6 +69,7 @@ def product(
         precision: what ``tl.dot`` does with float32 operands.
         bias: [N], added where nothing is split.
         relu: whether negative results become 0.
+        starts: whether it follows a copy rather than a kernel.
     """
     groups = weight.shape[0] if weight.ndim == 3 else 1
     n, k = weight.shape[-2:]
@@ -91,6 +95,7 @@ def product(
         PRECISION=DOT[precision],
         num_warps=tile.warps,
         num_stages=tile.stages,
+        **overlap(x, starts=starts),
     )
 
 
@@ -113,6 +118,7 @@ def _product(
     BK: tl.constexpr,
     EVEN: tl.constexpr,
     PRECISION: tl.constexpr,
+    PDL: tl.constexpr,
 ):
     group = tl.program_id(1) // SPLIT
     part = tl.program_id(1) % SPLIT
@@ -123,6 +129,7 @@ def _product(
     w_at = w + group * n * k + rn[:, None] * k + rk[None, :]
     x_at = x + group * k + rm[None, :] * x_stride + rk[:, None]
     row_mask = rm[None, :] < rows
+    follow(PDL)
     acc = tl.zeros([BN, BM], dtype=tl.float32)
     for step in range(steps):
         if EVEN:
@@ -138,7 +145,7 @@ def _product(
     if bias is not None:
         acc += tl.load(bias + rn, mask=rn < n, other=0.0)[:, None]
     if RELU:
-        acc = tl.maximum(acc, 0.0)
+        acc = tl.where(acc < 0.0, 0.0, acc)  # NaN stays NaN
     at = part * split_stride + rm[None, :] * out_stride + group * n + rn[:, None]
     tl.store(out + at, acc.to(out.dtype.element_ty), mask=row_mask & (rn[:, None] < n))
 

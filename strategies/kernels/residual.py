@@ -1,6 +1,6 @@
 """What stands between products: residual sums, norms, and the last projection to one number."""
 
-# mypy: disable-error-code="no-untyped-def,misc"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import triton.language as tl
 from torch import Tensor
 
 from backtest.strategies.kernels.arithmetic import rms_scale, standardise, sum_splits
+from backtest.strategies.kernels.overlap import follow, overlap
 
 FLOAT32_EPS = 1.1920928955078125e-07
 
@@ -54,6 +55,7 @@ def residual_norm(
         BLOCK=block,
         EPS=FLOAT32_EPS,
         num_warps=8 if block >= 2048 else 4,
+        **overlap(x),
     )
 
 
@@ -72,21 +74,26 @@ def _residual_norm(
     SPLIT: tl.constexpr,
     BLOCK: tl.constexpr,
     EPS: tl.constexpr,
+    PDL: tl.constexpr,
 ):
     row = tl.program_id(0)
     r = tl.arange(0, BLOCK)
     mask = r < SIZE
     at = row * SIZE + r
+    w = tl.load(weight + r, mask=mask, other=0.0)
+    if bias is not None:
+        b = tl.load(bias + r, mask=mask, other=0.0)
+    follow(PDL)
     value = sum_splits(parts, at, mask, split_stride, SPLIT)
     if bias is not None:
-        value += tl.load(bias + r, mask=mask, other=0.0)
+        value += b
     if inner is not None:
         value += tl.load(inner + at, mask=mask, other=0.0)
         value = standardise(value, mask, SIZE) * tl.load(inner_weight + r, mask=mask, other=0.0)
     if not FIRST:
         value += tl.load(x + at, mask=mask, other=0.0)
     tl.store(x + at, value, mask=mask)
-    normed = value * rms_scale(value, SIZE, EPS) * tl.load(weight + r, mask=mask, other=0.0)
+    normed = value * rms_scale(value, SIZE, EPS) * w
     tl.store(out + at, normed.to(out.dtype.element_ty), mask=mask)
 
 
@@ -112,16 +119,35 @@ def rms_norm(x: Tensor, weight: Tensor, out: Tensor, eps: float) -> None:
     """``out = RMSNorm(x) * weight``: x float32 [B, D], out of the products' dtype."""
     rows, size = x.shape
     block = triton.next_power_of_2(size)
-    _rms_norm[(rows,)](x, weight, out, SIZE=size, BLOCK=block, EPS=eps, num_warps=8)
+    _rms_norm[(rows,)](
+        x,
+        weight,
+        out,
+        SIZE=size,
+        BLOCK=block,
+        EPS=eps,
+        num_warps=8,
+        **overlap(x),
+    )
 
 
 @triton.jit
-def _rms_norm(x, weight, out, SIZE: tl.constexpr, BLOCK: tl.constexpr, EPS: tl.constexpr):
+def _rms_norm(
+    x,
+    weight,
+    out,
+    SIZE: tl.constexpr,
+    BLOCK: tl.constexpr,
+    EPS: tl.constexpr,
+    PDL: tl.constexpr,
+):
     r = tl.arange(0, BLOCK)
     mask = r < SIZE
     at = tl.program_id(0) * SIZE + r
+    w = tl.load(weight + r, mask=mask, other=0.0)
+    follow(PDL)
     value = tl.load(x + at, mask=mask, other=0.0)
-    value = value * rms_scale(value, SIZE, EPS) * tl.load(weight + r, mask=mask, other=0.0)
+    value = value * rms_scale(value, SIZE, EPS) * w
     tl.store(out + at, value.to(out.dtype.element_ty), mask=mask)
 
 
@@ -155,6 +181,7 @@ def readout(
         SPLIT=parts.shape[0],
         BLOCK=block,
         num_warps=8,
+        **overlap(x),
     )
 
 
@@ -172,7 +199,9 @@ def _readout(
     SIZE: tl.constexpr,
     SPLIT: tl.constexpr,
     BLOCK: tl.constexpr,
+    PDL: tl.constexpr,
 ):
+    follow(PDL)
     row = tl.program_id(0)
     r = tl.arange(0, BLOCK)
     mask = r < SIZE

@@ -3,7 +3,7 @@
 Plain reference: ``backtest.strategies.towers.retnet``.
 """
 
-# mypy: disable-error-code="no-untyped-def,misc"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from backtest.strategies.kernels.arithmetic import silu
 from backtest.strategies.kernels.matrix_state import advance
+from backtest.strategies.kernels.overlap import follow, overlap
 from backtest.strategies.kernels.runs import Runs
 
 
@@ -42,7 +43,7 @@ def retnet_state(
     rows, hidden = out.shape
     _, heads, size, _ = state.shape
     columns = min(columns, triton.next_power_of_2(size))
-    _state[(triton.cdiv(size, columns), heads, rows)](
+    _retnet_state[(triton.cdiv(size, columns), heads, rows)](
         qkvg,
         *constants,
         offset,
@@ -57,11 +58,12 @@ def retnet_state(
         BK=triton.next_power_of_2(size),
         BV=columns,
         num_warps=warps,
+        **overlap(qkvg),
     )
 
 
 @triton.jit
-def _state(
+def _retnet_state(
     qkvg,
     decay_in,
     angle_in,
@@ -76,10 +78,12 @@ def _state(
     SIZE: tl.constexpr,
     BK: tl.constexpr,
     BV: tl.constexpr,
+    PDL: tl.constexpr,
 ):
     row = tl.program_id(2)
     events = tl.load(count + row)
     if events == 0:
+        follow(PDL)
         return
     head = tl.program_id(1)
     own = tl.load(slot + row).to(tl.int64)
@@ -95,6 +99,7 @@ def _state(
     offset = tl.load(offset_in + own)
     partner = rk ^ 1
     sign = tl.where(rk % 2 == 0, -1.0, 1.0)
+    follow(PDL)
     for event in range(events):
         turns = (offset + event).to(tl.float64) * angle * 0.15915494309189535
         theta = ((turns - tl.floor(turns)) * 6.283185307179586).to(tl.float32)
@@ -134,7 +139,7 @@ def retnet_exit(
     """
     rows, hidden = y.shape
     heads = decay.shape[0]
-    _exit[(rows, heads)](
+    _retnet_exit[(rows, heads)](
         y,
         g,
         decay,
@@ -147,11 +152,12 @@ def retnet_exit(
         SIZE=hidden // heads,
         BK=triton.next_power_of_2(hidden // heads),
         num_warps=2,
+        **overlap(y),
     )
 
 
 @triton.jit
-def _exit(
+def _retnet_exit(
     y_in,
     g_in,
     decay_in,
@@ -164,10 +170,12 @@ def _exit(
     HEADS: tl.constexpr,
     SIZE: tl.constexpr,
     BK: tl.constexpr,
+    PDL: tl.constexpr,
 ):
     row = tl.program_id(0)
     events = tl.load(count + row)
     if events == 0:
+        follow(PDL)
         return
     head = tl.program_id(1)
     own = tl.load(slot + row).to(tl.int64)
@@ -176,6 +184,7 @@ def _exit(
     rk = tl.arange(0, BK)
     mask = rk < SIZE
     r = head * SIZE + rk
+    follow(PDL)
     for event in range(row, row + events):
         s = decay * s + 1.0
         y = tl.load(y_in + event * (HEADS * SIZE) + r, mask=mask, other=0.0)

@@ -3,7 +3,7 @@
 Plain reference: ``backtest.strategies.towers.xlstm``.
 """
 
-# mypy: disable-error-code="no-untyped-def,misc"
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from backtest.strategies.kernels.arithmetic import (
+    larger,
     log_sigmoid,
     rms_scale,
     sigmoid,
@@ -21,6 +22,7 @@ from backtest.strategies.kernels.arithmetic import (
     tanh,
 )
 from backtest.strategies.kernels.convolution import keep_window, taps, window
+from backtest.strategies.kernels.overlap import follow, overlap
 from backtest.strategies.kernels.product import DOT, Precision, Tile
 from backtest.strategies.kernels.residual import FLOAT32_EPS
 from backtest.strategies.kernels.runs import Runs
@@ -44,14 +46,14 @@ def slstm_entry(
         parts: the product before, float32 [S, B, D].
         bias: its bias, [D].
         norms: weights of the block's RMS norm and sLSTM's layer norm, [D] each.
-        conv: weight [D, 4], bias [D], state float32 [slots, D, 3].
+        conv: weight [4, D], bias [D], state float32 [slots, D, 3].
         runs: which rows belong together.
         out: t float32, u and c of the products' dtype, [B, D] each.
         first: x holds nothing yet and counts as 0.
     """
     rows, size = x.shape
     t, u, c = out
-    _entry[(rows,)](
+    _slstm_entry[(rows,)](
         x,
         parts,
         bias,
@@ -69,11 +71,12 @@ def slstm_entry(
         BLOCK=triton.next_power_of_2(size),
         EPS=FLOAT32_EPS,
         num_warps=8,
+        **overlap(x),
     )
 
 
 @triton.jit
-def _entry(
+def _slstm_entry(
     x,
     parts,
     bias,
@@ -93,19 +96,23 @@ def _entry(
     SPLIT: tl.constexpr,
     BLOCK: tl.constexpr,
     EPS: tl.constexpr,
+    PDL: tl.constexpr,
 ):
     row = tl.program_id(0)
+    own = tl.load(slot + row).to(tl.int64)
     events = tl.load(count + row)
     if events == 0:
+        follow(PDL)
         return
     r = tl.arange(0, BLOCK)
     mask = r < SIZE
-    state = conv_state + tl.load(slot + row).to(tl.int64) * (3 * SIZE) + 3 * r
+    state = conv_state + own * (3 * SIZE) + 3 * r
     s0, s1, s2 = window(state, mask)
-    w0, w1, w2, w3, wb = taps(conv_w, conv_b, r, mask)
+    w0, w1, w2, w3, wb = taps(conv_w, conv_b, r, mask, SIZE)
     n1 = tl.load(norm1 + r, mask=mask, other=0.0)
     n2 = tl.load(norm2 + r, mask=mask, other=0.0)
     b = tl.load(bias + r, mask=mask, other=0.0)
+    follow(PDL)
     for event in range(events):
         at = (row + event) * SIZE + r
         value = sum_splits(parts, at, mask, split_stride, SPLIT) + b
@@ -156,7 +163,7 @@ def slstm_cell(
     w_in, w_state, bias = weights
     heads, _, size, _ = w_in.shape
     grid = (triton.cdiv(size, tile.n), heads, triton.cdiv(rows, tile.rows))
-    _cell[grid](
+    _slstm_cell[grid](
         c,
         u,
         w_in,
@@ -178,6 +185,7 @@ def slstm_cell(
         PRECISION=DOT[precision],
         num_warps=tile.warps,
         num_stages=tile.stages,
+        **overlap(c),
     )
 
 
@@ -190,7 +198,7 @@ def _gate_tile(w, rn, rk, SIZE: tl.constexpr, EVEN: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["rows", "this_turn"])
-def _cell(
+def _slstm_cell(  # noqa: PLR0915 - a kernel is one function, or its tile leaves the registers
     c_in,
     u_in,
     w_in,
@@ -213,10 +221,15 @@ def _cell(
     BK: tl.constexpr,
     EVEN: tl.constexpr,
     PRECISION: tl.constexpr,
+    PDL: tl.constexpr,
 ):
     head = tl.program_id(1)
     rn = tl.program_id(0) * BN + tl.arange(0, BN)
     rm = tl.program_id(2) * BM + tl.arange(0, BM)
+    w_in += head * 4 * SIZE * SIZE
+    w_state += head * 4 * SIZE * SIZE
+    gate: tl.constexpr = SIZE * SIZE
+    follow(PDL)
     slots = tl.load(slot + rm, mask=rm < rows, other=-1)
     now = (tl.load(turn + rm, mask=rm < rows, other=-1) == this_turn) & (slots >= 0)
     if tl.max(now.to(tl.int32), axis=0) == 0:
@@ -227,9 +240,6 @@ def _cell(
     else:
         before = y_rows + (rm - 1) * HIDDEN + head * SIZE
     inputs = rm * HIDDEN + head * SIZE
-    w_in += head * 4 * SIZE * SIZE
-    w_state += head * 4 * SIZE * SIZE
-    gate: tl.constexpr = SIZE * SIZE
     i = tl.zeros([BN, BM], dtype=tl.float32)
     f = tl.zeros([BN, BM], dtype=tl.float32)
     z = tl.zeros([BN, BM], dtype=tl.float32)
@@ -239,15 +249,12 @@ def _cell(
         mask = now[None, :] & (rk[:, None] < SIZE)
         c = tl.load(c_in + inputs[None, :] + rk[:, None], mask=mask, other=0.0)
         u = tl.load(u_in + inputs[None, :] + rk[:, None], mask=mask, other=0.0)
+        y = tl.load(before[None, :] + rk[:, None], mask=mask, other=0.0)
+        y = y.to(w_state.dtype.element_ty)
         i = tl.dot(_gate_tile(w_in, rn, rk, SIZE, EVEN), c, i, input_precision=PRECISION)
         f = tl.dot(_gate_tile(w_in + gate, rn, rk, SIZE, EVEN), c, f, input_precision=PRECISION)
         z = tl.dot(_gate_tile(w_in + 2 * gate, rn, rk, SIZE, EVEN), u, z, input_precision=PRECISION)
         o = tl.dot(_gate_tile(w_in + 3 * gate, rn, rk, SIZE, EVEN), u, o, input_precision=PRECISION)
-    for k in range(0, SIZE, BK):
-        rk = k + tl.arange(0, BK)
-        mask = now[None, :] & (rk[:, None] < SIZE)
-        y = tl.load(before[None, :] + rk[:, None], mask=mask, other=0.0)
-        y = y.to(w_state.dtype.element_ty)
         w = w_state
         i = tl.dot(_gate_tile(w, rn, rk, SIZE, EVEN), y, i, input_precision=PRECISION)
         f = tl.dot(_gate_tile(w + gate, rn, rk, SIZE, EVEN), y, f, input_precision=PRECISION)
@@ -263,7 +270,7 @@ def _cell(
     mask = now[None, :] & inside[:, None]
     at = slots[None, :] * HIDDEN + channel[:, None]
     decayed = tl.load(max_state + at, mask=mask, other=0.0) + log_sigmoid(f)
-    m = tl.maximum(i, decayed)
+    m = larger(i, decayed)
     gain = tl.exp(i - m)
     keep = tl.exp(decayed - m)
     cell = keep * tl.load(cell_state + at, mask=mask, other=0.0) + gain * tanh(z)
@@ -297,7 +304,7 @@ def slstm_exit(
     """
     rows, hidden = y.shape
     size = hidden // heads
-    _exit[(rows,)](
+    _slstm_exit[(rows,)](
         y,
         t,
         *weights,
@@ -311,11 +318,12 @@ def slstm_exit(
         BH=triton.next_power_of_2(heads),
         BK=triton.next_power_of_2(size),
         num_warps=8,
+        **overlap(y),
     )
 
 
 @triton.jit
-def _exit(
+def _slstm_exit(
     y_rows,
     t,
     weight,
@@ -331,16 +339,22 @@ def _exit(
     SIZE: tl.constexpr,
     BH: tl.constexpr,
     BK: tl.constexpr,
+    PDL: tl.constexpr,
 ):
     row = tl.program_id(0)
     own = tl.load(slot + row)
     if own < 0:
+        follow(PDL)
         return
     hidden: tl.constexpr = HEADS * SIZE
     rh = tl.arange(0, BH)[:, None]
     rk = tl.arange(0, BK)[None, :]
     mask = (rh < HEADS) & (rk < SIZE)
     r = rh * SIZE + rk
+    w = tl.load(weight + r, mask=mask, other=0.0)
+    b = tl.load(bias + r, mask=mask, other=0.0)
+    w_next = tl.load(norm + r, mask=mask, other=0.0)
+    follow(PDL)
     y = tl.load(y_rows + row * hidden + r, mask=mask, other=0.0)
     turns = tl.load(turn + row)
     if turns + 1 == tl.load(count + row - turns):
@@ -348,11 +362,11 @@ def _exit(
     mean = tl.sum(y, axis=1) / SIZE
     centred = tl.where(mask, y - mean[:, None], 0.0)
     spread = tl.sqrt(tl.sum(centred * centred, axis=1) / SIZE + 1e-5)
-    x = centred / spread[:, None] * tl.load(weight + r, mask=mask, other=0.0)
-    x += tl.load(bias + r, mask=mask, other=0.0) + tl.load(t + row * hidden + r, mask=mask, other=0)
+    x = centred / spread[:, None] * w + b
+    x += tl.load(t + row * hidden + r, mask=mask, other=0.0)
     tl.store(x_out + row * hidden + r, x, mask=mask)
     x_mean = tl.sum(tl.sum(x, axis=1), axis=0) / hidden
     centred = tl.where(mask, x - x_mean, 0.0)
     var = tl.sum(tl.sum(centred * centred, axis=1), axis=0) / hidden
-    u = centred / tl.sqrt(var + 1e-5) * tl.load(norm + r, mask=mask, other=0.0)
+    u = centred / tl.sqrt(var + 1e-5) * w_next
     tl.store(u_out + row * hidden + r, u.to(u_out.dtype.element_ty), mask=mask)

@@ -50,6 +50,7 @@ def test_what_is_registered_and_claimed() -> None:
         "eager": ("exact", "batched", "rounds", True, True),
         "batched": ("exact", None, "rounds", True, True),
         "stateless": ("approximate", "batched", "packed", False, True),
+        "fused": ("close", "batched", "packed", True, True),
         "last-write": ("approximate", "batched", "packed", True, False),
         "imbalance": (None, None, "packed", True, True),
     }
@@ -77,6 +78,18 @@ def test_what_a_batch_must_move() -> None:
     weights, state = strategy.memory_traffic()
     assert weights == sum(t.nbytes for t in init_weights(SIZES, 1).state_dict().values())
     assert state == sum(leaf[0].nbytes for leaf in strategy.snapshot([0]).values())
+
+
+def test_without_triton_fused_is_listed_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registration, "find_spec", lambda name: None)
+    reasons: dict[str, str | None] = {}
+
+    def register(name: str, part: type[Strategy], *, unavailable: str | None = None) -> None:
+        reasons[name] = unavailable
+
+    registration.backtest_register_strategies(register=register)
+    assert {name for name, reason in reasons.items() if reason} == {"fused"}
+    assert "triton" in str(reasons["fused"])
 
 
 def test_registering_loads_no_torch() -> None:
