@@ -17,12 +17,13 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model
 
 from backtest.components import as_table, as_text, convert, format_duration, parameters, parse_spec
-from backtest.config import RunConfig, plain, problems
+from backtest.config import RunConfig, problems
 from backtest.data.times import format_utc
 from backtest.errors import UsageError
 from backtest.hashing import canonical_json, sha256_of
 from backtest.plugins.manager import Plugins
 from backtest.plugins.parts import Kind
+from backtest.settings import plain
 
 MOST_RUNS = 100_000
 """A matrix of more combinations is taken for a mistake."""

@@ -9,12 +9,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backtest.events import EventBatch, Float32Array
+
+if TYPE_CHECKING:
+    from backtest.strategies.plain_steps import PlainSteps
 
 Conformance: TypeAlias = Literal["exact", "close", "approximate"]
 StateArrays: TypeAlias = Mapping[str, NDArray[Any]]
@@ -104,6 +107,25 @@ class Strategy(ABC):
 
         A run that overlaps it is marked in-sample. ``None``: nothing was fitted, or it is not
         known. Called after ``bind``.
+        """
+        return None
+
+    def plain_steps(self, session: Session, *, double: bool) -> PlainSteps | None:
+        """The plain model that defines the right answers, apart from this strategy's own machinery.
+
+        Args:
+            session: as for ``bind``, which need not have been called.
+            double: in float64 rather than in the model's own precision.
+
+        Returns:
+            ``None`` where there is none, or none in float64.
+        """
+        return None
+
+    def memory_traffic(self) -> tuple[int, int] | None:
+        """The bytes of weights that a batch reads, and of one symbol's state; ``None``: not known.
+
+        A batch of B symbols moves at least weights + 2 B states. Called after ``bind``.
         """
         return None
 

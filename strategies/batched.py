@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from backtest.strategies.base import Conformance
 from backtest.strategies.ensemble_strategy import EnsembleStrategy
@@ -15,3 +15,10 @@ class Batched(EnsembleStrategy, PooledStrategy):
     """The ensemble, one step for each round of distinct symbols."""
 
     conformance: ClassVar[Conformance | None] = "exact"
+
+    def memory_traffic(self) -> tuple[int, int]:
+        """See ``Strategy.memory_traffic``."""
+        from backtest.strategies.state_pool import bytes_of
+
+        model: Any = self._model
+        return bytes_of(model.state_dict()), bytes_of(self._pool.init)

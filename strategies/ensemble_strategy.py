@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING
 
 from backtest.errors import UsageError
 from backtest.strategies.base import Session, Strategy
-from backtest.strategies.weight_files import file_sha256, packaged_weights, training_window
+from backtest.strategies.weight_files import (
+    file_sha256,
+    packaged_weights,
+    random_weights,
+    training_window,
+)
 
 if TYPE_CHECKING:
     import torch
 
     from backtest.strategies.ensemble import Ensemble
+    from backtest.strategies.plain_steps import PlainSteps
 
 
 @dataclass
@@ -22,7 +28,8 @@ class EnsembleStrategy(Strategy):
 
     Args:
         weights: a checkpoint (``.safetensors`` or ``.pt``) under the public names; by default the
-            small one that ships with the sample dataset.
+            small one that ships with the sample dataset. ``random:SEED`` draws weights of the
+            public sizes on the device, ``random:SEED:HIDDENxDEPTH`` of other ones.
     """
 
     weights: Path | None = None
@@ -30,12 +37,26 @@ class EnsembleStrategy(Strategy):
     outputs = 4
 
     def fingerprint(self) -> dict[str, str]:
-        """``{"weights": sha256 of the checkpoint}``."""
-        return {"weights": file_sha256(self._path)}
+        """``{"weights": sha256 of the checkpoint, or how random ones were drawn}``."""
+        if random_weights(self._path) is None:
+            return {"weights": file_sha256(self._path)}
+        return {"weights": self._drawn}
+
+    def plain_steps(self, session: Session, *, double: bool) -> PlainSteps | None:
+        """The plain ensemble; see ``Strategy.plain_steps``."""
+        import torch
+
+        from backtest.strategies.device import find_device
+        from backtest.strategies.plain_steps import PlainSteps
+
+        device = find_device(session.device)
+        dtype = torch.float64 if double else torch.float32
+        ensemble = EnsembleStrategy.model(self, session, device).to(dtype=dtype)
+        return PlainSteps(ensemble, device, dtype)
 
     def training_window(self) -> tuple[int, int] | None:
         """What the checkpoint's metadata says; see ``Strategy.training_window``."""
-        return training_window(self._path)
+        return None if random_weights(self._path) else training_window(self._path)
 
     def model(self, session: Session, device: torch.device) -> Ensemble:
         """The ensemble on the device.
@@ -44,9 +65,23 @@ class EnsembleStrategy(Strategy):
             DataError: the checkpoint cannot be used.
             UsageError: it reads another number of features than the dataset has.
         """
-        from backtest.strategies.ensemble import load_weights
+        import torch
 
-        ensemble = load_weights(self._path, device=str(device))
+        from backtest.strategies.ensemble import EnsembleConfig, load_weights
+        from backtest.strategies.ensemble_init import init_weights
+
+        drawn = random_weights(self._path)
+        if drawn is None:
+            ensemble = load_weights(self._path, device=str(device))
+        else:
+            self._drawn = f"{self._path} by torch {torch.__version__} on {device.type}"
+            sizes = EnsembleConfig(
+                hidden=drawn.hidden,
+                mlp=2 * drawn.hidden,
+                depth=drawn.depth,
+                features=len(session.features),
+            )
+            ensemble = init_weights(sizes, drawn.seed, device=str(device))
         wanted, found = ensemble.config.features, len(session.features)
         if wanted != found:
             raise UsageError(

@@ -207,6 +207,12 @@ class Fused(EnsembleStrategy):
         """Give the symbols the state of one never seen."""
         self._pool.reset(symbols)
 
+    def memory_traffic(self) -> tuple[int, int]:
+        """See ``Strategy.memory_traffic``."""
+        from backtest.strategies.state_pool import bytes_of
+
+        return self._ensemble.weights.bytes, bytes_of(self._pool.init)
+
 
 def _check_kernels_run(device: torch.device) -> None:
     """Kernels are compiled for CUDA, or interpreted on the CPU under ``TRITON_INTERPRET=1``."""

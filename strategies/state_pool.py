@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from backtest.errors import DataError
-from backtest.events import Int64Array
+from backtest.events import Int32Array, Int64Array
 from backtest.strategies.state_tree import Tree, leaves, map_leaves, named_leaves, rebuild
 
 _NEVER = np.iinfo(np.int64).max
@@ -36,6 +36,10 @@ class SymbolStatePool:
         capacity: slots, at most ``symbols``; ``None`` for one a symbol.
         batch_dim: the axis that counts symbols, the same in every leaf.
 
+    Attributes:
+        init: the state of one symbol never seen, on the device.
+        tensors: every leaf's slots by its path.
+
     One slot more than the capacity is allocated: ``spare``, which no symbol owns, for padding.
     """
 
@@ -53,8 +57,8 @@ class SymbolStatePool:
         self.batch_dim = batch_dim
         self.device = torch.device(device)
         with torch.no_grad():
-            self._init = map_leaves(lambda leaf: leaf.to(self.device), init_state(1))
-            rows = dict(named_leaves(self._init))
+            self.init = map_leaves(lambda leaf: leaf.to(self.device), init_state(1))
+            rows = dict(named_leaves(self.init))
             self.tensors = {
                 name: row.repeat_interleave(self.capacity + 1, dim=batch_dim)
                 for name, row in rows.items()
@@ -70,24 +74,28 @@ class SymbolStatePool:
         """``place``, on the device."""
         return torch.from_numpy(self.place(symbols)).to(self.device)
 
-    def place(self, symbols: Int64Array) -> Int64Array:
+    def place(self, symbols: Int64Array | Int32Array) -> Int64Array:
         """Slots of distinct symbols, int64 [U]; evicts and brings back as needed.
 
         Raises:
             ValueError: more symbols than slots.
         """
-        slots = self._slot_of[symbols]
-        if (slots < 0).any():
+        slots: Int64Array = self._slot_of[symbols]
+        if -1 in slots.tolist():  # a list is searched faster than a short array
             self._bring_in(symbols[slots < 0], slots[slots >= 0])
             slots = self._slot_of[symbols]
         self._clock += 1
         self._last_used[slots] = self._clock
         return slots
 
+    def fresh(self, n: int) -> Tree:
+        """The state of ``n`` symbols never seen, on the device."""
+        return map_leaves(lambda row: row.repeat_interleave(n, dim=self.batch_dim), self.init)
+
     def gather(self, slots: Tensor) -> Tree:
         """A copy of the state in the slots [B], as a tree with batch axis ``batch_dim``."""
         picked = (leaf.index_select(self.batch_dim, slots) for leaf in self.tensors.values())
-        return rebuild(self._init, picked)
+        return rebuild(self.init, picked)
 
     def scatter(self, slots: Tensor, state: Tree) -> None:
         """Write state into distinct slots [B]; the spare slot may be repeated."""
@@ -162,7 +170,7 @@ class SymbolStatePool:
     def _row_shape(self, leaf: Tensor) -> tuple[int, ...]:
         return (*leaf.shape[: self.batch_dim], *leaf.shape[self.batch_dim + 1 :])
 
-    def _bring_in(self, symbols: Int64Array, busy: Int64Array) -> None:
+    def _bring_in(self, symbols: Int64Array | Int32Array, busy: Int64Array) -> None:
         if len(symbols) + len(busy) > self.capacity:
             raise ValueError(f"more than {self.capacity} distinct symbols at once")
         age = self._last_used.copy()  # free slots are -1: taken first

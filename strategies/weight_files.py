@@ -4,10 +4,43 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from backtest.errors import DataError
+from backtest.errors import DataError, UsageError
+
+_RANDOM = re.compile(r"random:(\d{1,9})(?::(\d{1,5})x(\d{1,3}))?")
+
+
+@dataclass(frozen=True, slots=True)
+class RandomWeights:
+    """Weights to be drawn instead of read; the sizes default to the public checkpoint's."""
+
+    seed: int
+    hidden: int = 2048
+    depth: int = 12
+
+
+def random_weights(path: Path) -> RandomWeights | None:
+    """What ``random:SEED`` or ``random:SEED:HIDDENxDEPTH`` asks for; ``None`` for a real file.
+
+    Raises:
+        UsageError: it begins like that and goes on otherwise, or no ensemble has that width.
+    """
+    text = str(path)
+    if not text.startswith("random:"):
+        return None
+    match = _RANDOM.fullmatch(text)
+    if match is None or (match[2] and (int(match[2]) % 32 or not int(match[2]) * int(match[3]))):
+        raise UsageError(
+            f"{text!r} draws no weights",
+            place="parameter 'weights'",
+            remedy="Write random:SEED or random:SEED:HIDDENxDEPTH, the width a multiple of 32.",
+        )
+    return RandomWeights(int(match[1]), *(int(size) for size in match.groups()[1:] if size))
+
 
 TRAINED_FROM, TRAINED_TO = "trained_from_ns", "trained_to_ns"
 """Metadata of a ``.safetensors`` file: the half-open window that its weights were fitted to."""

@@ -15,7 +15,19 @@ from typing import Annotated
 import typer
 
 from backtest import __version__
-from backtest.cli import compare, data, demo, plugins, report, run, sweep, tournament, train
+from backtest.cli import (
+    compare,
+    data,
+    demo,
+    plugins,
+    profile,
+    report,
+    run,
+    sweep,
+    tournament,
+    train,
+    verify,
+)
 from backtest.errors import BacktestError
 
 app = typer.Typer(
@@ -32,6 +44,8 @@ app.command("report")(report.report)
 app.command("tournament")(tournament.tournament)
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
+app.command("verify")(verify.verify)
+app.command("profile")(profile.profile)
 data.register(app)
 app.command("plugins")(plugins.list_plugins)
 

@@ -24,3 +24,20 @@ AsJson: TypeAlias = Annotated[
 RunsFolder: TypeAlias = Annotated[
     Path, typer.Option("--runs", metavar="DIR", help="Where run folders are kept.")
 ]
+
+StrategySettings: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="A parameter: strategy.weights=FILE (repeatable)."
+    ),
+]
+
+Device: TypeAlias = Annotated[str, typer.Option(help="Where the model runs: cpu, cuda.")]
+
+DatasetForTrials: TypeAlias = Annotated[
+    str, typer.Option(help="Gives the features: a folder, or the name of a packaged dataset.")
+]
+
+Seed: TypeAlias = Annotated[
+    int | None, typer.Option(help="Of the events drawn; by default another one every time.")
+]

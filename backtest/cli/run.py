@@ -97,9 +97,10 @@ def run(
     Example: backtest run --dataset sample --strategy batched --service affine:35.8ms,0.5ms
     """
     from backtest.cli.progress import reporting
-    from backtest.config import override, parse_config, read_table
+    from backtest.config import parse_config
     from backtest.engine import Engine
     from backtest.plugins.manager import load_plugins
+    from backtest.settings import override, read_table
 
     table: dict[str, Any] = read_table(config) if config is not None else {}
     flags = {

@@ -54,9 +54,9 @@ def tournament(
     from backtest.atomic import new_file, writing
     from backtest.cli.console import err, escape_text, print_json
     from backtest.cli.progress import reporting
-    from backtest.config import read_table
     from backtest.engine import Engine
     from backtest.plugins.manager import load_plugins
+    from backtest.settings import read_table
     from backtest.tournament import parse_tournament, play, standings
 
     table: dict[str, Any] = read_table(config) if config is not None else {}

@@ -16,12 +16,15 @@ from backtest.strategies import registration
 from backtest.strategies.base import Session, Strategy
 from backtest.strategies.batched import Batched
 from backtest.strategies.eager import Eager
+from backtest.strategies.ensemble import EnsembleConfig
+from backtest.strategies.ensemble_init import init_weights
 from backtest.strategies.last_write import LastWrite
 from backtest.strategies.pooled import PooledStrategy
 from backtest.strategies.stateless import Stateless
 from backtest.strategies.weight_files import file_sha256
 from tests.conformance import answers, random_events
 
+SIZES = EnsembleConfig(hidden=32, mlp=64, depth=1, features=5)
 SESSION = Session(tuple("ABCDE"), tuple("fghij"))
 EVENTS = random_events(40, symbols=5, features=5, seed=4)
 
@@ -51,6 +54,30 @@ def test_what_is_registered_and_claimed() -> None:
         "last-write": ("approximate", "batched", "packed", True, False),
         "imbalance": (None, None, "packed", True, True),
     }
+
+
+def test_weights_may_be_drawn() -> None:
+    first, same, other = (Batched(Path(f"random:{seed}:32x1")) for seed in (1, 1, 2))
+    for strategy in (first, same, other):
+        strategy.bind(SESSION)
+    wanted = first.predict(EVENTS)
+    np.testing.assert_array_equal(same.predict(EVENTS), wanted)
+    assert np.abs(other.predict(EVENTS) - wanted).max() > 0.1
+    assert first.fingerprint() == same.fingerprint() != other.fingerprint()
+
+
+@pytest.mark.parametrize("text", ["random:", "random:x", "random:1:33x1", "random:1:32x0"])
+def test_weights_that_cannot_be_drawn(text: str) -> None:
+    with pytest.raises(UsageError, match="draws no weights"):
+        Batched(Path(text)).bind(SESSION)
+
+
+def test_what_a_batch_must_move() -> None:
+    strategy = Batched(Path("random:1:32x1"))
+    strategy.bind(SESSION)
+    weights, state = strategy.memory_traffic()
+    assert weights == sum(t.nbytes for t in init_weights(SIZES, 1).state_dict().values())
+    assert state == sum(leaf[0].nbytes for leaf in strategy.snapshot([0]).values())
 
 
 def test_without_triton_fused_is_listed_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:

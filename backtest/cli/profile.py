@@ -1,0 +1,166 @@
+"""``backtest profile``: how long a strategy takes to answer, on this device."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backtest.cli.options import (
+    AsJson,
+    DatasetForTrials,
+    Device,
+    DisabledPlugins,
+    PluginPaths,
+    StrategySettings,
+)
+
+if TYPE_CHECKING:
+    from backtest.profiling import Measured, Timing
+
+_HEADERS = ["batch", "symbols", "median ms", "p90", "p99", "max", "samples", "floor ms", "of floor"]
+
+
+def profile(
+    strategy: Annotated[str, typer.Argument(metavar="STRATEGY", help="Such as batched.")],
+    device: Device = "cpu",
+    sizes: Annotated[str, typer.Option(help="Events in a batch.")] = "1,8,20,39,128",
+    batches: Annotated[int, typer.Option(min=1, help="Samples of each size.")] = 300,
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE.parquet", help="Write a latency profile.")
+    ] = None,
+    unverified: Annotated[
+        bool, typer.Option("--unverified", help="Time it without verifying it first.")
+    ] = False,
+    setting: StrategySettings = None,
+    dataset: DatasetForTrials = "sample",
+    plugin: PluginPaths = None,
+    no_plugin: DisabledPlugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Time a strategy on batches of many sizes, for the simulated server.
+
+    A sample is a whole answer: from events in host memory to predictions in host memory. What fails
+    `backtest verify --level quick` is not timed. A floor is the weights read once and every
+    symbol's state read and written once, at the bandwidth that a copy reaches on the device.
+
+    Example: backtest profile batched --device cuda --output batched.parquet
+    """
+    from backtest.cli.console import err, out, print_json
+    from backtest.conformance.trials import fresh_seed, make_trials
+    from backtest.errors import RunError
+    from backtest.plugins.manager import load_plugins
+    from backtest.profiling import measure, write_profile
+    from backtest.settings import spec_text, strategy_spec
+    from backtest.strategies.base import Session
+
+    def tell(text: str) -> None:
+        err.print(text, soft_wrap=True)
+
+    wanted = _sizes(sizes)
+    plugins = load_plugins(plugin or (), disabled=no_plugin or ())
+    spec = strategy_spec(strategy, setting or ())
+    trials = make_trials("quick", device=device, dataset=dataset, seed=fresh_seed())
+    if not unverified:
+        from backtest.cli.verify import print_verdict
+        from backtest.conformance.verification import Verification
+
+        verdict = Verification(plugins, trials, tell=tell).verify(spec)
+        if not verdict.holds:
+            print_verdict(verdict)
+            raise RunError(
+                f"{strategy!r} is not what it claims to be, so it is not timed",
+                remedy="Mend it, or time it all the same with --unverified.",
+            )
+    session = Session(
+        tuple(f"S{i:03}" for i in range(max(wanted))), trials.session.features, device
+    )
+    candidate = plugins.create("strategy", spec, place="STRATEGY")
+    measured = measure(
+        candidate, spec_text(spec), session, sizes=wanted, batches=batches, tell=tell
+    )
+    measured.about["verified"] = "no" if unverified else "quick"
+    if output is not None:
+        write_profile(output, measured, shlex.join(["backtest", *sys.argv[1:]]))
+    if as_json:
+        print_json(_as_data(measured))
+        return
+    _print(measured, spec_text(spec))
+    out.print()
+    if output is not None:
+        err.print(f"Written to {output}", soft_wrap=True)
+
+
+def _sizes(text: str) -> list[int]:
+    from backtest.errors import UsageError
+
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and int(part) for part in parts):
+        raise UsageError(
+            f"{text!r} are no sizes", place="--sizes", remedy="Write for example 1,8,20,39,128."
+        )
+    return sorted({int(part) for part in parts})
+
+
+def _print(measured: Measured, title: str) -> None:
+    from backtest.cli.console import out, print_table
+
+    about = measured.about
+    rows = [_row(timing) for timing in measured.timings]
+    if measured.duplicates is not None:
+        rows.append(_row(measured.duplicates))
+    print_table(
+        _HEADERS, rows, title=f"{title} on {about['device']}, {about['precision']}", right=_HEADERS
+    )
+    lines = [
+        f"Bound in {measured.bind_ns / 1e9:.1f} s, first batch {measured.first_ns / 1e6:.1f} ms."
+    ]
+    if measured.memory is not None:
+        lines.append(f"Device memory at the most: {measured.memory / 2**30:.2f} GiB.")
+    if measured.bandwidth is not None:
+        lines.append(f"A copy moves {measured.bandwidth / 1e12:.2f} TB/s.")
+    lines.append(", ".join(f"{k} {about[k]}" for k in ("torch", "triton", "python") if k in about))
+    out.print()
+    for line in lines:
+        out.print(line, soft_wrap=True)
+
+
+def _row(timing: Timing) -> tuple[str, ...]:
+    median = timing.quantile(0.5)
+    floor = timing.floor_ns
+    tails = (timing.quantile(0.9), timing.quantile(0.99), timing.quantile(1.0))
+    return (
+        str(timing.size),
+        str(timing.symbols),
+        *(f"{ns / 1e6:.3f}" for ns in (median, *tails)),
+        str(len(timing.samples)),
+        "-" if floor is None else f"{floor / 1e6:.3f}",
+        "-" if floor is None else f"{floor / median:.0%}",
+    )
+
+
+def _as_data(measured: Measured) -> dict[str, Any]:
+    def plain(timing: Timing) -> dict[str, Any]:
+        return {
+            "batch_size": timing.size,
+            "symbols": timing.symbols,
+            "samples": len(timing.samples),
+            "median_ns": timing.quantile(0.5),
+            "p90_ns": timing.quantile(0.9),
+            "p99_ns": timing.quantile(0.99),
+            "max_ns": timing.quantile(1.0),
+            "floor_ns": timing.floor_ns,
+        }
+
+    return {
+        **measured.about,
+        "bind_s": measured.bind_ns / 1e9,
+        "first_batch_ms": measured.first_ns / 1e6,
+        "peak_memory_bytes": measured.memory,
+        "copy_bytes_per_s": measured.bandwidth,
+        "timings": [plain(timing) for timing in measured.timings],
+        "duplicates": None if measured.duplicates is None else plain(measured.duplicates),
+    }

@@ -1,0 +1,151 @@
+"""``backtest verify``: whether strategies are what they claim to be."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backtest.cli.options import (
+    AsJson,
+    DatasetForTrials,
+    Device,
+    DisabledPlugins,
+    PluginPaths,
+    Seed,
+    StrategySettings,
+)
+
+if TYPE_CHECKING:
+    from backtest.conformance.comparison import Error
+    from backtest.conformance.verification import Verdict
+
+
+class Level(StrEnum):
+    """How much is tried. typer before 0.17 knows enumerations, but not literals."""
+
+    QUICK = "quick"
+    FULL = "full"
+
+
+def verify(
+    strategy: Annotated[
+        list[str], typer.Argument(metavar="STRATEGY...", help="Such as batched; see plugins.")
+    ],
+    reference: Annotated[
+        str | None, typer.Option(help="Hold all to this strategy, not to what each names.")
+    ] = None,
+    level: Annotated[
+        Level,
+        typer.Option(help="quick: 32 events a symbol; full: 2,000, for drift."),
+    ] = Level.QUICK,
+    device: Device = "cpu",
+    setting: StrategySettings = None,
+    dataset: DatasetForTrials = "sample",
+    seed: Seed = None,
+    plugin: PluginPaths = None,
+    no_plugin: DisabledPlugins = None,
+    as_json: AsJson = False,
+) -> None:
+    """Check that strategies answer right, however their events are grouped.
+
+    Answers and state are held to plain steps in float64, and the invariances of every strategy are
+    tried: batching, duplicates, look-ahead, reset, eviction and more. The exit code is 0 if all
+    hold what they claim, else 1.
+
+    Example: backtest verify batched stateless --level full
+    """
+    from backtest.cli.console import err, out, print_json
+    from backtest.conformance.trials import fresh_seed, make_trials
+    from backtest.conformance.verification import Verification
+    from backtest.plugins.manager import load_plugins
+    from backtest.settings import strategy_spec
+
+    plugins = load_plugins(plugin or (), disabled=no_plugin or ())
+    trials = make_trials(
+        level, device=device, dataset=dataset, seed=fresh_seed() if seed is None else seed
+    )
+    session = Verification(
+        plugins, trials, reference=reference, tell=lambda text: err.print(text, soft_wrap=True)
+    )
+    verdicts = []
+    for name in strategy:
+        verdicts.append(session.verify(strategy_spec(name, setting or ())))
+        if not as_json:
+            print_verdict(verdicts[-1])
+            out.print()
+    if as_json:
+        print_json([as_data(verdict) for verdict in verdicts])
+    if not all(verdict.holds for verdict in verdicts):
+        raise typer.Exit(1)
+
+
+def print_verdict(verdict: Verdict) -> None:
+    """A verdict as tables on stdout."""
+    from backtest.cli.console import escape_text, out, print_table
+
+    rows = [
+        (
+            check.name,
+            "pass" if check.passed else "FAIL" if check.claimed else "fails, as declared",
+            f"{check.seconds:.1f}",
+            check.detail,
+        )
+        for check in verdict.checks
+    ]
+    title = f"{verdict.strategy} on {verdict.device}, level {verdict.level}, seed {verdict.seed}"
+    print_table(["check", "result", "s", "what was found"], rows, title=title, right=["s"])
+    shown = [
+        (given, f"{error.kind} {error.name}", *_cells(error))
+        for given, errors in verdict.errors.items()
+        for error in _telling(errors)
+    ]
+    if shown:
+        out.print()
+        headers = ["events", "of", "RMS", "max", "plain RMS", "plain max", "class"]
+        title = "Errors over the standard deviation (outputs) or the norm (state)"
+        print_table(headers, shown, title=title, right=headers[2:6])
+    out.print()
+    for note in verdict.notes:
+        out.print(f"Note: {escape_text(note)}.", soft_wrap=True)
+    if verdict.source is not None:
+        out.print(f"Held to {escape_text(verdict.source)}.", soft_wrap=True)
+    out.print(_sentence(verdict), soft_wrap=True)
+
+
+def as_data(verdict: Verdict) -> dict[str, Any]:
+    """A verdict for JSON; an infinite error is ``null``."""
+    errors = {
+        given: [
+            {k: None if _infinite(v) else v for k, v in asdict(e).items()} | {"class": e.measured}
+            for e in found
+        ]
+        for given, found in verdict.errors.items()
+    }
+    return asdict(verdict) | {"holds": verdict.holds, "errors": errors}
+
+
+def _sentence(verdict: Verdict) -> str:
+    claim = f"claims {verdict.claimed}" if verdict.claimed else "claims no class"
+    found = f"is {verdict.measured}" if verdict.measured else "has no reference"
+    failed = [check.name for check in verdict.checks if check.claimed and not check.passed]
+    ending = f"FAILS: {', '.join(failed)}" if failed else "holds what it claims"
+    return f"{verdict.strategy} {claim}, {found}, and {ending}."
+
+
+def _telling(errors: list[Error]) -> list[Error]:
+    """All outputs, and the three worst leaves of the state."""
+    states = sorted((e for e in errors if e.kind == "state"), key=lambda e: -e.rms)
+    return [e for e in errors if e.kind == "output"] + states[:3]
+
+
+def _cells(error: Error) -> tuple[str, ...]:
+    numbers = (error.rms, error.max, error.plain_rms, error.plain_max)
+    return (*("-" if n is None else f"{n:.1e}" for n in numbers), error.measured)
+
+
+def _infinite(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

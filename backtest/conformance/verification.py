@@ -1,0 +1,240 @@
+"""Verification of a strategy: invariances, errors against the right answers, and the verdict."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from backtest.conformance.comparison import (
+    CLOSE_MAX,
+    CLOSE_RMS,
+    WITHOUT_DOUBLE,
+    Error,
+    holds,
+    output_errors,
+    state_errors,
+    weakest,
+)
+from backtest.conformance.inputs import answers
+from backtest.conformance.properties import CHECKS, Case
+from backtest.conformance.reference import References, Truth, free_memory, judge_of
+from backtest.conformance.trials import Trials
+from backtest.errors import BacktestError
+from backtest.settings import spec_text
+from backtest.strategies.base import Conformance, Strategy
+
+if TYPE_CHECKING:
+    from backtest.plugins.manager import Plugins
+
+Tell: TypeAlias = Callable[[str], None]
+"""Is told what is being done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One property, or one comparison.
+
+    Attributes:
+        claimed: whether the strategy says that it has this; else its failing is no fault.
+        detail: what was found.
+        seconds: how long it took.
+    """
+
+    name: str
+    passed: bool
+    claimed: bool
+    detail: str
+    seconds: float
+
+
+@dataclass
+class Verdict:
+    """What verification found.
+
+    Attributes:
+        claimed: the class that the strategy claims; ``None``: it defines its own function.
+        measured: the class that its errors make; ``None`` where there is nothing to hold it to.
+        source: where the right answers come from.
+        errors: by input set.
+        notes: what else a reader should know.
+    """
+
+    strategy: str
+    device: str
+    level: str
+    seed: int
+    claimed: Conformance | None
+    measured: Conformance | None = None
+    source: str | None = None
+    checks: list[Check] = field(default_factory=list)
+    errors: dict[str, list[Error]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def holds(self) -> bool:
+        """It is what it claims to be."""
+        return all(check.passed for check in self.checks if check.claimed)
+
+
+class Verification:
+    """Verifies strategies on one device with the same events; right answers are computed once.
+
+    Args:
+        plugins: where strategies come from.
+        trials: the events.
+        reference: the name of the strategy to hold all to; by default what each names.
+        tell: is told what is being done.
+    """
+
+    def __init__(
+        self, plugins: Plugins, trials: Trials, *, reference: str | None = None, tell: Tell
+    ) -> None:
+        self._plugins = plugins
+        self._trials = trials
+        self._reference = reference
+        self._tell = tell
+        self._references = References(trials.session, trials.sets)
+
+    def verify(self, spec: str | Mapping[str, Any]) -> Verdict:
+        """The verdict on a strategy.
+
+        Raises:
+            BacktestError: it cannot be made or bound.
+        """
+        make = _maker(self._plugins, spec)
+        strategy = make()
+        name = spec.partition(":")[0] if isinstance(spec, str) else str(spec["name"])
+        trials = self._trials
+        verdict = Verdict(
+            spec_text(spec),
+            trials.session.device,
+            trials.level,
+            trials.seed,
+            strategy.conformance,
+            notes=list(trials.notes),
+        )
+        self._tell(f"{verdict.strategy}: the right answers")
+        judge, judge_name = judge_of(self._plugins, strategy, name, self._reference)
+        truths = self._references.by(judge, judge_name, other=judge is not strategy)
+        del judge
+        rms, most = WITHOUT_DOUBLE, WITHOUT_DOUBLE
+        if strategy.scope == "market":
+            truths = None
+            verdict.notes.append("state is shared across symbols: only look-ahead is checked")
+        if truths is not None:
+            self._compare(verdict, strategy, truths)
+            rms, most = _slack(verdict)
+        elif strategy.scope == "symbol":
+            verdict.notes.append("it defines its own function: only invariances are checked")
+        del strategy
+        free_memory()
+        case = Case(make, trials.small_session, trials.small_events, most, rms, reuse=True)
+        for check in self._properties(verdict, make(), case):
+            verdict.checks.append(check)
+        return verdict
+
+    def _compare(self, verdict: Verdict, strategy: Strategy, truths: Mapping[str, Truth]) -> None:
+        self._tell(f"{verdict.strategy}: binding")
+        strategy.bind(self._trials.session)
+        claimed = verdict.claimed
+        every: list[Error] = []
+        for given in self._trials.sets:
+            self._tell(f"{verdict.strategy}: {given.name}")
+            began = time.perf_counter()
+            truth = truths[given.name]
+            strategy.reset(range(len(self._trials.session.symbols)))
+            found = answers(strategy, given.events, given.cuts)
+            seconds = time.perf_counter() - began
+            verdict.source = truth.source
+            if found.shape != truth.answers.shape:
+                detail = f"{found.shape[1]} outputs, not {truth.answers.shape[1]}"
+                passed = claimed in (None, "approximate")
+                verdict.checks.append(Check("answers", passed, claimed is not None, detail, 0.0))
+                verdict.measured = "approximate"
+                return
+            outputs = output_errors(found, truth.answers, truth.plain_answers)
+            groups = [("answers", outputs)]
+            last = given.last_tenth()
+            if len(last) >= _ENOUGH:
+                plain = None if truth.plain_answers is None else truth.plain_answers[last]
+                drift = output_errors(found[last], truth.answers[last], plain)
+                groups.append(("answers at the end", drift))
+            states: list[Error] = []
+            if strategy.stateful and truth.state:
+                kept = strategy.snapshot(given.shown)
+                states = state_errors(kept, truth.state, truth.plain_state)
+                groups.append(("state", states))
+            for what, errors in groups:
+                measured = weakest(errors)
+                passed = claimed is None or holds(measured, claimed)
+                detail = f"{measured}; {_worst(errors)}"
+                verdict.checks.append(
+                    Check(f"{what}, {given.name}", passed, claimed is not None, detail, seconds)
+                )
+                every += errors
+            verdict.errors[given.name] = [*outputs, *states]
+        verdict.measured = weakest(every)
+
+    def _properties(self, verdict: Verdict, strategy: Strategy, case: Case) -> Iterable[Check]:
+        unclaimed = set() if strategy.batch_invariant else {"batching"}
+        market = strategy.scope == "market"
+        del strategy
+        for name, check in CHECKS.items():
+            if market and name != "no look-ahead":
+                continue
+            self._tell(f"{verdict.strategy}: {name}")
+            began = time.perf_counter()
+            problem = _problem(check, case, self._trials.seed)
+            if name == "reset" and problem is not None:
+                case.reuse = False
+            detail = problem or (check.__doc__ or "").partition("\n")[0]
+            seconds = time.perf_counter() - began
+            yield Check(name, problem is None, name not in unclaimed, detail, seconds)
+
+
+_ENOUGH = 200
+"""Events in the last tenth that make a long run."""
+
+
+def _maker(plugins: Plugins, spec: str | Mapping[str, Any]) -> Callable[[], Strategy]:
+    def make() -> Strategy:
+        strategy: Strategy = plugins.create("strategy", spec, place="STRATEGY")
+        return strategy
+
+    return make
+
+
+def _slack(verdict: Verdict) -> tuple[float, float]:
+    """How far two groupings may be apart: twice what each may be from the right answers."""
+    if verdict.claimed == "exact":
+        outputs = [e for errors in verdict.errors.values() for e in errors if e.kind == "output"]
+        most = max((e.max_bound for e in outputs), default=0.0)
+        return WITHOUT_DOUBLE + 2 * most, WITHOUT_DOUBLE + 2 * most
+    if verdict.claimed is None:
+        return WITHOUT_DOUBLE, WITHOUT_DOUBLE
+    return 2 * CLOSE_RMS, 2 * CLOSE_MAX
+
+
+def _worst(errors: list[Error]) -> str:
+    if not errors:
+        return "nothing to compare"
+    worst = max(errors, key=lambda error: error.rms)
+    text = f"worst {worst.kind} {worst.name}: RMS {worst.rms:.1e}, max {worst.max:.1e}"
+    if worst.plain_rms is None:
+        return text
+    return f"{text} (plain float32: {worst.plain_rms:.1e}, {worst.plain_max:.1e})"
+
+
+def _problem(check: Callable[[Case, int], None], case: Case, seed: int) -> str | None:
+    """What a check found wrong; a crash is a finding too."""
+    try:
+        check(case, seed)
+    except AssertionError as error:
+        return " ".join(str(error).split())[:200]
+    except BacktestError:
+        raise
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"[:200]
+    return None

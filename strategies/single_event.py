@@ -1,0 +1,68 @@
+"""torch's recurrent layers, given one event at a time, by kernels made for that."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from backtest.strategies.kernels.lstm import lstm_layer
+
+
+@contextmanager
+def single_events(module: nn.Module) -> Iterator[None]:
+    """Inside the block, the module's ``LSTM`` and ``LSTMCell`` step by one kernel a layer.
+
+    That holds for float32, one direction, biases, no projection, and sequences of one event; all
+    else goes to torch as before.
+    """
+    patched = [layer for layer in module.modules() if _suits(layer)]
+    for layer in patched:
+        step: Any = _lstm if type(layer) is nn.LSTM else _cell
+        layer.forward = partial(step, layer, layer.forward)
+    try:
+        yield
+    finally:
+        for layer in patched:
+            del layer.forward  # the instance's; the class's shows again
+
+
+def _suits(layer: nn.Module) -> bool:
+    if type(layer) is nn.LSTM:
+        plain = not layer.bidirectional and not layer.proj_size and layer.bias
+    elif type(layer) is nn.LSTMCell:
+        plain = layer.bias
+    else:
+        return False
+    return plain and all(p.dtype == torch.float32 for p in layer.parameters())
+
+
+def _lstm(
+    layer: nn.LSTM, original: Any, x: Tensor, state: tuple[Tensor, Tensor] | None = None
+) -> Any:
+    time = 1 if layer.batch_first else 0
+    if state is None or x.ndim != 3 or x.shape[time] != 1 or x.dtype != torch.float32:
+        return original(x, state)
+    h, c = (leaf.contiguous() for leaf in state)
+    h_new, c_new = torch.empty_like(h), torch.empty_like(c)
+    y = x.select(time, 0).contiguous()
+    for i, (w_ih, w_hh, b_ih, b_hh) in enumerate(layer.all_weights):
+        lstm_layer(y, h[i], c[i], (w_ih, w_hh), (b_ih, b_hh), h_new[i], c_new[i])
+        y = h_new[i]
+    return y.unsqueeze(time), (h_new, c_new)
+
+
+def _cell(
+    layer: nn.LSTMCell, original: Any, x: Tensor, state: tuple[Tensor, Tensor] | None = None
+) -> Any:
+    if state is None or x.ndim != 2 or x.dtype != torch.float32:
+        return original(x, state)
+    h, c = (leaf.contiguous() for leaf in state)
+    h_new, c_new = torch.empty_like(h), torch.empty_like(c)
+    weights, biases = (layer.weight_ih, layer.weight_hh), (layer.bias_ih, layer.bias_hh)
+    lstm_layer(x.contiguous(), h, c, weights, biases, h_new, c_new)
+    return h_new, c_new

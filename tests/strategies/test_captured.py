@@ -1,0 +1,167 @@
+"""Captured steps: buckets, padding, duplicates, and what happens where replays go wrong.
+
+On a CPU the same arrays, buckets and rows are used, and nothing is captured.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.strategies.interpreted import DEVICE  # isort: skip  # before any kernel
+from backtest.events import EventBatch, Float32Array
+from backtest.strategies.base import Session
+from backtest.strategies.captured import CapturedSteps, bucket_sizes, capture_steps
+from backtest.strategies.device import exact_float32
+from backtest.strategies.module import ModuleStrategy
+from backtest.strategies.single_event import single_events
+from backtest.strategies.state_pool import SymbolStatePool
+from tests.conformance import CHECKS, Case, random_events
+
+FEATURES = 3
+
+
+class Model(nn.Module):
+    """An LSTM's cell, and a count of events."""
+
+    def __init__(self, features: int = FEATURES) -> None:
+        super().__init__()
+        self.cell = nn.LSTMCell(features, 5)
+        self.head = nn.Linear(5, 2)
+
+    def init_state(self, n: int) -> Any:
+        return {
+            "cell": (torch.zeros(n, 5), torch.full((n, 5), 0.5)),
+            "age": torch.zeros(n, dtype=torch.int64),
+        }
+
+    def forward(self, x: Tensor, state: Any) -> Any:
+        h, c = self.cell(x, state["cell"])
+        return self.head(h) + state["age"][:, None], {"age": state["age"] + 1, "cell": (h, c)}
+
+
+class Captured(ModuleStrategy):
+    """Takes the captured way on every device."""
+
+    def module(self, features: int) -> nn.Module:
+        return Model(features)
+
+    def bind(self, session: Session) -> None:
+        super().bind(session)
+        if self._steps is None:
+            size = len(session.features), self.outputs
+            self._steps = CapturedSteps(self._module, self._pool, *size)
+
+    def predict(self, batch: EventBatch) -> Float32Array:
+        with torch.inference_mode():  # a graph needs none; without one the module itself is run
+            return super().predict(batch)
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_invariances(check: str) -> None:
+    session = Session(tuple("ABCDE"), tuple("fgh"), str(DEVICE))
+    CHECKS[check](Case(Captured, session, random_events(60, symbols=5, features=3, seed=2)), 3)
+
+
+def test_it_answers_as_the_plain_way_does() -> None:
+    session = Session(tuple("ABCDE"), tuple("fgh"), str(DEVICE))
+    events = random_events(60, symbols=5, features=3, seed=2)
+    captured, plain = Captured(), Captured()
+    captured.bind(session)
+    plain.bind(session)
+    plain._steps = None
+    np.testing.assert_allclose(captured.predict(events), plain.predict(events), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("capacity", "sizes"), [(1, [1]), (5, [1, 2, 4, 5]), (8, [1, 2, 4, 8]), (999, [192, 256])]
+)
+def test_buckets_end_at_the_capacity(capacity: int, sizes: list[int]) -> None:
+    assert bucket_sizes(capacity)[-len(sizes) :] == sizes
+
+
+def pool_and_model(model: Model, symbols: int = 300) -> tuple[SymbolStatePool, Model]:
+    model = model.eval().to(DEVICE)
+    return SymbolStatePool(model.init_state, symbols=symbols, device=DEVICE), model
+
+
+@pytest.mark.parametrize("kernels", [False, True])
+def test_batches_above_the_largest_bucket_and_stale_rows(kernels: bool) -> None:
+    count = 270 if not kernels else 7  # interpreted kernels take their time
+    pool, model = pool_and_model(Model(), symbols=count)
+    steps = CapturedSteps(model, pool, FEATURES, 2, kernels=kernels)
+    x = np.random.default_rng(1).standard_normal((count, FEATURES)).astype(np.float32)
+    slots = np.random.default_rng(2).permutation(count)
+    with exact_float32(), torch.inference_mode():
+        steps.run(np.full_like(x[:3], np.nan), slots[:3])
+        y, state = model(torch.from_numpy(x[3:]).to(DEVICE), pool.fresh(count - 3))
+        found = steps.run(x[3:], slots[3:])
+        np.testing.assert_allclose(found, y.cpu().numpy(), atol=1e-6)
+        kept = pool.gather(torch.from_numpy(slots[3:]).to(DEVICE))
+        torch.testing.assert_close(kept["cell"][1], state["cell"][1])
+        assert torch.equal(kept["age"], state["age"])
+
+
+def test_single_events_leave_no_trace_and_let_sequences_pass() -> None:
+    lstm = nn.LSTM(3, 5, num_layers=2).to(DEVICE)
+    state = torch.rand(2, 4, 5, device=DEVICE), torch.rand(2, 4, 5, device=DEVICE)
+    with exact_float32(), torch.inference_mode():
+        for length in (1, 2):
+            x = torch.rand(length, 4, 3, device=DEVICE)
+            wanted = lstm(x, state)
+            with single_events(nn.Sequential(lstm)):
+                found = lstm(x, state)
+            torch.testing.assert_close(found, wanted)
+    assert "forward" not in vars(lstm)
+
+
+class Drawing(Model):
+    """Answers with noise, which no replay repeats."""
+
+    def forward(self, x: Tensor, state: Any) -> Any:
+        y, state = super().forward(x, state)
+        return y + torch.rand_like(y), state
+
+
+class Counting(Model):
+    """Keeps state in itself."""
+
+    calls = 0
+
+    def forward(self, x: Tensor, state: Any) -> Any:
+        y, state = super().forward(x, state)
+        self.calls += 1
+        return y, {**state, "age": state["age"] + self.calls}
+
+
+@pytest.mark.parametrize(("kind", "named"), [(Drawing, "the answers"), (Counting, "answers|age")])
+def test_replays_that_differ_are_not_used(
+    kind: type[Model], named: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool, model = pool_and_model(kind(), symbols=2)
+    with caplog.at_level(logging.WARNING):
+        assert capture_steps(model, pool, FEATURES, 2) is None
+    assert "it is run as it is" in caplog.text
+    fresh = pool.gather(torch.tensor([0, 1], device=DEVICE))
+    assert torch.equal(fresh["cell"][1], pool.fresh(2)["cell"][1])
+
+
+class Waiting(Model):
+    """Looks at the answers before it gives them."""
+
+    def forward(self, x: Tensor, state: Any) -> Any:
+        y, state = super().forward(x, state)
+        return y + 0 * y.sum().item(), state
+
+
+@pytest.mark.skipif(DEVICE.type != "cuda", reason="nothing waits for a CPU")
+def test_a_module_that_waits_is_not_captured(caplog: pytest.LogCaptureFixture) -> None:
+    pool, model = pool_and_model(Waiting(), symbols=2)
+    with caplog.at_level(logging.WARNING):
+        assert capture_steps(model, pool, FEATURES, 2) is None
+    assert "waits for the device" in caplog.text

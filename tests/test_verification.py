@@ -1,0 +1,288 @@
+"""Verdicts: what is exact, close and another function, and what a strategy claims wrongly."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from backtest.cli import main
+from backtest.conformance.comparison import Error, holds, output_errors, state_errors, weakest
+from backtest.conformance.inputs import random_events
+from backtest.conformance.trials import Level, Trials, make_trials
+from backtest.conformance.verification import Verdict, Verification
+from backtest.plugins.manager import Plugins, load_plugins
+
+PLUGIN = """
+from dataclasses import dataclass
+from typing import Any
+import numpy as np
+import torch
+from torch import nn
+from backtest import hookimpl
+from backtest.strategies.base import Strategy
+from backtest.strategies.batched import Batched
+from backtest.strategies.imbalance import Imbalance
+from backtest.strategies.module import ModuleStrategy
+
+
+class Averages(nn.Module):
+    def __init__(self, features):
+        super().__init__()
+        self.mix = nn.Linear(features, 2)
+        self.features = features
+
+    def init_state(self, n):
+        return {"mean": torch.zeros(n, self.features)}
+
+    def forward(self, x, state):
+        mean = 0.9 * state["mean"] + 0.1 * x
+        return self.mix(mean), {"mean": mean}
+
+
+class Module(ModuleStrategy):
+    def module(self, features):
+        return Averages(features)
+
+
+class Single(Averages):
+    def forward(self, x, state):
+        y, state = super().forward(x, state)
+        return y.float(), {"mean": state["mean"].float()}
+
+
+class Uncastable(ModuleStrategy):
+    def module(self, features):
+        return Single(features)
+
+
+@dataclass
+class Noisy(Batched):
+    noise: float = 0.0
+
+    def predict(self, batch):
+        y = super().predict(batch)
+        return y * np.float32(1 + self.noise)
+
+
+class Forgotten(Batched):
+    def reset(self, symbols):
+        pass
+
+
+class Crashing(Imbalance):
+    def snapshot(self, symbols):
+        raise ZeroDivisionError("by zero")
+
+
+class Follower(Imbalance):
+    reference = "imbalance"
+    conformance = "exact"
+
+
+class Market(Imbalance):
+    scope = "market"
+
+
+@hookimpl
+def backtest_register_strategies(register):
+    for part in (Module, Uncastable, Noisy, Forgotten, Crashing, Follower, Market):
+        register(part.__name__.lower(), part)
+"""
+SMALL = Level(symbols=8, each=16, wide=100, long=0, shown=3)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def plugin(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("plugins") / "tried.py"
+    path.write_text(PLUGIN)
+    return path
+
+
+@pytest.fixture(scope="module")
+def plugins(plugin: Path) -> Plugins:
+    return load_plugins([plugin], entry_points=False)
+
+
+@pytest.fixture(scope="module")
+def trials() -> Trials:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("backtest.conformance.trials.LEVELS", {"quick": SMALL})
+        patch.setattr("backtest.conformance.trials._SMALL_EVENTS", 60)
+        return make_trials("quick", device="cpu", dataset="sample", seed=3)
+
+
+@pytest.fixture(scope="module")
+def verification(plugins: Plugins, trials: Trials) -> Verification:
+    return Verification(plugins, trials, tell=lambda text: None)
+
+
+def failed(verdict: Verdict) -> list[str]:
+    return [check.name for check in verdict.checks if not check.passed]
+
+
+def test_batched_is_exact_in_answers_and_state(verification: Verification) -> None:
+    verdict = verification.verify("batched")
+    assert verdict.holds
+    assert (verdict.claimed, verdict.measured) == ("exact", "exact")
+    assert set(verdict.errors) == {"random features", "real features"}
+    leaves = {e.name for e in verdict.errors["real features"] if e.kind == "state"}
+    assert "tower_0/block_0/slstm.m" in leaves
+    assert all(check.passed for check in verdict.checks)
+
+
+def test_last_write_is_another_function_and_depends_on_batches(verification: Verification) -> None:
+    verdict = verification.verify("last-write")
+    assert verdict.measured == "approximate"
+    assert failed(verdict) == ["batching"]
+    assert verdict.holds, "it says so itself"
+
+
+def test_stateless_is_another_function(verification: Verification) -> None:
+    verdict = verification.verify("stateless")
+    assert (verdict.measured, verdict.holds) == ("approximate", True)
+    assert not [e for e in verdict.errors["random features"] if e.kind == "state"]
+
+
+@pytest.mark.parametrize(("noise", "measured"), [(1e-5, "close"), (0.1, "approximate")])
+def test_a_false_claim_fails(verification: Verification, noise: float, measured: str) -> None:
+    verdict = verification.verify({"name": "noisy", "noise": noise})
+    assert (verdict.claimed, verdict.measured, verdict.holds) == ("exact", measured, False)
+    assert failed(verdict) == ["answers, random features", "answers, real features"]
+
+
+def test_a_module_is_held_to_itself_in_double(verification: Verification) -> None:
+    verdict = verification.verify("module")
+    assert (verdict.measured, verdict.holds) == ("exact", True)
+    assert verdict.source == "plain steps of module in float64"
+
+
+def test_a_module_that_cannot_be_cast_is_held_to_its_own_precision(
+    verification: Verification,
+) -> None:
+    verdict = verification.verify("uncastable")
+    assert (verdict.measured, verdict.holds) == ("exact", True)
+    assert verdict.source is not None
+    assert "cannot be cast" in verdict.source
+
+
+def test_one_that_defines_its_own_function_has_invariances_only(
+    verification: Verification,
+) -> None:
+    verdict = verification.verify("imbalance")
+    assert (verdict.claimed, verdict.measured, verdict.holds) == (None, None, True)
+    assert len(verdict.checks) == 9
+
+
+def test_one_that_follows_another_is_held_to_its_answers(verification: Verification) -> None:
+    verdict = verification.verify("follower")
+    assert (verdict.measured, verdict.holds) == ("exact", True)
+    assert verdict.source == "imbalance, one event at a time"
+
+
+def test_a_reset_that_does_nothing_fails(verification: Verification) -> None:
+    assert "reset" in failed(verification.verify("forgotten"))
+
+
+def test_a_crash_is_a_finding(verification: Verification) -> None:
+    verdict = verification.verify("crashing")
+    assert not verdict.holds
+    detail = next(check.detail for check in verdict.checks if check.name == "snapshot")
+    assert detail == "ZeroDivisionError: by zero"
+
+
+def test_a_market_wide_one_claims_no_look_ahead_alone(verification: Verification) -> None:
+    assert [check.name for check in verification.verify("market").checks] == ["no look-ahead"]
+
+
+def test_long_runs_are_judged_by_their_end_as_well(
+    plugins: Plugins, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    level = Level(symbols=8, each=4, wide=40, long=300, shown=2)
+    monkeypatch.setattr("backtest.conformance.trials.LEVELS", {"full": level})
+    trials = make_trials("full", device="cpu", dataset="sample", seed=1)
+    verdict = Verification(plugins, trials, tell=lambda text: None).verify("module")
+    assert "answers at the end, long run" in [check.name for check in verdict.checks]
+    long = trials.sets[-1].events
+    assert np.bincount(long.symbol).min() == 300
+    assert verdict.holds
+
+
+def test_errors_are_in_units_of_the_right_answers() -> None:
+    right = np.array([[0.0, 5.0], [20.0, 5.0]])  # deviation 10, and none: its size is 5
+    found = right + np.array([[1.0, 1.0], [-1.0, 1.0]])
+    first, second = output_errors(found, right, right + 0.01)
+    assert (first.rms, first.max) == pytest.approx((0.1, 0.1))
+    assert (second.rms, second.max) == pytest.approx((0.2, 0.2))
+    assert first.plain_rms == pytest.approx(0.001)
+
+
+@pytest.mark.parametrize(
+    ("rms", "most", "kind", "measured"),
+    [
+        (4e-5, 1e-4, "output", "exact"),
+        (4.1e-5, 1e-4, "output", "close"),
+        (4e-5, 1.1e-3, "output", "close"),
+        (1e-2, 0.3, "output", "close"),
+        (1e-2, 0.31, "output", "approximate"),
+        (1e-2, 0.31, "state", "close"),
+        (1.1e-2, 0.1, "state", "approximate"),
+        (np.inf, np.inf, "state", "approximate"),
+    ],
+)
+def test_classes(rms: float, most: float, kind: Any, measured: str) -> None:
+    assert Error(kind, "x", rms, most, 1e-5, 1e-4).measured == measured
+
+
+def test_infinite_and_whole_state() -> None:
+    right: dict[str, Any] = {"m": np.array([-np.inf, 2.0]), "age": np.array([3, 4])}
+    assert weakest(state_errors(right, right)) == "exact"
+    spoilt = {"m": np.array([0.0, 2.0]), "age": np.array([3, 5])}
+    assert [e.rms for e in state_errors(spoilt, right)] == [np.inf, np.inf]
+    assert [e.rms for e in state_errors({"m": right["m"]}, right)] == [0, np.inf]
+
+
+def test_a_narrower_class_holds_a_wider_claim() -> None:
+    assert holds("exact", "approximate")
+    assert holds("close", "close")
+    assert not holds("close", "exact")
+
+
+def test_symbols_get_events_in_every_trial() -> None:
+    events = random_events(40, symbols=7, features=0, seed=1)
+    assert set(events.symbol.tolist()) == set(range(7))
+
+
+def run(*arguments: str) -> int | str | None:
+    with pytest.raises(SystemExit) as caught:
+        main(["verify", *arguments, "--seed", "5"])
+    return caught.value.code
+
+
+def test_the_command(plugin: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("imbalance", "--set", "strategy.smoothing=0.5", "--json") == 0
+    (verdict,) = json.loads(capsys.readouterr().out)
+    assert verdict["holds"]
+    assert verdict["strategy"] == "imbalance:smoothing=0.5"
+    assert run("crashing", "imbalance", "--plugin", str(plugin)) == 1
+    printed = capsys.readouterr().out
+    assert "FAIL" in printed
+    assert "imbalance claims no class" in printed
+
+
+def test_a_setting_of_something_else_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("imbalance", "--set", "latency.service=1") == 2
+    assert "'latency' is no setting here" in capsys.readouterr().err
