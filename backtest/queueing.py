@@ -182,7 +182,7 @@ class Queue:
             (loops.MAX_AGE, -1 if age is None else _scaled(age, server.scale)),
             (loops.WAIT_FOR, rule.wait_for),
             (loops.WAIT, _scaled(rule.wait, server.scale)),
-            (loops.ROUNDS, server.duplicates == "rounds"),
+            (loops.ROUNDS, server.duplicates == "rounds" and rule.takes == "arrival"),
             (loops.LIVE, server.latency.live),
             (loops.MODE, loops.NEWEST if rule.takes == "newest" else loops.OLDEST),
         ):
@@ -262,6 +262,13 @@ class Queue:
             u = draws.range(first, first + _DRAWS) if draws else np.zeros(1)
             table = latency.table(u)
         table = table or SpanTable(np.zeros(1, dtype=np.int64))
+        longest = int(table.base.max()) + table.per_event * len(self.taken)
+        self._rules[self._loops.SIMPLE] = (
+            server.scale == 1
+            and not self._rules[self._loops.ROUNDS]
+            and not len(table.sizes)
+            and longest < _LONGEST
+        )
         self._rules[self._loops.FIRST_DRAW] = first
         self._rules[self._loops.PER_EVENT] = table.per_event
         self._table = (

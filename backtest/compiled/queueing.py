@@ -21,11 +21,12 @@ the clock; events in ``taken``; whether their service time is awaited; a size th
 of the list of symbols; entries of the heap."""
 STATE_SIZE = 11
 
-END, STOP, LIMIT, LINE, MAX_AGE, WAIT_FOR, WAIT, ROUNDS, LIVE, SPAN, FIRST_DRAW, PER_EVENT, MODE = (
-    range(13)
+END, STOP, LIMIT, LINE, MAX_AGE, WAIT_FOR, WAIT, ROUNDS, LIVE, SPAN, FIRST_DRAW, PER_EVENT, MODE, SIMPLE = (
+    range(14)
 )
-"""Places in ``rules``; ``MAX_AGE`` is -1 for none, spans are scaled where they are not service."""
-RULES_SIZE = 13
+"""Places in ``rules``; ``MAX_AGE`` is -1 for none; spans but ``PER_EVENT`` are scaled. ``SIMPLE``:
+a service time is ``base`` and ``PER_EVENT`` for each event, and no more."""
+RULES_SIZE = 14
 
 OLDEST, NEWEST = 0, 1
 """Modes of ``serve_lines``: the oldest of each symbol, or the newest with the others given up."""
@@ -88,7 +89,7 @@ def arrivals(ts_event, received, order):
         count = _drop(heap, count, received)
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _drop(heap, count, received):
     """Remove the earliest of ``count`` events; how many are left."""
     count -= 1
@@ -109,12 +110,12 @@ def _drop(heap, count, received):
     return count
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _earlier(a, b, received):
     return received[a] < received[b] or (received[a] == received[b] and a < b)
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _span(number, taken, count, rules, scale, symbols, base, sizes, quantiles, seen, rounds):
     """Scaled service time of a batch; -1 where its size is unknown (then in ``rounds[0]``)."""
     passes = 1
@@ -155,31 +156,22 @@ def _span(number, taken, count, rules, scale, symbols, base, sizes, quantiles, s
     return _NEVER if span * scale >= _NEVER else np.int64(np.rint(span * scale))
 
 
-@njit(cache=True, inline="always")
-def _complete(span, state, rules, taken, begun, ended, status, batch):
-    """Serve what was taken: the instant at which the server is free again."""
-    now = state[NOW]
-    free = now + span
-    in_time = free <= rules[END]
-    number = state[BATCHES]
-    for k in range(state[TAKEN]):
-        e = taken[k]
-        if in_time:
+@njit(cache=True)
+def _complete(now, free, number, count, end, taken, begun, ended, status, batch):
+    """Serve what was taken until ``free``."""
+    if free <= end:
+        for k in range(count):
+            e = taken[k]
             begun[e] = now
             ended[e] = free
-            status[e] = _ANSWERED
             batch[e] = number
-        else:
-            begun[e] = _NO_TIME
-            ended[e] = _NO_TIME
-            status[e] = _UNFINISHED
-            batch[e] = -1
-    state[BATCHES] = number + 1
-    state[PENDING] = 0
-    return free
+            status[e] = _ANSWERED
+    else:
+        for k in range(count):
+            _silence(taken[k], _UNFINISHED, begun, ended, status, batch)
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _silence(e, why, begun, ended, status, batch):
     begun[e] = _NO_TIME
     ended[e] = _NO_TIME
@@ -201,11 +193,18 @@ def serve_in_order(
     mapped = len(order) > 0
     end, stop, limit, line = rules[END], rules[STOP], rules[LIMIT], rules[LINE]
     max_age, wait_for, wait = rules[MAX_AGE], rules[WAIT_FOR], rules[WAIT]
-    draws = rules[FIRST_DRAW] + len(base) if len(base) > 1 else _NEVER
+    first_draw, per_event = rules[FIRST_DRAW], rules[PER_EVENT]
+    live, simple, step = rules[LIVE] == 1, rules[SIMPLE] == 1, np.int64(len(base) > 1)
+    draws = first_draw + len(base) if step else _NEVER
     ahead, head, waiting, now = state[NEXT], state[HEAD], state[WAITING], state[NOW]
     code = DONE
+    number = state[BATCHES]
     if state[PENDING]:
-        now = _complete(rules[SPAN], state, rules, taken, begun, ended, status, batch)
+        free = now + rules[SPAN]
+        _complete(now, free, number, state[TAKEN], end, taken, begun, ended, status, batch)
+        now = free
+        number += 1
+        state[PENDING] = 0
     while now <= end:
         while ahead < total:
             e = order[ahead] if mapped else ahead
@@ -253,7 +252,7 @@ def serve_in_order(
                     head += 1
             if waiting == 0:
                 continue
-        if state[BATCHES] >= draws:
+        if number >= draws:
             code = DRAWS
             break
         count = 0
@@ -265,20 +264,26 @@ def serve_in_order(
                 count += 1
                 waiting -= 1
                 lines[symbols[e]] -= 1
-        state[TAKEN], state[NOW] = count, now
-        if rules[LIVE]:
-            state[PENDING] = 1
+        if live:
+            state[TAKEN], state[PENDING] = count, 1
             code = DISPATCHED
             break
-        span = _span(
-            state[BATCHES], taken, count, rules, scale, symbols,
-            base, sizes, quantiles, seen, rounds,
-        )  # fmt: skip
-        if span < 0:
-            state[SIZE] = rounds[0]
-            return UNKNOWN_SIZE
-        now = _complete(span, state, rules, taken, begun, ended, status, batch)
+        if simple:
+            span = base[(number - first_draw) * step] + per_event * count
+        else:
+            span = _span(
+                number, taken, count, rules, scale, symbols,
+                base, sizes, quantiles, seen, rounds,
+            )  # fmt: skip
+            if span < 0:
+                state[SIZE] = rounds[0]
+                return UNKNOWN_SIZE
+        free = now + span
+        _complete(now, free, number, count, end, taken, begun, ended, status, batch)
+        now = free
+        number += 1
     state[NEXT], state[HEAD], state[WAITING], state[NOW] = ahead, head, waiting, now
+    state[BATCHES] = number
     if code != DONE:
         return code
     while ahead < total:
@@ -298,7 +303,7 @@ def serve_in_order(
     return DONE
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _push(heap, count, value):
     at = count
     while at > 0:
@@ -310,7 +315,7 @@ def _push(heap, count, value):
     heap[at] = value
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _pop(heap, count):
     """Remove the least of ``count`` values."""
     value = heap[count - 1]
@@ -329,7 +334,7 @@ def _pop(heap, count):
     heap[at] = value
 
 
-@njit(cache=True, inline="always")
+@njit(cache=True)
 def _unlink(s, state, before, after):
     if before[s] < 0:
         state[FIRST] = after[s]
@@ -356,11 +361,18 @@ def serve_lines(
     mapped = len(order) > 0
     end, stop, limit, line = rules[END], rules[STOP], rules[LIMIT], rules[LINE]
     max_age, newest = rules[MAX_AGE], rules[MODE] == NEWEST
-    draws = rules[FIRST_DRAW] + len(base) if len(base) > 1 else _NEVER
+    first_draw, per_event = rules[FIRST_DRAW], rules[PER_EVENT]
+    live, simple, step = rules[LIVE] == 1, rules[SIMPLE] == 1, np.int64(len(base) > 1)
+    draws = first_draw + len(base) if step else _NEVER
     ahead, waiting, now, entries = state[NEXT], state[WAITING], state[NOW], state[HEAP]
     code = DONE
+    number = state[BATCHES]
     if state[PENDING]:
-        now = _complete(rules[SPAN], state, rules, taken, begun, ended, status, batch)
+        free = now + rules[SPAN]
+        _complete(now, free, number, state[TAKEN], end, taken, begun, ended, status, batch)
+        now = free
+        number += 1
+        state[PENDING] = 0
     while now <= end:
         while ahead < total:
             e = order[ahead] if mapped else ahead
@@ -426,7 +438,7 @@ def serve_lines(
                     s = after[t]
             if waiting == 0:
                 continue
-        if state[BATCHES] >= draws:
+        if number >= draws:
             code = DRAWS
             break
         count = 0
@@ -459,20 +471,26 @@ def serve_lines(
                     first[s] = link[p]
                     _push(heap, entries, link[p])
                     entries += 1
-        state[TAKEN], state[NOW] = count, now
-        if rules[LIVE]:
-            state[PENDING] = 1
+        if live:
+            state[TAKEN], state[PENDING] = count, 1
             code = DISPATCHED
             break
-        span = _span(
-            state[BATCHES], taken, count, rules, scale, symbols,
-            base, sizes, quantiles, seen, rounds,
-        )  # fmt: skip
-        if span < 0:
-            state[SIZE] = rounds[0]
-            return UNKNOWN_SIZE
-        now = _complete(span, state, rules, taken, begun, ended, status, batch)
+        if simple:
+            span = base[(number - first_draw) * step] + per_event * count
+        else:
+            span = _span(
+                number, taken, count, rules, scale, symbols,
+                base, sizes, quantiles, seen, rounds,
+            )  # fmt: skip
+            if span < 0:
+                state[SIZE] = rounds[0]
+                return UNKNOWN_SIZE
+        free = now + span
+        _complete(now, free, number, count, end, taken, begun, ended, status, batch)
+        now = free
+        number += 1
     state[NEXT], state[WAITING], state[NOW], state[HEAP] = ahead, waiting, now, entries
+    state[BATCHES] = number
     if code != DONE:
         return code
     while ahead < total:
