@@ -254,7 +254,7 @@ def test_fills_and_money_are_the_oracles(compiled: bool, market: Market) -> None
     # Settings are written as decimals, which cannot hold every fraction: take the nearest ones.
     market = replace(
         within_window(market),
-        fee_rate=round(market.fee_rate, 12),
+        fee_rate=round(market.fee_rate, 9),
         impact=Fraction(str(float(market.impact))),
     )
     account = settled(market, compiled)

@@ -270,14 +270,15 @@ def trade(
                 for m in (m0, m1, m2, m3, m4):
                     largest += abs(float(m))
                 money = largest * lots * worth
-                if money > _LARGE or abs(float(rate_over)) * float(rate_under) > _LARGE:
+                if money > _LARGE:
                     return OVERFLOW
                 notional = lots * abs(price) * worth
                 whole, rest = notional // rate_under, notional % rate_under
-                if abs(float(whole) * rate_over) + abs(float(per_lot) * lots) + money > _LARGE:
+                charged = abs(float(whole) * rate_over) + abs(float(per_lot) * lots)
+                if charged + money > _LARGE or abs(float(rest) * rate_over) > _LARGE / 2:
                     return OVERFLOW
                 fee = per_lot * lots + whole * rate_over
-                fee += (rest * rate_over + rate_under - 1) // rate_under
+                fee -= -(rest * rate_over) // rate_under
                 q = filled * worth
                 k = state[1]
                 row = fills[k]
