@@ -8,26 +8,29 @@ first without the model, then the model runs as fast as the device can, then the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from backtest.accounting import Accountant, Answers, Ledger, SizingRule
-from backtest.bus import read_events, read_targets
+from backtest.accounting import Accountant, Answers, Ledger, SizingRule, TableSink
+from backtest.bus import EventBus, read_targets
 from backtest.components import as_table, as_text, parameters
 from backtest.config import RunConfig
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.errors import UsageError
-from backtest.events import EventBatch, Float32Array, Int64Array
-from backtest.latency import Draws, LatencyModel, scaled
+from backtest.events import BoolArray, EventBatch, Float32Array, Int64Array
+from backtest.latency import LatencyModel, messages, scaled
 from backtest.metrics import accuracy, timing_metrics
 from backtest.plugins.manager import Plugins
 from backtest.plugins.parts import Kind
-from backtest.predictions import Inference, PredictionStore, Stream, predict
+from backtest.predictions import RELEASE, Inference, PredictionStore, Stream, predict
+from backtest.queueing import simulate
+from backtest.room import Room
 from backtest.runs import MANIFEST, Run, RunWriter, identify
-from backtest.server import BatchingPolicy, InferenceServer, Timing
+from backtest.server import BatchingPolicy, InferenceServer, Status, Timing
+from backtest.settlement import chunks
 from backtest.strategies.base import Session, Strategy
 
 Progress = Callable[[str, int, int], None]
@@ -138,71 +141,95 @@ class Engine:
             BacktestError: it cannot be run; nothing of it is left behind.
         """
         scenario = resolve(config, self.plugins)
-        events = self._events(scenario)
         run_id, inputs = identify(scenario, self.plugins)
         folder = self.runs / run_id
         if self.reuse and (folder / MANIFEST).exists():
             return Run(folder, reused=True)
+        events = self._events(scenario)
+        room = Room(len(events), self.runs)
         hook = self.plugins.hook
         hook.backtest_run_started(run_id=run_id, config=scenario.resolved)
-        thinking = _Thinking(self, scenario, run_id, len(events))
-        entry = _messages(scenario.entry, config, "entry", len(events))
-        response = _messages(scenario.response, config, "response", len(events))
+        thinking = _Thinking(self, scenario, run_id, events, room)
         end = config.window.end
         if end is None or config.limit is not None:
             end = int(events.ts_event[-1]) + 1
-        timing = self._time(scenario, events, end)
+        # Before anything is computed: whether they can be known at all.
+        delays = (
+            _messages(scenario.entry, config, "entry", room),
+            _messages(scenario.response, config, "response", room),
+        )
+        timing = self._time(scenario, events, end, room)
         answers = thinking.answers(timing)
         undropped, reference = None, None
         if scenario.config.undropped:
             reference = thinking.reference(answers)
             undropped = thinking.undropped(answers, reference)
-        self.progress("charge", 0, 1)
+        writer = RunWriter(folder, run_id, scenario, inputs)
+        with writer.writing() as opened:
+            opened.write_passes(events, timing, answers)
+            sink = opened.tables if room.mapped else None
+            ledger = self._ledger(
+                scenario, events, timing, answers, undropped, end, delays, room, sink
+            )
+            self.progress("charge", 0, len(events))
+            account = scenario.accountant.account(ledger)
+            metrics = {
+                "timing": timing_metrics(timing, events.ts_event),
+                "accuracy": {
+                    "reference": reference
+                    and accuracy(answers, reference.predictions, reference.forecast, config.warmup),
+                    "targets": self._accuracy_on_targets(scenario, ledger),
+                },
+                "account": dict(account.metrics),
+            }
+            run = opened.finish(
+                account=account,
+                metrics=metrics,
+                predictions=thinking.notes,
+                loop={"kind": "three passes"},
+            )
+        self.progress("charge", len(events), len(events))
+        hook.backtest_run_finished(run_id=run_id, folder=run.folder, metrics=metrics)
+        return run
+
+    def _ledger(
+        self,
+        scenario: Scenario,
+        events: EventBatch,
+        timing: Timing,
+        answers: Answers,
+        undropped: Answers | None,
+        end: int,
+        delays: tuple[Int64Array, Int64Array],
+        room: Room,
+        sink: TableSink | None,
+    ) -> Ledger:
+        config, count = scenario.config, len(events)
         sessions = scenario.dataset.sessions
-        ledger = Ledger(
+        return Ledger(
             symbols=scenario.dataset.symbols,
             instruments=scenario.dataset.instruments,
             events=events,
             timing=timing,
             answers=answers,
             undropped=undropped,
-            targets=self._targets(scenario, len(events)),
+            targets=self._targets(scenario, count),
             sizing=scenario.sizing,
-            entry=entry,
-            response=response,
+            entry=delays[0],
+            response=delays[1],
             sessions=None if sessions is None else [(int(a), int(b)) for a, b in sessions],
             warmup=config.warmup,
             end=end,
+            room=room,
+            sink=sink,
+            progress=lambda done: self.progress("charge", done, count),
         )
-        account = scenario.accountant.account(ledger)
-        metrics = {
-            "timing": timing_metrics(timing, events.ts_event),
-            "accuracy": {
-                "reference": reference
-                and accuracy(answers, reference.predictions, reference.forecast, config.warmup),
-                "targets": self._accuracy_on_targets(scenario, ledger),
-            },
-            "account": dict(account.metrics),
-        }
-        writer = RunWriter(folder, run_id, scenario, inputs)
-        run = writer.write(
-            events=events,
-            timing=timing,
-            answers=answers,
-            account=account,
-            metrics=metrics,
-            predictions=thinking.notes,
-        )
-        self.progress("charge", 1, 1)
-        hook.backtest_run_finished(run_id=run_id, folder=run.folder, metrics=metrics)
-        return run
 
     def _events(self, scenario: Scenario) -> EventBatch:
         config = scenario.config
-        events = read_events(scenario.dataset, **_selection(config)).select(
-            slice(0, config.limit)
-        )
-        if not len(events):
+        bus = EventBus(scenario.dataset, features=False, **_selection(config))
+        events = collected(bus, self.runs, config.limit)
+        if events is None:
             raise UsageError(
                 "no event lies in the window",
                 place=f"dataset {scenario.dataset.name!r}",
@@ -210,10 +237,9 @@ class Engine:
             )
         return events
 
-    def _time(self, scenario: Scenario, events: EventBatch, end: int) -> Timing:
-        config = scenario.config
-        self.progress("time", 0, len(events))
-        feed = scenario.feed.feed(events, Draws(config.seed, "feed").first(len(events)))
+    def _time(self, scenario: Scenario, events: EventBatch, end: int, room: Room) -> Timing:
+        config, count = scenario.config, len(events)
+        self.progress("time", 0, count)
         server = InferenceServer(
             scenario.policy,
             scenario.service,
@@ -224,9 +250,15 @@ class Engine:
             config.latency.scale,
             config.seed,
         )
-        timing = server.simulate(events.symbol, events.ts_event, feed, end=end)
-        self.progress("time", len(events), len(events))
-        return timing
+        return simulate(
+            server,
+            events,
+            scenario.feed,
+            symbols=len(scenario.dataset.symbols),
+            end=end,
+            room=room,
+            progress=lambda done: self.progress("time", done, count),
+        )
 
     def _targets(self, scenario: Scenario, count: int) -> Float32Array | None:
         if not scenario.dataset.targets:
@@ -244,25 +276,35 @@ class Engine:
 class _Thinking:
     """Pass 2 of one run: its own answers, and those of every event for comparison."""
 
-    def __init__(self, engine: Engine, scenario: Scenario, run_id: str, count: int) -> None:
-        config = scenario.config
+    def __init__(
+        self, engine: Engine, scenario: Scenario, run_id: str, events: EventBatch, room: Room
+    ) -> None:
+        config, count = scenario.config, len(events)
+        self._room = room
         self._engine = engine
         self._scenario = scenario
         self._run_id = run_id
-        self._stream = Stream(
-            scenario.dataset, **_selection(config), count=count, nonfinite=config.nonfinite
+        self._stream = Stream(  # fmt: skip
+            scenario.dataset,
+            **_selection(config),
+            count=count,
+            nonfinite=config.nonfinite,
+            events=events,
         )
         self._store = PredictionStore(engine.runs / "predictions")
-        self._all = np.ones(count, dtype=np.bool_)
+        self._all = np.broadcast_to(np.True_, count)
         self.notes: dict[str, Any] = {}
 
     def answers(self, timing: Timing) -> Answers:
         """The run's own answers."""
         inference = self._scenario.inference
         batches = None if inference.strategy.batch_invariant else list(timing.batches())
-        answered = timing.answered if inference.strategy.stateful else self._all
-        found = self._predictions("answers", inference, answered, batches)
-        return Answers(found.predictions, found.forecast, timing.answered)
+        answered: BoolArray = self._room.column(np.bool_)
+        for first, last in chunks(len(answered)):
+            np.equal(timing.status[first:last], Status.ANSWERED, out=answered[first:last])
+        reaching = answered if inference.strategy.stateful else self._all
+        found = self._predictions("answers", inference, reaching, batches)
+        return Answers(found.predictions, found.forecast, answered)
 
     def reference(self, answers: Answers) -> Answers:
         """Every event answered by the strategy that judges this one."""
@@ -297,14 +339,23 @@ class _Thinking:
         self, role: str, inference: Inference, answered: Any, batches: list[Int64Array] | None
     ) -> Answers:
         key = inference.key(self._stream, answered, batches)
-        predictions = self._store.get(key) if self._engine.reuse else None
+        predictions = self._store.get(key, self._room) if self._engine.reuse else None
         self.notes[role] = {"key": key, "reused": predictions is not None}
         if predictions is None:
             predictions = predict(
-                inference, self._stream, answered, batches, lambda n, of: self._report(role, n, of)
+                inference,
+                self._stream,
+                answered,
+                batches,
+                lambda n, of: self._report(role, n, of),
+                self._room,
             )
             self._store.put(key, predictions)
-        return Answers(predictions, inference.strategy.forecast(predictions), answered)
+        forecast: Float32Array = self._room.column(np.float32)
+        for first, last in chunks(len(forecast)):
+            forecast[first:last] = inference.strategy.forecast(predictions[first:last])
+            self._room.release()
+        return Answers(predictions, forecast, answered)
 
     def _report(self, role: str, done: int, total: int) -> None:
         self._engine.progress(role, done, total)
@@ -333,10 +384,42 @@ def _selection(config: RunConfig) -> dict[str, Any]:
     return {"start": window.start, "end": window.end, "symbols": config.symbols}
 
 
-def _messages(model: LatencyModel, config: RunConfig, stream: Any, count: int) -> Int64Array:
+def _messages(model: LatencyModel, config: RunConfig, stream: Any, room: Room) -> Int64Array:
     """Scaled latency of a message from each event, int64 ns [n]."""
-    spans = model.spans(np.ones(count, dtype=np.int64), Draws(config.seed, stream).first(count))
-    return scaled(spans, config.latency.scale)
+    if not model.uses_draws:
+        one = scaled(messages(model, config.seed, stream, 0, 1), config.latency.scale)
+        return np.broadcast_to(one, room.rows)
+    spans: Int64Array = room.column(np.int64)
+    for first, last in chunks(room.rows):
+        drawn = messages(model, config.seed, stream, first, last)
+        spans[first:last] = scaled(drawn, config.latency.scale)
+        room.release()
+    return spans
+
+
+def collected(bus: EventBus, folder: Path, limit: int | None) -> EventBatch | None:
+    """A bus's first ``limit`` events as one batch, in files where they are many."""
+    most = bus.most_rows if limit is None else min(limit, bus.most_rows)
+    room = Room(most, folder)
+    columns: dict[str, Any] = {}
+    count = 0
+    for batch in bus:
+        taken = batch.select(slice(0, most - count))
+        for part in fields(EventBatch):
+            values = getattr(taken, part.name)
+            if values is None:
+                continue
+            if part.name not in columns:
+                columns[part.name] = room.column(values.dtype)
+            columns[part.name][count : count + len(taken)] = values
+        if (count + len(taken)) // RELEASE > count // RELEASE:
+            room.release()
+        count += len(taken)
+        if count == most:
+            break
+    if not count:
+        return None
+    return EventBatch(**{name: column[:count] for name, column in columns.items()})
 
 
 def _name(part: Any) -> str:

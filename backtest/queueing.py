@@ -18,9 +18,7 @@ from backtest.server import (
     BatchingPolicy,
     InferenceServer,
     Rule,
-    Status,
     Timing,
-    receipts,
 )
 
 COMPILED_FROM = 20_000

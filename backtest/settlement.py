@@ -16,7 +16,7 @@ import numpy as np
 
 from backtest.accounting import COSTS, Answers, Ledger
 from backtest.errors import RunError
-from backtest.events import BoolArray, EventBatch, Int64Array
+from backtest.events import BoolArray, Int64Array
 from backtest.execution import OrderRules
 from backtest.instruments import MONEY_UNIT, Instrument
 from backtest.queueing import CHUNK, writable
@@ -36,7 +36,7 @@ class Uncompiled(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """What the market accountant returns; ``fills`` is ``None`` where the ledger's sink has them."""
+    """The market accountant's result; ``fills`` is ``None`` where the ledger's sink has them."""
 
     metrics: dict[str, Any]
     fills: pa.Table | None
@@ -227,7 +227,9 @@ class Desk:
         for s, instrument in enumerate(ledger.instruments):
             position, cost = (int(v) for v in self._held[s])
             last = int(self._current[s, 1])
-            ideal[s] = (position * last - cost) * instrument.half_tick_lot if position or cost else 0
+            ideal[s] = (
+                (position * last - cost) * instrument.half_tick_lot if position or cost else 0
+            )
         has_ideal = ledger.undropped is not None
         total = [sum(column) for column in zip(*by_symbol, strict=True)]
         currency = next((i.currency for i in ledger.instruments if i.tradable), None)
@@ -376,9 +378,7 @@ class Trader:
             state[1] = 0
 
 
-def sized(
-    ledger: Ledger, rules: OrderRules, forecast: Any, standing: Int64Array
-) -> Int64Array:
+def sized(ledger: Ledger, rules: OrderRules, forecast: Any, standing: Int64Array) -> Int64Array:
     """Clipped target positions for forecasts, given the rows of the quotes that stand."""
     quotes = cast(Quotes, QuotesAt(ledger.events, standing))
     targets = np.asarray(ledger.sizing.targets(forecast, quotes))

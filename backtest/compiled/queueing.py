@@ -21,9 +21,22 @@ the clock; events in ``taken``; whether their service time is awaited; a size th
 of the list of symbols; entries of the heap."""
 STATE_SIZE = 11
 
-END, STOP, LIMIT, LINE, MAX_AGE, WAIT_FOR, WAIT, ROUNDS, LIVE, SPAN, FIRST_DRAW, PER_EVENT, MODE, SIMPLE = (
-    range(14)
-)
+(
+    END,
+    STOP,
+    LIMIT,
+    LINE,
+    MAX_AGE,
+    WAIT_FOR,
+    WAIT,
+    ROUNDS,
+    LIVE,
+    SPAN,
+    FIRST_DRAW,
+    PER_EVENT,
+    MODE,
+    SIMPLE,
+) = range(14)
 """Places in ``rules``; ``MAX_AGE`` is -1 for none; spans but ``PER_EVENT`` are scaled. ``SIMPLE``:
 a service time is ``base`` and ``PER_EVENT`` for each event, and no more."""
 RULES_SIZE = 14
