@@ -284,7 +284,7 @@ class _Thinking:
         self._engine = engine
         self._scenario = scenario
         self._run_id = run_id
-        self._stream = Stream(  # fmt: skip
+        self._stream = Stream(
             scenario.dataset,
             **_selection(config),
             count=count,

@@ -51,7 +51,7 @@ def coarse(ts_event, received, begun, ended, status, batch, counts, most, status
 
 @njit(cache=True)
 def fine(ts_event, received, begun, ended, status, low, width, shift, counts):
-    """Count values within ``low`` to ``low + width`` [4, q], in steps of 2**shift, in ``counts``."""
+    """Count values from ``low`` on, ``width`` of them [4, q], in steps of 2**shift."""
     for i in range(len(ts_event)):
         if status[i] == 0:
             delays = (
