@@ -16,6 +16,7 @@ import numpy as np
 
 from backtest.accounting import Accountant, Answers, Ledger, SizingRule, TableSink
 from backtest.bus import EventBus, read_targets
+from backtest.closed_loop import ClosedLoop, LiveDesk, Loop, why_closed
 from backtest.components import as_table, as_text, parameters
 from backtest.config import RunConfig
 from backtest.data.dataset import Dataset, open_dataset
@@ -23,9 +24,17 @@ from backtest.errors import UsageError
 from backtest.events import BoolArray, EventBatch, Float32Array, Int64Array
 from backtest.latency import LatencyModel, messages, scaled
 from backtest.metrics import accuracy, timing_metrics
+from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.manager import Plugins
 from backtest.plugins.parts import Kind
-from backtest.predictions import RELEASE, Inference, PredictionStore, Stream, predict
+from backtest.predictions import (
+    RELEASE,
+    Inference,
+    PredictionStore,
+    Stream,
+    predict,
+    session_numbers,
+)
 from backtest.queueing import simulate
 from backtest.room import Room
 from backtest.runs import MANIFEST, Run, RunWriter, identify
@@ -39,6 +48,9 @@ Progress = Callable[[str, int, int], None]
 
 def silent(stage: str, done: int, total: int) -> None:
     """A progress report that goes nowhere."""
+
+
+_TIMING = (np.int64, np.int64, np.int64, np.uint8, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +118,6 @@ def bind(plugins: Plugins, part: Any, session: Session, dataset: Dataset) -> Inf
             place=f"strategy {name!r}",
             remedy="Use a strategy on quotes, or set needs_features = False if it reads none.",
         )
-    if hasattr(strategy, "on_fills"):
-        raise UsageError(
-            "strategies that react to their own fills cannot be run yet",
-            place=f"strategy {name!r}",
-            remedy="Remove on_fills.",
-        )
     strategy.bind(session)
     return Inference(
         strategy, as_table(strategy, name), plugins.origin("strategy", name).identity(), session
@@ -145,8 +151,9 @@ class Engine:
         folder = self.runs / run_id
         if self.reuse and (folder / MANIFEST).exists():
             return Run(folder, reused=True)
-        events = self._events(scenario)
+        events, other = self._events(scenario)
         room = Room(len(events), self.runs)
+        room.adopt(other)
         hook = self.plugins.hook
         hook.backtest_run_started(run_id=run_id, config=scenario.resolved)
         thinking = _Thinking(self, scenario, run_id, events, room)
@@ -158,15 +165,26 @@ class Engine:
             _messages(scenario.entry, config, "entry", room),
             _messages(scenario.response, config, "response", room),
         )
-        timing = self._time(scenario, events, end, room)
-        answers = thinking.answers(timing)
+        strategy = scenario.inference.strategy
+        why = why_closed(scenario.service, strategy, config.latency.scale)
+        loop: Loop | None = None
+        if why is None:
+            timing = self._time(scenario, events, end, room)
+            answers = thinking.answers(timing)
+        else:
+            loop = self._closed(scenario, events, end, delays, room)
+            timing, answers = loop.timing, loop.answers
+            thinking.notes["answers"] = {"key": None, "reused": False}
         undropped, reference = None, None
-        if scenario.config.undropped:
+        # What a strategy that reacts would have answered had there been other fills, nobody knows.
+        if scenario.config.undropped and not hasattr(strategy, "on_fills"):
             reference = thinking.reference(answers)
             undropped = thinking.undropped(answers, reference)
         writer = RunWriter(folder, run_id, scenario, inputs)
         with writer.writing() as opened:
             opened.write_passes(events, timing, answers)
+            if loop is not None:
+                opened.tables.write("service", loop.table())
             sink = opened.tables if room.mapped else None
             ledger = self._ledger(
                 scenario, events, timing, answers, undropped, end, delays, room, sink
@@ -186,7 +204,7 @@ class Engine:
                 account=account,
                 metrics=metrics,
                 predictions=thinking.notes,
-                loop={"kind": "three passes"},
+                loop={"kind": "closed", "why": why} if why else {"kind": "three passes"},
             )
         self.progress("charge", len(events), len(events))
         hook.backtest_run_finished(run_id=run_id, folder=run.folder, metrics=metrics)
@@ -225,22 +243,69 @@ class Engine:
             progress=lambda done: self.progress("charge", done, count),
         )
 
-    def _events(self, scenario: Scenario) -> EventBatch:
+    def _events(self, scenario: Scenario) -> tuple[EventBatch, Room]:
         config = scenario.config
         bus = EventBus(scenario.dataset, features=False, **_selection(config))
-        events = collected(bus, self.runs, config.limit)
+        events, room = collected(bus, self.runs, config.limit)
         if events is None:
             raise UsageError(
                 "no event lies in the window",
                 place=f"dataset {scenario.dataset.name!r}",
                 remedy="`backtest data describe` shows the dataset's span.",
             )
-        return events
+        return events, room
 
-    def _time(self, scenario: Scenario, events: EventBatch, end: int, room: Room) -> Timing:
-        config, count = scenario.config, len(events)
-        self.progress("time", 0, count)
-        server = InferenceServer(
+    def _closed(
+        self,
+        scenario: Scenario,
+        events: EventBatch,
+        end: int,
+        delays: tuple[Int64Array, Int64Array],
+        room: Room,
+    ) -> Loop:
+        config, count, dataset = scenario.config, len(events), scenario.dataset
+        strategy = scenario.inference.strategy
+        desk = None
+        if hasattr(strategy, "on_fills"):
+            unknown = [room.column(kind) for kind in _TIMING]
+            nothing = Answers(*(np.empty(0) for _ in range(3)))  # type: ignore[arg-type]
+            ledger = self._ledger(
+                scenario, events, Timing(*unknown), nothing, None, end, delays, room, None
+            )
+            accountant = scenario.accountant
+            if not isinstance(accountant, MarketAccountant):
+                raise UsageError(
+                    "the strategy reacts to its fills, but the accountant makes none",
+                    place=f"accountant {_name(config.accountant)!r}",
+                    remedy="Choose the accountant market.",
+                )
+            rules = accountant.rules(ledger.sessions, end)
+            desk = LiveDesk(ledger, rules, strategy.forecast)
+        if strategy.needs_features:
+            bus = EventBus(dataset, features=True, nonfinite=config.nonfinite, **_selection(config))
+            featured, other = collected(bus, self.runs, config.limit)
+            events = featured or events
+            room.adopt(other)
+        breaks = dataset.sessions is not None and dataset.session_breaks == "reset"
+        closed = ClosedLoop(
+            self._server(scenario),
+            scenario.inference,
+            events,
+            scenario.feed,
+            end=end,
+            room=room,
+            session_of=(lambda ts: session_numbers(dataset, ts)) if breaks else None,
+            desk=desk,
+            progress=lambda done: self.progress("loop", done, count),
+        )
+        self.progress("loop", 0, count)
+        done = closed.run()
+        self.progress("loop", count, count)
+        return done
+
+    def _server(self, scenario: Scenario) -> InferenceServer:
+        config = scenario.config
+        return InferenceServer(
             scenario.policy,
             scenario.service,
             scenario.inference.strategy.duplicates,
@@ -250,8 +315,12 @@ class Engine:
             config.latency.scale,
             config.seed,
         )
+
+    def _time(self, scenario: Scenario, events: EventBatch, end: int, room: Room) -> Timing:
+        count = len(events)
+        self.progress("time", 0, count)
         return simulate(
-            server,
+            self._server(scenario),
             events,
             scenario.feed,
             symbols=len(scenario.dataset.symbols),
@@ -397,8 +466,8 @@ def _messages(model: LatencyModel, config: RunConfig, stream: Any, room: Room) -
     return spans
 
 
-def collected(bus: EventBus, folder: Path, limit: int | None) -> EventBatch | None:
-    """A bus's first ``limit`` events as one batch, in files where they are many."""
+def collected(bus: EventBus, folder: Path, limit: int | None) -> tuple[EventBatch | None, Room]:
+    """A bus's first ``limit`` events as one batch, ``None`` if there are none, and their room."""
     most = bus.most_rows if limit is None else min(limit, bus.most_rows)
     room = Room(most, folder)
     columns: dict[str, Any] = {}
@@ -410,7 +479,8 @@ def collected(bus: EventBus, folder: Path, limit: int | None) -> EventBatch | No
             if values is None:
                 continue
             if part.name not in columns:
-                columns[part.name] = room.column(values.dtype)
+                width = values.shape[1] if values.ndim > 1 else None
+                columns[part.name] = room.column(values.dtype, width)
             columns[part.name][count : count + len(taken)] = values
         if (count + len(taken)) // RELEASE > count // RELEASE:
             room.release()
@@ -418,8 +488,8 @@ def collected(bus: EventBus, folder: Path, limit: int | None) -> EventBatch | No
         if count == most:
             break
     if not count:
-        return None
-    return EventBatch(**{name: column[:count] for name, column in columns.items()})
+        return None, room
+    return EventBatch(**{name: column[:count] for name, column in columns.items()}), room
 
 
 def _name(part: Any) -> str:

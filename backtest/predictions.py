@@ -195,10 +195,16 @@ def _by_session(dataset: Dataset, ts_event: Int64Array) -> Iterator[tuple[int, s
     if dataset.sessions is None or dataset.session_breaks == "carry":
         yield 0, slice(0, len(ts_event))
         return
-    session = np.searchsorted(dataset.sessions[:, 0], ts_event, side="right")
+    session = session_numbers(dataset, ts_event)
     cuts = [0, *(np.flatnonzero(np.diff(session)) + 1).tolist(), len(session)]
     for first, last in itertools.pairwise(cuts):
         yield int(session[first]), slice(first, last)
+
+
+def session_numbers(dataset: Dataset, ts_event: Int64Array) -> Int64Array:
+    """The session that each instant lies in or follows, int64 [n]."""
+    assert dataset.sessions is not None
+    return np.searchsorted(dataset.sessions[:, 0], ts_event, side="right")
 
 
 def _answer(inference: Inference, batch: EventBatch) -> Float32Array:
@@ -218,10 +224,15 @@ def _answer(inference: Inference, batch: EventBatch) -> Float32Array:
         middle = len(batch) // 2
         halves = (batch.select(slice(0, middle)), batch.select(slice(middle, None)))
         return np.concatenate([_answer(inference, half) for half in halves])
-    return _checked(inference, batch, predictions)
+    return checked(inference, batch, predictions)
 
 
-def _checked(inference: Inference, batch: EventBatch, predictions: Float32Array) -> Float32Array:
+def checked(inference: Inference, batch: EventBatch, predictions: Float32Array) -> Float32Array:
+    """The predictions of a batch, float32 [n, outputs] and finite.
+
+    Raises:
+        RunError: they are not.
+    """
     wanted = (len(batch), inference.strategy.outputs)
     name = inference.table["name"]
     if predictions.shape != wanted or predictions.dtype != np.float32:
@@ -230,9 +241,8 @@ def _checked(inference: Inference, batch: EventBatch, predictions: Float32Array)
             f"{list(wanted)}",
             place=f"strategy {name!r}",
         )
-    bad = np.flatnonzero(~np.isfinite(predictions).all(axis=1))
-    if len(bad):
-        row = int(bad[0])
+    if not np.isfinite(predictions).all():
+        row = int(np.flatnonzero(~np.isfinite(predictions).all(axis=1))[0])
         symbol = inference.session.symbols[batch.symbol[row]]
         raise RunError(
             f"predict gave {predictions[row].tolist()} for symbol {symbol!r} at ts_event "

@@ -65,8 +65,8 @@ def simulate(
         spans = feed.feed(events, drawn(feed, server.seed, "feed", 0, len(events)))
         return server.simulate(events.symbol, events.ts_event, spans, end=end)
     if server.scale == 0:
-        return _bypassed(events, room)
-    received, order = _receive(server, events, feed, symbols, room)
+        return bypassed(events, room)
+    received, order = receive(server, events, feed, symbols, room)
     if rule is None:
         return server.run(events.symbol, received, end)
     queue = Queue(server, rule, events.symbol, received, order, symbols=symbols, end=end, room=room)
@@ -95,7 +95,8 @@ def _own(part: BatchingPolicy | LatencyModel, name: str, *overridable: str) -> b
     return False
 
 
-def _bypassed(events: EventBatch, room: Room) -> Timing:
+def bypassed(events: EventBatch, room: Room) -> Timing:
+    """The timing at scale 0: every event is answered at its ts_event."""
     batch = room.column(np.int64)
     status = room.column(np.uint8)  # Status.ANSWERED is 0
     for first in range(0, len(events), CHUNK):
@@ -105,7 +106,7 @@ def _bypassed(events: EventBatch, room: Room) -> Timing:
     return Timing(events.ts_event, events.ts_event, events.ts_event, status, batch)
 
 
-def _receive(
+def receive(
     server: InferenceServer, events: EventBatch, feed: LatencyModel, symbols: int, room: Room
 ) -> tuple[Int64Array, Int64Array]:
     """Receipts, and the order of arrival: empty where it is bus order."""
@@ -146,6 +147,7 @@ class Queue:
         symbols: size of the symbol table.
         end: when the window ends, ns.
         room: where the result lies.
+        live: pause at each batch until its service time is said.
     """
 
     def __init__(
@@ -159,11 +161,13 @@ class Queue:
         symbols: int,
         end: int,
         room: Room,
+        live: bool = False,
     ) -> None:
         from backtest.compiled import queueing as loops
 
         self._loops = loops
         self._server = server
+        self._live = live
         count = len(received)
         limit = server.max_batch or server.latency.max_batch or max(count, 1)
         limit = min(limit, rule.most or limit)
@@ -181,7 +185,7 @@ class Queue:
             (loops.WAIT_FOR, rule.wait_for),
             (loops.WAIT, _scaled(rule.wait, server.scale)),
             (loops.ROUNDS, server.duplicates == "rounds" and rule.takes == "arrival"),
-            (loops.LIVE, server.latency.live),
+            (loops.LIVE, live),
             (loops.MODE, loops.NEWEST if rule.takes == "newest" else loops.OLDEST),
         ):
             self._rules[place] = min(int(value), _LONGEST)
@@ -255,7 +259,7 @@ class Queue:
     def _draw(self, first: int) -> None:
         server, latency = self._server, self._server.latency
         table: SpanTable | None = None
-        if not latency.live:
+        if not self._live:
             draws = Draws(server.seed, "service") if latency.uses_draws else None
             u = draws.range(first, first + _DRAWS) if draws else np.zeros(1)
             table = latency.table(u)

@@ -57,6 +57,10 @@ class Room:
         self._maps.append(mapped)
         return np.frombuffer(mapped, dtype=dtype).reshape(shape)
 
+    def adopt(self, other: Room) -> None:
+        """Release another room's columns with this one's."""
+        self._maps += other._maps
+
     def release(self) -> None:
         """Let go of resident pages; their content stays in the files."""
         for mapped in self._maps:

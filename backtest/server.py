@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
@@ -166,6 +166,10 @@ class BatchingPolicy(ABC):
         return None
 
 
+Serve = Callable[[Sequence[int], int], int]
+"""(event numbers of a batch in arrival order, now) to its unscaled service time, ns."""
+
+
 @dataclass(frozen=True, slots=True)
 class InferenceServer:
     """The rules of one simulated server.
@@ -205,9 +209,18 @@ class InferenceServer:
             return bypassed(ts_event)
         return self.run(symbols, receipts(symbols, ts_event, scaled(feed, self.scale)), end)
 
-    def run(self, symbols: Int32Array, received: Int64Array, end: int) -> Timing:
-        """The same from receipts, int64 ns [n], at a scale above 0."""
-        return _Simulation(self, symbols, received, end).run()
+    def run(
+        self, symbols: Int32Array, received: Int64Array, end: int, serve: Serve | None = None
+    ) -> Timing:
+        """The same from receipts, int64 ns [n], at a scale above 0.
+
+        Args:
+            symbols: int32 [n], in bus order.
+            received: int64 ns [n].
+            end: when the window ends, ns.
+            serve: says how long a batch takes, by default the latency model.
+        """
+        return _Simulation(self, symbols, received, end, serve).run()
 
 
 def bypassed(ts_event: Int64Array) -> Timing:
@@ -230,8 +243,14 @@ class _Simulation:
     """One pass of the events through the server."""
 
     def __init__(
-        self, server: InferenceServer, symbols: Int32Array, received: Int64Array, end: int
+        self,
+        server: InferenceServer,
+        symbols: Int32Array,
+        received: Int64Array,
+        end: int,
+        serve: Serve | None,
     ) -> None:
+        self._serve = serve or self._timed
         self._server = server
         self._end = end
         self._limit = server.max_batch or server.latency.max_batch or max(len(received), 1)
@@ -303,11 +322,7 @@ class _Simulation:
             )
         self._give_up(chosen.conflate, Status.CONFLATED)
         self._waiting.remove(chosen.serve)
-        symbols = [self._symbols[event] for event in chosen.serve]
-        composition = Composition(
-            np.array(symbols, dtype=np.int32), pass_sizes(symbols, self._server.duplicates)
-        )
-        span = self._server.latency.service(composition, self._draws[self._batches])
+        span = self._serve(chosen.serve, now)
         ended = now + round(span * self._server.scale)
         if ended <= self._end:
             for event in chosen.serve:
@@ -317,6 +332,13 @@ class _Simulation:
                 self._batch[event] = self._batches
         self._batches += 1
         return ended
+
+    def _timed(self, events: Sequence[int], now: int) -> int:
+        symbols = [self._symbols[event] for event in events]
+        composition = Composition(
+            np.array(symbols, dtype=np.int32), pass_sizes(symbols, self._server.duplicates)
+        )
+        return self._server.latency.service(composition, self._draws[self._batches])
 
     def _expired(self, now: int, max_age: int) -> list[int]:
         expired = []

@@ -16,8 +16,8 @@ import numpy as np
 
 from backtest.accounting import COSTS, Answers, Ledger
 from backtest.errors import RunError
-from backtest.events import BoolArray, Int64Array
-from backtest.execution import OrderRules
+from backtest.events import BoolArray, Int32Array, Int64Array
+from backtest.execution import Confirmation, OrderRules
 from backtest.instruments import MONEY_UNIT, Instrument
 from backtest.queueing import CHUNK, writable
 from backtest.quotes import Quotes, QuotesAt
@@ -348,6 +348,19 @@ class Trader:
         )
         self._instruments = instruments
 
+    def stand_at(self, symbols: Int32Array, rows: Int64Array) -> None:
+        """Say which quotes stand, for events that are not run through in bus order."""
+        book = self.book
+        book[symbols, self._loops.CURRENT] = np.maximum(book[symbols, self._loops.CURRENT], rows)
+
+    def confirmations(self, fills: Int64Array) -> list[Confirmation]:
+        """What is told of some fills, and when."""
+        loops = self._loops
+        known = fills[:, loops.T4] + self._response[fills[:, loops.EVENT]]
+        places = [loops.SYMBOL, loops.EVENT, loops.LOTS, loops.PRICE, loops.T4]
+        rows = np.column_stack([fills[:, places], known]).tolist()
+        return [Confirmation(*row) for row in rows]
+
     def run(self, first: int, last: int, events: Int64Array | None = None) -> Iterator[Int64Array]:
         """Fills int64 [k, FILL_SIZE] of the rows ``first`` to ``last``, or of those in ``events``.
 
@@ -376,6 +389,31 @@ class Trader:
             if code == loops.DONE:
                 return
             state[1] = 0
+
+
+def quote_chain(ledger: Ledger, room: Room) -> tuple[Int64Array, Int64Array, Int64Array]:
+    """For trading as one goes: what stands when.
+
+    Returns:
+        The chain of valid quotes [n], the row standing at each event [n] (-1: none yet), and the
+        doubled mids at the end [S].
+    """
+    from backtest.compiled import trading as loops
+
+    events, symbols = ledger.events, len(ledger.symbols)
+    link, standing, unused = (room.column(np.int64) for _ in range(3))
+    current, latest = _rows(symbols, 2), _rows(symbols, 2)
+    current[:, 0] = -1
+    nothing, clock = np.empty(0, dtype=np.int64), np.zeros(1, dtype=np.int64)
+    for first, last in chunks(len(events)):
+        chunk = events.select(slice(first, last))
+        columns = (chunk.symbol, chunk.ts_event, chunk.bid, chunk.ask)
+        unanswered = np.ones(last - first, dtype=np.uint8)
+        loops.stand(
+            first, *(writable(c) for c in columns), unanswered, nothing, link, unused, current,
+            latest, nothing, _rows(0, symbols), clock, standing[first:last], unanswered.copy(),
+        )  # fmt: skip
+    return link, standing, np.ascontiguousarray(current[:, 1])
 
 
 def sized(ledger: Ledger, rules: OrderRules, forecast: Any, standing: Int64Array) -> Int64Array:

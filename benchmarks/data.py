@@ -32,9 +32,7 @@ def quotes(events: int, symbols: int = 39, mean_gap_ns: int = 1000) -> Iterator[
             bid[rows] = np.maximum(path, 1000)
             mids[s] = path[-1] if len(path) else mids[s]
         sizes = random.integers(1, 100, (2, n))
-        yield EventBatch(
-            symbol, times, bid=bid, ask=bid + 1, bid_size=sizes[0], ask_size=sizes[1]
-        )
+        yield EventBatch(symbol, times, bid=bid, ask=bid + 1, bid_size=sizes[0], ask_size=sizes[1])
 
 
 def dataset(folder: Path, events: int, symbols: int = 39) -> Path:

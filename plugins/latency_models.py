@@ -103,6 +103,23 @@ class Recorded(LatencyModel):
 
 
 @dataclass(frozen=True)
+class Measured(LatencyModel):
+    """For the service alone: what each call of the running strategy takes, on this machine.
+
+    The passes then run interleaved (a closed loop), and no two runs are quite the same.
+    """
+
+    live: ClassVar[bool] = True
+
+    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
+        raise UsageError(
+            "only the service time can be measured",
+            place="latency model 'measured'",
+            remedy="Use constant, affine, exponential or profile for feed, entry and response.",
+        )
+
+
+@dataclass(frozen=True)
 class Profile(LatencyModel):
     """Service times measured on a device: a Parquet table of samples by batch size.
 
@@ -213,6 +230,7 @@ def backtest_register_latency_models(register: Callable[[str, type[LatencyModel]
     register("affine", Affine)
     register("exponential", Exponential)
     register("recorded", Recorded)
+    register("measured", Measured)
     register("profile", Profile)
 
 

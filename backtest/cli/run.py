@@ -151,5 +151,7 @@ def _print(run: Run, as_json: bool) -> None:
         reused = [role for role, note in run.manifest["predictions"].items() if note["reused"]]
         if reused:
             err.print(f"Stored predictions were used for: {', '.join(reused)}.")
+    if run.manifest["loop"]["kind"] == "closed":
+        err.print(f"Run as a closed loop: {run.manifest['loop']['why']}.")
     print_comparison(compare([run]))
     err.print(f"Written to {run.folder}", soft_wrap=True)

@@ -10,7 +10,7 @@ _NO_PRICE = np.iinfo(np.int64).min
 
 @njit(cache=True)
 def smoothed_imbalance(symbol, bid, ask, bid_size, ask_size, smoothing, level, answers):
-    """``imbalance``: ``level`` [S] is each symbol's average (NaN: none), ``answers`` [n] float32."""
+    """``imbalance``: ``level`` [S] are the averages (NaN: none), ``answers`` float32 [n]."""
     for i in range(len(symbol)):
         s = symbol[i]
         b, a = bid[i], ask[i]
