@@ -151,7 +151,7 @@ class Engine:
         folder = self.runs / run_id
         if self.reuse and (folder / MANIFEST).exists():
             return Run(folder, reused=True)
-        events, other = self._events(scenario)
+        events, other = self.events(scenario)
         room = Room(len(events), self.runs)
         room.adopt(other)
         hook = self.plugins.hook
@@ -243,7 +243,8 @@ class Engine:
             progress=lambda done: self.progress("charge", done, count),
         )
 
-    def _events(self, scenario: Scenario) -> tuple[EventBatch, Room]:
+    def events(self, scenario: Scenario) -> tuple[EventBatch, Room]:
+        """The window's events without features, and their room."""
         config = scenario.config
         bus = EventBus(scenario.dataset, features=False, **_selection(config))
         events, room = collected(bus, self.runs, config.limit)
@@ -288,7 +289,7 @@ class Engine:
             room.adopt(other)
         breaks = dataset.sessions is not None and dataset.session_breaks == "reset"
         closed = ClosedLoop(
-            self._server(scenario),
+            self.server(scenario),
             scenario.inference,
             events,
             scenario.feed,
@@ -303,7 +304,8 @@ class Engine:
         self.progress("loop", count, count)
         return done
 
-    def _server(self, scenario: Scenario) -> InferenceServer:
+    def server(self, scenario: Scenario) -> InferenceServer:
+        """The scenario's simulated server."""
         config = scenario.config
         return InferenceServer(
             scenario.policy,
@@ -320,7 +322,7 @@ class Engine:
         count = len(events)
         self.progress("time", 0, count)
         return simulate(
-            self._server(scenario),
+            self.server(scenario),
             events,
             scenario.feed,
             symbols=len(scenario.dataset.symbols),

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from backtest import __version__
-from backtest.cli import compare, data, demo, plugins, run
+from backtest.cli import compare, data, demo, plugins, predictions, run
 from backtest.errors import BacktestError
 
 app = typer.Typer(
@@ -29,6 +29,7 @@ app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.command("demo")(demo.demo)
 data.register(app)
+predictions.register(app)
 app.command("plugins")(plugins.list_plugins)
 
 _DEBUG = "BACKTEST_DEBUG"
