@@ -142,7 +142,7 @@ def _grouped(runs: Sequence[Run]) -> Mapping[tuple[str, str], list[Run]]:
 
 
 def carried(
-    engine: Engine, configs: Sequence[RunConfig], bound: int, most_events: int = 1 << 24
+    engine: Engine, configs: Sequence[RunConfig], bound: int, most_events: int = 1 << 22
 ) -> list[Carried]:
     """The most clones of the stream that each policy and service time serve in time.
 

@@ -86,15 +86,15 @@ def test_the_command(
 ) -> None:
     words = [
         "run", "--dataset", settings["dataset"], "--strategy", "imbalance", "--service",
-        "constant:1ms", "--policy", "all", "--policy", "one", "--latency-scale", "0,1",
+        "affine:100us,400us", "--policy", "all", "--policy", "one", "--latency-scale", "0,1",
         "--runs", str(tmp_path / "runs"),
     ]  # fmt: skip
     with pytest.raises(SystemExit) as left:
         main([*words, "--carries-within", "5ms"])
     assert left.value.code == 0
     shown = capsys.readouterr().out
-    assert "Break-even, all, constant:1ms" in shown
-    assert "Carried, one, constant:1ms" in shown
+    assert "Break-even, all, affine:100us,400us" in shown
+    assert "Carried, one, affine:100us,400us" in shown
     with pytest.raises(SystemExit):
         main([*words, "--json"])
     found = json.loads(capsys.readouterr().out)
