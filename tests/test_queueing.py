@@ -37,9 +37,7 @@ def stream(count: int, seed: int = 0, symbols: int = 7) -> EventBatch:
     """Events about a microsecond apart, many at the same instant."""
     random = np.random.default_rng(seed)
     gaps = random.exponential(1000, count).astype(np.int64) * random.integers(0, 2, count) * 2
-    return EventBatch(
-        random.integers(0, symbols, count).astype(np.int32), 10**18 + np.cumsum(gaps)
-    )
+    return EventBatch(random.integers(0, symbols, count).astype(np.int32), 10**18 + np.cumsum(gaps))
 
 
 @pytest.fixture(scope="module")
