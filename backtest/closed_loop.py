@@ -222,7 +222,8 @@ class ClosedLoop:
         assert self._session_of is not None
         strategy = self._inference.strategy
         sessions = self._session_of(batch.ts_event)
-        parts, spent, first = [], 0, 0
+        parts: list[tuple[slice, int | None]] = []
+        spent = first = 0
         for row, (symbol, session) in enumerate(zip(batch.symbol, sessions, strict=True)):
             if self._sessions[symbol] == session:
                 continue

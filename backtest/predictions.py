@@ -363,7 +363,7 @@ class Stored:
 def _bits_sha256(answered: BoolArray) -> str:
     digest = hashlib.sha256()
     for first in range(0, len(answered), RELEASE):  # a multiple of 8: no byte is padded within
-        digest.update(np.packbits(answered[first : first + RELEASE]))
+        digest.update(np.packbits(answered[first : first + RELEASE]).data)
     return digest.hexdigest()
 
 

@@ -65,7 +65,7 @@ def servers(profile: Path) -> Iterator[InferenceServer]:
 
 @pytest.mark.parametrize("feed", [Constant(300), Exponential(2500)], ids=["constant", "drawn"])
 def test_compiled_and_plain_agree(feed: LatencyModel, profile: Path) -> None:
-    events = stream(3000)
+    events = stream(1200)
     end = int(events.ts_event[-1]) - 4000
     events = events.select(events.ts_event <= end)
     for server in servers(profile):

@@ -165,10 +165,10 @@ def run(
     for number, one in enumerate(configs, 1):
         with reporting(prefix=f"[{number}/{len(configs)}] ") as progress:
             finished.append(Engine(plugins, runs, reuse, progress).run(one))
-    symbols = []
+    found: list[Carried] = []
     if bound is not None:
-        symbols = carried(Engine(plugins, runs, reuse), unscaled(configs), bound)
-    _print_scenarios(finished, symbols, as_json)
+        found = carried(Engine(plugins, runs, reuse), unscaled(configs), bound)
+    _print_scenarios(finished, found, as_json)
 
 
 def _scales(text: str | None) -> list[float]:
