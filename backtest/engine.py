@@ -397,6 +397,10 @@ class _Thinking:
         """Every event answered by the strategy itself; an exact one's reference stands for it."""
         if self._scenario.inference.strategy.conformance == "exact" and not answers.answered.all():
             return reference
+        name = self._scenario.inference.strategy.reference
+        if name is None or name == self._scenario.inference.table["name"]:
+            self.notes.setdefault("undropped", self.notes.get("reference", {}))
+            return reference
         return self._own(answers)
 
     def _own(self, answers: Answers) -> Answers:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,8 +105,10 @@ class OpenRun:
         symbols = self.writer.scenario.dataset.symbols
         for first, last in chunks(len(events)):
             rows = slice(first, last)
-            self.tables.write("timing", _timing_table(symbols, events.select(rows), timing, rows))
-            self.tables.write("predictions", _prediction_table(answers, first, last))
+            timed = partial(_timing_table, symbols, events.select(rows), timing, rows)
+            self.tables.write_later("timing", timed)
+            answered = partial(_prediction_table, answers, first, last)
+            self.tables.write_later("predictions", answered)
 
     def finish(
         self, *, account: Account, metrics: Mapping[str, Any], predictions: Mapping[str, Any],

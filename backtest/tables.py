@@ -5,13 +5,17 @@ from __future__ import annotations
 import hashlib
 import queue
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+Piece: TypeAlias = Union["pa.Table", "Callable[[], pa.Table]", None]
+"""Rows, what makes them, or ``None``: start anew."""
 
 _AHEAD = 4
 _ABSENT = int(np.iinfo(np.int64).min)
@@ -26,18 +30,27 @@ class TableWriter:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files: dict[str, _TableFile] = {}
-        self._pieces: queue.Queue[tuple[str, pa.Table | None] | None] = queue.Queue(_AHEAD)
+        self._pieces: queue.SimpleQueue[tuple[str, Piece] | None] = queue.SimpleQueue()
+        self._held = threading.Semaphore(_AHEAD)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="table-writer", daemon=True)
         self._thread.start()
 
     def write(self, name: str, table: pa.Table) -> None:
         """Add rows to a table; all its pieces have the same columns."""
-        self._put((name, table))
+        self._raise()
+        self._held.acquire()
+        self._pieces.put((name, table))
+
+    def write_later(self, name: str, make: Callable[[], pa.Table]) -> None:
+        """Add rows that are made when their turn comes, from columns that stay as they are."""
+        self._raise()
+        self._pieces.put((name, make))
 
     def discard(self, name: str) -> None:
         """Forget what was written to a table, which then starts anew."""
-        self._put((name, None))
+        self._raise()
+        self._pieces.put((name, None))
 
     def close(self) -> None:
         """Write what is left and stop.
@@ -57,21 +70,25 @@ class TableWriter:
         """SHA-256 of each table's values, whatever pieces they came in; after ``close``."""
         return {name: file.digest() for name, file in sorted(self._files.items())}
 
-    def _put(self, piece: tuple[str, pa.Table | None]) -> None:
+    def _raise(self) -> None:
         if self._error is not None:
             raise self._error
-        self._pieces.put(piece)
 
     def _work(self) -> None:
+        import pyarrow as pa
+
         while (piece := self._pieces.get()) is not None:
-            name, table = piece
+            name, content = piece
+            if isinstance(content, pa.Table):
+                self._held.release()
             if self._error is not None:
                 continue
             try:
-                if table is None:
+                if content is None:
                     if name in self._files:
                         self._files.pop(name).close()
                     continue
+                table = content if isinstance(content, pa.Table) else content()
                 if name not in self._files:
                     self._files[name] = _TableFile(self._folder / f"{name}.parquet", table.schema)
                 self._files[name].write(table)
@@ -98,7 +115,7 @@ class _TableFile:
             compression="zstd",
             compression_level=1,
             write_page_checksum=True,
-            use_dictionary=[field.name for field in schema if field.name not in steady],
+            use_dictionary=[field.name for field in schema if _repeats(field.type)],
             column_encoding=dict.fromkeys(steady, "DELTA_BINARY_PACKED"),
         )
 
@@ -117,6 +134,13 @@ class _TableFile:
         for field, digest in zip(self._schema, self._digests, strict=True):
             whole.update(f"\0{field.name}\0{field.type}\0{digest.hexdigest()}".encode())
         return whole.hexdigest()
+
+
+def _repeats(kind: pa.DataType) -> bool:
+    """Whether a column's values are few: names and codes."""
+    import pyarrow as pa
+
+    return pa.types.is_dictionary(kind) or pa.types.is_string(kind) or pa.types.is_uint8(kind)
 
 
 def _hash(digest: Any, column: pa.Array) -> None:

@@ -49,7 +49,7 @@ _NEVER = np.int64(2**62)
 _ANSWERED, _DROPPED, _EXPIRED, _CONFLATED, _UNFINISHED = 0, 1, 2, 3, 4
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def receive(symbols, ts_event, feed, latest, received):
     """Receipts: the running maximum of ts_event + feed by symbol, carried in ``latest`` [S].
 
@@ -70,7 +70,7 @@ def receive(symbols, ts_event, feed, latest, received):
     return in_order
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def arrivals(ts_event, received, order):
     """Fill ``order`` with event numbers by receipt, then bus order.
 
@@ -102,7 +102,7 @@ def arrivals(ts_event, received, order):
         count = _drop(heap, count, received)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _drop(heap, count, received):
     """Remove the earliest of ``count`` events; how many are left."""
     count -= 1
@@ -123,12 +123,12 @@ def _drop(heap, count, received):
     return count
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _earlier(a, b, received):
     return received[a] < received[b] or (received[a] == received[b] and a < b)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _span(number, taken, count, rules, scale, symbols, base, sizes, quantiles, seen, rounds):
     """Scaled service time of a batch; -1 where its size is unknown (then in ``rounds[0]``)."""
     passes = 1
@@ -169,7 +169,7 @@ def _span(number, taken, count, rules, scale, symbols, base, sizes, quantiles, s
     return _NEVER if span * scale >= _NEVER else np.int64(np.rint(span * scale))
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _complete(now, free, number, count, end, taken, begun, ended, status, batch):
     """Serve what was taken until ``free``."""
     if free <= end:
@@ -184,7 +184,7 @@ def _complete(now, free, number, count, end, taken, begun, ended, status, batch)
             _silence(taken[k], _UNFINISHED, begun, ended, status, batch)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _silence(e, why, begun, ended, status, batch):
     begun[e] = _NO_TIME
     ended[e] = _NO_TIME
@@ -192,7 +192,7 @@ def _silence(e, why, begun, ended, status, batch):
     batch[e] = -1
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def serve_in_order(
     state, rules, scale, order, received, symbols, lines,
     base, sizes, quantiles, seen, rounds, taken, begun, ended, status, batch,
@@ -316,7 +316,7 @@ def serve_in_order(
     return DONE
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _push(heap, count, value):
     at = count
     while at > 0:
@@ -328,7 +328,7 @@ def _push(heap, count, value):
     heap[at] = value
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _pop(heap, count):
     """Remove the least of ``count`` values."""
     value = heap[count - 1]
@@ -347,7 +347,7 @@ def _pop(heap, count):
     heap[at] = value
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _unlink(s, state, before, after):
     if before[s] < 0:
         state[FIRST] = after[s]
@@ -359,7 +359,7 @@ def _unlink(s, state, before, after):
         before[after[s]] = before[s]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def serve_lines(
     state, rules, scale, order, received, symbols, lines, first, last, link, heap, before, after,
     base, sizes, quantiles, seen, rounds, taken, begun, ended, status, batch,

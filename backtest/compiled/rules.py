@@ -8,7 +8,7 @@ from numba import njit
 _NO_PRICE = np.iinfo(np.int64).min
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def smoothed_imbalance(symbol, bid, ask, bid_size, ask_size, smoothing, level, answers):
     """``imbalance``: ``level`` [S] are the averages (NaN: none), ``answers`` float32 [n]."""
     for i in range(len(symbol)):

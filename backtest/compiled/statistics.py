@@ -10,7 +10,7 @@ MANTISSA = 14
 BINS = (64 - MANTISSA) << MANTISSA
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def bin_of(value):
     """The coarse bin of a value that is not negative; bins are ascending."""
     if value < (1 << (MANTISSA + 1)):
@@ -21,7 +21,7 @@ def bin_of(value):
     return (np.int64(shift) << MANTISSA) + (value >> shift)
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def bounds(number):
     """The least value of a bin and the width of the bin."""
     if number < (1 << (MANTISSA + 1)):
@@ -30,7 +30,7 @@ def bounds(number):
     return (number - (shift << MANTISSA)) << shift, np.int64(1) << shift
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def coarse(ts_event, received, begun, ended, status, batch, counts, most, statuses):
     """Count answered events' feed, queueing, service and sojourn by bin [4, BINS].
 
@@ -49,7 +49,7 @@ def coarse(ts_event, received, begun, ended, status, batch, counts, most, status
             most[4] = max(most[4], batch[i])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def fine(ts_event, received, begun, ended, status, low, width, shift, counts):
     """Count values from ``low`` on, ``width`` of them [4, q], in steps of 2**shift."""
     for i in range(len(ts_event)):

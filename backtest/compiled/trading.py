@@ -32,7 +32,7 @@ _LAST = np.iinfo(np.int64).max
 _NO_PRICE = np.iinfo(np.int64).min
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def stand(
     first, symbol, ts_event, bid, ask, status, ended,
     link, wanted, current, latest, ends, marks, clock, standing, say,
@@ -82,7 +82,7 @@ def stand(
     return in_order
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def finish_marks(current, marks, clock):
     """The marks after the last event."""
     for mark in range(clock[0], len(marks)):
@@ -90,7 +90,7 @@ def finish_marks(current, marks, clock):
             marks[mark, s] = current[s, 1]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def paper(symbol, ts_event, standing, target, say, bid, ask, pending, held, band):
     """Trade every event's ``target`` at its own mid: ``held`` [S, 2] takes position and what it
     cost in half-tick-lots. ``pending`` [S, 4] is each symbol's newest event: its instant, whether
@@ -109,7 +109,7 @@ def paper(symbol, ts_event, standing, target, say, bid, ask, pending, held, band
     return True
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def finish_paper(pending, held, band):
     """Trade each symbol's last event; whether everything fitted."""
     for s in range(len(pending)):
@@ -118,7 +118,7 @@ def finish_paper(pending, held, band):
     return True
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _hold(newest, held, band):
     if newest[1] == 0:
         return True
@@ -137,7 +137,7 @@ def _hold(newest, held, band):
     return True
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _walk(row, time, ts_event, link):
     """From a quote that stands at or before ``time`` to the one that stands then."""
     while True:
@@ -147,7 +147,7 @@ def _walk(row, time, ts_event, link):
         row = following
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _is_open(time, opens, closes):
     low, high = 0, len(opens)
     while low < high:
@@ -159,7 +159,7 @@ def _is_open(time, opens, closes):
     return low > 0 and time < closes[low - 1]
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def _add(sums, k, amount):
     """Add to a sum; whether it still fits."""
     total = sums[k] + amount
@@ -169,7 +169,7 @@ def _add(sums, k, amount):
     return True
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)
 def trade(
     state, first, last, events, symbol, ts_event, bid, ask, bid_size, ask_size, link, wanted,
     received, begun, ended, entry, response,
