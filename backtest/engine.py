@@ -181,7 +181,7 @@ class Engine:
             reference = thinking.reference(answers)
             undropped = thinking.undropped(answers, reference)
         writer = RunWriter(folder, run_id, scenario, inputs)
-        with writer.writing() as opened:
+        with writer.writing(room) as opened:
             opened.write_passes(events, timing, answers)
             if loop is not None:
                 opened.tables.write("service", loop.table())
@@ -192,10 +192,12 @@ class Engine:
             self.progress("charge", 0, len(events))
             account = scenario.accountant.account(ledger)
             metrics = {
-                "timing": timing_metrics(timing, events.ts_event),
+                "timing": timing_metrics(timing, events.ts_event, room),
                 "accuracy": {
                     "reference": reference
-                    and accuracy(answers, reference.predictions, reference.forecast, config.warmup),
+                    and accuracy(
+                        answers, reference.predictions, reference.forecast, config.warmup, room
+                    ),
                     "targets": self._accuracy_on_targets(scenario, ledger),
                 },
                 "account": dict(account.metrics),
@@ -341,7 +343,7 @@ class Engine:
         if targets is None or targets.shape != ledger.answers.predictions.shape:
             return None
         forecast = scenario.inference.strategy.forecast(targets)
-        return accuracy(ledger.answers, targets, forecast, ledger.warmup)
+        return accuracy(ledger.answers, targets, forecast, ledger.warmup, ledger.room)
 
 
 class _Thinking:
@@ -371,7 +373,7 @@ class _Thinking:
         inference = self._scenario.inference
         batches = None if inference.strategy.batch_invariant else list(timing.batches())
         answered: BoolArray = self._room.column(np.bool_)
-        for first, last in chunks(len(answered)):
+        for first, last in chunks(len(answered), self._room):
             np.equal(timing.status[first:last], Status.ANSWERED, out=answered[first:last])
         reaching = answered if inference.strategy.stateful else self._all
         found = self._predictions("answers", inference, reaching, batches)
@@ -425,7 +427,7 @@ class _Thinking:
                 lambda n, of: self._report(role, n, of),
                 self._room,
             )
-            self._store.put(key, predictions)
+            self._store.put(key, predictions, self._room)
         forecast: Float32Array = self._room.column(np.float32)
         for first, last in chunks(len(forecast)):
             forecast[first:last] = inference.strategy.forecast(predictions[first:last])

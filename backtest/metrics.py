@@ -12,6 +12,7 @@ from backtest.accounting import Answers
 from backtest.events import BoolArray, Float32Array, Int64Array
 from backtest.latency import Float64Array
 from backtest.queueing import COMPILED_FROM, writable
+from backtest.room import Room
 from backtest.server import Status, Timing
 from backtest.settlement import chunks
 
@@ -20,13 +21,17 @@ _DELAYS = ("feed", "queueing", "service", "sojourn")
 _FINE = 16
 
 
-def timing_metrics(timing: Timing, ts_event: Int64Array) -> dict[str, Any]:
+def timing_metrics(
+    timing: Timing, ts_event: Int64Array, room: Room | None = None
+) -> dict[str, Any]:
     """Counts by status, response rate, and p50, p99 and maximum (ns) of each delay.
 
     Quantiles are of answered events and are values that occurred (inverted CDF).
     """
     total = len(ts_event)
-    summary = _counted(timing, ts_event) if total >= COMPILED_FROM else _sorted(timing, ts_event)
+    summary = (
+        _counted(timing, ts_event, room) if total >= COMPILED_FROM else _sorted(timing, ts_event)
+    )
     counts, batches, delays = summary
     answered = counts[Status.ANSWERED]
     return {
@@ -53,7 +58,7 @@ def _sorted(timing: Timing, ts_event: Int64Array) -> _Summary:
     return counts, batches, [_quantiles(values) for values in delays]
 
 
-def _counted(timing: Timing, ts_event: Int64Array) -> _Summary:
+def _counted(timing: Timing, ts_event: Int64Array, room: Room | None = None) -> _Summary:
     """The same by counting, without a copy of the columns."""
     from backtest.compiled import statistics as loops
 
@@ -61,7 +66,7 @@ def _counted(timing: Timing, ts_event: Int64Array) -> _Summary:
     counts = np.zeros((len(_DELAYS), loops.BINS), dtype=np.int64)
     most = np.full(5, -1, dtype=np.int64)
     statuses = np.zeros(len(Status), dtype=np.int64)
-    for first, last in chunks(len(ts_event)):
+    for first, last in chunks(len(ts_event), room):
         chunk = [writable(c[first:last]) for c in (*columns, timing.batch)]
         loops.coarse(*chunk, counts, most, statuses)
     answered = int(statuses[Status.ANSWERED])
@@ -78,7 +83,7 @@ def _counted(timing: Timing, ts_event: Int64Array) -> _Summary:
     while width.max() > 1:
         shift = np.maximum(np.log2(width).astype(np.int64) - _FINE, 0)
         counts = np.zeros((*ranks.shape, 1 << _FINE), dtype=np.int64)
-        for first, last in chunks(len(ts_event)):
+        for first, last in chunks(len(ts_event), room):
             chunk = [writable(c[first:last]) for c in columns]
             loops.fine(*chunk, low, width, shift, counts)
         for at in np.ndindex(*ranks.shape):
@@ -99,7 +104,11 @@ def _counted(timing: Timing, ts_event: Int64Array) -> _Summary:
 
 
 def accuracy(
-    answers: Answers, reference: Float32Array, reference_forecast: Float32Array, warmup: int
+    answers: Answers,
+    reference: Float32Array,
+    reference_forecast: Float32Array,
+    warmup: int,
+    room: Room | None = None,
 ) -> dict[str, Any]:
     """How far answers lie from reference predictions, over the answered events after warm-up.
 
@@ -108,6 +117,7 @@ def accuracy(
         reference: what should have been predicted, float32 [n, outputs].
         reference_forecast: the same, folded, float32 [n].
         warmup: events at the beginning to leave out.
+        room: of the columns, released as they are read.
 
     Returns:
         ``correlation`` (Pearson, of the forecasts), ``rmse`` of the forecasts, and by output
@@ -120,7 +130,7 @@ def accuracy(
     least, most = np.full(2, np.inf), np.full(2, -np.inf)
 
     def pieces() -> Iterator[tuple[BoolArray, Float64Array, slice]]:
-        for first, last in chunks(len(reference)):
+        for first, last in chunks(len(reference), room):
             rows = slice(first, last)
             chosen = answers.answered[rows].copy()
             chosen[: max(warmup - first, 0)] = False

@@ -303,8 +303,8 @@ class PredictionStore:
             ) from None
         return found
 
-    def put(self, key: str, predictions: Float32Array) -> None:
-        """Keep predictions float32 [n, outputs]."""
+    def put(self, key: str, predictions: Float32Array, room: Room | None = None) -> None:
+        """Keep predictions float32 [n, outputs], which lie in ``room``."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -318,6 +318,8 @@ class PredictionStore:
             for first in range(0, max(len(predictions), 1), RELEASE):
                 columns = np.ascontiguousarray(predictions[first : first + RELEASE].T)
                 writer.write_table(pa.Table.from_arrays([*map(pa.array, columns)], schema=schema))
+                if room is not None:
+                    room.release()
 
     def stored(self) -> list[Stored]:
         """What is kept, least recently used first."""

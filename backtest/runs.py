@@ -24,6 +24,7 @@ from backtest.atomic import new_folder, writing
 from backtest.errors import DataError
 from backtest.hashing import sha256_of
 from backtest.predictions import device_model, versions
+from backtest.room import Room
 from backtest.server import Status
 from backtest.settlement import chunks
 from backtest.tables import TableWriter
@@ -82,10 +83,10 @@ class RunWriter:
     inputs: Mapping[str, Any]
 
     @contextmanager
-    def writing(self) -> Iterator[OpenRun]:
+    def writing(self, room: Room) -> Iterator[OpenRun]:
         """A folder to write to, which becomes the run's when the block ends; else it vanishes."""
         with new_folder(self.folder, marker=MANIFEST, overwrite=True) as aside, writing(aside):
-            tables = TableWriter(aside)
+            tables = TableWriter(aside, room.release)
             try:
                 yield OpenRun(self, aside, tables)
             finally:

@@ -445,10 +445,12 @@ def instrument_table(instruments: Sequence[Instrument]) -> Int64Array:
     return np.array(rows, dtype=np.int64).reshape(-1, 4)
 
 
-def chunks(count: int) -> Iterator[tuple[int, int]]:
-    """Bounds of successive stretches of at most ``CHUNK`` rows."""
+def chunks(count: int, room: Room | None = None) -> Iterator[tuple[int, int]]:
+    """Bounds of successive stretches of at most ``CHUNK`` rows; after each the room is released."""
     for first in range(0, count, CHUNK):
         yield first, min(first + CHUNK, count)
+        if room is not None:
+            room.release()
 
 
 def _rows(count: int, width: int) -> Int64Array:

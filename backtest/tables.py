@@ -25,10 +25,15 @@ class TableWriter:
     """Parquet files in a folder that grow as pieces come; close it before reading them.
 
     Pieces are encoded and hashed on another thread, a few ahead of it at most.
+
+    Args:
+        folder: where.
+        written: called after each piece.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, written: Callable[[], None] = lambda: None) -> None:
         self._folder = folder
+        self._written = written
         self._files: dict[str, _TableFile] = {}
         self._pieces: queue.SimpleQueue[tuple[str, Piece] | None] = queue.SimpleQueue()
         self._held = threading.Semaphore(_AHEAD)
@@ -92,6 +97,7 @@ class TableWriter:
                 if name not in self._files:
                     self._files[name] = _TableFile(self._folder / f"{name}.parquet", table.schema)
                 self._files[name].write(table)
+                self._written()
             except BaseException as error:  # raised where pieces are given
                 self._error = error
 
