@@ -3,6 +3,7 @@
 # make test-all    the same, with the slow tests
 # make coverage    the quick tests, with the lines that they miss
 # make format      format the code and mend what ruff can
+# make bench       measure, beside other engines in environments of their own (minutes)
 # make docs        write the generated parts of docs/ anew
 # make clean       remove what the above made
 #
@@ -21,7 +22,7 @@ INSTALL := $(RUN) -m pip install --disable-pip-version-check --constraint $(CONS
 INPUTS := pyproject.toml $(wildcard $(filter-out /dev/%,$(CONSTRAINTS)))
 SETTINGS := $(PYTHON) | $(CONSTRAINTS) | $(VENV_FLAGS)
 
-.PHONY: demo test test-all coverage lint format docs clean FORCE
+.PHONY: demo test test-all coverage lint format bench docs clean FORCE
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -52,6 +53,9 @@ lint: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(RUN) -m ruff check --fix .
 	$(RUN) -m ruff format .
+
+bench: $(VENV)/.runtime
+	$(RUN) -m benchmarks.cpu --peers --long 50000000
 
 docs: $(VENV)/.dev
 	$(RUN) -m docs.generate

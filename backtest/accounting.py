@@ -7,9 +7,9 @@ one half-tick-lot of the instrument, so that sums by symbol, by time and by caus
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from backtest.events import BoolArray, EventBatch, Float32Array, Int64Array
 from backtest.execution import Fill
 from backtest.instruments import Instrument
 from backtest.quotes import Quotes, StandingQuotes
+from backtest.room import Room
 from backtest.server import Timing
 
 if TYPE_CHECKING:
@@ -57,6 +58,16 @@ class Answers:
     answered: BoolArray
 
 
+class TableSink(Protocol):
+    """Takes tables of the run folder as they grow."""
+
+    def write(self, name: str, table: pa.Table) -> None:
+        """Add rows to a table; all its pieces have the same columns."""
+
+    def discard(self, name: str) -> None:
+        """Forget what was written to a table, which then starts anew."""
+
+
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """Everything an accountant needs to know of a run with ``n`` events.
@@ -74,6 +85,9 @@ class Ledger:
         sessions: trading hours [open, close) in ns, or ``None``.
         warmup: the first events of the window, which never trade and are not paid for.
         end: when the window ends, ns.
+        room: makes columns as long as the window.
+        sink: takes tables that are too long to hold, piece by piece; ``None``: return them whole.
+        progress: told how many events are settled, of as many as there are.
     """
 
     symbols: Sequence[str]
@@ -89,6 +103,9 @@ class Ledger:
     sessions: Sequence[tuple[int, int]] | None
     warmup: int
     end: int
+    room: Room | None = None
+    sink: TableSink | None = None
+    progress: Callable[[int], None] = lambda done: None
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,6 +84,11 @@ class EventBus:
         """Features set to 0 under the policy ``zero`` in the latest iteration, so far."""
         return sum(decoder.replaced for decoder in self._decoders)
 
+    @property
+    def most_rows(self) -> int:
+        """Rows of the row groups that may hold some of the selection."""
+        return sum(group.rows for _, _, groups in self._scan.files for group in groups)
+
     def __iter__(self) -> Iterator[EventBatch]:
         self._decoders = self._scan.decoders()
         columns = self._scan.stream(self._decoders, self.batch_rows)

@@ -81,9 +81,9 @@ class RunConfig(_Table):
     """One run: everything that determines its result.
 
     ``symbols`` are those wanted (``None``: all); ``warmup`` counts events; ``limit`` keeps the
-    first events of the window only and marks the run partial; ``undropped`` also answers every
-    event, for accuracy and the ideal PnL; ``nonfinite`` refuses NaN and infinity among features,
-    or sets them to 0.
+    first events of the window only (the run is partial); ``undropped`` also answers every event,
+    for accuracy and the ideal PnL; ``nonfinite`` refuses NaN and infinity among features, or sets
+    them to 0 and counts them.
     """
 
     dataset: str

@@ -8,27 +8,39 @@ first without the model, then the model runs as fast as the device can, then the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from backtest.accounting import Accountant, Answers, Ledger, SizingRule
-from backtest.bus import read_events, read_targets
+from backtest.accounting import Accountant, Answers, Ledger, SizingRule, TableSink
+from backtest.bus import EventBus, read_targets
+from backtest.closed_loop import ClosedLoop, LiveDesk, Loop, why_closed
 from backtest.components import as_table, as_text, parameters
 from backtest.config import RunConfig
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.errors import UsageError
-from backtest.events import EventBatch, Float32Array, Int64Array
-from backtest.latency import Draws, LatencyModel, scaled
+from backtest.events import BoolArray, EventBatch, Float32Array, Int64Array
+from backtest.latency import LatencyModel, messages, scaled
 from backtest.metrics import accuracy, timing_metrics
+from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.manager import Plugins
 from backtest.plugins.parts import Kind
-from backtest.predictions import Inference, PredictionStore, Stream, predict
+from backtest.predictions import (
+    RELEASE,
+    Inference,
+    PredictionStore,
+    Stream,
+    predict,
+    session_numbers,
+)
+from backtest.queueing import simulate
+from backtest.room import Room
 from backtest.runs import MANIFEST, Run, RunWriter, identify
-from backtest.server import BatchingPolicy, InferenceServer, Timing
+from backtest.server import BatchingPolicy, InferenceServer, Status, Timing
+from backtest.settlement import chunks
 from backtest.strategies.base import Session, Strategy
 
 Progress = Callable[[str, int, int], None]
@@ -37,6 +49,9 @@ Progress = Callable[[str, int, int], None]
 
 def silent(stage: str, done: int, total: int) -> None:
     """A progress report that goes nowhere."""
+
+
+_TIMING = (np.int64, np.int64, np.int64, np.uint8, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +137,6 @@ def bind(plugins: Plugins, part: Any, session: Session, dataset: Dataset) -> Inf
             place=f"strategy {name!r}",
             remedy="Use a strategy on quotes, or set needs_features = False if it reads none.",
         )
-    if hasattr(strategy, "on_fills"):
-        raise UsageError(
-            "strategies that react to their own fills cannot be run yet",
-            place=f"strategy {name!r}",
-            remedy="Remove on_fills.",
-        )
     strategy.bind(session)
     return Inference(
         strategy, as_table(strategy, name), plugins.origin("strategy", name).identity(), session
@@ -158,63 +167,103 @@ class Engine:
         """
         began = perf_counter()
         scenario = resolve(config, self.plugins)
-        events = self._events(scenario)
         run_id, inputs = identify(scenario, self.plugins)
         folder = self.runs / run_id
         if self.reuse and (folder / MANIFEST).exists():
             return Run(folder, reused=True)
+        events, other = self.events(scenario)
+        room = Room(len(events), self.runs)
+        room.adopt(other)
         hook = self.plugins.hook
         hook.backtest_run_started(run_id=run_id, config=scenario.resolved)
-        thinking = _Thinking(self, scenario, run_id, len(events))
-        entry = _messages(scenario.entry, config, "entry", len(events))
-        response = _messages(scenario.response, config, "response", len(events))
+        thinking = _Thinking(self, scenario, run_id, events, room)
         end = _end(config, events)
-        timing = self._time(scenario, events, end)
-        answers = thinking.answers(timing)
+        # Before anything is computed: whether they can be known at all.
+        delays = (
+            _messages(scenario.entry, config, "entry", room),
+            _messages(scenario.response, config, "response", room),
+        )
+        strategy = scenario.inference.strategy
+        why = why_closed(scenario.service, strategy, config.latency.scale)
+        loop: Loop | None = None
+        if why is None:
+            timing = self._time(scenario, events, end, room)
+            answers = thinking.answers(timing)
+        else:
+            loop = self._closed(scenario, events, end, delays, room)
+            timing, answers = loop.timing, loop.answers
+            thinking.notes["answers"] = {"key": None, "reused": False}
         undropped, reference = None, None
-        if scenario.config.undropped:
+        # What a strategy that reacts would have answered had there been other fills, nobody knows.
+        if scenario.config.undropped and not hasattr(strategy, "on_fills"):
             reference = thinking.reference(answers)
             undropped = thinking.undropped(answers, reference)
-        self.progress("charge", 0, 1)
+        writer = RunWriter(folder, run_id, scenario, inputs)
+        with writer.writing(room) as opened:
+            opened.write_passes(events, timing, answers)
+            if loop is not None:
+                opened.tables.write("service", loop.table())
+            sink = opened.tables if room.mapped else None
+            ledger = self._ledger(
+                scenario, events, timing, answers, undropped, end, delays, room, sink
+            )
+            self.progress("charge", 0, len(events))
+            account = scenario.accountant.account(ledger)
+            metrics = {
+                "timing": timing_metrics(timing, events.ts_event, room),
+                "accuracy": {
+                    "reference": reference
+                    and accuracy(
+                        answers, reference.predictions, reference.forecast, config.warmup, room
+                    ),
+                    "targets": self._accuracy_on_targets(scenario, ledger),
+                },
+                "account": dict(account.metrics),
+            }
+            run = opened.finish(
+                account=account,
+                metrics=metrics,
+                predictions=thinking.notes,
+                loop={"kind": "closed", "why": why} if why else {"kind": "three passes"},
+                span=(int(events.ts_event[0]), int(events.ts_event[-1])),
+                seconds=perf_counter() - began,
+            )
+        self.progress("charge", len(events), len(events))
+        hook.backtest_run_finished(run_id=run_id, folder=run.folder, metrics=metrics)
+        return run
+
+    def _ledger(
+        self,
+        scenario: Scenario,
+        events: EventBatch,
+        timing: Timing,
+        answers: Answers,
+        undropped: Answers | None,
+        end: int,
+        delays: tuple[Int64Array, Int64Array],
+        room: Room,
+        sink: TableSink | None,
+    ) -> Ledger:
+        config, count = scenario.config, len(events)
         sessions = scenario.dataset.sessions
-        ledger = Ledger(
+        return Ledger(
             symbols=scenario.dataset.symbols,
             instruments=scenario.dataset.instruments,
             events=events,
             timing=timing,
             answers=answers,
             undropped=undropped,
-            targets=self._targets(scenario, len(events)),
+            targets=self._targets(scenario, count),
             sizing=scenario.sizing,
-            entry=entry,
-            response=response,
+            entry=delays[0],
+            response=delays[1],
             sessions=None if sessions is None else [(int(a), int(b)) for a, b in sessions],
             warmup=config.warmup,
             end=end,
+            room=room,
+            sink=sink,
+            progress=lambda done: self.progress("charge", done, count),
         )
-        account = scenario.accountant.account(ledger)
-        metrics = {
-            "timing": timing_metrics(timing, events.ts_event),
-            "accuracy": {
-                "reference": reference
-                and accuracy(answers, reference.predictions, reference.forecast, config.warmup),
-                "targets": self._accuracy_on_targets(scenario, ledger),
-            },
-            "account": dict(account.metrics),
-        }
-        writer = RunWriter(folder, run_id, scenario, inputs)
-        run = writer.write(
-            events=events,
-            timing=timing,
-            answers=answers,
-            account=account,
-            metrics=metrics,
-            predictions=thinking.notes,
-            seconds=perf_counter() - began,
-        )
-        self.progress("charge", 1, 1)
-        hook.backtest_run_finished(run_id=run_id, folder=run.folder, metrics=metrics)
-        return run
 
     def plan(self, config: RunConfig) -> Plan:
         """What running one scenario would do; of the three passes only the first is made.
@@ -226,29 +275,81 @@ class Engine:
         run_id, _ = identify(scenario, self.plugins)
         if self.reuse and (self.runs / run_id / MANIFEST).exists():
             return Plan(run_id, True, 0, {})
-        events = self._events(scenario)
-        thinking = _Thinking(self, scenario, run_id, len(events), dry=True)
-        answers = thinking.answers(self._time(scenario, events, _end(config, events)))
+        events, room = self.events(scenario)
+        strategy = scenario.inference.strategy
+        if why_closed(scenario.service, strategy, config.latency.scale) is not None:
+            return Plan(run_id, False, len(events), {})
+        thinking = _Thinking(self, scenario, run_id, events, room, dry=True)
+        answers = thinking.answers(self._time(scenario, events, _end(config, events), room))
         if config.undropped:
             thinking.undropped(answers, thinking.reference(answers))
         return Plan(run_id, False, len(events), thinking.notes)
 
-    def _events(self, scenario: Scenario) -> EventBatch:
+    def events(self, scenario: Scenario) -> tuple[EventBatch, Room]:
+        """The window's events without features, and their room."""
         config = scenario.config
-        events = read_events(scenario.dataset, **_selection(config)).select(slice(0, config.limit))
-        if not len(events):
+        bus = EventBus(scenario.dataset, features=False, **_selection(config))
+        events, room = collected(bus, self.runs, config.limit)
+        if events is None:
             raise UsageError(
                 "no event lies in the window",
                 place=f"dataset {scenario.dataset.name!r}",
                 remedy="`backtest data describe` shows the dataset's span.",
             )
-        return events
+        return events, room
 
-    def _time(self, scenario: Scenario, events: EventBatch, end: int) -> Timing:
+    def _closed(
+        self,
+        scenario: Scenario,
+        events: EventBatch,
+        end: int,
+        delays: tuple[Int64Array, Int64Array],
+        room: Room,
+    ) -> Loop:
+        config, count, dataset = scenario.config, len(events), scenario.dataset
+        strategy = scenario.inference.strategy
+        desk = None
+        if hasattr(strategy, "on_fills"):
+            unknown = [room.column(kind) for kind in _TIMING]
+            nothing = Answers(*(np.empty(0) for _ in range(3)))  # type: ignore[arg-type]
+            ledger = self._ledger(
+                scenario, events, Timing(*unknown), nothing, None, end, delays, room, None
+            )
+            accountant = scenario.accountant
+            if not isinstance(accountant, MarketAccountant):
+                raise UsageError(
+                    "the strategy reacts to its fills, but the accountant makes none",
+                    place=f"accountant {_name(config.accountant)!r}",
+                    remedy="Choose the accountant market.",
+                )
+            rules = accountant.rules(ledger.sessions, end)
+            desk = LiveDesk(ledger, rules, strategy.forecast)
+        if strategy.needs_features:
+            bus = EventBus(dataset, features=True, nonfinite=config.nonfinite, **_selection(config))
+            featured, other = collected(bus, self.runs, config.limit)
+            events = featured or events
+            room.adopt(other)
+        breaks = dataset.sessions is not None and dataset.session_breaks == "reset"
+        closed = ClosedLoop(
+            self.server(scenario),
+            scenario.inference,
+            events,
+            scenario.feed,
+            end=end,
+            room=room,
+            session_of=(lambda ts: session_numbers(dataset, ts)) if breaks else None,
+            desk=desk,
+            progress=lambda done: self.progress("loop", done, count),
+        )
+        self.progress("loop", 0, count)
+        done = closed.run()
+        self.progress("loop", count, count)
+        return done
+
+    def server(self, scenario: Scenario) -> InferenceServer:
+        """The scenario's simulated server."""
         config = scenario.config
-        self.progress("time", 0, len(events))
-        feed = scenario.feed.feed(events, Draws(config.seed, "feed").first(len(events)))
-        server = InferenceServer(
+        return InferenceServer(
             scenario.policy,
             scenario.service,
             scenario.inference.strategy.duplicates,
@@ -258,9 +359,19 @@ class Engine:
             config.latency.scale,
             config.seed,
         )
-        timing = server.simulate(events.symbol, events.ts_event, feed, end=end)
-        self.progress("time", len(events), len(events))
-        return timing
+
+    def _time(self, scenario: Scenario, events: EventBatch, end: int, room: Room) -> Timing:
+        count = len(events)
+        self.progress("time", 0, count)
+        return simulate(
+            self.server(scenario),
+            events,
+            scenario.feed,
+            symbols=len(scenario.dataset.symbols),
+            end=end,
+            room=room,
+            progress=lambda done: self.progress("time", done, count),
+        )
 
     def _targets(self, scenario: Scenario, count: int) -> Float32Array | None:
         if not scenario.dataset.targets:
@@ -272,7 +383,7 @@ class Engine:
         if targets is None or targets.shape != ledger.answers.predictions.shape:
             return None
         forecast = scenario.inference.strategy.forecast(targets)
-        return accuracy(ledger.answers, targets, forecast, ledger.warmup)
+        return accuracy(ledger.answers, targets, forecast, ledger.warmup, ledger.room)
 
 
 class _Thinking:
@@ -282,18 +393,30 @@ class _Thinking:
     """
 
     def __init__(
-        self, engine: Engine, scenario: Scenario, run_id: str, count: int, *, dry: bool = False
+        self,
+        engine: Engine,
+        scenario: Scenario,
+        run_id: str,
+        events: EventBatch,
+        room: Room,
+        *,
+        dry: bool = False,
     ) -> None:
-        config = scenario.config
+        config, count = scenario.config, len(events)
+        self._room = room
         self._engine = engine
         self._scenario = scenario
         self._run_id = run_id
         self._dry = dry
         self._stream = Stream(
-            scenario.dataset, **_selection(config), count=count, nonfinite=config.nonfinite
+            scenario.dataset,
+            **_selection(config),
+            count=count,
+            nonfinite=config.nonfinite,
+            events=events,
         )
         self._store = PredictionStore(engine.runs / "predictions")
-        self._all = np.ones(count, dtype=np.bool_)
+        self._all = np.broadcast_to(np.True_, count)
         self._found: dict[str, Answers] = {}
         self.notes: dict[str, Any] = {}
 
@@ -301,9 +424,12 @@ class _Thinking:
         """The run's own answers."""
         inference = self._scenario.inference
         batches = None if inference.strategy.batch_invariant else list(timing.batches())
-        answered = timing.answered if inference.strategy.stateful else self._all
-        found = self._predictions("answers", inference, answered, batches)
-        return Answers(found.predictions, found.forecast, timing.answered)
+        answered: BoolArray = self._room.column(np.bool_)
+        for first, last in chunks(len(answered), self._room):
+            np.equal(timing.status[first:last], Status.ANSWERED, out=answered[first:last])
+        reaching = answered if inference.strategy.stateful else self._all
+        found = self._predictions("answers", inference, reaching, batches)
+        return Answers(found.predictions, found.forecast, answered)
 
     def reference(self, answers: Answers) -> Answers:
         """Every event answered by the strategy that judges this one."""
@@ -325,6 +451,10 @@ class _Thinking:
         """Every event answered by the strategy itself; an exact one's reference stands for it."""
         if self._scenario.inference.strategy.conformance == "exact" and not answers.answered.all():
             return reference
+        name = self._scenario.inference.strategy.reference
+        if name is None or name == self._scenario.inference.table["name"]:
+            self.notes.setdefault("undropped", self.notes.get("reference", {}))
+            return reference
         return self._own(answers)
 
     def _own(self, answers: Answers) -> Answers:
@@ -340,7 +470,7 @@ class _Thinking:
         key = inference.key(self._stream, answered, batches)
         if key in self._found:
             return self._found[key]
-        predictions = self._store.get(key) if self._engine.reuse else None
+        predictions = self._store.get(key, self._room) if self._engine.reuse else None
         self.notes[role] = {
             "key": key,
             "reused": predictions is not None,
@@ -352,11 +482,19 @@ class _Thinking:
         if predictions is None:
             began = perf_counter()
             predictions = predict(
-                inference, self._stream, answered, batches, lambda n, of: self._report(role, n, of)
+                inference,
+                self._stream,
+                answered,
+                batches,
+                lambda n, of: self._report(role, n, of),
+                self._room,
             )
             self.notes[role]["seconds"] = perf_counter() - began
-            self._store.put(key, predictions)
-        forecast = inference.strategy.forecast(predictions)
+            self._store.put(key, predictions, self._room)
+        forecast: Float32Array = self._room.column(np.float32)
+        for first, last in chunks(len(forecast)):
+            forecast[first:last] = inference.strategy.forecast(predictions[first:last])
+            self._room.release()
         self._found[key] = Answers(predictions, forecast, answered)
         return self._found[key]
 
@@ -394,10 +532,43 @@ def _selection(config: RunConfig) -> dict[str, Any]:
     return {"start": window.start, "end": window.end, "symbols": config.symbols}
 
 
-def _messages(model: LatencyModel, config: RunConfig, stream: Any, count: int) -> Int64Array:
+def _messages(model: LatencyModel, config: RunConfig, stream: Any, room: Room) -> Int64Array:
     """Scaled latency of a message from each event, int64 ns [n]."""
-    spans = model.spans(np.ones(count, dtype=np.int64), Draws(config.seed, stream).first(count))
-    return scaled(spans, config.latency.scale)
+    if not model.uses_draws:
+        one = scaled(messages(model, config.seed, stream, 0, 1), config.latency.scale)
+        return np.broadcast_to(one, room.rows)
+    spans: Int64Array = room.column(np.int64)
+    for first, last in chunks(room.rows):
+        drawn = messages(model, config.seed, stream, first, last)
+        spans[first:last] = scaled(drawn, config.latency.scale)
+        room.release()
+    return spans
+
+
+def collected(bus: EventBus, folder: Path, limit: int | None) -> tuple[EventBatch | None, Room]:
+    """A bus's first ``limit`` events as one batch, ``None`` if there are none, and their room."""
+    most = bus.most_rows if limit is None else min(limit, bus.most_rows)
+    room = Room(most, folder)
+    columns: dict[str, Any] = {}
+    count = 0
+    for batch in bus:
+        taken = batch.select(slice(0, most - count))
+        for part in fields(EventBatch):
+            values = getattr(taken, part.name)
+            if values is None:
+                continue
+            if part.name not in columns:
+                width = values.shape[1] if values.ndim > 1 else None
+                columns[part.name] = room.column(values.dtype, width)
+            columns[part.name][count : count + len(taken)] = values
+        if (count + len(taken)) // RELEASE > count // RELEASE:
+            room.release()
+        count += len(taken)
+        if count == most:
+            break
+    if not count:
+        return None, room
+    return EventBatch(**{name: column[:count] for name, column in columns.items()}), room
 
 
 def _name(part: Any) -> str:

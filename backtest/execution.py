@@ -69,6 +69,26 @@ class Fill(NamedTuple):
     arrived: int
 
 
+class Confirmation(NamedTuple):
+    """What a strategy with ``on_fills`` is told of one of its fills.
+
+    Attributes:
+        symbol: index into the session's symbols.
+        event: number of the event whose answer sent the order.
+        lots: signed, positive bought.
+        half_ticks: price paid, impact included.
+        arrived: when it was filled, ns.
+        known: when its confirmation arrived, ns.
+    """
+
+    symbol: int
+    event: int
+    lots: int
+    half_ticks: int
+    arrived: int
+    known: int
+
+
 class Decision(NamedTuple):
     """An answer that has a say: at ``ready`` its symbol should hold ``target`` lots."""
 

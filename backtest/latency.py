@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,8 +37,34 @@ class Composition:
     passes: tuple[int, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class SpanTable:
+    """Spans of batches number ``first``, ``first + 1``, ... as the compiled server reads them.
+
+    A pass of ``m`` events lasts ``base + per_event m``; or, with ``sizes``, what lies between the
+    nearest two of them, linearly, rounded to whole ns.
+
+    Attributes:
+        base: a row for each batch, or a single one for all, int64 ns [k].
+        per_event: ns.
+        sizes: ascending, int64 [g]; empty where ``base`` is meant.
+        quantiles: spans of each batch at each size, float64 ns [k, g].
+    """
+
+    base: Int64Array
+    per_event: int = 0
+    sizes: Int64Array = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    quantiles: Float64Array = field(default_factory=lambda: np.empty((0, 0)))
+
+
 class LatencyModel(ABC):
     """A span of time for a batch of some size; a message is a batch of one."""
+
+    uses_draws: ClassVar[bool] = True
+    """False: spans do not depend on ``u``, which is then not drawn but zero."""
+
+    live: ClassVar[bool] = False
+    """True: the running model's own time is taken, so the passes run interleaved."""
 
     @property
     def max_batch(self) -> int | None:
@@ -62,6 +88,14 @@ class LatencyModel(ABC):
         """Feed latency of each event, int64 ns [n]."""
         return self.spans(np.ones(len(events), dtype=np.int64), u)
 
+    def table(self, u: Float64Array) -> SpanTable | None:
+        """The same for batches that draw ``u`` [k], for the compiled server; ``None``: it cannot.
+
+        Read only from the class that also defines ``spans`` and ``service``, so a subclass that
+        changes one of them runs in plain Python unless it states its own table.
+        """
+        return None
+
 
 class Draws:
     """Uniform draws in [0, 1), the ``k``-th a function of (seed, stream, ``k``) alone.
@@ -83,16 +117,50 @@ class Draws:
 
     def first(self, count: int) -> Float64Array:
         """The draws 0 to ``count - 1``, float64 [count]."""
-        blocks = [self._block(b) for b in range(-(-count // _BLOCK))]
-        return np.concatenate(blocks)[:count] if blocks else np.empty(0)
+        return self.range(0, count)
+
+    def range(self, first: int, last: int) -> Float64Array:
+        """The draws ``first`` to ``last - 1``, float64 [last - first]."""
+        start = first // _BLOCK
+        blocks = [self._block(b) for b in range(start, -(-last // _BLOCK))]
+        if not blocks:
+            return np.empty(0)
+        return np.concatenate(blocks)[first - start * _BLOCK : last - start * _BLOCK]
 
     def _block(self, block: int) -> Float64Array:
         bits = np.random.Philox(key=self._key, counter=[0, block, 0, 0])
         return np.random.Generator(bits).random(_BLOCK)
 
 
+def messages(
+    model: LatencyModel,
+    seed: int,
+    stream: Literal["feed", "entry", "response"],
+    first: int,
+    last: int,
+) -> Int64Array:
+    """Unscaled spans of the messages of events ``first`` to ``last - 1``, int64 ns."""
+    count = last - first
+    return model.spans(np.ones(count, dtype=np.int64), drawn(model, seed, stream, first, last))
+
+
+def drawn(
+    model: LatencyModel,
+    seed: int,
+    stream: Literal["service", "feed", "entry", "response"],
+    first: int,
+    last: int,
+) -> Float64Array:
+    """The draws that a model needs; zeros where it needs none."""
+    if not model.uses_draws:
+        return np.zeros(last - first)
+    return Draws(seed, stream).range(first, last)
+
+
 def scaled(spans: Int64Array, scale: float) -> Int64Array:
     """Spans times the latency scale, rounded half to even to whole ns."""
+    if scale == 1:
+        return spans
     return np.rint(spans * scale).astype(np.int64)
 
 

@@ -2,45 +2,113 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from math import ceil
 from typing import Any
 
 import numpy as np
 
 from backtest.accounting import Answers
-from backtest.events import Float32Array, Int64Array
+from backtest.events import BoolArray, Float32Array, Int64Array
+from backtest.latency import Float64Array
+from backtest.queueing import COMPILED_FROM, writable
+from backtest.room import Room
 from backtest.server import Status, Timing
+from backtest.settlement import chunks
 
 _QUANTILES = {"p50": 0.5, "p99": 0.99, "max": 1.0}
+_DELAYS = ("feed", "queueing", "service", "sojourn")
+_FINE = 16
 
 
-def timing_metrics(timing: Timing, ts_event: Int64Array) -> dict[str, Any]:
+def timing_metrics(
+    timing: Timing, ts_event: Int64Array, room: Room | None = None
+) -> dict[str, Any]:
     """Counts by status, response rate, and p50, p99 and maximum (ns) of each delay.
 
     Quantiles are of answered events and are values that occurred (inverted CDF).
     """
-    answered = timing.answered
-    received, begun, ended = (a[answered] for a in (timing.received, timing.begun, timing.ended))
-    delays = {
-        "feed": received - ts_event[answered],
-        "queueing": begun - received,
-        "service": ended - begun,
-        "sojourn": ended - received,
-    }
-    counts = {status.name.lower(): int((timing.status == status).sum()) for status in Status}
-    sizes = np.unique(timing.batch[answered], return_counts=True)[1]
     total = len(ts_event)
+    summary = (
+        _counted(timing, ts_event, room) if total >= COMPILED_FROM else _sorted(timing, ts_event)
+    )
+    counts, batches, delays = summary
+    answered = counts[Status.ANSWERED]
     return {
         "events": total,
-        **counts,
-        "response_rate": counts["answered"] / total if total else None,
-        "batches": len(sizes),
-        "mean_batch": float(sizes.mean()) if len(sizes) else None,
-        "latency_ns": {name: _quantiles(values) for name, values in delays.items()},
+        **{status.name.lower(): counts[status] for status in Status},
+        "response_rate": answered / total if total else None,
+        "batches": batches,
+        "mean_batch": answered / batches if batches else None,
+        "latency_ns": dict(zip(_DELAYS, delays, strict=True)),
     }
+
+
+_Summary = tuple[list[int], int, list[dict[str, int | None]]]
+"""Events by status, answered batches, and quantiles of each delay."""
+
+
+def _sorted(timing: Timing, ts_event: Int64Array) -> _Summary:
+    answered = timing.answered
+    received, begun, ended = (a[answered] for a in (timing.received, timing.begun, timing.ended))
+    delays = (received - ts_event[answered], begun - received, ended - begun, ended - received)
+    counts = [int((timing.status == status).sum()) for status in Status]
+    # Batches are numbered as they are sent; only the last can be unfinished.
+    batches = int(timing.batch[answered].max(initial=-1)) + 1
+    return counts, batches, [_quantiles(values) for values in delays]
+
+
+def _counted(timing: Timing, ts_event: Int64Array, room: Room | None = None) -> _Summary:
+    """The same by counting, without a copy of the columns."""
+    from backtest.compiled import statistics as loops
+
+    columns = (ts_event, timing.received, timing.begun, timing.ended, timing.status)
+    counts = np.zeros((len(_DELAYS), loops.BINS), dtype=np.int64)
+    most = np.full(5, -1, dtype=np.int64)
+    statuses = np.zeros(len(Status), dtype=np.int64)
+    for first, last in chunks(len(ts_event), room):
+        chunk = [writable(c[first:last]) for c in (*columns, timing.batch)]
+        loops.coarse(*chunk, counts, most, statuses)
+    answered = int(statuses[Status.ANSWERED])
+    if not answered:
+        return statuses.tolist(), 0, [dict.fromkeys(_QUANTILES)] * len(_DELAYS)
+    inner = [q for q in _QUANTILES.values() if q < 1]
+    # The value at rank ceil(q n), counted from 1, as numpy's inverted CDF has it.
+    ranks = np.array([[max(ceil(q * answered), 1) for q in inner]] * len(_DELAYS))
+    bins = np.empty_like(ranks)
+    for k, row in enumerate(counts):
+        _descend(row, ranks[k], bins[k])
+    low, width = (np.array(v) for v in zip(*map(loops.bounds, bins.ravel()), strict=True))
+    low, width = low.reshape(ranks.shape), width.reshape(ranks.shape)
+    while width.max() > 1:
+        shift = np.maximum(np.log2(width).astype(np.int64) - _FINE, 0)
+        counts = np.zeros((*ranks.shape, 1 << _FINE), dtype=np.int64)
+        for first, last in chunks(len(ts_event), room):
+            chunk = [writable(c[first:last]) for c in columns]
+            loops.fine(*chunk, low, width, shift, counts)
+        for at in np.ndindex(*ranks.shape):
+            place = np.empty(1, dtype=np.int64)
+            rank = ranks[at][None].copy()
+            _descend(counts[at], rank, place)
+            ranks[at] = rank[0]
+            low[at] += place[0] << shift[at]
+        width = 1 << shift
+    return (
+        statuses.tolist(),
+        int(most[4]) + 1,
+        [
+            dict(zip(_QUANTILES, [*map(int, row), int(most[k])], strict=True))
+            for k, row in enumerate(low)
+        ],
+    )
 
 
 def accuracy(
-    answers: Answers, reference: Float32Array, reference_forecast: Float32Array, warmup: int
+    answers: Answers,
+    reference: Float32Array,
+    reference_forecast: Float32Array,
+    warmup: int,
+    room: Room | None = None,
 ) -> dict[str, Any]:
     """How far answers lie from reference predictions, over the answered events after warm-up.
 
@@ -49,28 +117,56 @@ def accuracy(
         reference: what should have been predicted, float32 [n, outputs].
         reference_forecast: the same, folded, float32 [n].
         warmup: events at the beginning to leave out.
+        room: of the columns, released as they are read.
 
     Returns:
         ``correlation`` (Pearson, of the forecasts), ``rmse`` of the forecasts, and by output
         ``mean_absolute_error`` and ``max_absolute_error``.
     """
-    chosen = answers.answered.copy()
-    chosen[:warmup] = False
-    if not chosen.any():
+    outputs = reference.shape[1]
+    count = 0
+    sums, squares = np.zeros(2), 0.0
+    total, largest = np.zeros(outputs), np.zeros(outputs)
+    least, most = np.full(2, np.inf), np.full(2, -np.inf)
+
+    def pieces() -> Iterator[tuple[BoolArray, Float64Array, slice]]:
+        for first, last in chunks(len(reference), room):
+            rows = slice(first, last)
+            chosen = answers.answered[rows].copy()
+            chosen[: max(warmup - first, 0)] = False
+            both = (answers.forecast[rows][chosen], reference_forecast[rows][chosen])
+            yield chosen, np.array(both, dtype=np.float64), rows
+
+    for chosen, both, rows in pieces():
+        if not both.shape[1]:
+            continue
+        error = np.abs(
+            answers.predictions[rows][chosen].astype(np.float64) - reference[rows][chosen]
+        )
+        count += both.shape[1]
+        sums += both.sum(axis=1)
+        squares += float(((both[0] - both[1]) ** 2).sum())
+        least, most = np.minimum(least, both.min(axis=1)), np.maximum(most, both.max(axis=1))
+        total += error.sum(axis=0)
+        largest = np.maximum(largest, error.max(axis=0))
+    if not count:
         return {
             "correlation": None,
             "rmse": None,
             "mean_absolute_error": None,
             "max_absolute_error": None,
         }
-    error = np.abs(answers.predictions[chosen].astype(np.float64) - reference[chosen])
-    mine = answers.forecast[chosen].astype(np.float64)
-    theirs = reference_forecast[chosen].astype(np.float64)
+    products = np.zeros((2, 2))
+    for _, both, _ in pieces():
+        centred = both - (sums / count)[:, None]
+        products += centred @ centred.T
+    varies = count > 1 and (most > least).all()
+    spread = float(np.sqrt(products[0, 0] * products[1, 1]))
     return {
-        "correlation": correlation(mine, theirs),
-        "rmse": float(np.sqrt(np.mean((mine - theirs) ** 2))),
-        "mean_absolute_error": error.mean(axis=0).tolist(),
-        "max_absolute_error": error.max(axis=0).tolist(),
+        "correlation": float(products[0, 1] / spread) if varies and spread else None,
+        "rmse": float(np.sqrt(squares / count)),
+        "mean_absolute_error": (total / count).tolist(),
+        "max_absolute_error": largest.tolist(),
     }
 
 
@@ -79,6 +175,13 @@ def correlation(x: Any, y: Any) -> float | None:
     if len(x) < 2 or x.std() == 0 or y.std() == 0:
         return None
     return float(np.corrcoef(x, y)[0, 1])
+
+
+def _descend(counts: Int64Array, ranks: Int64Array, bins: Int64Array) -> None:
+    """The bin that holds each rank (from 1); ``ranks`` become ranks within their bins."""
+    below = np.cumsum(counts)
+    bins[:] = np.searchsorted(below, ranks)
+    ranks -= below[bins] - counts[bins]
 
 
 def _quantiles(values: Int64Array) -> dict[str, int | None]:

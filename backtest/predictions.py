@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -23,6 +24,7 @@ from backtest.data.decode import Nonfinite
 from backtest.errors import DataError, RunError
 from backtest.events import BoolArray, EventBatch, Float32Array, Int64Array
 from backtest.hashing import package_sha256, sha256_of
+from backtest.room import Room
 from backtest.strategies.base import Session, Strategy
 
 if TYPE_CHECKING:
@@ -30,6 +32,12 @@ if TYPE_CHECKING:
 
 CHUNK = 8192
 """Events handed to a strategy at once, at most."""
+
+WITHOUT_FEATURES = 1 << 16
+"""The same for strategies that read no features."""
+
+RELEASE = 1 << 18
+"""Answers after which written pages are let go of."""
 
 Progress = Callable[[int, int], None]
 """Told after each chunk how many events of how many are answered."""
@@ -47,6 +55,7 @@ class Stream:
         symbols: those wanted; ``None`` for all.
         count: events taken from its beginning.
         nonfinite: NaN and infinity among features are refused, or set to 0.
+        events: the same events without features, where they have been read.
     """
 
     dataset: Dataset
@@ -55,10 +64,15 @@ class Stream:
     symbols: tuple[str, ...] | None
     count: int
     nonfinite: Nonfinite = "refuse"
+    events: EventBatch | None = None
 
     def batches(self, features: bool) -> Iterator[tuple[int, EventBatch]]:
         """Batches of at most ``CHUNK`` events, each with the number of its first event."""
         first = 0
+        if not features and self.events is not None:
+            for first in range(0, self.count, WITHOUT_FEATURES):
+                yield first, self.events.select(slice(first, first + WITHOUT_FEATURES))
+            return
         bus = EventBus(
             self.dataset,
             start=self.start,
@@ -76,6 +90,8 @@ class Stream:
 
     def whole(self, features: bool) -> EventBatch:
         """All of them at once."""
+        if not features and self.events is not None:
+            return self.events
         events = read_events(
             self.dataset,
             start=self.start,
@@ -110,7 +126,7 @@ class Inference:
                 "seed": self.session.seed,
                 "device": device_model(self.session.device),
                 "versions": versions(),
-                "answered": hashlib.sha256(np.packbits(answered).tobytes()).hexdigest(),
+                "answered": _bits_sha256(answered),
                 "batches": batches and [hashlib.sha256(b.tobytes()).hexdigest() for b in batches],
             }
         )
@@ -122,6 +138,7 @@ def predict(
     answered: BoolArray,
     batches: list[Int64Array] | None,
     progress: Progress,
+    room: Room | None = None,
 ) -> Float32Array:
     """Answers of a freshly reset strategy.
 
@@ -132,6 +149,7 @@ def predict(
         batches: event numbers of each call, for a strategy whose answers depend on them;
             otherwise ``None``, and calls are as large as they can be.
         progress: told after each call.
+        room: where the answers lie; by default in memory.
 
     Returns:
         float32 [n, outputs], zero where not answered.
@@ -142,14 +160,17 @@ def predict(
     strategy = inference.strategy
     everyone = range(len(inference.session.symbols))
     strategy.reset(everyone)
-    out = np.zeros((len(answered), strategy.outputs), dtype=np.float32)
-    total, done, session = int(answered.sum()), 0, None
+    room = room or Room(len(answered))
+    out: Float32Array = room.column(np.float32, strategy.outputs)
+    total, done, session = int(np.count_nonzero(answered)), 0, None
     for numbers, batch in _calls(stream, strategy.needs_features, answered, batches):
         for now, rows in _by_session(stream.dataset, batch.ts_event):
             if session not in (None, now):
                 strategy.reset(everyone)
             session = now
             out[numbers[rows]] = _answer(inference, batch.select(rows))
+        if (done + len(numbers)) // RELEASE > done // RELEASE:
+            room.release()
         done += len(numbers)
         progress(done, total)
     return out
@@ -174,10 +195,16 @@ def _by_session(dataset: Dataset, ts_event: Int64Array) -> Iterator[tuple[int, s
     if dataset.sessions is None or dataset.session_breaks == "carry":
         yield 0, slice(0, len(ts_event))
         return
-    session = np.searchsorted(dataset.sessions[:, 0], ts_event, side="right")
+    session = session_numbers(dataset, ts_event)
     cuts = [0, *(np.flatnonzero(np.diff(session)) + 1).tolist(), len(session)]
     for first, last in itertools.pairwise(cuts):
         yield int(session[first]), slice(first, last)
+
+
+def session_numbers(dataset: Dataset, ts_event: Int64Array) -> Int64Array:
+    """The session that each instant lies in or follows, int64 [n]."""
+    assert dataset.sessions is not None
+    return np.searchsorted(dataset.sessions[:, 0], ts_event, side="right")
 
 
 def _answer(inference: Inference, batch: EventBatch) -> Float32Array:
@@ -197,10 +224,15 @@ def _answer(inference: Inference, batch: EventBatch) -> Float32Array:
         middle = len(batch) // 2
         halves = (batch.select(slice(0, middle)), batch.select(slice(middle, None)))
         return np.concatenate([_answer(inference, half) for half in halves])
-    return _checked(inference, batch, predictions)
+    return checked(inference, batch, predictions)
 
 
-def _checked(inference: Inference, batch: EventBatch, predictions: Float32Array) -> Float32Array:
+def checked(inference: Inference, batch: EventBatch, predictions: Float32Array) -> Float32Array:
+    """The predictions of a batch, float32 [n, outputs] and finite.
+
+    Raises:
+        RunError: they are not.
+    """
     wanted = (len(batch), inference.strategy.outputs)
     name = inference.table["name"]
     if predictions.shape != wanted or predictions.dtype != np.float32:
@@ -209,9 +241,8 @@ def _checked(inference: Inference, batch: EventBatch, predictions: Float32Array)
             f"{list(wanted)}",
             place=f"strategy {name!r}",
         )
-    bad = np.flatnonzero(~np.isfinite(predictions).all(axis=1))
-    if len(bad):
-        row = int(bad[0])
+    if not np.isfinite(predictions).all():
+        row = int(np.flatnonzero(~np.isfinite(predictions).all(axis=1))[0])
         symbol = inference.session.symbols[batch.symbol[row]]
         raise RunError(
             f"predict gave {predictions[row].tolist()} for symbol {symbol!r} at ts_event "
@@ -233,8 +264,16 @@ class PredictionStore:
         """Where the predictions of a key lie, or would."""
         return self.folder / f"{key}.parquet"
 
-    def get(self, key: str) -> Float32Array | None:
-        """Predictions float32 [n, outputs], or ``None`` where there are none."""
+    def get(self, key: str, room: Room | None = None) -> Float32Array | None:
+        """Predictions float32 [n, outputs], or ``None`` where there are none.
+
+        Args:
+            key: a content key.
+            room: where they are put; by default in memory.
+
+        Raises:
+            DataError: they are damaged, or not as many as there are events.
+        """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
@@ -242,23 +281,92 @@ class PredictionStore:
         if not path.exists():
             return None
         try:
-            table = pq.read_table(path, page_checksum_verification=True)
+            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+                rows, outputs = file.metadata.num_rows, file.metadata.num_columns
+                room = room or Room(rows)
+                if rows != room.rows:
+                    raise OSError(f"{rows} rows for {room.rows} events")
+                found: Float32Array = room.column(np.float32, outputs)
+                first = 0
+                for batch in file.iter_batches(WITHOUT_FEATURES):
+                    for k, column in enumerate(batch.columns):
+                        found[first : first + len(batch), k] = column.to_numpy()
+                    first += len(batch)
+                    room.release()
+            # Marks it as used, so that pruning takes what has long not been.
+            os.utime(path)
         except (OSError, pa.ArrowException) as error:
             raise DataError(
                 f"stored predictions cannot be read: {error}",
                 place=str(path),
                 remedy="Remove the file; the next run predicts again.",
             ) from None
-        return np.column_stack([column.to_numpy() for column in table.columns])
+        return found
 
-    def put(self, key: str, predictions: Float32Array) -> None:
-        """Keep predictions float32 [n, outputs]."""
+    def put(self, key: str, predictions: Float32Array, room: Room | None = None) -> None:
+        """Keep predictions float32 [n, outputs], which lie in ``room``."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        columns = {f"output_{k}": predictions[:, k] for k in range(predictions.shape[1])}
-        with new_file(self.path(key)) as path:
-            pq.write_table(pa.table(columns), path, write_page_checksum=True)
+        schema = pa.schema([(f"output_{k}", pa.float32()) for k in range(predictions.shape[1])])
+        with (
+            new_file(self.path(key)) as path,
+            pq.ParquetWriter(
+                path, schema, write_page_checksum=True, use_dictionary=False
+            ) as writer,
+        ):
+            for first in range(0, max(len(predictions), 1), RELEASE):
+                columns = np.ascontiguousarray(predictions[first : first + RELEASE].T)
+                writer.write_table(pa.Table.from_arrays([*map(pa.array, columns)], schema=schema))
+                if room is not None:
+                    room.release()
+
+    def stored(self) -> list[Stored]:
+        """What is kept, least recently used first."""
+        found = []
+        for path in self.folder.glob("*.parquet"):
+            info = path.stat()
+            found.append(Stored(path.stem, info.st_size, info.st_mtime))
+        return sorted(found, key=lambda stored: stored.used)
+
+    def prune(self, *, used_before: float | None = None, most: int | None = None) -> list[Stored]:
+        """Remove predictions; runs that used them stay whole, and predict again when run anew.
+
+        Args:
+            used_before: only those last used before this time, in seconds since 1970.
+            most: only as many, least recently used first, as leave at most so many bytes.
+
+        Returns:
+            What was removed.
+        """
+        kept = self.stored()
+        left = sum(stored.bytes for stored in kept)
+        removed = []
+        for stored in kept:
+            if used_before is not None and stored.used >= used_before:
+                break
+            if most is not None and left <= most:
+                break
+            self.path(stored.key).unlink(missing_ok=True)
+            left -= stored.bytes
+            removed.append(stored)
+        return removed
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One entry of the store: its key, its size in bytes, and when it was last used (Unix time)."""
+
+    key: str
+    bytes: int
+    used: float
+
+
+def _bits_sha256(answered: BoolArray) -> str:
+    digest = hashlib.sha256()
+    for first in range(0, len(answered), RELEASE):  # a multiple of 8: no byte is padded within
+        digest.update(np.packbits(answered[first : first + RELEASE]).data)
+    return digest.hexdigest()
 
 
 def versions() -> dict[str, str]:

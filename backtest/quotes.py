@@ -7,7 +7,8 @@ that none stands yet. A quote stands from its ``ts_event`` on, whether or not it
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -50,6 +51,35 @@ class Quotes:
             self.bid_size[rows],
             self.ask_size[rows],
         )
+
+
+class QuotesAt:
+    """The quotes that some rows of events set, each column taken when it is first asked for.
+
+    It reads as ``Quotes`` does; most sizing rules look at few columns or none.
+    """
+
+    def __init__(self, events: EventBatch, rows: Int64Array) -> None:
+        self._events = events
+        self._rows = rows
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in {f.name for f in fields(Quotes)}:
+            raise AttributeError(f"quotes have no {name!r}")
+        column = getattr(self._events, name)
+        absent = UNLIMITED if name.endswith("_size") else NO_PRICE
+        taken = np.full(len(self._rows), absent) if column is None else column[self._rows]
+        setattr(self, name, taken)
+        return taken
+
+    @property
+    def doubled_mid(self) -> Int64Array:
+        """Bid + ask, the mid in half ticks, int64 [n]."""
+        return self.bid + self.ask
+
+    def take(self, rows: Int64Array) -> Quotes:
+        """The quotes at some rows."""
+        return Quotes(*(getattr(self, f.name)[rows] for f in fields(Quotes)))
 
 
 class StandingQuotes:

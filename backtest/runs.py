@@ -6,15 +6,15 @@ exists whole or not at all.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +22,12 @@ import numpy as np
 
 from backtest.atomic import new_folder, writing
 from backtest.errors import DataError
-from backtest.hashing import canonical_json, sha256_of
+from backtest.hashing import sha256_of
 from backtest.predictions import device_model, versions
+from backtest.room import Room
+from backtest.server import Status
+from backtest.settlement import chunks
+from backtest.tables import TableWriter
 
 if TYPE_CHECKING:
     import polars as pl
@@ -31,7 +35,7 @@ if TYPE_CHECKING:
 
     from backtest.accounting import Account, Answers
     from backtest.engine import Scenario
-    from backtest.events import EventBatch, Int64Array
+    from backtest.events import EventBatch
     from backtest.plugins.manager import Plugins
     from backtest.plugins.parts import Kind
     from backtest.server import Timing
@@ -78,56 +82,71 @@ class RunWriter:
     scenario: Scenario
     inputs: Mapping[str, Any]
 
-    def write(
-        self,
-        *,
-        events: EventBatch,
-        timing: Timing,
-        answers: Answers,
-        account: Account,
-        metrics: Mapping[str, Any],
-        predictions: Mapping[str, Any],
-        seconds: float,
-    ) -> Run:
-        """Write everything, atomically, replacing what stood there.
+    @contextmanager
+    def writing(self, room: Room) -> Iterator[OpenRun]:
+        """A folder to write to, which becomes the run's when the block ends; else it vanishes."""
+        with new_folder(self.folder, marker=MANIFEST, overwrite=True) as aside, writing(aside):
+            tables = TableWriter(aside, room.release)
+            try:
+                yield OpenRun(self, aside, tables)
+            finally:
+                tables.close()
 
-        ``seconds`` is what the run took until now; like all of the manifest it is no part of the
-        digest.
+
+@dataclass(frozen=True, slots=True)
+class OpenRun:
+    """A run's folder while it is written."""
+
+    writer: RunWriter
+    folder: Path
+    tables: TableWriter
+
+    def write_passes(self, events: EventBatch, timing: Timing, answers: Answers) -> None:
+        """Write what passes 1 and 2 found."""
+        symbols = self.writer.scenario.dataset.symbols
+        for first, last in chunks(len(events)):
+            rows = slice(first, last)
+            timed = partial(_timing_table, symbols, events.select(rows), timing, rows)
+            self.tables.write_later("timing", timed)
+            answered = partial(_prediction_table, answers, first, last)
+            self.tables.write_later("predictions", answered)
+
+    def finish(
+        self, *, account: Account, metrics: Mapping[str, Any], predictions: Mapping[str, Any],
+        loop: Mapping[str, str], span: tuple[int, int], seconds: float,
+    ) -> Run:  # fmt: skip
+        """Write the rest: the accountant's tables, the figures and the manifest.
+
+        ``span`` is the first and last ts_event; ``seconds`` is what the run took until now, which
+        like all of the manifest is no part of the digest.
         """
-        import pyarrow.parquet as pq
-
-        tables = {
-            "timing": _timing_table(self.scenario.dataset.symbols, events, timing),
-            "predictions": _prediction_table(answers),
-            **account.tables,
-        }
-        strategy = self.scenario.inference.strategy
+        for name, table in account.tables.items():
+            self.tables.write(name, table)
+        self.tables.close()
+        scenario = self.writer.scenario
+        strategy = scenario.inference.strategy
         manifest = {
-            "run": self.run_id,
-            "digest": _digest(tables, metrics),
+            "run": self.writer.run_id,
+            "digest": sha256_of({"tables": self.tables.digest(), "metrics": metrics}),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "partial": self.scenario.config.limit is not None,
-            "in_sample": _in_sample(strategy.training_window(), events.ts_event),
+            "partial": scenario.config.limit is not None,
+            "in_sample": _in_sample(strategy.training_window(), span),
+            "loop": loop,
             "conformance": strategy.conformance,
             "reference": strategy.reference,
-            "dataset": self.scenario.dataset.name,
-            "labels": self.scenario.labels,
-            "config": self.scenario.resolved,
-            "determined_by": self.inputs,
+            "dataset": scenario.dataset.name,
+            "labels": scenario.labels,
+            "config": scenario.resolved,
+            "determined_by": self.writer.inputs,
             "predictions": predictions,
             "seconds": seconds,
             "python": platform.python_version(),
             "platform": platform.platform(),
             "git": _git(),
         }
-        with new_folder(self.folder, marker=MANIFEST, overwrite=True) as aside, writing(aside):
-            for name, table in tables.items():
-                pq.write_table(
-                    table, aside / f"{name}.parquet", compression="zstd", write_page_checksum=True
-                )
-            (aside / "metrics.json").write_text(_pretty(metrics), encoding="utf-8")
-            (aside / MANIFEST).write_text(_pretty(manifest), encoding="utf-8")
-        return Run(self.folder)
+        (self.folder / "metrics.json").write_text(_pretty(metrics), encoding="utf-8")
+        (self.folder / MANIFEST).write_text(_pretty(manifest), encoding="utf-8")
+        return Run(self.writer.folder)
 
 
 class Run:
@@ -216,12 +235,12 @@ def open_run(path: Path) -> Run:
     return run
 
 
-def _timing_table(symbols: Any, events: EventBatch, timing: Timing) -> pa.Table:
+def _timing_table(symbols: Any, events: EventBatch, timing: Timing, rows: slice) -> pa.Table:
     """One row an event; instants of unanswered events are null."""
     import pyarrow as pa
 
     time = pa.timestamp("ns", "UTC")
-    unanswered = ~timing.answered
+    unanswered = timing.status[rows] != Status.ANSWERED
     dictionary = pa.DictionaryArray.from_arrays(
         pa.array(events.symbol, pa.int32()), pa.array(list(symbols), pa.string())
     )
@@ -229,43 +248,31 @@ def _timing_table(symbols: Any, events: EventBatch, timing: Timing) -> pa.Table:
         {
             "ts_event": pa.array(events.ts_event, time),
             "symbol": dictionary,
-            "ts_received": pa.array(timing.received, time),
-            "ts_begun": pa.array(timing.begun, time, mask=unanswered),
-            "ts_ended": pa.array(timing.ended, time, mask=unanswered),
-            "status": pa.array(timing.status, pa.uint8()),
-            "batch": pa.array(timing.batch, pa.int64(), mask=unanswered),
+            "ts_received": pa.array(timing.received[rows], time),
+            "ts_begun": pa.array(timing.begun[rows], time, mask=unanswered),
+            "ts_ended": pa.array(timing.ended[rows], time, mask=unanswered),
+            "status": pa.array(timing.status[rows], pa.uint8()),
+            "batch": pa.array(timing.batch[rows], pa.int64(), mask=unanswered),
         }
     )
 
 
-def _prediction_table(answers: Answers) -> pa.Table:
+def _prediction_table(answers: Answers, first: int, last: int) -> pa.Table:
     """Answered events only: their numbers, outputs and forecast."""
     import pyarrow as pa
 
-    numbers = np.flatnonzero(answers.answered)
-    outputs = answers.predictions[numbers]
-    columns = {f"output_{k}": outputs[:, k] for k in range(outputs.shape[1])}
+    numbers = first + np.flatnonzero(answers.answered[first:last])
+    outputs = np.ascontiguousarray(answers.predictions[numbers].T)
+    columns = {f"output_{k}": column for k, column in enumerate(outputs)}
     return pa.table({"event": numbers, **columns, "forecast": answers.forecast[numbers]})
 
 
-def _digest(tables: Mapping[str, pa.Table], metrics: Mapping[str, Any]) -> str:
-    """SHA-256 over every value that the run computed."""
-    import pyarrow as pa
+def _in_sample(window: tuple[int, int] | None, span: tuple[int, int]) -> bool | None:
+    """Whether events from ``span[0]`` to ``span[1]`` overlap the window of the weights' training.
 
-    digest = hashlib.sha256()
-    for name, table in sorted(tables.items()):
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, table.schema) as stream:
-            stream.write_table(table.combine_chunks())
-        digest.update(name.encode())
-        digest.update(sink.getvalue())
-    digest.update(canonical_json(metrics).encode())
-    return digest.hexdigest()
-
-
-def _in_sample(window: tuple[int, int] | None, ts: Int64Array) -> bool | None:
-    """Whether the events overlap the window that the weights were fitted to, if that is known."""
-    return None if window is None else bool(ts[0] < window[1] and ts[-1] >= window[0])
+    ``None``: it is not known.
+    """
+    return None if window is None else span[0] < window[1] and span[1] >= window[0]
 
 
 def _pretty(value: Any) -> str:

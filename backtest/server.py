@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Literal
@@ -128,6 +128,24 @@ class Selection:
     conflate: Sequence[int] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What a policy does, in the terms that the compiled server knows.
+
+    Attributes:
+        takes: in order of arrival all that waits, or the oldest event of each symbol, or the newest
+            of each, giving up the older ones of the symbols taken.
+        most: events at most; ``None``: as many as may be served.
+        wait_for: sent at once when so many wait,
+        wait: or when the oldest has waited so long, unscaled ns (with ``arrival`` only).
+    """
+
+    takes: Literal["arrival", "oldest", "newest"]
+    most: int | None = None
+    wait_for: int = 1
+    wait: int = 0
+
+
 class BatchingPolicy(ABC):
     """Decides what rides together. It holds no state between calls."""
 
@@ -138,6 +156,18 @@ class BatchingPolicy(ABC):
     @abstractmethod
     def select(self, waiting: Waiting, limit: int) -> Selection:
         """Choose from what waits (never empty): at least one and at most ``limit`` events."""
+
+    def rule(self) -> Rule | None:
+        """The same for the compiled server; ``None``: the policy runs in plain Python.
+
+        Read only from the class that also defines ``select`` and ``ready_at``, so a subclass that
+        changes one of them runs in plain Python unless it states its own rule.
+        """
+        return None
+
+
+Serve = Callable[[Sequence[int], int], int]
+"""(event numbers of a batch in arrival order, now) to its unscaled service time, ns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +197,7 @@ class InferenceServer:
     def simulate(
         self, symbols: Int32Array, ts_event: Int64Array, feed: Int64Array, *, end: int
     ) -> Timing:
-        """Serve every event of a window.
+        """Serve every event of a window, in plain Python: ``queueing.simulate`` says the same.
 
         Args:
             symbols: int32 [n], in bus order.
@@ -176,11 +206,28 @@ class InferenceServer:
             end: when the window ends, ns; a service that ends later answers nothing.
         """
         if self.scale == 0:
-            batch = np.arange(len(ts_event), dtype=np.int64)
-            status = np.full(len(ts_event), Status.ANSWERED, dtype=np.uint8)
-            return Timing(ts_event, ts_event, ts_event, status, batch)
-        received = receipts(symbols, ts_event, scaled(feed, self.scale))
-        return _Simulation(self, symbols, received, end).run()
+            return bypassed(ts_event)
+        return self.run(symbols, receipts(symbols, ts_event, scaled(feed, self.scale)), end)
+
+    def run(
+        self, symbols: Int32Array, received: Int64Array, end: int, serve: Serve | None = None
+    ) -> Timing:
+        """The same from receipts, int64 ns [n], at a scale above 0.
+
+        Args:
+            symbols: int32 [n], in bus order.
+            received: int64 ns [n].
+            end: when the window ends, ns.
+            serve: says how long a batch takes, by default the latency model.
+        """
+        return _Simulation(self, symbols, received, end, serve).run()
+
+
+def bypassed(ts_event: Int64Array) -> Timing:
+    """The timing at scale 0: every event is answered at its ts_event."""
+    batch = np.arange(len(ts_event), dtype=np.int64)
+    status = np.full(len(ts_event), Status.ANSWERED, dtype=np.uint8)
+    return Timing(ts_event, ts_event, ts_event, status, batch)
 
 
 def receipts(symbols: Int32Array, ts_event: Int64Array, feed: Int64Array) -> Int64Array:
@@ -196,8 +243,14 @@ class _Simulation:
     """One pass of the events through the server."""
 
     def __init__(
-        self, server: InferenceServer, symbols: Int32Array, received: Int64Array, end: int
+        self,
+        server: InferenceServer,
+        symbols: Int32Array,
+        received: Int64Array,
+        end: int,
+        serve: Serve | None,
     ) -> None:
+        self._serve = serve or self._timed
         self._server = server
         self._end = end
         self._limit = server.max_batch or server.latency.max_batch or max(len(received), 1)
@@ -269,11 +322,7 @@ class _Simulation:
             )
         self._give_up(chosen.conflate, Status.CONFLATED)
         self._waiting.remove(chosen.serve)
-        symbols = [self._symbols[event] for event in chosen.serve]
-        composition = Composition(
-            np.array(symbols, dtype=np.int32), pass_sizes(symbols, self._server.duplicates)
-        )
-        span = self._server.latency.service(composition, self._draws[self._batches])
+        span = self._serve(chosen.serve, now)
         ended = now + round(span * self._server.scale)
         if ended <= self._end:
             for event in chosen.serve:
@@ -283,6 +332,13 @@ class _Simulation:
                 self._batch[event] = self._batches
         self._batches += 1
         return ended
+
+    def _timed(self, events: Sequence[int], now: int) -> int:
+        symbols = [self._symbols[event] for event in events]
+        composition = Composition(
+            np.array(symbols, dtype=np.int32), pass_sizes(symbols, self._server.duplicates)
+        )
+        return self._server.latency.service(composition, self._draws[self._batches])
 
     def _expired(self, now: int, max_age: int) -> list[int]:
         expired = []

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from backtest.components import Nanoseconds
 from backtest.errors import DataError, UsageError
 from backtest.events import NO_TIME, EventBatch, Int64Array
-from backtest.latency import Float64Array, LatencyModel
+from backtest.latency import Float64Array, LatencyModel, SpanTable
 from backtest.plugins.hookspecs import hookimpl
 
 
@@ -24,11 +25,16 @@ class Constant(LatencyModel):
 
     span: Nanoseconds = 0
 
+    uses_draws: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         _not_negative(span=self.span)
 
     def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
         return np.full(len(sizes), self.span, dtype=np.int64)
+
+    def table(self, u: Float64Array) -> SpanTable:
+        return SpanTable(np.array([self.span], dtype=np.int64))
 
 
 @dataclass(frozen=True)
@@ -38,11 +44,16 @@ class Affine(LatencyModel):
     base: Nanoseconds
     per_event: Nanoseconds = 0
 
+    uses_draws: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         _not_negative(base=self.base, per_event=self.per_event)
 
     def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
         return self.base + self.per_event * sizes
+
+    def table(self, u: Float64Array) -> SpanTable:
+        return SpanTable(np.array([self.base], dtype=np.int64), self.per_event)
 
 
 @dataclass(frozen=True)
@@ -58,6 +69,9 @@ class Exponential(LatencyModel):
     def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
         return self.floor + np.rint(-self.mean * np.log1p(-u)).astype(np.int64)
 
+    def table(self, u: Float64Array) -> SpanTable:
+        return SpanTable(self.spans(np.ones(len(u), dtype=np.int64), u))
+
 
 @dataclass(frozen=True)
 class Recorded(LatencyModel):
@@ -66,6 +80,8 @@ class Recorded(LatencyModel):
     An event whose receipt was not recorded has the span 0, and so has one received before it
     happened, as recorders with a slow clock show it.
     """
+
+    uses_draws: ClassVar[bool] = False
 
     def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
         raise UsageError(
@@ -84,6 +100,23 @@ class Recorded(LatencyModel):
         known = events.ts_recv != NO_TIME
         spans = np.where(known, events.ts_recv, events.ts_event) - events.ts_event
         return np.maximum(spans, 0)
+
+
+@dataclass(frozen=True)
+class Measured(LatencyModel):
+    """For the service alone: what each call of the running strategy takes, on this machine.
+
+    The passes then run interleaved (a closed loop), and no two runs are quite the same.
+    """
+
+    live: ClassVar[bool] = True
+
+    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
+        raise UsageError(
+            "only the service time can be measured",
+            place="latency model 'measured'",
+            remedy="Use constant, affine, exponential or profile for feed, entry and response.",
+        )
 
 
 @dataclass(frozen=True)
@@ -136,6 +169,12 @@ class Profile(LatencyModel):
         ]
         low, high = np.array(quantiles).reshape(-1, 2).T
         return np.rint(low + weight * (high - low)).astype(np.int64)
+
+    def table(self, u: Float64Array) -> SpanTable:
+        quantiles = np.column_stack([np.quantile(samples, u) for samples in self._table.values()])
+        return SpanTable(
+            np.zeros(len(u), dtype=np.int64), 0, np.array(list(self._table)), quantiles
+        )
 
 
 def read_profile(path: Path) -> dict[int, Float64Array]:
@@ -191,6 +230,7 @@ def backtest_register_latency_models(register: Callable[[str, type[LatencyModel]
     register("affine", Affine)
     register("exponential", Exponential)
     register("recorded", Recorded)
+    register("measured", Measured)
     register("profile", Profile)
 
 

@@ -8,7 +8,7 @@ from itertools import islice
 
 from backtest.components import Nanoseconds
 from backtest.plugins.hookspecs import hookimpl
-from backtest.server import BatchingPolicy, Selection, Waiting
+from backtest.server import BatchingPolicy, Rule, Selection, Waiting
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,9 @@ class One(BatchingPolicy):
     def select(self, waiting: Waiting, limit: int) -> Selection:
         return Selection([next(iter(waiting))])
 
+    def rule(self) -> Rule:
+        return Rule("arrival", 1)
+
 
 @dataclass(frozen=True)
 class All(BatchingPolicy):
@@ -25,6 +28,9 @@ class All(BatchingPolicy):
 
     def select(self, waiting: Waiting, limit: int) -> Selection:
         return Selection(list(islice(waiting, limit)))
+
+    def rule(self) -> Rule:
+        return Rule("arrival")
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,9 @@ class AtMost(BatchingPolicy):
     def select(self, waiting: Waiting, limit: int) -> Selection:
         return Selection(list(islice(waiting, min(self.n, limit))))
 
+    def rule(self) -> Rule:
+        return Rule("arrival", self.n)
+
 
 @dataclass(frozen=True)
 class OnePerSymbol(BatchingPolicy):
@@ -47,6 +56,9 @@ class OnePerSymbol(BatchingPolicy):
     def select(self, waiting: Waiting, limit: int) -> Selection:
         oldest = [line[0] for line in waiting.lines.values() if line]
         return Selection(waiting.by_arrival(oldest)[:limit])
+
+    def rule(self) -> Rule:
+        return Rule("oldest")
 
 
 @dataclass(frozen=True)
@@ -57,6 +69,9 @@ class NewestPerSymbol(BatchingPolicy):
         newest = waiting.by_arrival([line[-1] for line in waiting.lines.values() if line])[:limit]
         older = [event for n in newest for event in list(waiting.lines[waiting.symbol(n)])[:-1]]
         return Selection(newest, older)
+
+    def rule(self) -> Rule:
+        return Rule("newest")
 
 
 @dataclass(frozen=True)
@@ -76,6 +91,9 @@ class Deadline(BatchingPolicy):
 
     def select(self, waiting: Waiting, limit: int) -> Selection:
         return Selection(list(islice(waiting, limit)))
+
+    def rule(self) -> Rule:
+        return Rule("arrival", None, self.n, self.d)
 
 
 @hookimpl

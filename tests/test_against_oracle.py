@@ -9,6 +9,7 @@ from fractions import Fraction
 
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,7 +17,7 @@ from backtest.accounting import COSTS, Account, Answers, Ledger, SizingRule
 from backtest.components import Spec, build
 from backtest.events import NO_PRICE, NO_TIME, EventBatch, Float32Array, Int64Array
 from backtest.instruments import MONEY_UNIT, Instrument
-from backtest.latency import Composition, Float64Array, LatencyModel, scaled
+from backtest.latency import Composition, Float64Array, LatencyModel, SpanTable, scaled
 from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.policies import (
     All,
@@ -26,8 +27,10 @@ from backtest.plugins.policies import (
     One,
     OnePerSymbol,
 )
+from backtest.queueing import simulate
 from backtest.quotes import Quotes
 from backtest.server import BatchingPolicy, InferenceServer, Status, Timing
+from backtest.settlement import settle
 from tests import oracle
 from tests.markets import Market, Service, markets
 
@@ -55,6 +58,33 @@ class OracleService(LatencyModel):
         self._number += 1
         extra = self._service.extra
         return super().service(batch, u) + extra[self._number % len(extra)]
+
+
+class CompiledService(OracleService):
+    """The same, stated as a table of single passes; only where no batch runs in rounds."""
+
+    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
+        raise AssertionError("the compiled server reads the table")
+
+    def table(self, u: Float64Array) -> SpanTable:
+        extra = np.array(self._service.extra, dtype=np.int64)
+        base = self._service.base + np.resize(extra, max(len(u), 2 * len(extra)))
+        return SpanTable(base, self._service.per_event)
+
+
+class OracleFeed(LatencyModel):
+    """The market's feed latencies, event by event."""
+
+    uses_draws = False
+
+    def __init__(self, spans: Sequence[int]) -> None:
+        self._spans = np.maximum(np.array(spans, dtype=np.int64), 0)
+
+    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
+        raise AssertionError("a feed is asked with its events")
+
+    def feed(self, events: EventBatch, u: Float64Array) -> Int64Array:
+        return self._spans[: len(events)].copy()
 
 
 @dataclass(frozen=True)
@@ -98,19 +128,25 @@ def policy_of(policy: oracle.Policy) -> BatchingPolicy:
     return made
 
 
-def served(market: Market, events: EventBatch) -> Timing:
-    """The engine's timing of a market."""
+def served(market: Market, events: EventBatch, compiled: bool = False) -> Timing:
+    """The engine's timing of a market, plain or compiled."""
     server = InferenceServer(
         policy_of(market.policy),
-        OracleService(market.service),
+        (CompiledService if compiled else OracleService)(market.service),
         market.service.composition,
         line_limit=market.line,
         max_batch=market.max_batch,
         max_age=market.max_age,
         scale=market.scale,
     )
-    feed = np.maximum(np.array(market.feed, dtype=np.int64), 0)
-    return server.simulate(events.symbol, events.ts_event, feed, end=market.end)
+    return simulate(
+        server,
+        events,
+        OracleFeed(market.feed),
+        symbols=len(market.value),
+        end=market.end,
+        compiled=compiled,
+    )
 
 
 def instruments_of(market: Market) -> list[Instrument]:
@@ -130,8 +166,8 @@ def _decimal(rate: Fraction) -> Decimal:
     return Decimal(rate.numerator) / Decimal(rate.denominator)
 
 
-def settled(market: Market) -> Account:
-    """The engine's account of a market."""
+def settled(market: Market, compiled: bool = False) -> Account:
+    """The engine's account of a market, plain or compiled."""
     events = events_of(market)
     timing = served(market, events)
     everyone = np.ones(len(events), dtype=np.bool_)
@@ -152,15 +188,24 @@ def settled(market: Market) -> Account:
         end=market.end,
     )
     accountant = MarketAccountant(market.limit, market.band, float(market.impact), bucket=7)
-    return accountant.account(ledger)
+    if not compiled:
+        return accountant.account_plainly(ledger)
+    rules = accountant.rules(market.sessions, market.end)
+    account = settle(ledger, rules, accountant.bucket_ends(ledger))
+    assert account.fills is not None
+    return Account(account.metrics, {"fills": account.fills, "equity": account.equity})
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @settings(max_examples=400, deadline=None, derandomize=True, database=None)
-@given(markets())
-def test_timing_is_the_oracles(market: Market) -> None:
+@given(market=markets())
+def test_timing_is_the_oracles(compiled: bool, market: Market) -> None:
     market = within_window(market)
+    if compiled and market.service.composition == "rounds":
+        # The oracle adds its extra once a batch, a table once a pass.
+        market = replace(market, service=replace(market.service, extra=(0,)))
     expected = market.timing()
-    timing = served(market, events_of(market))
+    timing = served(market, events_of(market), compiled)
     assert [Status(s).name.lower() for s in timing.status] == expected.status
     assert timing.received.tolist() == expected.t1
     answered = timing.answered
@@ -202,16 +247,17 @@ def test_the_future_changes_no_fill(market: Market, last: int) -> None:
     assert until_now(market) == until_now(changed)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
 @settings(max_examples=400, deadline=None, derandomize=True, database=None)
-@given(markets())
-def test_fills_and_money_are_the_oracles(market: Market) -> None:
+@given(market=markets())
+def test_fills_and_money_are_the_oracles(compiled: bool, market: Market) -> None:
     # Settings are written as decimals, which cannot hold every fraction: take the nearest ones.
     market = replace(
         within_window(market),
-        fee_rate=Fraction(_decimal(market.fee_rate)),
+        fee_rate=round(market.fee_rate, 9),
         impact=Fraction(str(float(market.impact))),
     )
-    account = settled(market)
+    account = settled(market, compiled)
     expected = market.account(market.timing())
 
     names = ("net", "decision", *COSTS, "ideal", "missed")

@@ -90,10 +90,11 @@ class Broken(Summing):
 
 @dataclass
 class Reacting(Summing):
-    """Reacts to its own fills, for which the passes would have to be interleaved."""
+    """Reacts to its own fills, for which the passes have to be interleaved."""
 
     def on_fills(self, fills: Any) -> None:
-        """Never called."""
+        """Leans against what it holds."""
+        self.gain = -self.gain if len(fills) % 2 else self.gain
 
 
 class OutOfMemoryError(RuntimeError):
@@ -353,7 +354,7 @@ def test_a_wrong_answer_stops_the_run(settings: dict[str, Any], how: str, proble
     ("change", "problem"),
     [
         ({"strategy": "sumning"}, "Did you mean 'summing'"),
-        ({"strategy": "reacting"}, "react to their own fills"),
+        ({"strategy": "reacting", "accountant": "challenge"}, "makes none"),
         ({"strategy": "summing:gian=2"}, "Did you mean 'gain'"),
         ({"policy": "deadline:5"}, "parameter 'd' is missing"),
         ({"latency": {"service": "affine:35.8,0.5"}}, "unit"),

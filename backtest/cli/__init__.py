@@ -20,6 +20,7 @@ from backtest.cli import (
     data,
     demo,
     plugins,
+    predictions,
     profile,
     report,
     run,
@@ -47,6 +48,7 @@ app.command("train")(train.train)
 app.command("verify")(verify.verify)
 app.command("profile")(profile.profile)
 data.register(app)
+predictions.register(app)
 app.command("plugins")(plugins.list_plugins)
 
 _DEBUG = "BACKTEST_DEBUG"

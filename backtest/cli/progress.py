@@ -9,6 +9,7 @@ from backtest.cli.console import err
 
 _STAGES = {
     "time": "timing arrivals",
+    "loop": "timing, answering and trading in one loop",
     "answers": "answering events",
     "reference": "answering all events (reference)",
     "undropped": "answering all events (ideal)",

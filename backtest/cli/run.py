@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths, RunsFolde
 
 if TYPE_CHECKING:
     from backtest.runs import Run
+    from backtest.scenarios import Carried
 
 
 def run(
@@ -24,12 +26,16 @@ def run(
         str | None, typer.Option(help="Who answers, such as batched; see `backtest plugins`.")
     ] = None,
     policy: Annotated[
-        str | None,
-        typer.Option(help="What rides together: one, all, at-most:8, deadline:8,5ms, ..."),
+        list[str] | None,
+        typer.Option(
+            help="What rides together: one, all, at-most:8, deadline:8,5ms, ... (repeatable)."
+        ),
     ] = None,
     service: Annotated[
-        str | None,
-        typer.Option(help="Service time of a batch: affine:35.8ms,0.5ms, profile:FILE, ..."),
+        list[str] | None,
+        typer.Option(
+            help="Service time of a batch: affine:35.8ms,0.5ms, profile:FILE, ... (repeatable)."
+        ),
     ] = None,
     feed: Annotated[
         str | None, typer.Option(help="Venue to us: recorded, constant:250us, exponential:1ms, ...")
@@ -41,8 +47,18 @@ def run(
         str | None, typer.Option(help="Venue to us knowing of the fill: constant:250us, ...")
     ] = None,
     latency_scale: Annotated[
-        float | None,
-        typer.Option(help="Multiplies every latency and deadline; 0 answers at once."),
+        str | None,
+        typer.Option(
+            metavar="SCALE,...",
+            help="Multiplies every latency and deadline; 0 answers at once. Several: 0,0.5,1,2,5",
+        ),
+    ] = None,
+    carries_within: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPAN",
+            help="Also tell how many symbols are served with a p99 sojourn time within this.",
+        ),
     ] = None,
     accountant: Annotated[
         str | None, typer.Option(help="Who settles: market, challenge, market:position_limit=10")
@@ -94,19 +110,24 @@ def run(
     The result is a folder under runs/: manifest.json (what was run), metrics.json, and the tables
     timing, predictions, fills and equity as Parquet.
 
+    Several --policy, --service and scales in --latency-scale run every combination off one
+    inference, and tell at which scale the profit is gone.
+
     Example: backtest run --dataset sample --strategy batched --service affine:35.8ms,0.5ms
     """
     from backtest.cli.progress import reporting
     from backtest.config import parse_config
     from backtest.engine import Engine
     from backtest.plugins.manager import load_plugins
+    from backtest.scenarios import carried, check, unscaled, variants
     from backtest.settings import override, read_table
 
+    scales = _scales(latency_scale)
+    bound = _bound(carries_within)
     table: dict[str, Any] = read_table(config) if config is not None else {}
     flags = {
         ("dataset",): dataset,
         ("strategy",): strategy,
-        ("policy",): policy,
         ("accountant",): accountant,
         ("sizing",): sizing,
         ("symbols",): symbols.split(",") if symbols is not None else None,
@@ -115,11 +136,12 @@ def run(
         ("seed",): seed,
         ("device",): device,
         ("undropped",): undropped,
-        ("latency", "service"): service,
+        ("policy",): policy[0] if policy else None,
+        ("latency", "service"): service[0] if service else None,
         ("latency", "feed"): feed,
         ("latency", "entry"): entry,
         ("latency", "response"): response,
-        ("latency", "scale"): latency_scale,
+        ("latency", "scale"): scales[0] if scales else None,
         ("window", "start"): start,
         ("window", "end"): end,
     }
@@ -133,9 +155,79 @@ def run(
         override(table, setting or ()), place=str(config) if config else "command line"
     )
     plugins = load_plugins(plugin or (), disabled=no_plugin or ())
-    with reporting() as progress:
-        done = Engine(plugins, runs, reuse, progress).run(checked)
-    _print(done, as_json)
+    configs = variants(checked, scales=scales, policies=policy or (), services=service or ())
+    if len(configs) == 1 and bound is None:
+        with reporting() as progress:
+            done = Engine(plugins, runs, reuse, progress).run(configs[0])
+        _print(done, as_json)
+        return
+    check(Engine(plugins, runs), configs)
+    finished = []
+    for number, one in enumerate(configs, 1):
+        with reporting(prefix=f"[{number}/{len(configs)}] ") as progress:
+            finished.append(Engine(plugins, runs, reuse, progress).run(one))
+    found: list[Carried] = []
+    if bound is not None:
+        found = carried(Engine(plugins, runs, reuse), unscaled(configs), bound)
+    _print_scenarios(finished, found, as_json)
+
+
+def _scales(text: str | None) -> list[float]:
+    from backtest.errors import UsageError
+
+    if text is None:
+        return []
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise UsageError(
+            f"{text!r} is no list of numbers",
+            place="--latency-scale",
+            remedy="Write for example 0,0.5,1,2,5.",
+        ) from None
+
+
+def _bound(text: str | None) -> int | None:
+    from backtest.components import parse_duration
+    from backtest.errors import UsageError
+
+    try:
+        return None if text is None else parse_duration(text)
+    except ValueError as error:
+        raise UsageError(str(error), place="--carries-within") from None
+
+
+def _print_scenarios(runs: Sequence[Run], symbols: Sequence[Carried], as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from backtest.cli.compare import print_comparison
+    from backtest.cli.console import err, out, print_json
+    from backtest.comparison import compare
+    from backtest.scenarios import break_even
+
+    compared, turns = compare(runs), break_even(runs)
+    if as_json:
+        print_json(
+            {
+                "runs": list(compared.rows),
+                "break_even": [asdict(turn) for turn in turns],
+                "carried": [asdict(found) for found in symbols],
+            }
+        )
+        return
+    print_comparison(compared)
+    out.print()
+    for turn in turns:
+        where = "none" if turn.scale is None else f"at {turn.scale:.3g} times the latency"
+        out.print(f"Break-even, {turn.policy}, {turn.service}: {where}.", soft_wrap=True)
+    for found in symbols:
+        least = "at least " if found.bounded else ""
+        out.print(
+            f"Carried, {found.policy}, {found.service}: {least}{found.symbols} symbols "
+            f"({found.clones} clones of the stream).",
+            soft_wrap=True,
+        )
+    err.print(f"The runs lie in {runs[0].folder.parent}", soft_wrap=True)
 
 
 def _print(run: Run, as_json: bool) -> None:
@@ -152,5 +244,7 @@ def _print(run: Run, as_json: bool) -> None:
         reused = [role for role, note in run.manifest["predictions"].items() if note["reused"]]
         if reused:
             err.print(f"Stored predictions were used for: {', '.join(reused)}.")
+    if run.manifest["loop"]["kind"] == "closed":
+        err.print(f"Run as a closed loop: {run.manifest['loop']['why']}.")
     print_comparison(compare([run]))
     err.print(f"Written to {run.folder}", soft_wrap=True)

@@ -24,7 +24,9 @@ from backtest.components import Nanoseconds
 from backtest.errors import DataError, RunError, UsageError
 from backtest.events import Int64Array
 from backtest.execution import Decision, OrderRules, newest_of_each_instant, trade
+from backtest.queueing import COMPILED_FROM
 from backtest.quotes import StandingQuotes
+from backtest.settlement import Settlement, Uncompiled, settle
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,14 +62,19 @@ class MarketAccountant(Accountant):
 
     def account(self, ledger: Ledger) -> Account:
         self._check(ledger)
+        rules = self.rules(ledger.sessions, ledger.end)
+        if len(ledger.events) >= COMPILED_FROM or ledger.sink is not None:
+            try:
+                return self._account(settle(ledger, rules, self.bucket_ends(ledger)), ledger)
+            except Uncompiled:
+                if ledger.sink is not None:
+                    ledger.sink.discard("fills")
+        return self.account_plainly(ledger)
+
+    def account_plainly(self, ledger: Ledger) -> Account:
+        """The same in plain Python, with integers of any length: what ``account`` must equal."""
         quotes = StandingQuotes(ledger.events, len(ledger.symbols))
-        rules = OrderRules(
-            self.position_limit,
-            self.no_trade_band,
-            Fraction(str(self.impact)),
-            ledger.sessions,
-            ledger.end,
-        )
+        rules = self.rules(ledger.sessions, ledger.end)
         book = _Targets(ledger, quotes, rules)
         fills: list[list[AttributedFill]] = []
         ideal: list[int] | None = None if ledger.undropped is None else []
@@ -89,9 +96,19 @@ class MarketAccountant(Accountant):
             if ideal is not None:
                 ideal.append(book.ideal(symbol) if instrument.tradable else 0)
         metrics = _metrics(ledger, fills, ideal)
-        equity = _equity(ledger, fills, quotes, self._bucket_ends(ledger))
+        equity = _equity(ledger, fills, quotes, self.bucket_ends(ledger))
         metrics["max_drawdown"] = _drawdown(equity)
         return Account(metrics, {"fills": _fill_table(ledger, fills), "equity": equity})
+
+    def rules(self, sessions: Sequence[tuple[int, int]] | None, end: int) -> OrderRules:
+        """How targets become orders and orders fills."""
+        impact = Fraction(str(self.impact))
+        return OrderRules(self.position_limit, self.no_trade_band, impact, sessions, end)
+
+    def _account(self, settled: Settlement, ledger: Ledger) -> Account:
+        metrics = {**settled.metrics, "max_drawdown": _drawdown(settled.equity)}
+        fills = {} if settled.fills is None else {"fills": settled.fills}
+        return Account(metrics, {**fills, "equity": settled.equity})
 
     def _check(self, ledger: Ledger) -> None:
         if self.impact and ledger.events.bid_size is None:
@@ -108,7 +125,8 @@ class MarketAccountant(Accountant):
                 remedy="Mark all but one currency's symbols tradable = false.",
             )
 
-    def _bucket_ends(self, ledger: Ledger) -> Int64Array:
+    def bucket_ends(self, ledger: Ledger) -> Int64Array:
+        """When each time bucket ends, ns, ascending; the last one with the window."""
         start = int(ledger.events.ts_event[0]) if len(ledger.events) else ledger.end
         length = self.bucket or max(-(-(ledger.end - start) // _BUCKETS), 1)
         ends = np.arange(start + length, ledger.end, length, dtype=np.int64)

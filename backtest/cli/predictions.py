@@ -1,0 +1,59 @@
+"""``backtest predictions``: what is stored, and removing what is not needed any more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from backtest.cli.options import AsJson, RunsFolder
+
+predictions = typer.Typer(
+    help="Predictions that runs have stored, to be used again.", no_args_is_help=True
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(predictions, name="predictions")
+
+
+@predictions.command("prune")
+def prune(
+    runs: RunsFolder = Path("runs"),
+    unused_for: Annotated[
+        str | None, typer.Option(metavar="SPAN", help="Only those not used for so long: 720h.")
+    ] = None,
+    keep: Annotated[
+        float | None,
+        typer.Option(metavar="GB", min=0, help="Only as many as leave at most so many gigabytes."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove stored predictions, least recently used first; without options, all of them.
+
+    Finished runs keep their own predictions.parquet; what is run anew predicts again.
+
+    Example: backtest predictions prune --unused-for 720h
+    """
+    import time
+
+    from backtest.cli.console import err, print_json
+    from backtest.components import parse_duration
+    from backtest.errors import UsageError
+    from backtest.predictions import PredictionStore
+
+    try:
+        span = None if unused_for is None else parse_duration(unused_for)
+    except ValueError as error:
+        raise UsageError(str(error), place="--unused-for") from None
+    removed = PredictionStore(runs / "predictions").prune(
+        used_before=None if span is None else time.time() - span / 1e9,
+        most=None if keep is None else round(keep * 1e9),
+    )
+    size = sum(stored.bytes for stored in removed)
+    if as_json:
+        print_json({"removed": [stored.key for stored in removed], "bytes": size})
+    else:
+        err.print(f"Removed {len(removed)} stored predictions, {size / 1e6:,.1f} MB.")

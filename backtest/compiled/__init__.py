@@ -1,0 +1,5 @@
+"""Loops that are sequential by nature, compiled by numba. Nothing here is imported before use.
+
+Every loop has a plain Python twin that says the same more slowly: ``backtest.server`` for
+``queueing``, ``backtest.execution`` and ``backtest.accounting`` for ``trading``.
+"""

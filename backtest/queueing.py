@@ -1,0 +1,284 @@
+"""Pass 1 at machine speed: the server's rules in compiled loops where policy and latency allow it.
+
+The plain simulation in ``backtest.server`` is the reference, and the path of policies and latency
+models that state no rule of their own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from backtest.events import EventBatch, Int32Array, Int64Array
+from backtest.latency import Draws, LatencyModel, SpanTable, drawn, scaled
+from backtest.room import Room
+from backtest.server import (
+    BatchingPolicy,
+    InferenceServer,
+    Rule,
+    Timing,
+)
+
+COMPILED_FROM = 20_000
+"""Events from which on the compiled loops are worth loading."""
+
+CHUNK = 1 << 18
+"""Events that are timed between two looks at the clock, and drawn for at once."""
+
+_DRAWS = 1 << 14
+_LONGEST = 2**62
+
+Progress = Callable[[int], None]
+"""Told how many events have been timed."""
+
+
+def simulate(
+    server: InferenceServer,
+    events: EventBatch,
+    feed: LatencyModel,
+    *,
+    symbols: int,
+    end: int,
+    room: Room | None = None,
+    progress: Progress = lambda done: None,
+    compiled: bool | None = None,
+) -> Timing:
+    """Serve every event of a window.
+
+    Args:
+        server: the rules.
+        events: in bus order, none after ``end``.
+        feed: from ts_event to receipt.
+        symbols: size of the symbol table.
+        end: when the window ends, ns; a service that ends later answers nothing.
+        room: where the result lies; by default in memory.
+        progress: told how far it is.
+        compiled: run the compiled loops, or the plain ones; by default whatever suits.
+    """
+    room = room or Room(len(events))
+    if compiled is None:
+        compiled = len(events) >= COMPILED_FROM or room.mapped
+    rule = rule_of(server)
+    if not compiled or (rule is None and server.scale != 0 and not room.mapped):
+        spans = feed.feed(events, drawn(feed, server.seed, "feed", 0, len(events)))
+        return server.simulate(events.symbol, events.ts_event, spans, end=end)
+    if server.scale == 0:
+        return bypassed(events, room)
+    received, order = receive(server, events, feed, symbols, room)
+    if rule is None:
+        return server.run(events.symbol, received, end)
+    queue = Queue(server, rule, events.symbol, received, order, symbols=symbols, end=end, room=room)
+    for stop in range(CHUNK, len(events), CHUNK):
+        queue.advance(stop)
+        progress(stop)
+        room.release()
+    queue.advance(len(events))
+    progress(len(events))
+    room.release()
+    return queue.timing
+
+
+def rule_of(server: InferenceServer) -> Rule | None:
+    """The rule that the compiled server follows; ``None`` where only plain Python will do."""
+    rule = server.policy.rule() if _own(server.policy, "rule", "select", "ready_at") else None
+    timed = server.latency.live or _own(server.latency, "table", "spans", "service")
+    return rule if timed else None
+
+
+def _own(part: BatchingPolicy | LatencyModel, name: str, *overridable: str) -> bool:
+    """Whether the class that last defines a method also states its compiled twin."""
+    for kind in type(part).__mro__:
+        if any(method in vars(kind) for method in (name, *overridable)):
+            return name in vars(kind)
+    return False
+
+
+def bypassed(events: EventBatch, room: Room) -> Timing:
+    """The timing at scale 0: every event is answered at its ts_event."""
+    batch = room.column(np.int64)
+    status = room.column(np.uint8)  # Status.ANSWERED is 0
+    for first in range(0, len(events), CHUNK):
+        last = min(first + CHUNK, len(events))
+        batch[first:last] = np.arange(first, last)
+        room.release()
+    return Timing(events.ts_event, events.ts_event, events.ts_event, status, batch)
+
+
+def receive(
+    server: InferenceServer, events: EventBatch, feed: LatencyModel, symbols: int, room: Room
+) -> tuple[Int64Array, Int64Array]:
+    """Receipts, and the order of arrival: empty where it is bus order."""
+    from backtest.compiled import queueing as loops
+
+    received = room.column(np.int64)
+    latest = np.full(symbols + 1, np.iinfo(np.int64).min, dtype=np.int64)
+    in_order = True
+    for first in range(0, len(events), CHUNK):
+        last = min(first + CHUNK, len(events))
+        chunk = events.select(slice(first, last))
+        spans = feed.feed(chunk, drawn(feed, server.seed, "feed", first, last))
+        spans = np.require(scaled(spans, server.scale), np.int64, ["C", "W"])
+        columns = (writable(chunk.symbol), writable(chunk.ts_event))
+        in_order &= loops.receive(*columns, spans, latest, received[first:last])
+        room.release()
+    if in_order:
+        return received, np.empty(0, dtype=np.int64)
+    order = room.column(np.int64)
+    loops.arrivals(writable(events.ts_event), received, order)
+    return received, order
+
+
+def writable(column: Any) -> Any:
+    """The column as compiled loops take it: they are compiled anew for each kind of array."""
+    return np.require(column, requirements=["C", "W"])
+
+
+class Queue:
+    """The compiled server over given receipts, advanced as far and as often as asked.
+
+    Args:
+        server: the rules.
+        rule: the policy's.
+        symbols_of: symbol of each event, int32 [n].
+        received: receipts, int64 ns [n].
+        order: event numbers by receipt, then bus order, int64 [n]; empty where that is bus order.
+        symbols: size of the symbol table.
+        end: when the window ends, ns.
+        room: where the result lies.
+        live: pause at each batch until its service time is said.
+    """
+
+    def __init__(
+        self,
+        server: InferenceServer,
+        rule: Rule,
+        symbols_of: Int32Array,
+        received: Int64Array,
+        order: Int64Array,
+        *,
+        symbols: int,
+        end: int,
+        room: Room,
+        live: bool = False,
+    ) -> None:
+        from backtest.compiled import queueing as loops
+
+        self._loops = loops
+        self._server = server
+        self._live = live
+        count = len(received)
+        limit = server.max_batch or server.latency.max_batch or max(count, 1)
+        limit = min(limit, rule.most or limit)
+        largest = min(limit, count, symbols * server.line_limit) + 1
+        self._state = np.zeros(loops.STATE_SIZE, dtype=np.int64)
+        self._state[loops.NOW] = np.iinfo(np.int64).min
+        self._state[[loops.FIRST, loops.LAST]] = -1
+        self._rules = np.zeros(loops.RULES_SIZE, dtype=np.int64)
+        age = server.max_age
+        for place, value in (
+            (loops.END, end),
+            (loops.LIMIT, limit),
+            (loops.LINE, server.line_limit),
+            (loops.MAX_AGE, -1 if age is None else _scaled(age, server.scale)),
+            (loops.WAIT_FOR, rule.wait_for),
+            (loops.WAIT, _scaled(rule.wait, server.scale)),
+            (loops.ROUNDS, server.duplicates == "rounds" and rule.takes == "arrival"),
+            (loops.LIVE, live),
+            (loops.MODE, loops.NEWEST if rule.takes == "newest" else loops.OLDEST),
+        ):
+            self._rules[place] = min(int(value), _LONGEST)
+        self._rules[loops.END] = end
+        self.taken = np.zeros(largest, dtype=np.int64)
+        self.timing = Timing(
+            received,
+            room.column(np.int64),
+            room.column(np.int64),
+            room.column(np.uint8),
+            room.column(np.int64),
+        )
+        per_symbol = (np.zeros(symbols, dtype=np.int64) for _ in range(5))
+        lines, first, last, before, after = per_symbol
+        self._first_draw = 0
+        self._columns: tuple[Any, ...] = (order, received, writable(symbols_of), lines)
+        self._loop: Any = loops.serve_in_order
+        if rule.takes != "arrival":
+            self._loop = loops.serve_lines
+            heap = np.zeros(symbols + 1, dtype=np.int64)
+            self._columns += (first, last, room.column(np.int64), heap, before, after)
+        self._seen = np.zeros(symbols, dtype=np.int64)
+        self._rounds = np.zeros(max(largest, 1), dtype=np.int64)
+        t = self.timing
+        self._results = (self.taken, t.begun, t.ended, t.status, t.batch)
+        self._draw(0)
+
+    def advance(self, stop: int) -> bool:
+        """Go on until the arrivals before position ``stop`` are used up, or a live batch is sent.
+
+        Returns:
+            Whether a batch (``batch``) now awaits its service time (``serve``).
+
+        Raises:
+            UsageError: a batch has a size that the latency model does not know.
+        """
+        loops = self._loops
+        self._rules[loops.STOP] = stop
+        while True:
+            code = self._loop(
+                self._state, self._rules, float(self._server.scale), *self._columns,
+                *self._table, self._seen, self._rounds, *self._results,
+            )  # fmt: skip
+            if code == loops.DRAWS:
+                self._draw(int(self._state[loops.BATCHES]))
+                continue
+            if code == loops.UNKNOWN_SIZE:
+                size = self._state[loops.SIZE : loops.SIZE + 1]
+                self._server.latency.spans(size, np.zeros(1))
+            return bool(code == loops.DISPATCHED)
+
+    @property
+    def now(self) -> int:
+        """The clock, ns."""
+        return int(self._state[self._loops.NOW])
+
+    @property
+    def number(self) -> int:
+        """How many batches have been sent and served."""
+        return int(self._state[self._loops.BATCHES])
+
+    @property
+    def batch(self) -> Int64Array:
+        """Event numbers of the batch that awaits its service time, a view [k]."""
+        return self.taken[: self._state[self._loops.TAKEN]]
+
+    def serve(self, span: int) -> None:
+        """Say how long that batch is served, scaled ns."""
+        self._rules[self._loops.SPAN] = min(span, _LONGEST)
+
+    def _draw(self, first: int) -> None:
+        server, latency = self._server, self._server.latency
+        table: SpanTable | None = None
+        if not self._live:
+            draws = Draws(server.seed, "service") if latency.uses_draws else None
+            u = draws.range(first, first + _DRAWS) if draws else np.zeros(1)
+            table = latency.table(u)
+        table = table or SpanTable(np.zeros(1, dtype=np.int64))
+        longest = int(table.base.max()) + table.per_event * len(self.taken)
+        self._rules[self._loops.SIMPLE] = (
+            server.scale == 1
+            and not self._rules[self._loops.ROUNDS]
+            and not len(table.sizes)
+            and longest < _LONGEST
+        )
+        self._rules[self._loops.FIRST_DRAW] = first
+        self._rules[self._loops.PER_EVENT] = table.per_event
+        self._table = (
+            writable(table.base),
+            writable(np.asarray(table.sizes, dtype=np.int64)),
+            writable(table.quantiles),
+        )
+
+
+def _scaled(span: int, scale: float) -> int:
+    return round(span * scale)

@@ -1,0 +1,246 @@
+"""Many scenarios of one backtest off one inference, and the figures that only many can give.
+
+Runs that differ in latency, policy, fees or sizing share stored predictions wherever the same
+events are answered, so a scenario costs a simulation and a settlement, not another inference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from backtest.config import RunConfig
+from backtest.engine import Engine, Scenario, resolve
+from backtest.errors import UsageError
+from backtest.events import EventBatch, Int64Array
+from backtest.latency import LatencyModel, drawn
+from backtest.queueing import simulate
+from backtest.runs import Run
+from backtest.server import Status
+
+RESPONSE_RATE = 0.999
+"""The least response rate at which a device is said to carry its symbols."""
+
+
+@dataclass(frozen=True, slots=True)
+class BreakEven:
+    """Where latency eats the profit of one policy and service time.
+
+    Attributes:
+        policy, service: as the runs are labelled.
+        scale: latency scale at which net PnL falls through zero; ``None``: nowhere in the range.
+    """
+
+    policy: str
+    service: str
+    scale: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """How many symbols a device serves in time.
+
+    Attributes:
+        policy, service: as the runs are labelled.
+        clones: copies of the stream that it carries; 0: not even one.
+        symbols: symbols in them.
+        bounded: whether more were not tried, for want of memory.
+    """
+
+    policy: str
+    service: str
+    clones: int
+    symbols: int
+    bounded: bool
+
+
+def variants(
+    config: RunConfig,
+    *,
+    scales: Sequence[float] = (),
+    policies: Sequence[Any] = (),
+    services: Sequence[Any] = (),
+) -> list[RunConfig]:
+    """The configuration with every combination of the given values; by default its own."""
+    axes = product(
+        policies or [config.policy],
+        services or [config.latency.service],
+        scales or [config.latency.scale],
+    )
+    return [
+        config.model_copy(
+            update={
+                "policy": policy,
+                "latency": config.latency.model_copy(update={"service": service, "scale": scale}),
+            }
+        )
+        for policy, service, scale in axes
+    ]
+
+
+def run_all(engine: Engine, configs: Sequence[RunConfig]) -> list[Run]:
+    """Run scenarios one after another, sharing what can be shared; policies and latency models are
+    all made once before the first starts.
+
+    Raises:
+        BacktestError: one of them cannot be run; those before it are finished.
+    """
+    check(engine, configs)
+    return [engine.run(config) for config in configs]
+
+
+def check(engine: Engine, configs: Sequence[RunConfig]) -> None:
+    """Make every policy and service time model once.
+
+    Raises:
+        UsageError: one of them does not exist, or not with such parameters.
+    """
+    for config in configs:
+        engine.plugins.create("batching policy", config.policy, place="policy")
+        engine.plugins.create("latency model", config.latency.service, place="service")
+
+
+def crossing(scales: Sequence[float], net: Sequence[float]) -> float | None:
+    """The first scale at which net PnL falls from positive to zero or below, interpolated.
+
+    Args:
+        scales: ascending.
+        net: net PnL at each.
+    """
+    for k in range(1, len(scales)):
+        high, low = net[k - 1], net[k]
+        if high > 0 >= low:
+            return scales[k - 1] + (scales[k] - scales[k - 1]) * high / (high - low)
+    return None
+
+
+def break_even(runs: Sequence[Run]) -> list[BreakEven]:
+    """Break-even latency of each policy and service time run at several scales."""
+    found = []
+    for (policy, service), group in _grouped(runs).items():
+        points = sorted(
+            (run.manifest["config"]["latency"]["scale"], run.metrics["account"].get("net"))
+            for run in group
+        )
+        if len(points) < 2 or any(net is None for _, net in points):
+            continue
+        scales, net = zip(*points, strict=True)
+        found.append(BreakEven(policy, service, crossing(scales, net)))
+    return found
+
+
+def _grouped(runs: Sequence[Run]) -> Mapping[tuple[str, str], list[Run]]:
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        labels = run.manifest["labels"]
+        groups.setdefault((labels["policy"], labels["service"]), []).append(run)
+    return groups
+
+
+def carried(
+    engine: Engine, configs: Sequence[RunConfig], bound: int, most_events: int = 1 << 22
+) -> list[Carried]:
+    """The most clones of the stream that each policy and service time serve in time.
+
+    Clones bring the same events at the same instants under symbols of their own. In time means a
+    response rate of at least 99.9 % and a p99 sojourn time within ``bound``. More clones are
+    assumed to be served no better than fewer.
+
+    Args:
+        engine: makes the parts.
+        configs: scenarios, such as those that ``unscaled`` gives.
+        bound: ns.
+        most_events: clones are tried while all of them together have no more events.
+
+    Raises:
+        UsageError: service times are measured, so they cannot be simulated.
+    """
+    found = []
+    for config in configs:
+        scenario = resolve(config, engine.plugins)
+        if scenario.service.live:
+            raise UsageError(
+                "service times that are yet to be measured do not tell what a device carries",
+                place="latency.service",
+                remedy="Record a latency profile first, and simulate with it.",
+            )
+        events, _ = engine.events(scenario)
+        found.append(_most_clones(engine, scenario, events, bound, most_events))
+    return found
+
+
+def _most_clones(
+    engine: Engine, scenario: Scenario, events: EventBatch, bound: int, most_events: int
+) -> Carried:
+    limit = max(most_events // len(events), 1)
+
+    def carries(clones: int) -> bool:
+        return _in_time(engine, scenario, events, clones, bound)
+
+    low, high = 0, 1
+    while high <= limit and carries(high):
+        low, high = high, 2 * high
+    bounded = high > limit
+    high = min(high, limit + 1)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if carries(middle) else (low, middle)
+    symbols = len(np.unique(events.symbol))
+    labels = scenario.labels
+    return Carried(
+        labels["policy"], labels["service"], low, low * symbols, bounded and low == limit
+    )
+
+
+def _in_time(
+    engine: Engine, scenario: Scenario, events: EventBatch, clones: int, bound: int
+) -> bool:
+    table = len(scenario.dataset.symbols)
+    cloned = EventBatch(
+        symbol=(events.symbol[:, None] + table * np.arange(clones, dtype=np.int32)).ravel(),
+        ts_event=np.repeat(events.ts_event, clones),
+    )
+    end = int(events.ts_event[-1]) + 1
+    feed = _Cloned(scenario.feed, events, clones, scenario.config.seed)
+    # Nothing arrives after the end, so what is then under way still counts as served.
+    slack = max(bound, 1)
+    timing = simulate(
+        engine.server(scenario), cloned, feed, symbols=table * clones, end=end + slack
+    )
+    answered = timing.status == Status.ANSWERED
+    if answered.mean() < RESPONSE_RATE:
+        return False
+    sojourn = (timing.ended - timing.received)[answered]
+    return bool(np.quantile(sojourn, 0.99, method="inverted_cdf") <= bound)
+
+
+class _Cloned(LatencyModel):
+    """The feed latency of the event that a clone copies."""
+
+    uses_draws = False
+
+    def __init__(self, feed: LatencyModel, events: EventBatch, clones: int, seed: int) -> None:
+        spans = feed.feed(events, drawn(feed, seed, "feed", 0, len(events)))
+        self._spans = np.repeat(spans, clones)
+        self._at = 0
+
+    def spans(self, sizes: Int64Array, u: Any) -> Int64Array:
+        raise NotImplementedError
+
+    def feed(self, events: EventBatch, u: Any) -> Int64Array:
+        first, self._at = self._at, self._at + len(events)
+        return self._spans[first : self._at]
+
+
+def unscaled(configs: Sequence[RunConfig]) -> list[RunConfig]:
+    """The scenarios at latency scale 1, each policy and service time once."""
+    seen: dict[tuple[str, str], RunConfig] = {}
+    for config in configs:
+        latency = config.latency.model_copy(update={"scale": 1.0})
+        key = (str(config.policy), str(latency.service))
+        seen.setdefault(key, config.model_copy(update={"latency": latency}))
+    return list(seen.values())

@@ -1,0 +1,44 @@
+"""Synthetic ticks: quotes of many symbols with random walks, written as a canonical dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from backtest.data.canonical import write_canonical
+from backtest.data.card import Card
+from backtest.events import EventBatch
+
+START = 1_700_000_000_000_000_000
+PIECE = 1 << 18
+
+
+def quotes(events: int, symbols: int = 39, mean_gap_ns: int = 1000) -> Iterator[EventBatch]:
+    """``events`` quotes at exponential gaps; mids move by -1, 0 or 1 tick, sizes are 1 to 99."""
+    random = np.random.default_rng(0)
+    last, mids = START, np.full(symbols, 10_000, dtype=np.int64)
+    for first in range(0, events, PIECE):
+        n = min(PIECE, events - first)
+        symbol = random.integers(0, symbols, n).astype(np.int32)
+        times = last + np.cumsum(random.exponential(mean_gap_ns, n).astype(np.int64))
+        last = int(times[-1])
+        moves = random.integers(-1, 2, n)
+        bid = np.empty(n, dtype=np.int64)
+        for s in range(symbols):
+            rows = np.flatnonzero(symbol == s)
+            path = mids[s] + np.cumsum(moves[rows])
+            bid[rows] = np.maximum(path, 1000)
+            mids[s] = path[-1] if len(path) else mids[s]
+        sizes = random.integers(1, 100, (2, n))
+        yield EventBatch(symbol, times, bid=bid, ask=bid + 1, bid_size=sizes[0], ask_size=sizes[1])
+
+
+def dataset(folder: Path, events: int, symbols: int = 39) -> Path:
+    """The folder of a dataset of that many quotes, written unless it is there."""
+    path = folder / f"quotes-{events}-{symbols}"
+    if not path.exists():
+        card = Card(name=path.name, symbols=tuple(f"S{k:02d}" for k in range(symbols)))
+        write_canonical(path, card, ((batch, None) for batch in quotes(events, symbols)))
+    return path

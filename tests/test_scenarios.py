@@ -1,0 +1,124 @@
+"""Scenarios off one inference, break-even latency, and the symbols that a device carries."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from backtest.cli import main
+from backtest.config import parse_config
+from backtest.engine import Engine
+from backtest.errors import UsageError
+from backtest.plugins.manager import load_plugins
+from backtest.scenarios import break_even, carried, crossing, run_all, unscaled, variants
+
+
+@pytest.fixture
+def settings(small_dataset: Path) -> dict[str, Any]:
+    return {
+        "dataset": str(small_dataset),
+        "strategy": "imbalance",
+        "latency": {"service": "constant:1ms"},
+    }
+
+
+def test_every_combination_once(settings: dict[str, Any]) -> None:
+    config = parse_config(settings, place="test")
+    assert variants(config) == [config]
+    many = variants(config, scales=[0, 1, 2], policies=["one", "all"], services=["constant:1ms"])
+    assert len(many) == 6
+    assert [c.latency.scale for c in many] == [0, 1, 2, 0, 1, 2]
+    assert [c.policy for c in unscaled(many)] == ["one", "all"]
+    assert {c.latency.scale for c in unscaled(many)} == {1}
+
+
+def test_scenarios_share_an_inference(settings: dict[str, Any], tmp_path: Path) -> None:
+    engine = Engine(load_plugins(entry_points=False), tmp_path)
+    config = parse_config(settings, place="test")
+    runs = run_all(engine, variants(config, scales=[0, 0.1, 0.2]))
+    assert runs[0].metrics["timing"]["response_rate"] == 1
+    notes = [run.manifest["predictions"]["undropped"] for run in runs[1:]]
+    assert all(note["reused"] for note in notes)
+    turns = break_even(runs)
+    assert [turn.policy for turn in turns] == ["all"]
+    assert break_even(runs[:1]) == []
+
+
+@pytest.mark.parametrize(
+    ("net", "expected"),
+    [
+        ([10, 5, -5], 1.5),
+        ([10, 0, -5], 1.0),
+        ([10, 5, 1], None),
+        ([-1, 5, -5, 3, -3], 1.5),
+        ([-3, -2, -1], None),
+        ([4, -4, 4, -4], 0.5),
+    ],
+)
+def test_the_first_fall_through_zero(net: list[float], expected: float | None) -> None:
+    assert crossing(list(range(len(net))), net) == expected
+
+
+def test_symbols_that_a_device_carries(settings: dict[str, Any], tmp_path: Path) -> None:
+    engine = Engine(load_plugins(entry_points=False), tmp_path)
+    # Three symbols, an event a millisecond: one at a time and 0.3 ms each, three clones fill it.
+    settings["latency"] = {"service": "constant:0.3ms", "feed": "constant:0ns"}
+    configs = variants(parse_config(settings, place="test"), policies=["one", "all"])
+    one, batched = carried(engine, configs, 100_000_000, most_events=20_000)
+    assert 2 <= one.clones <= 4
+    assert one.symbols == 3 * one.clones
+    assert not one.bounded
+    # All at once the time does not depend on how many there are.
+    assert batched.bounded
+    assert batched.clones == 20_000 // 600
+    (none,) = carried(engine, configs[:1], 10)
+    assert none.clones == 0
+    settings["latency"] = {"service": "measured"}
+    with pytest.raises(UsageError, match="profile"):
+        carried(engine, [parse_config(settings, place="test")], 1)
+
+
+def test_the_command(
+    settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "run", "--dataset", settings["dataset"], "--strategy", "imbalance", "--service",
+        "affine:100us,400us", "--policy", "all", "--policy", "one", "--latency-scale", "0,1",
+        "--runs", str(tmp_path / "runs"),
+    ]  # fmt: skip
+    with pytest.raises(SystemExit) as left:
+        main([*words, "--carries-within", "5ms"])
+    assert left.value.code == 0
+    shown = capsys.readouterr().out
+    assert "Break-even, all, affine:100us,400us" in shown
+    assert "Carried, one, affine:100us,400us" in shown
+    with pytest.raises(SystemExit):
+        main([*words, "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert len(found["runs"]) == 4
+    assert [turn["policy"] for turn in found["break_even"]] == ["all", "one"]
+    for wrong in (["--latency-scale", "1,x"], ["--carries-within", "5"]):
+        with pytest.raises(SystemExit) as left:
+            main([*words, *wrong])
+        assert left.value.code == 2
+
+
+def test_pruning(
+    settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engine = Engine(load_plugins(entry_points=False), tmp_path)
+    engine.run(parse_config(settings, place="test"))
+    stored = list((tmp_path / "predictions").iterdir())
+    assert stored
+    folder = ["predictions", "prune", "--runs", str(tmp_path)]
+    for words, left in (
+        (["--unused-for", "1h"], len(stored)), (["--keep", "1"], len(stored)), ([], 0)
+    ):  # fmt: skip
+        with pytest.raises(SystemExit) as code:
+            main([*folder, *words])
+        assert code.value.code == 0
+        assert len(list((tmp_path / "predictions").iterdir())) == left
+    assert f"Removed {len(stored)} stored" in capsys.readouterr().err
