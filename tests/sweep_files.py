@@ -40,7 +40,7 @@ class Faulty(backtest.Strategy):
             if self.fault == "raise":
                 raise RuntimeError("no [bold]mood[/bold]")
         if self.fault == "slow":
-            time.sleep(0.4)
+            time.sleep(1.5)
         if self.fault == "hang":
             time.sleep(60)
         print("talking on stdout")
