@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from backtest.errors import UsageError
 from backtest.events import Int32Array
-from backtest.strategies.base import Conformance, Session
+from backtest.strategies.base import Session
 from backtest.strategies.batched import Batched
 from backtest.strategies.rounds import split_rounds
 
@@ -38,7 +38,7 @@ class Compiled(Batched):
 
     mode: Literal["default", "reduce-overhead", "max-autotune-no-cudagraphs"] = "default"
 
-    conformance: ClassVar[Conformance | None] = "exact"
+    conformance = "exact"
     reference: ClassVar[str | None] = "batched"
 
     def bind(self, session: Session) -> None:
@@ -68,8 +68,9 @@ class Compiled(Batched):
                     torch._dynamo.mark_dynamic(tensor, 0)
                 self._run(x, state)
         except torch._dynamo.exc.TorchDynamoException as error:
+            problem = " ".join(str(error).split("\n")[:2])
             raise UsageError(
-                f"torch.compile fails on {session.device}: {str(error).strip().splitlines()[0]}",
+                f"torch.compile fails on {session.device}: {problem}",
                 remedy="It needs a C++ compiler (g++) for the CPU and triton for a GPU; "
                 "the strategy batched needs neither.",
             ) from None
@@ -110,9 +111,12 @@ class Compiled(Batched):
 
         from backtest.strategies.state_tree import map_leaves
 
+        # Convolution windows come back as views with gaps; other strides would compile anew.
+        state = map_leaves(torch.Tensor.contiguous, state)
         if self.mode != "reduce-overhead":
-            return self._step(self._model, x, state)
-        torch.compiler.cudagraph_mark_step_begin()
+            y, state = self._step(self._model, x, state)
+            return y, state
+        torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]  # torch's own
         y, state = self._step(self._model, x, state)
         # A graph's outputs are overwritten by its next replay.
         return y.clone(), map_leaves(torch.clone, state)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from backtest.errors import UsageError
 from backtest.events import Int32Array
-from backtest.strategies.base import Conformance, Session
+from backtest.strategies.base import Session
 from backtest.strategies.batched import Batched
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Pruned(Batched):
     towers: tuple[str, ...] = TOWER_NAMES
     depth: int | None = None
 
-    conformance: ClassVar[Conformance | None] = "approximate"
+    conformance = "approximate"
     reference: ClassVar[str | None] = "batched"
 
     def __post_init__(self) -> None:
