@@ -70,6 +70,7 @@ class Measured:
         bind_ns, first_ns: until the strategy is bound, and then its first batch.
         memory: bytes of device memory at the most; ``None`` on a CPU.
         bandwidth: bytes a second of a device copy, reads and writes both counted.
+        traffic: bytes of weights and of one symbol's state; ``None``: the strategy cannot tell.
         about: device, versions, precision and date.
     """
 
@@ -79,6 +80,7 @@ class Measured:
     first_ns: int = 0
     memory: int | None = None
     bandwidth: float | None = None
+    traffic: tuple[int, int] | None = None
     about: dict[str, str] = field(default_factory=dict)
 
 
@@ -131,7 +133,8 @@ def measure(
     if cuda is not None:
         measured.memory = int(cuda.max_memory_reserved(session.device))
         measured.bandwidth = _bandwidth(session.device)
-    _set_floors(measured, strategy.memory_traffic())
+    measured.traffic = strategy.memory_traffic()
+    _set_floors(measured)
     return measured
 
 
@@ -154,6 +157,8 @@ def write_profile(path: Path, measured: Measured, command: str) -> None:
     }
     if measured.memory is not None:
         about["peak_memory_bytes"] = str(measured.memory)
+    if measured.traffic is not None:
+        about["weight_bytes"], about["state_bytes"] = map(str, measured.traffic)
     if measured.bandwidth is not None:
         about["copy_bytes_per_s"] = f"{measured.bandwidth:.3e}"
     table = pa.table({"batch_size": np.concatenate(sizes), "sample_ns": np.concatenate(samples)})
@@ -197,10 +202,10 @@ def _batch(rng: np.random.Generator, session: Session, size: int, symbols: int) 
     return drawn
 
 
-def _set_floors(measured: Measured, traffic: tuple[int, int] | None) -> None:
-    if traffic is None or measured.bandwidth is None:
+def _set_floors(measured: Measured) -> None:
+    if measured.traffic is None or measured.bandwidth is None:
         return
-    weights, state = traffic
+    weights, state = measured.traffic
     per_ns = measured.bandwidth / 1e9
 
     def with_floor(t: Timing) -> Timing:

@@ -18,6 +18,7 @@ from backtest.engine import Engine, Scenario, resolve
 from backtest.errors import UsageError
 from backtest.events import EventBatch, Int64Array
 from backtest.latency import LatencyModel, drawn
+from backtest.metrics import crossing
 from backtest.queueing import simulate
 from backtest.runs import Run
 from backtest.server import Status
@@ -102,20 +103,6 @@ def check(engine: Engine, configs: Sequence[RunConfig]) -> None:
     for config in configs:
         engine.plugins.create("batching policy", config.policy, place="policy")
         engine.plugins.create("latency model", config.latency.service, place="service")
-
-
-def crossing(scales: Sequence[float], net: Sequence[float]) -> float | None:
-    """The first scale at which net PnL falls from positive to zero or below, interpolated.
-
-    Args:
-        scales: ascending.
-        net: net PnL at each.
-    """
-    for k in range(1, len(scales)):
-        high, low = net[k - 1], net[k]
-        if high > 0 >= low:
-            return scales[k - 1] + (scales[k] - scales[k - 1]) * high / (high - low)
-    return None
 
 
 def break_even(runs: Sequence[Run]) -> list[BreakEven]:

@@ -50,8 +50,11 @@ class Strategy(ABC):
     ``batch_invariant`` is false.
     """
 
-    conformance: ClassVar[Conformance | None] = None
-    """The class it claims against its reference; ``None`` where it defines its own function."""
+    conformance: Conformance | None = None
+    """The class it claims against its reference; ``None`` where it defines its own function.
+
+    A class attribute, or set by an instance whose parameters decide it.
+    """
 
     reference: ClassVar[str | None] = None
     """The registered strategy whose undropped answers judge its accuracy; ``None``: itself."""

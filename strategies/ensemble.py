@@ -38,6 +38,7 @@ class EnsembleConfig:
         depth: blocks in each tower.
         heads: heads of mLSTM and RetNet, twice those of sLSTM; even, ``hidden / heads`` even.
         features: numbers read for each event.
+        towers: which towers it has, by their place among the four, ascending.
     """
 
     hidden: int = 2048
@@ -45,6 +46,7 @@ class EnsembleConfig:
     depth: int = 12
     heads: int = 8
     features: int = 79
+    towers: tuple[int, ...] = tuple(range(len(TOWERS)))
 
     def __post_init__(self) -> None:
         if min(self.hidden, self.mlp, self.depth, self.heads, self.features) < 1:
@@ -60,7 +62,7 @@ class EnsembleConfig:
     def shapes(self) -> Shapes:
         """Name and shape of every tensor, in the checkpoint's order."""
         found: Shapes = {}
-        for index, tower in enumerate(TOWERS):
+        for index in self.towers:
             prefix = f"towers.{index}."
             found |= {
                 prefix + "input_up.weight": (self.mlp, self.features),
@@ -71,7 +73,7 @@ class EnsembleConfig:
             for block in range(self.depth):
                 found |= {
                     f"{prefix}blocks.{block}.{name}": shape
-                    for name, shape in self._block_shapes(tower.shapes(self)).items()
+                    for name, shape in self._block_shapes(TOWERS[index].shapes(self)).items()
                 }
         return found | {"output_proj.weight": (1, self.hidden), "output_proj.bias": (1,)}
 
@@ -117,7 +119,7 @@ class Ensemble:
     def __init__(self, config: EnsembleConfig, tensors: Mapping[str, Tensor]) -> None:
         self.config = config
         self._tensors = {name: tensors[name] for name in config.shapes()}
-        self._towers = tuple(self._tower(f"towers.{t}.") for t in range(len(TOWERS)))
+        self._towers = {t: self._tower(f"towers.{t}.") for t in config.towers}
         self._output = self._tensors["output_proj.weight"], self._tensors["output_proj.bias"]
 
     @property
@@ -144,10 +146,10 @@ class Ensemble:
         options = {"device": self.device, "dtype": self.dtype}
         return {
             f"tower_{t}": {
-                f"block_{b}": tower.init_state(self.config, n, **options)
+                f"block_{b}": TOWERS[t].init_state(self.config, n, **options)
                 for b in range(self.config.depth)
             }
-            for t, tower in enumerate(TOWERS)
+            for t in self.config.towers
         }
 
     def __call__(self, features: Tensor, state: EnsembleState) -> tuple[Tensor, EnsembleState]:
@@ -158,12 +160,12 @@ class Ensemble:
             state: what the symbols' previous events left.
 
         Returns:
-            Predictions [B, 4] in the order xLSTM, Mamba2, RetNet, Hawk, and the next state. The
-            given state is left as it was.
+            Predictions [B, towers] in the order xLSTM, Mamba2, RetNet, Hawk, and the next state.
+            The given state is left as it was.
         """
         last, new = [], {}
-        for index, tower in enumerate(TOWERS):
-            weights, name = self._towers[index], f"tower_{index}"
+        for index, weights in self._towers.items():
+            tower, name = TOWERS[index], f"tower_{index}"
             x = _mlp(features, weights.own, "input_up", "input_down")
             blocks: dict[str, State] = {}
             for (key, old), block in zip(state[name].items(), weights.blocks, strict=True):

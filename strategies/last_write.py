@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from backtest.events import Int32Array
-from backtest.strategies.base import Conformance
 from backtest.strategies.batched import Batched
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 class LastWrite(Batched):
     """The ensemble with the last write winning among a symbol's events of one batch."""
 
-    conformance: ClassVar[Conformance | None] = "approximate"
+    conformance = "approximate"
     reference: ClassVar[str | None] = "batched"
     duplicates: ClassVar[Literal["rounds", "packed"]] = "packed"
     batch_invariant: ClassVar[bool] = False

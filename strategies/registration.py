@@ -7,10 +7,12 @@ from typing import Any
 
 from backtest.plugins.hookspecs import hookimpl
 from backtest.strategies.batched import Batched
+from backtest.strategies.compiled import Compiled
 from backtest.strategies.eager import Eager
 from backtest.strategies.fused import Fused
 from backtest.strategies.imbalance import Imbalance
 from backtest.strategies.last_write import LastWrite
+from backtest.strategies.pruned import Pruned
 from backtest.strategies.stateless import Stateless
 
 NO_TRITON = "it needs the package triton, which is not installed"
@@ -21,7 +23,9 @@ def backtest_register_strategies(register: Any) -> None:
     """Add the ensemble's variants and the quote rule."""
     register("eager", Eager)
     register("batched", Batched)
+    register("compiled", Compiled)
     register("stateless", Stateless)
+    register("pruned", Pruned)
     if find_spec("triton"):
         register("fused", Fused)
     else:

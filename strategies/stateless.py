@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from backtest.events import EventBatch, Float32Array
-from backtest.strategies.base import Conformance, Session
+from backtest.strategies.base import Session
 from backtest.strategies.ensemble_strategy import EnsembleStrategy
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _STATE_BYTES = 2**28
 class Stateless(EnsembleStrategy):
     """The ensemble without memory: all of a batch's events in one step, from the init state."""
 
-    conformance: ClassVar[Conformance | None] = "approximate"
+    conformance = "approximate"
     reference: ClassVar[str | None] = "batched"
     stateful: ClassVar[bool] = False
 

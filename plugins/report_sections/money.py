@@ -10,6 +10,7 @@ from markupsafe import Markup
 from backtest.accounting import COSTS
 from backtest.differences import settings
 from backtest.latency import Float64Array
+from backtest.metrics import crossing
 from backtest.plugins.report_sections.fields import of_each_field, series_of
 from backtest.report.charts import Chart, Series, waterfall
 from backtest.report.html import details, paragraph
@@ -121,10 +122,8 @@ class LatencyScale(ReportSection):
                 continue
             x, y = np.array(points).T
             series.append(Series(names[key], material.numbers[members[0]], x, y))
-            crossing = break_even(x, y)
-            at = (
-                "none in this range" if crossing is None else f"at {crossing:.2f} times the latency"
-            )
+            scale = crossing(x.tolist(), y.tolist())
+            at = "none in this range" if scale is None else f"at {scale:.2f} times the latency"
             notes.append(f"Break-even of {names[key]}: {at}.")
         if not series:
             return None
@@ -133,15 +132,6 @@ class LatencyScale(ReportSection):
         note = " ".join(notes) + " Where a server is overloaded, less is traded: see missed above."
         title = f"Net {unit} against latency scale"
         return Chart(title, axis, Axis(unit), series, zero=True, note=note).render()
-
-
-def break_even(scale: Float64Array, net: Float64Array) -> float | None:
-    """The first scale at which the net PnL falls through 0, interpolated; ``None``: it does not."""
-    falls = np.flatnonzero((net[:-1] > 0) & (net[1:] <= 0))
-    if not len(falls):
-        return None
-    k = falls[0]
-    return float(scale[k] + (scale[k + 1] - scale[k]) * net[k] / (net[k] - net[k + 1]))
 
 
 class Markouts(ReportSection):

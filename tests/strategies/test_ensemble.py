@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -56,7 +57,7 @@ def test_full_size_steps_and_its_state_takes_what_it_should() -> None:
     [{"hidden": 40}, {"heads": 3}, {"hidden": 64, "heads": 64}, {"depth": 0}, {"features": 0}],
     ids=str,
 )
-def test_sizes_that_do_not_go_together_are_refused(sizes: dict[str, int]) -> None:
+def test_sizes_that_do_not_go_together_are_refused(sizes: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"multiple of|even|at least 1"):
         EnsembleConfig(**sizes)
 

@@ -49,7 +49,9 @@ def test_what_is_registered_and_claimed() -> None:
     assert claims == {
         "eager": ("exact", "batched", "rounds", True, True),
         "batched": ("exact", None, "rounds", True, True),
+        "compiled": ("exact", "batched", "rounds", True, True),
         "stateless": ("approximate", "batched", "packed", False, True),
+        "pruned": ("approximate", "batched", "rounds", True, True),
         "fused": ("close", "batched", "packed", True, True),
         "last-write": ("approximate", "batched", "packed", True, False),
         "imbalance": (None, None, "packed", True, True),
