@@ -453,7 +453,6 @@ class _Thinking:
             return reference
         name = self._scenario.inference.strategy.reference
         if name is None or name == self._scenario.inference.table["name"]:
-            self.notes.setdefault("undropped", self.notes.get("reference", {}))
             return reference
         return self._own(answers)
 

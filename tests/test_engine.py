@@ -249,6 +249,7 @@ def test_at_scale_zero_nothing_is_lost_to_time(settings: dict[str, Any]) -> None
     account = done.metrics["account"]
     assert done.metrics["timing"]["response_rate"] == 1
     assert [account[c] for c in ("feed", "queueing", "service", "entry")] == [0, 0, 0, 0]
+    assert [note["answered"] for note in done.manifest["predictions"].values()] == [600]
     slow = run(**{**settings, "strategy": "seeing", "latency": {**SERVICE, "scale": 5.0}})
     assert slow.metrics["account"]["net"] < account["net"]
 
