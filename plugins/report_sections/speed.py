@@ -152,20 +152,21 @@ class ServiceTime(ReportSection):
 def roofline(service: dict[str, Any], sizes: Float64Array) -> Float64Array | None:
     """The least ms of a batch of each of ``sizes``, if the profile says what bounds it.
 
-    Its metadata then hold ``bytes_fixed``, ``bytes_per_event``, ``flops_per_event``,
-    ``bytes_per_second`` and ``flops_per_second``: the larger of bytes over bandwidth and FLOPs over
-    rate (Williams, Waterman and Patterson, 2009, "Roofline").
+    Its metadata then hold ``weight_bytes``, ``state_bytes`` and ``copy_bytes_per_s``, and may hold
+    ``flops_per_event`` and ``flops_per_s``: the larger of bytes over bandwidth, every event's state
+    read and written once, and FLOPs over rate (Williams, Waterman and Patterson, 2009, "Roofline").
     """
     from backtest.errors import BacktestError
     from backtest.plugins.latency_models import Profile, profile_metadata
 
     if service.get("name") != "profile":
         return None
-    names = ("bytes_fixed", "bytes_per_event", "flops_per_event", "bytes_per_second",
-             "flops_per_second")  # fmt: skip
     try:
         stated = profile_metadata(Profile(str(service["source"])).path)
-        fixed, per_event, flops, bandwidth, rate = (float(stated[name]) for name in names)
+        weights, state, bandwidth = (
+            float(stated[name]) for name in ("weight_bytes", "state_bytes", "copy_bytes_per_s")
+        )
+        flops, rate = float(stated.get("flops_per_event", 0)), float(stated.get("flops_per_s", 1))
     except (BacktestError, OSError, KeyError, ValueError):
         return None
-    return 1e3 * np.maximum((fixed + per_event * sizes) / bandwidth, flops * sizes / rate)
+    return 1e3 * np.maximum((weights + 2 * state * sizes) / bandwidth, flops * sizes / rate)
