@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -239,12 +241,17 @@ def test_ray_is_refused_where_runs_want_a_gpu_and_none_is_asked_for(
 
 
 @pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What a Ray of two CPUs on this machine needs."""
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a Ray of two CPUs on this machine needs, out of sight of any other."""
     pytest.importorskip("ray")
+    # Not tmp_path: the names of Ray's sockets must stay short.
+    own = tempfile.mkdtemp(prefix="ray-")
+    monkeypatch.setenv("RAY_TMPDIR", own)
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "5ec2e7" * 8)
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    yield
+    shutil.rmtree(own, ignore_errors=True)
 
 
 RAY_JOBS = """
