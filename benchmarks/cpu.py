@@ -252,6 +252,9 @@ def table(results: dict[str, Any]) -> str:
     for name, row in results.get("peers", {}).items():
         speed = row.get("speed", row.get("unavailable"))
         lines.append(f"| {name}, {row.get('what', '')} | {speed} | | | {row.get('load', '')} |")
+    if "memory" in results:
+        peaks = ", ".join(f"{peak} ({run})" for run, peak in results["memory"].items())
+        lines += ["", f"Peak resident memory of whole runs, MB: {peaks}."]
     return "\n".join(lines)
 
 
