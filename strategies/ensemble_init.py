@@ -17,7 +17,10 @@ def init_weights(
 
     Scales: matrices are normal with variance 1/fan-in (a block of a block-diagonal matrix counts
     by its own width), convolution taps normal with deviation 1/2, biases normal with deviation
-    0.1, norm and skip weights 1. What decides how long state lives is spread over short and long
+    0.1, norm and skip weights 1. RetNet's queries, keys and values have 2^-2.5 of that, as in its
+    authors' own code (torchscale): its head norm divides by the length of what is read, which after
+    one event is |q k| |v|, and at full scale the norm's eps is too small to keep a query at a right
+    angle to its key from turning every rounding into a change of sign. What decides how long state lives is spread over short and long
     memories: forget gates of xLSTM have biases from 1 to 5 (half-lives of about 2 to 100 events),
     Mamba2's a = -exp(uniform(log 1, log 16)) with step sizes near exp(uniform(log 0.005,
     log 0.2)), Hawk's a uniform in [0.9, 0.999]; RetNet's constants are its formulas
@@ -59,7 +62,13 @@ def _scaled(name: str, noise: Tensor, config: EnsembleConfig) -> Tensor:
         return 0.1 * noise
     if noise.ndim == 1:
         return torch.ones_like(noise)
+    if leaf in _RETNET_INPUTS:
+        noise = noise * 2**-2.5
     return noise * (0.5 if name.endswith("conv.weight") else noise.shape[-1] ** -0.5)
+
+
+_RETNET_INPUTS = ("q_proj.weight", "k_proj.weight", "v_proj.weight")
+"""mLSTM's projections of the same names lie deeper, under ``mlstm.``."""
 
 
 _FROM_UNIFORM: dict[str, Callable[[Tensor], Tensor]] = {
