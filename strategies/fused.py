@@ -84,6 +84,7 @@ class Fused(EnsembleStrategy):
     def _allocate(self, session: Session) -> None:
         import torch
 
+        from backtest.strategies.deferred_states import DeferredStates
         from backtest.strategies.fused_towers import FusedEnsemble
         from backtest.strategies.fused_weights import prepare
         from backtest.strategies.graphs import Branches
@@ -108,7 +109,11 @@ class Fused(EnsembleStrategy):
             device=self._device,
             capacity=session.capacity,
         )
-        self._ensemble = FusedEnsemble(weights, self.precision, self._pool.tensors, ROWS[-1])
+        deferred = DeferredStates(self._pool.tensors, config.depth)
+        self._pool.watcher = deferred
+        self._ensemble = FusedEnsemble(
+            weights, self.precision, self._pool.tensors, ROWS[-1], deferred=deferred
+        )
         self._streams = Branches(self._device, len(TOWERS))
         self._replays: dict[tuple[int, int], Replay] = {}
         if self._streams.captures:

@@ -10,9 +10,11 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
+from backtest.strategies.deferred_states import DeferredStates
 from backtest.strategies.fused_tiles import Tiles
 from backtest.strategies.fused_weights import FusedBlock, FusedWeights
 from backtest.strategies.kernels.convolution import convolve
+from backtest.strategies.kernels.deferred import Deferred
 from backtest.strategies.kernels.hawk import rglru
 from backtest.strategies.kernels.mamba2 import mamba2_entry, mamba2_state
 from backtest.strategies.kernels.mlstm import gate_tiles, mlstm_entry, mlstm_exit, mlstm_state
@@ -91,6 +93,8 @@ class FusedEnsemble:
         precision: what products do.
         state: the pool's tensors by canonical name, float32 [slots, ...].
         rows: the largest batch.
+        tiles: how products are cut up; by default what was measured to be best.
+        deferred: what matrix states lag behind; ``None``: they are written with every batch.
     """
 
     def __init__(
@@ -100,11 +104,13 @@ class FusedEnsemble:
         state: Mapping[str, Tensor],
         rows: int,
         tiles: Tiles | None = None,
+        deferred: DeferredStates | None = None,
     ) -> None:
         self.weights = weights
         self._precision = precision
         self._state = state
         self._tiles = tiles or Tiles(precision)
+        self._deferred = deferred
         self._layers = (self._xlstm, self._mamba2, self._retnet, self._hawk)
         config, device = weights.config, weights.readout.device
         d, inner = config.hidden, 2 * config.hidden
@@ -161,7 +167,7 @@ class FusedEnsemble:
         parts, bias = self._down(scratch, s["mlp"], weights.down), weights.down_bias
         for b, block in enumerate(weights.blocks):
             state = _Leaves(self._state, f"tower_{index}/block_{b}/")
-            inner = self._layers[index](step, block, state, scratch, s, parts, bias, b == 0)
+            inner = self._layers[index](step, block, state, scratch, s, parts, bias, b)
             normed = s["normed"]
             residual_norm(
                 s["x"], inner[0], block.norm2, normed, inner=inner[1], inner_weight=inner[2]
@@ -169,7 +175,12 @@ class FusedEnsemble:
             self._up(normed, block.up, s["mlp"], bias=block.up_bias, relu=True)
             parts, bias = self._down(scratch, s["mlp"], block.down), block.down_bias
         w = self.weights
-        readout(s["x"], parts, bias, w.readout, w.readout_bias, step.out, index)
+        since = self._deferred.since.get(index) if self._deferred else None
+        last = w.readout, w.readout_bias
+        readout(s["x"], parts, bias, last, (step.out, index), step.runs, since)
+
+    def _lag(self, tower: int, block: int) -> Deferred | None:
+        return self._deferred[tower, block] if self._deferred else None
 
     def _up(
         self,
@@ -198,7 +209,7 @@ class FusedEnsemble:
         s: dict[str, Tensor],
         parts: Tensor,
         bias: Tensor,
-        first: bool,
+        number: int,
     ) -> _Added:
         w, runs, config = block.layer, step.runs, self.weights.config
         rows = s["x"].shape[0]
@@ -210,7 +221,7 @@ class FusedEnsemble:
             (w["slstm.taps"], w["slstm.taps_bias"], state["slstm.conv"]),
             runs,
             (s["t"], s["u"], s["c"]),
-            first=first,
+            first=number == 0,
         )
         gates = w["slstm.input"], w["slstm.state"], w["slstm.bias"]
         cell = state["slstm.y"], state["slstm.c"], state["slstm.n"], state["slstm.m"]
@@ -246,6 +257,7 @@ class FusedEnsemble:
             matrix,
             runs,
             (s["read"], s["weight"]),
+            deferred=self._lag(0, number),
             columns=columns,
             warps=warps,
         )
@@ -271,10 +283,10 @@ class FusedEnsemble:
         s: dict[str, Tensor],
         parts: Tensor,
         bias: Tensor,
-        first: bool,
+        number: int,
     ) -> _Added:
         w, runs, inner = block.layer, step.runs, 2 * self.weights.config.hidden
-        residual_norm(s["x"], parts, block.norm1, s["normed"], bias=bias, first=first)
+        residual_norm(s["x"], parts, block.norm1, s["normed"], bias=bias, first=number == 0)
         up = s["up"]
         self._up(s["normed"], w["up"], up)
         z = inner + 2 * STATE_SIZE
@@ -289,6 +301,7 @@ class FusedEnsemble:
             state["ssm"],
             runs,
             s["y"],
+            deferred=self._lag(1, number),
             warps=self._tiles.mamba2,
         )
         rms_norm(s["y"], w["norm"], s["h"], 1e-5)
@@ -303,16 +316,24 @@ class FusedEnsemble:
         s: dict[str, Tensor],
         parts: Tensor,
         bias: Tensor,
-        first: bool,
+        number: int,
     ) -> _Added:
         w, runs, hidden = block.layer, step.runs, self.weights.config.hidden
-        residual_norm(s["x"], parts, block.norm1, s["normed"], bias=bias, first=first)
+        residual_norm(s["x"], parts, block.norm1, s["normed"], bias=bias, first=number == 0)
         up = s["up"]
         self._up(s["normed"], w["up"], up)
         constants = w["decay"], w["angle"]
         columns, warps = self._tiles.retnet
         retnet_state(
-            up, constants, state["offset"], state["S"], runs, s["y"], columns=columns, warps=warps
+            up,
+            constants,
+            state["offset"],
+            state["S"],
+            runs,
+            s["y"],
+            deferred=self._lag(2, number),
+            columns=columns,
+            warps=warps,
         )
         scale = state["offset"], state["scale"]
         retnet_exit(s["y"], up[:, 3 * hidden :], w["decay"], scale, runs, s["h"])
@@ -327,10 +348,10 @@ class FusedEnsemble:
         s: dict[str, Tensor],
         parts: Tensor,
         bias: Tensor,
-        first: bool,
+        number: int,
     ) -> _Added:
         w, runs, hidden = block.layer, step.runs, self.weights.config.hidden
-        residual_norm(s["x"], parts, block.norm1, s["normed"], bias=bias, first=first)
+        residual_norm(s["x"], parts, block.norm1, s["normed"], bias=bias, first=number == 0)
         up = s["up"]
         self._up(s["normed"], w["up"], up)
         conv = w["taps"], w["taps_bias"], state["conv"]

@@ -8,7 +8,7 @@ event.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -25,6 +25,16 @@ HostRows: TypeAlias = list[Tensor] | None
 """One symbol's leaves in host memory, batch axis kept; ``None`` for the init state."""
 
 
+class SlotWatcher(Protocol):
+    """Is told when slots are read or written by the pool, if it keeps some of their state itself."""
+
+    def settle(self, slots: Sequence[int] | Int64Array, /) -> None:
+        """These slots are about to be read: their tensors must hold all of their state."""
+
+    def forget(self, slots: Sequence[int] | Int64Array, /) -> None:
+        """These slots were given other states."""
+
+
 class SymbolStatePool:
     """Slots for the state of symbols.
 
@@ -39,6 +49,7 @@ class SymbolStatePool:
     Attributes:
         init: the state of one symbol never seen, on the device.
         tensors: every leaf's slots by its path.
+        watcher: is told of slots that are read or written other than by ``gather`` and ``scatter``.
 
     One slot more than the capacity is allocated: ``spare``, which no symbol owns, for padding.
     """
@@ -68,6 +79,7 @@ class SymbolStatePool:
         self._owner = np.full(self.capacity, -1, dtype=np.int64)
         self._last_used = np.full(self.capacity, -1, dtype=np.int64)
         self._clock = 0
+        self.watcher: SlotWatcher | None = None
         self._waiting: dict[int, list[Tensor]] = {}
 
     def acquire(self, symbols: Int64Array) -> Tensor:
@@ -188,8 +200,12 @@ class SymbolStatePool:
             rows = self._waiting.pop(symbol, self._init_rows)
             for leaf, row in zip(self.tensors.values(), rows, strict=True):
                 leaf.narrow(self.batch_dim, slot, 1).copy_(row, non_blocking=True)
+        if self.watcher is not None:
+            self.watcher.forget(slots)
 
     def _to_host(self, slots: Sequence[int] | Int64Array) -> list[list[Tensor]]:
+        if self.watcher is not None:
+            self.watcher.settle(slots)
         copies = [
             [
                 self._on_host(leaf.narrow(self.batch_dim, int(slot), 1))

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from backtest.strategies.kernels.arithmetic import silu, softplus
 from backtest.strategies.kernels.convolution import keep_window, taps, window
-from backtest.strategies.kernels.matrix_state import advance_transposed
+from backtest.strategies.kernels.deferred import Deferred, due, rings
+from backtest.strategies.kernels.matrix_state import catch_up, update
 from backtest.strategies.kernels.overlap import follow, overlap
 from backtest.strategies.kernels.runs import Runs
 
@@ -119,6 +120,7 @@ def mamba2_state(
     runs: Runs,
     out: Tensor,
     *,
+    deferred: Deferred | None = None,
     warps: int = 4,
 ) -> None:
     """S <- exp(a dt) S + dt x b^T; out = (S c + d x) * silu(z), one program a head.
@@ -131,6 +133,7 @@ def mamba2_state(
         state: float32 [slots, N, P, Z], in place.
         runs: which rows belong together.
         out: float32 [B, I].
+        deferred: what the state lags behind; ``None``: it never does.
         warps: warps of a program.
     """
     rows = xbc.shape[0]
@@ -146,6 +149,7 @@ def mamba2_state(
         out,
         z.stride(0),
         dt.stride(0),
+        **rings(deferred),
         HEADS=count,
         P=p,
         Z=size,
@@ -154,7 +158,7 @@ def mamba2_state(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["phase"])
 def _mamba2_state(
     xbc,
     z_in,
@@ -168,6 +172,12 @@ def _mamba2_state(
     out,
     z_stride,
     dt_stride,
+    since,
+    keep_ring,
+    k_ring,
+    v_ring,
+    phase,
+    DEPTH: tl.constexpr,
     HEADS: tl.constexpr,
     P: tl.constexpr,
     Z: tl.constexpr,
@@ -181,9 +191,28 @@ def _mamba2_state(
     head = tl.program_id(0)
     rp = tl.arange(0, P)
     rz = tl.arange(0, Z)
-    own = tl.load(slot + row).to(tl.int64) * HEADS + head
-    s_at = state + own * (P * Z) + rp[:, None] * Z + rz[None, :]
+    place = tl.load(slot + row).to(tl.int64)
+    s_at = state + (place * HEADS + head) * (P * Z) + rp[:, None] * Z + rz[None, :]
     s = tl.load(s_at)
+    write = True
+    if since is not None:
+        pending, entry, write = due(since, place, phase, events, DEPTH)
+        ring = place * DEPTH + entry
+        first = ring - pending
+        s = catch_up(
+            s,
+            pending,
+            keep_ring + first * HEADS + head,
+            HEADS,
+            v_ring + (first * HEADS + head) * P,
+            HEADS * P,
+            k_ring + first * Z,
+            Z,
+            rp,
+            rz,
+            P,
+            Z,
+        )
     a = tl.load(a_in + head)
     d = tl.load(d_in + head)
     bias = tl.load(dt_bias + head)
@@ -194,7 +223,17 @@ def _mamba2_state(
         b = tl.load(at + HEADS * P + rz)
         c = tl.load(at + HEADS * P + Z + rz)
         dt = softplus(tl.load(dt_in + event * dt_stride + head) + bias)
-        s, y = advance_transposed(s, tl.exp(a * dt), b, dt * x, c)
+        keep = tl.exp(a * dt)
+        v = dt * x
+        s = update(s, keep, v, b)
+        y = tl.sum(s * c[None, :], axis=1)
         z = tl.load(z_in + event * z_stride + head * P + rp)
         tl.store(out + event * (HEADS * P) + head * P + rp, (y + d * x) * silu(z))
-    tl.store(s_at, s)
+        if since is not None:
+            if write == 0:
+                tl.store(keep_ring + ring * HEADS + head, keep)
+                tl.store(v_ring + (ring * HEADS + head) * P + rp, v)
+                if head == 0:  # all heads have the same key
+                    tl.store(k_ring + ring * Z + rz, b)
+    if write:
+        tl.store(s_at, s)

@@ -1,4 +1,9 @@
-"""The primitive behind mLSTM, RetNet and Mamba2: ``S <- a S + k v^T``, ``y = q^T S``."""
+"""The primitive behind mLSTM, RetNet and Mamba2: ``S <- a S + k v^T``, ``y = q^T S``.
+
+The state need not be written after every event: ``deferred.py`` keeps the last few (a, k, v) and
+``catch_up`` applies them to what was read. The arithmetic of a step is one function, and explicit
+about what is fused, so that a step taken late gives the same bits.
+"""
 
 # mypy: disable-error-code="no-untyped-def,untyped-decorator"
 
@@ -11,17 +16,45 @@ from torch import Tensor
 
 
 @triton.jit
-def advance(s, keep, k, v, q):
-    """A tile [K, V] of S and k, q [K], v [V] -> the new tile and y [V]."""
-    s = keep * s + k[:, None] * v[None, :]
-    return s, tl.sum(q[:, None] * s, axis=0)
+def update(s, keep, rows, columns):
+    """A tile of the next S: ``keep * s + rows columns^T``, rows and columns being k and v."""
+    return tl.fma(rows[:, None], columns[None, :], keep * s)
 
 
 @triton.jit
-def advance_transposed(s, keep, k, v, q):
-    """The same for a state that is stored [V, K]."""
-    s = keep * s + v[:, None] * k[None, :]
-    return s, tl.sum(s * q[None, :], axis=1)
+def catch_up(
+    s,
+    pending,
+    keep_at,
+    keep_step,
+    row_at,
+    row_step,
+    columns_at,
+    column_step,
+    rr,
+    rc,
+    HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr,
+):
+    """The tile of rows rr and columns rc after ``pending`` more events, kept at these places."""
+    # What the next event needs is on its way while this one is applied.
+    some = pending > 0
+    keep = tl.load(keep_at, mask=some, other=1.0)
+    rows = tl.load(row_at + rr, mask=rr < tl.where(some, HEIGHT, 0), other=0.0)
+    columns = tl.load(columns_at + rc, mask=rc < tl.where(some, WIDTH, 0), other=0.0)
+    for event in range(1, pending + 1):
+        keep_at += keep_step
+        row_at += row_step
+        columns_at += column_step
+        more = event < pending
+        next_keep = tl.load(keep_at, mask=more, other=1.0)
+        next_rows = tl.load(row_at + rr, mask=rr < tl.where(more, HEIGHT, 0), other=0.0)
+        next_columns = tl.load(columns_at + rc, mask=rc < tl.where(more, WIDTH, 0), other=0.0)
+        s = update(s, keep, rows, columns)
+        keep = next_keep
+        rows = next_rows
+        columns = next_columns
+    return s
 
 
 def advance_plain(

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from backtest.strategies.kernels.arithmetic import larger, log_sigmoid, silu
 from backtest.strategies.kernels.convolution import keep_window, taps, window
-from backtest.strategies.kernels.matrix_state import advance
+from backtest.strategies.kernels.deferred import Deferred, due, rings
+from backtest.strategies.kernels.matrix_state import catch_up, update
 from backtest.strategies.kernels.overlap import follow, overlap
 from backtest.strategies.kernels.runs import Runs
 
@@ -158,6 +159,7 @@ def mlstm_state(
     runs: Runs,
     out: tuple[Tensor, Tensor],
     *,
+    deferred: Deferred | None = None,
     columns: int = 32,
     warps: int = 8,
 ) -> None:
@@ -173,6 +175,7 @@ def mlstm_state(
         state: C [slots, H, K, K], n [slots, H, K], m [slots, H], float32.
         runs: which rows belong together.
         out: q^T C [B, I] and the denominator [B, H], float32.
+        deferred: what C lags behind; ``None``: it never does.
         columns: value columns of a program.
         warps: warps of a program.
     """
@@ -188,6 +191,7 @@ def mlstm_state(
         runs.slot,
         runs.count,
         *out,
+        **rings(deferred),
         SCALE=size**-0.5,
         INNER=inner,
         HEADS=heads,
@@ -201,7 +205,7 @@ def mlstm_state(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["phase"])
 def _mlstm_state(
     qkv,
     parts,
@@ -213,6 +217,12 @@ def _mlstm_state(
     count,
     y_out,
     weight_out,
+    since,
+    keep_ring,
+    k_ring,
+    v_ring,
+    phase,
+    DEPTH: tl.constexpr,
     SCALE: tl.constexpr,
     INNER: tl.constexpr,
     HEADS: tl.constexpr,
@@ -229,7 +239,8 @@ def _mlstm_state(
         follow(PDL)
         return
     head = tl.program_id(1)
-    own = tl.load(slot + row).to(tl.int64) * HEADS + head
+    place = tl.load(slot + row).to(tl.int64)
+    own = place * HEADS + head
     m = tl.load(m_state + own)
     rk = tl.arange(0, BK)
     in_k = rk < SIZE
@@ -255,19 +266,47 @@ def _mlstm_state(
         mask = in_k[:, None] & in_v[None, :]
         s_at = c_state + own * (SIZE * SIZE) + rk[:, None] * SIZE + rv[None, :]
         s = tl.load(s_at, mask=mask, other=0.0)
+        write = True
+        if since is not None:
+            pending, entry, write = due(since, place, phase, events, DEPTH)
+            ring = (place * DEPTH + entry) * HEADS + head
+            first = ring - pending * HEADS
+            s = catch_up(
+                s,
+                pending,
+                keep_ring + first,
+                HEADS,
+                k_ring + first * SIZE,
+                HEADS * SIZE,
+                v_ring + first * SIZE,
+                HEADS * SIZE,
+                rk,
+                rv,
+                SIZE,
+                SIZE,
+            )
         follow(PDL)
         for event in range(row, row + events):
             i = _gate(parts, bias, event, head, TILES, BT, 2 * HEADS)
             f = _gate(parts, bias, event, HEADS + head, TILES, BT, 2 * HEADS)
             decayed = m + log_sigmoid(f)
             m = larger(i, decayed)
+            keep = tl.exp(decayed - m)
             at = qkv + event * (3 * INNER) + head * SIZE
             q = tl.load(at + rk, mask=in_k, other=0.0)
             k = tl.load(at + INNER + rk, mask=in_k, other=0.0) * (tl.exp(i - m) * SCALE)
             v = tl.load(at + 2 * INNER + rv, mask=in_v, other=0.0)
-            s, y = advance(s, tl.exp(decayed - m), k, v, q)
+            s = update(s, keep, k, v)
+            y = tl.sum(q[:, None] * s, axis=0)
             tl.store(y_out + event * INNER + head * SIZE + rv, y, mask=in_v)
-        tl.store(s_at, s, mask=mask)
+            if since is not None:
+                if write == 0:
+                    tl.store(v_ring + ring * SIZE + rv, v, mask=in_v)
+                    if tl.program_id(0) == 0:
+                        tl.store(keep_ring + ring, keep)
+                        tl.store(k_ring + ring * SIZE + rk, k, mask=in_k)
+        if write:
+            tl.store(s_at, s, mask=mask)
 
 
 def mlstm_exit(

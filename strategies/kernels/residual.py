@@ -11,6 +11,7 @@ from torch import Tensor
 
 from backtest.strategies.kernels.arithmetic import rms_scale, standardise, sum_splits
 from backtest.strategies.kernels.overlap import follow, overlap
+from backtest.strategies.kernels.runs import Runs
 
 FLOAT32_EPS = 1.1920928955078125e-07
 
@@ -152,30 +153,40 @@ def _rms_norm(
 
 
 def readout(
-    x: Tensor, parts: Tensor, bias: Tensor, weight: Tensor, offset: Tensor, out: Tensor, tower: int
+    x: Tensor,
+    parts: Tensor,
+    bias: Tensor,
+    last: tuple[Tensor, Tensor],
+    out: tuple[Tensor, int],
+    runs: Runs,
+    since: Tensor | None = None,
 ) -> None:
-    """``out[:, tower] = (x + parts.sum(0) + bias) @ weight + offset``.
+    """One number a row, ``(x + parts.sum(0) + bias) @ weight + offset``; counts events.
 
     Args:
         x: float32 [B, D].
         parts: the last split product, float32 [S, B, D].
         bias: that product's, [D].
-        weight: [D].
-        offset: [1].
-        out: float32 [B, towers].
-        tower: the column.
+        last: weight [D] and offset [1].
+        out: float32 [B, towers], and the column.
+        runs: which rows belong together.
+        since: events since a slot's matrix states were set, int32 [slots]; 0 after a run of
+            several, which writes them.
     """
     rows, size = x.shape
     block = triton.next_power_of_2(size)
+    answers, tower = out
     _readout[(rows,)](
         x,
         parts,
         bias,
-        weight,
-        offset,
-        out,
+        *last,
+        answers,
+        runs.slot,
+        runs.count,
+        since,
         parts.stride(0),
-        out.stride(0),
+        answers.stride(0),
         TOWER=tower,
         SIZE=size,
         SPLIT=parts.shape[0],
@@ -193,6 +204,9 @@ def _readout(
     weight,
     offset,
     out,
+    slot,
+    count,
+    since,
     split_stride,
     out_stride,
     TOWER: tl.constexpr,
@@ -210,3 +224,9 @@ def _readout(
     value += tl.load(bias + r, mask=mask, other=0.0) + tl.load(x + at, mask=mask, other=0.0)
     answer = tl.sum(value * tl.load(weight + r, mask=mask, other=0.0), axis=0) + tl.load(offset)
     tl.store(out + row * out_stride + TOWER, answer)
+    if since is not None:
+        events = tl.load(count + row)
+        at = since + tl.load(slot + row).to(tl.int64)
+        first = events > 0
+        passed = tl.load(at, mask=first, other=0)
+        tl.store(at, tl.where(events == 1, passed + 1, 0), mask=first)

@@ -12,7 +12,8 @@ import triton.language as tl
 from torch import Tensor
 
 from backtest.strategies.kernels.arithmetic import silu
-from backtest.strategies.kernels.matrix_state import advance
+from backtest.strategies.kernels.deferred import Deferred, due, rings
+from backtest.strategies.kernels.matrix_state import catch_up, update
 from backtest.strategies.kernels.overlap import follow, overlap
 from backtest.strategies.kernels.runs import Runs
 
@@ -25,6 +26,7 @@ def retnet_state(
     runs: Runs,
     out: Tensor,
     *,
+    deferred: Deferred | None = None,
     columns: int = 32,
     warps: int = 4,
 ) -> None:
@@ -37,6 +39,7 @@ def retnet_state(
         state: float32 [slots, H, K, K], in place.
         runs: which rows belong together.
         out: float32 [B, D].
+        deferred: what the state lags behind; ``None``: it never does.
         columns: value columns of a program.
         warps: warps of a program.
     """
@@ -51,6 +54,7 @@ def retnet_state(
         runs.slot,
         runs.count,
         out,
+        **rings(deferred),
         SCALE=size**-0.5,
         HIDDEN=hidden,
         HEADS=heads,
@@ -62,7 +66,7 @@ def retnet_state(
     )
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["phase"])
 def _retnet_state(
     qkvg,
     decay_in,
@@ -72,6 +76,12 @@ def _retnet_state(
     slot,
     count,
     out,
+    since,
+    keep_ring,
+    k_ring,
+    v_ring,
+    phase,
+    DEPTH: tl.constexpr,
     SCALE: tl.constexpr,
     HIDDEN: tl.constexpr,
     HEADS: tl.constexpr,
@@ -99,6 +109,25 @@ def _retnet_state(
     offset = tl.load(offset_in + own)
     partner = rk ^ 1
     sign = tl.where(rk % 2 == 0, -1.0, 1.0)
+    write = True
+    if since is not None:
+        pending, entry, write = due(since, own, phase, events, DEPTH)
+        ring = (own * DEPTH + entry) * HEADS + head
+        first = ring - pending * HEADS
+        s = catch_up(
+            s,
+            pending,
+            keep_ring + first,
+            HEADS,
+            k_ring + first * SIZE,
+            HEADS * SIZE,
+            v_ring + first * SIZE,
+            HEADS * SIZE,
+            rk,
+            rv,
+            SIZE,
+            SIZE,
+        )
     follow(PDL)
     for event in range(events):
         turns = (offset + event).to(tl.float64) * angle * 0.15915494309189535
@@ -112,9 +141,18 @@ def _retnet_state(
         k = tl.load(at + rk, mask=in_k, other=0.0) * cos
         k += tl.load(at + partner, mask=in_k, other=0.0) * sin
         v = tl.load(at + HIDDEN + rv, mask=in_v, other=0.0)
-        s, y = advance(s, keep, k * SCALE, v, q)
+        k *= SCALE
+        s = update(s, keep, k, v)
+        y = tl.sum(q[:, None] * s, axis=0)
         tl.store(out + (row + event) * HIDDEN + head * SIZE + rv, y, mask=in_v)
-    tl.store(s_at, s, mask=mask)
+        if since is not None:
+            if write == 0:
+                tl.store(v_ring + ring * SIZE + rv, v, mask=in_v)
+                if tl.program_id(0) == 0:
+                    tl.store(keep_ring + ring, keep)
+                    tl.store(k_ring + ring * SIZE + rk, k, mask=in_k)
+    if write:
+        tl.store(s_at, s, mask=mask)
 
 
 def retnet_exit(
