@@ -17,14 +17,16 @@ def init_weights(
 
     Scales: matrices are normal with variance 1/fan-in (a block of a block-diagonal matrix counts
     by its own width), convolution taps normal with deviation 1/2, biases normal with deviation
-    0.1, norm and skip weights 1. RetNet's queries, keys and values have 2^-2.5 of that, as in its
-    authors' own code (torchscale): its head norm divides by the length of what is read, which after
-    one event is |q k| |v|, and at full scale the norm's eps is too small to keep a query at a right
-    angle to its key from turning every rounding into a change of sign. What decides how long state lives is spread over short and long
-    memories: forget gates of xLSTM have biases from 1 to 5 (half-lives of about 2 to 100 events),
-    Mamba2's a = -exp(uniform(log 1, log 16)) with step sizes near exp(uniform(log 0.005,
-    log 0.2)), Hawk's a uniform in [0.9, 0.999]; RetNet's constants are its formulas
-    decay = 1 - 2^(-5 - 8h/H) and angle = 10000^(-k/(K/2 - 1)).
+    0.1, norm and skip weights 1. RetNet's queries, keys and values have 2^-2.5 of that, as its
+    authors start from: its head norm divides by the length of what is read, after one event
+    |q k| |v|, and at full scale the norm's eps is too small to keep a query at a right angle to its
+    key from turning every rounding into a change of sign.
+
+    What decides how long state lives is spread over short and long memories: forget gates of xLSTM
+    have biases from 1 to 5 (half-lives of about 2 to 100 events), Mamba2's a = -exp(uniform(log 1,
+    log 16)) with step sizes near exp(uniform(log 0.005, log 0.2)), Hawk's a uniform in [0.9,
+    0.999]; RetNet's constants are its formulas decay = 1 - 2^(-5 - 8h/H) and
+    angle = 10000^(-k/(K/2 - 1)).
 
     Args:
         config: the sizes.

@@ -26,7 +26,7 @@ HostRows: TypeAlias = list[Tensor] | None
 
 
 class SlotWatcher(Protocol):
-    """Is told when slots are read or written by the pool, if it keeps some of their state itself."""
+    """Keeps some of the slots' state itself, and is told when the pool reads or writes them."""
 
     def settle(self, slots: Sequence[int] | Int64Array, /) -> None:
         """These slots are about to be read: their tensors must hold all of their state."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from backtest.strategies.kernels.arithmetic import silu
 from backtest.strategies.kernels.overlap import follow, overlap
-from backtest.strategies.kernels.runs import Runs
+from backtest.strategies.kernels.runs import Runs, find_run
 
 _TILE = 256
 
@@ -32,17 +32,18 @@ def convolve(
         out: the result in float32, and (or ``None``) in the products' dtype, rows contiguous.
         activate: whether silu follows.
     """
-    rows, channels = x.shape
+    _, channels = x.shape
     weight, bias, state = conv
     plain, rounded = out
     tile = min(_TILE, triton.next_power_of_2(channels))
-    _convolve[(rows, triton.cdiv(channels, tile))](
+    _convolve[(runs.programs, triton.cdiv(channels, tile))](
         x,
         weight,
         bias,
         state,
         runs.slot,
         runs.count,
+        runs.first,
         plain,
         rounded,
         x.stride(0),
@@ -63,6 +64,7 @@ def _convolve(
     state,
     slot,
     count,
+    first,
     plain,
     rounded,
     x_stride,
@@ -72,8 +74,7 @@ def _convolve(
     BC: tl.constexpr,
     PDL: tl.constexpr,
 ):
-    row = tl.program_id(0)
-    events = tl.load(count + row)
+    row, events = find_run(first, count, tl.program_id(0))
     if events == 0:
         follow(PDL)
         return

@@ -54,15 +54,11 @@ class Deferred:
         cls, since: Tensor, heads: int, key: tuple[int, int], value: int, phase: int
     ) -> Deferred:
         """Rings for heads with keys of shape ``key`` ([H or 1, K]) and so large a value."""
-        options = {"dtype": torch.float32, "device": since.device}
-        slots = since.shape[0]
-        return cls(
-            since,
-            torch.zeros(slots, DEPTH, heads, **options),
-            torch.zeros(slots, DEPTH, *key, **options),
-            torch.zeros(slots, DEPTH, heads, value, **options),
-            phase,
-        )
+
+        def ring(*shape: int) -> Tensor:
+            return torch.zeros((len(since), DEPTH, *shape), device=since.device)
+
+        return cls(since, ring(heads), ring(*key), ring(heads, value), phase)
 
 
 def rings(deferred: Deferred | None) -> dict[str, Any]:

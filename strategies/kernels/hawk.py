@@ -13,7 +13,7 @@ from torch import Tensor
 
 from backtest.strategies.kernels.arithmetic import expm1, gelu, sigmoid
 from backtest.strategies.kernels.overlap import follow, overlap
-from backtest.strategies.kernels.runs import Runs
+from backtest.strategies.kernels.runs import Runs, find_run
 
 _TILE = 128
 
@@ -38,8 +38,8 @@ def rglru(
         runs: which rows belong together.
         out: [B, D] of the products' dtype.
     """
-    rows, hidden = u.shape
-    _rglru[(rows, triton.cdiv(hidden, _TILE))](
+    _, hidden = u.shape
+    _rglru[(runs.programs, triton.cdiv(hidden, _TILE))](
         gates,
         u,
         gate,
@@ -47,6 +47,7 @@ def rglru(
         state,
         runs.slot,
         runs.count,
+        runs.first,
         out,
         gate.stride(0),
         HIDDEN=hidden,
@@ -66,6 +67,7 @@ def _rglru(
     state,
     slot,
     count,
+    first,
     out,
     gate_stride,
     HIDDEN: tl.constexpr,
@@ -73,8 +75,7 @@ def _rglru(
     BC: tl.constexpr,
     PDL: tl.constexpr,
 ):
-    row = tl.program_id(0)
-    events = tl.load(count + row)
+    row, events = find_run(first, count, tl.program_id(0))
     if events == 0:
         follow(PDL)
         return

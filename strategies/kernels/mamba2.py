@@ -16,7 +16,7 @@ from backtest.strategies.kernels.convolution import keep_window, taps, window
 from backtest.strategies.kernels.deferred import Deferred, due, rings
 from backtest.strategies.kernels.matrix_state import catch_up, update
 from backtest.strategies.kernels.overlap import follow, overlap
-from backtest.strategies.kernels.runs import Runs
+from backtest.strategies.kernels.runs import Runs, find_run
 
 _TILE = 128
 
@@ -37,15 +37,15 @@ def mamba2_entry(
         runs: which rows belong together.
         out: float32 [B, I + 2Z].
     """
-    rows = out.shape[0]
     inner, shared = states[0].shape[1], states[1].shape[1]
-    grid = (rows, triton.cdiv(inner, _TILE) + 2 * triton.cdiv(shared, _TILE))
+    grid = (runs.programs, triton.cdiv(inner, _TILE) + 2 * triton.cdiv(shared, _TILE))
     _mamba2_entry[grid](
         x,
         *conv,
         *states,
         runs.slot,
         runs.count,
+        runs.first,
         out,
         x.stride(0),
         INNER=inner,
@@ -66,6 +66,7 @@ def _mamba2_entry(
     c_state,
     slot,
     count,
+    first,
     out,
     x_stride,
     INNER: tl.constexpr,
@@ -73,8 +74,7 @@ def _mamba2_entry(
     BC: tl.constexpr,
     PDL: tl.constexpr,
 ):
-    row = tl.program_id(0)
-    events = tl.load(count + row)
+    row, events = find_run(first, count, tl.program_id(0))
     if events == 0:
         follow(PDL)
         return
@@ -136,9 +136,8 @@ def mamba2_state(
         deferred: what the state lags behind; ``None``: it never does.
         warps: warps of a program.
     """
-    rows = xbc.shape[0]
     _, count, p, size = state.shape
-    _mamba2_state[(count, rows)](
+    _mamba2_state[(count, runs.programs)](
         xbc,
         z,
         dt,
@@ -146,6 +145,7 @@ def mamba2_state(
         state,
         runs.slot,
         runs.count,
+        runs.first,
         out,
         z.stride(0),
         dt.stride(0),
@@ -169,6 +169,7 @@ def _mamba2_state(
     state,
     slot,
     count,
+    first,
     out,
     z_stride,
     dt_stride,
@@ -183,8 +184,7 @@ def _mamba2_state(
     Z: tl.constexpr,
     PDL: tl.constexpr,
 ):
-    row = tl.program_id(1)
-    events = tl.load(count + row)
+    row, events = find_run(first, count, tl.program_id(1))
     if events == 0:
         follow(PDL)
         return
@@ -198,15 +198,15 @@ def _mamba2_state(
     if since is not None:
         pending, entry, write = due(since, place, phase, events, DEPTH)
         ring = place * DEPTH + entry
-        first = ring - pending
+        oldest = ring - pending
         s = catch_up(
             s,
             pending,
-            keep_ring + first * HEADS + head,
+            keep_ring + oldest * HEADS + head,
             HEADS,
-            v_ring + (first * HEADS + head) * P,
+            v_ring + (oldest * HEADS + head) * P,
             HEADS * P,
-            k_ring + first * Z,
+            k_ring + oldest * Z,
             Z,
             rp,
             rz,

@@ -18,7 +18,7 @@ from backtest.strategies.kernels.convolution import keep_window, taps, window
 from backtest.strategies.kernels.deferred import Deferred, due, rings
 from backtest.strategies.kernels.matrix_state import catch_up, update
 from backtest.strategies.kernels.overlap import follow, overlap
-from backtest.strategies.kernels.runs import Runs
+from backtest.strategies.kernels.runs import Runs, find_run
 
 GATE_TILE = 256
 """Channels of one partial sum of the gates."""
@@ -47,17 +47,18 @@ def mlstm_entry(
         runs: which rows belong together.
         out: c [B, I]; q, k, v [B, 3, I]; partial gates [B, tiles, 2H]; all float32.
     """
-    rows, inner = a.shape
+    _, inner = a.shape
     c, qkv_out, parts = out
     outputs = gates.shape[0]
     tiles = gate_tiles(inner)
-    _mlstm_entry[(rows, tiles)](
+    _mlstm_entry[(runs.programs, tiles)](
         a,
         *conv,
         qkv,
         gates,
         runs.slot,
         runs.count,
+        runs.first,
         c,
         qkv_out,
         parts,
@@ -88,6 +89,7 @@ def _mlstm_entry(
     gates_w,
     slot,
     count,
+    first,
     c_out,
     qkv_out,
     parts,
@@ -99,13 +101,12 @@ def _mlstm_entry(
     NB: tl.constexpr,
     PDL: tl.constexpr,
 ):
-    row = tl.program_id(0)
-    tile = tl.program_id(1)
-    own = tl.load(slot + row).to(tl.int64)
-    events = tl.load(count + row)
+    row, events = find_run(first, count, tl.program_id(0))
     if events == 0:
         follow(PDL)
         return
+    tile = tl.program_id(1)
+    own = tl.load(slot + row).to(tl.int64)
     block = tile * NB + tl.arange(0, NB)
     four = tl.arange(0, 4)
     r = block[:, None] * 4 + four[None, :]
@@ -179,10 +180,10 @@ def mlstm_state(
         columns: value columns of a program.
         warps: warps of a program.
     """
-    rows, _, inner = qkv.shape
+    inner = qkv.shape[2]
     heads, size = state[1].shape[1:]
     columns = min(columns, triton.next_power_of_2(size))
-    grid = (triton.cdiv(size, columns) + 1, heads, rows)
+    grid = (triton.cdiv(size, columns) + 1, heads, runs.programs)
     _mlstm_state[grid](
         qkv,
         gates,
@@ -190,6 +191,7 @@ def mlstm_state(
         *state,
         runs.slot,
         runs.count,
+        runs.first,
         *out,
         **rings(deferred),
         SCALE=size**-0.5,
@@ -206,7 +208,7 @@ def mlstm_state(
 
 
 @triton.jit(do_not_specialize=["phase"])
-def _mlstm_state(
+def _mlstm_state(  # noqa: PLR0915 - a kernel is one function, or its tile leaves the registers
     qkv,
     parts,
     bias,
@@ -215,6 +217,7 @@ def _mlstm_state(
     m_state,
     slot,
     count,
+    first,
     y_out,
     weight_out,
     since,
@@ -233,8 +236,7 @@ def _mlstm_state(
     BV: tl.constexpr,
     PDL: tl.constexpr,
 ):
-    row = tl.program_id(2)
-    events = tl.load(count + row)
+    row, events = find_run(first, count, tl.program_id(2))
     if events == 0:
         follow(PDL)
         return
@@ -270,15 +272,15 @@ def _mlstm_state(
         if since is not None:
             pending, entry, write = due(since, place, phase, events, DEPTH)
             ring = (place * DEPTH + entry) * HEADS + head
-            first = ring - pending * HEADS
+            oldest = ring - pending * HEADS
             s = catch_up(
                 s,
                 pending,
-                keep_ring + first,
+                keep_ring + oldest,
                 HEADS,
-                k_ring + first * SIZE,
+                k_ring + oldest * SIZE,
                 HEADS * SIZE,
-                v_ring + first * SIZE,
+                v_ring + oldest * SIZE,
                 HEADS * SIZE,
                 rk,
                 rv,

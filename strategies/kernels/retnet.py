@@ -15,7 +15,7 @@ from backtest.strategies.kernels.arithmetic import silu
 from backtest.strategies.kernels.deferred import Deferred, due, rings
 from backtest.strategies.kernels.matrix_state import catch_up, update
 from backtest.strategies.kernels.overlap import follow, overlap
-from backtest.strategies.kernels.runs import Runs
+from backtest.strategies.kernels.runs import Runs, find_run
 
 
 def retnet_state(
@@ -43,16 +43,17 @@ def retnet_state(
         columns: value columns of a program.
         warps: warps of a program.
     """
-    rows, hidden = out.shape
+    _, hidden = out.shape
     _, heads, size, _ = state.shape
     columns = min(columns, triton.next_power_of_2(size))
-    _retnet_state[(triton.cdiv(size, columns), heads, rows)](
+    _retnet_state[(triton.cdiv(size, columns), heads, runs.programs)](
         qkvg,
         *constants,
         offset,
         state,
         runs.slot,
         runs.count,
+        runs.first,
         out,
         **rings(deferred),
         SCALE=size**-0.5,
@@ -75,6 +76,7 @@ def _retnet_state(
     state,
     slot,
     count,
+    first,
     out,
     since,
     keep_ring,
@@ -90,8 +92,7 @@ def _retnet_state(
     BV: tl.constexpr,
     PDL: tl.constexpr,
 ):
-    row = tl.program_id(2)
-    events = tl.load(count + row)
+    row, events = find_run(first, count, tl.program_id(2))
     if events == 0:
         follow(PDL)
         return
@@ -113,15 +114,15 @@ def _retnet_state(
     if since is not None:
         pending, entry, write = due(since, own, phase, events, DEPTH)
         ring = (own * DEPTH + entry) * HEADS + head
-        first = ring - pending * HEADS
+        oldest = ring - pending * HEADS
         s = catch_up(
             s,
             pending,
-            keep_ring + first,
+            keep_ring + oldest,
             HEADS,
-            k_ring + first * SIZE,
+            k_ring + oldest * SIZE,
             HEADS * SIZE,
-            v_ring + first * SIZE,
+            v_ring + oldest * SIZE,
             HEADS * SIZE,
             rk,
             rv,
@@ -175,15 +176,16 @@ def retnet_exit(
         runs: which rows belong together.
         out: [B, D] of the products' dtype.
     """
-    rows, hidden = y.shape
+    _, hidden = y.shape
     heads = decay.shape[0]
-    _retnet_exit[(rows, heads)](
+    _retnet_exit[(runs.programs, heads)](
         y,
         g,
         decay,
         *state,
         runs.slot,
         runs.count,
+        runs.first,
         out,
         g.stride(0),
         HEADS=heads,
@@ -203,6 +205,7 @@ def _retnet_exit(
     scale,
     slot,
     count,
+    first,
     out,
     g_stride,
     HEADS: tl.constexpr,
@@ -210,8 +213,7 @@ def _retnet_exit(
     BK: tl.constexpr,
     PDL: tl.constexpr,
 ):
-    row = tl.program_id(0)
-    events = tl.load(count + row)
+    row, events = find_run(first, count, tl.program_id(0))
     if events == 0:
         follow(PDL)
         return

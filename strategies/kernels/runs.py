@@ -1,9 +1,13 @@
 """Which rows of a batch belong to one symbol, as the kernels read it."""
 
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
+
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+import triton
+import triton.language as tl
 from torch import Tensor
 
 
@@ -15,8 +19,25 @@ class Runs:
         slot: the slot of each row's symbol; -1 for padding.
         turn: how many events of its run came before.
         count: the run's length at its first row; 0 elsewhere and for padding.
+        first: the rows at which runs start, int32 [runs], where there are far fewer runs than rows;
+            ``None``: kernels look for them at every row.
     """
 
     slot: Tensor
     turn: Tensor
     count: Tensor
+    first: Tensor | None = None
+
+    @property
+    def programs(self) -> int:
+        """How many programs look for a run."""
+        return len(self.slot if self.first is None else self.first)
+
+
+@triton.jit
+def find_run(first, count, program):
+    """The first row of a program's run, and its events; none where no run starts there."""
+    row = program
+    if first is not None:
+        row = tl.load(first + program)
+    return row, tl.load(count + row)

@@ -25,7 +25,7 @@ from backtest.strategies.kernels.convolution import keep_window, taps, window
 from backtest.strategies.kernels.overlap import follow, overlap
 from backtest.strategies.kernels.product import DOT, Precision, Tile
 from backtest.strategies.kernels.residual import FLOAT32_EPS
-from backtest.strategies.kernels.runs import Runs
+from backtest.strategies.kernels.runs import Runs, find_run
 
 
 def slstm_entry(
@@ -51,9 +51,9 @@ def slstm_entry(
         out: t float32, u and c of the products' dtype, [B, D] each.
         first: x holds nothing yet and counts as 0.
     """
-    rows, size = x.shape
+    _, size = x.shape
     t, u, c = out
-    _slstm_entry[(rows,)](
+    _slstm_entry[(runs.programs,)](
         x,
         parts,
         bias,
@@ -61,6 +61,7 @@ def slstm_entry(
         *conv,
         runs.slot,
         runs.count,
+        runs.first,
         t,
         u,
         c,
@@ -87,6 +88,7 @@ def _slstm_entry(
     conv_state,
     slot,
     count,
+    first,
     t_out,
     u_out,
     c_out,
@@ -98,12 +100,11 @@ def _slstm_entry(
     EPS: tl.constexpr,
     PDL: tl.constexpr,
 ):
-    row = tl.program_id(0)
-    own = tl.load(slot + row).to(tl.int64)
-    events = tl.load(count + row)
+    row, events = find_run(first, count, tl.program_id(0))
     if events == 0:
         follow(PDL)
         return
+    own = tl.load(slot + row).to(tl.int64)
     r = tl.arange(0, BLOCK)
     mask = r < SIZE
     state = conv_state + own * (3 * SIZE) + 3 * r

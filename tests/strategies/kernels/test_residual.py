@@ -50,19 +50,21 @@ def test_rms_norm() -> None:
 
 def test_readout_counts_events_and_starts_anew_after_several() -> None:
     x, parts, bias, last = draw(4, 40), draw(2, 4, 40), draw(40), (draw(40), draw(1))
-    slot, count = (
-        torch.tensor(v, dtype=torch.int32, device=DEVICE) for v in ([2, 0, 0, -1], [1, 2, 0, 0])
+    rows = torch.tensor(
+        [[2, 0, 0, -1], [0, 0, 1, 0], [1, 2, 0, 0]], dtype=torch.int32, device=DEVICE
     )
     since = torch.tensor([5, 6, 7, 8], dtype=torch.int32, device=DEVICE)
     out = torch.empty(4, 4, device=DEVICE)
-    readout(x, parts, bias, last, (out, 0), Runs(slot, slot, count), since)
+    readout(x, parts, bias, last, (out, 0), Runs(*rows), since)
     assert since.tolist() == [0, 6, 8, 8]
 
 
 def test_readout_fills_its_column() -> None:
     x, parts, bias, weight = draw(3, 40), draw(2, 3, 40, seed=1), draw(40), draw(40, seed=2)
     offset, out = draw(1), torch.full((3, 4), torch.nan, device=DEVICE)
-    slot, count = (torch.tensor(v, dtype=torch.int32, device=DEVICE) for v in ([1, 1, -1], [2, 0, 0]))
+    slot, count = (
+        torch.tensor(v, dtype=torch.int32, device=DEVICE) for v in ([1, 1, -1], [2, 0, 0])
+    )
     readout(x, parts, bias, (weight, offset), (out, 2), Runs(slot, slot, count))
     torch.testing.assert_close(out[:, 2], (x + parts.sum(0) + bias) @ weight + offset)
     assert out[:, [0, 1, 3]].isnan().all()
