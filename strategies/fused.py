@@ -1,8 +1,8 @@
 """``fused``: the ensemble in kernels of its own, over state that is updated where it lies.
 
 A batch is one CUDA graph: one copy in, the four towers side by side, one copy out. Weights are
-read once a batch, and the state of each of its symbols is read and written once, however many
-events a symbol has in it.
+read once a batch, and the state of each of its symbols at most read and written once, however many
+events a symbol has in it. Histories (pass 2) go through in thousands of events.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ ROWS = (1, 2, 4, 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 112, 128)
 
 TURNS = (1, 2, 4, 8)
 """The same for events of one symbol in a batch."""
+
+HISTORY = 2 * ROWS[-1] + 1
+"""Events from which on a call is taken for a piece of history, not for a batch of a server."""
 
 
 @dataclass
@@ -85,6 +88,7 @@ class Fused(EnsembleStrategy):
         import torch
 
         from backtest.strategies.deferred_states import DeferredStates
+        from backtest.strategies.fused_sequences import SequenceSteps
         from backtest.strategies.fused_towers import FusedEnsemble
         from backtest.strategies.fused_weights import prepare
         from backtest.strategies.graphs import Branches
@@ -115,6 +119,9 @@ class Fused(EnsembleStrategy):
             weights, self.precision, self._pool.tensors, ROWS[-1], deferred=deferred
         )
         self._streams = Branches(self._device, len(TOWERS))
+        self._sequences = SequenceSteps(
+            weights, self.precision, self._pool.tensors, deferred, self._streams
+        )
         self._replays: dict[tuple[int, int], Replay] = {}
         if self._streams.captures:
             for turns in TURNS:
@@ -178,6 +185,9 @@ class Fused(EnsembleStrategy):
     def _answer(self, features: Float32Array, symbol: Int32Array, out: Float32Array) -> None:
         distinct, place = np.unique(symbol, return_inverse=True)
         slot = self._pool.place(distinct.astype(np.int64))[place]
+        if len(symbol) >= HISTORY:
+            self._sequences.answer(features, symbol, slot, out)
+            return
         for chunk in split_runs(symbol, rows=ROWS[-1], turns=TURNS[-1]):
             self._serve(chunk, features, slot, out)
 

@@ -9,6 +9,9 @@ from torch import Tensor
 
 from backtest.strategies.kernels.product import Precision, Tile
 
+LARGEST = 128
+"""Rows of the largest tile, and of the largest batch that is not cut up along its rows."""
+
 
 class Tiles:
     """Tiles for one precision."""
@@ -44,8 +47,18 @@ class Tiles:
         warps, stages = (2, 4) if m == 16 else (4, 3)
         return Tile(m, 16, _fit(k, size), warps=warps, stages=stages)
 
+    def scan(self, weight: Tensor) -> Tile:
+        """For sLSTM's recurrent gates, over many turns; 16 weight rows, so that programs fit."""
+        size = weight.shape[-1]
+        if self._wide:
+            return Tile(64, 16, _fit(64, size), warps=4, stages=4)
+        return Tile(64, 16, _fit(32, size), warps=4, stages=3)
+
     def _tile(self, rows: int, weight: Tensor, split: int) -> Tile:
         n, k = weight.shape[-2:]
+        if rows > LARGEST:
+            k_tile, stages = (64, 4) if self._wide else (32, 3)
+            return Tile(LARGEST, _fit(128, n), _fit(k_tile, k), warps=8, stages=stages)
         m = _rows(rows)
         warps, stages, n_tile = 4, 4, 64
         if self._wide:
@@ -54,7 +67,7 @@ class Tiles:
             k_tile, stages = 64, 3
         else:
             k_tile = 32
-            if m == 128:
+            if m == LARGEST:
                 n_tile, warps = 128, 8
         k_tile = _fit(k_tile, k)
         while split > 1 and k_tile * split > k:
@@ -63,8 +76,8 @@ class Tiles:
 
 
 def _rows(rows: int) -> int:
-    """The smallest power of two from 16 to 128 that holds the rows, or 128."""
-    return min(128, max(16, 1 << (rows - 1).bit_length()))
+    """The smallest power of two from 16 that holds the rows, at most ``LARGEST``."""
+    return min(LARGEST, max(16, 1 << (rows - 1).bit_length()))
 
 
 def _fit(tile: int, size: int) -> int:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from backtest.strategies.deferred_states import DeferredStates
-from backtest.strategies.fused_tiles import Tiles
+from backtest.strategies.fused_tiles import LARGEST, Tiles
 from backtest.strategies.fused_weights import FusedBlock, FusedWeights
 from backtest.strategies.kernels.convolution import convolve
 from backtest.strategies.kernels.deferred import Deferred
@@ -23,10 +23,11 @@ from backtest.strategies.kernels.residual import readout, residual_norm, rms_nor
 from backtest.strategies.kernels.retnet import retnet_exit, retnet_state
 from backtest.strategies.kernels.runs import Runs
 from backtest.strategies.kernels.slstm import slstm_cell, slstm_entry, slstm_exit
+from backtest.strategies.kernels.slstm_scan import Turns, fits, slstm_scan
 from backtest.strategies.towers.mamba2 import STATE_SIZE
 
 MAX_SPLIT = 8
-"""Parts that a product is cut into, at most."""
+"""Parts that a product is cut into, at most; one where there are more than ``LARGEST`` rows."""
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,14 @@ class Step:
         runs: the rows' symbols.
         turns: events of one symbol that the batch holds at most.
         out: float32 [B, 4], written.
+        by_turn: the rows by turn, where sLSTM takes many turns in one launch.
     """
 
     features: Tensor
     runs: Runs
     turns: int
     out: Tensor
+    by_turn: Turns | None = None
 
 
 class _Scratch:
@@ -60,14 +63,16 @@ class _Scratch:
             name: torch.zeros((rows, *shape), dtype=options.get(name, torch.float32), device=device)
             for name, shape in shapes.items()
         }
-        hidden = shapes["x"][0]
-        self._parts = torch.zeros(MAX_SPLIT, rows, hidden, device=device)
+        self._hidden = shapes["x"][0]
+        words = max(rows, MAX_SPLIT * min(rows, LARGEST)) * self._hidden
+        self._parts = torch.zeros(words, device=device)
 
     def cut(self, rows: int) -> dict[str, Tensor]:
         return {name: whole[:rows] for name, whole in self._whole.items()}
 
     def parts(self, split: int, rows: int) -> Tensor:
-        return self._parts[:split, :rows]
+        words = split * rows * self._hidden
+        return self._parts[:words].view(split, rows, self._hidden)
 
 
 _Added: TypeAlias = tuple[Tensor, Tensor | None, Tensor | None]
@@ -122,6 +127,8 @@ class FusedEnsemble:
                 "u": (d,),
                 "c": (d,),
                 "y": (d,),
+                "gates_if": (2 * d,),
+                "gates_zo": (2 * d,),
                 "x1": (d,),
                 "up": (2 * inner,),
                 "conv": (inner,),
@@ -141,7 +148,14 @@ class FusedEnsemble:
             {"up": (2 * d,), "conv": (d,), "u": (d,), "gates": (2 * d,), "h": (d,)},
         )
         products = dict.fromkeys(("normed", "mlp", "h", "u", "c"), rounded)
+        self._arrived = torch.zeros(config.heads // 2, dtype=torch.int32, device=device)
         self._scratch = [_Scratch(common | own, products, rows, device) for own in shapes]
+
+    @property
+    def scans(self) -> bool:
+        """Whether sLSTM can take many turns in one launch here."""
+        weight = self.weights.towers[0].blocks[0].layer["slstm.state"]
+        return fits(weight, self._tiles.scan(weight))
 
     def towers(self, step: Step) -> list[Callable[[], None]]:
         """One callable a tower that launches its kernels; they may run side by side."""
@@ -225,9 +239,26 @@ class FusedEnsemble:
         )
         gates = w["slstm.input"], w["slstm.state"], w["slstm.bias"]
         cell = state["slstm.y"], state["slstm.c"], state["slstm.n"], state["slstm.m"]
-        tile = self._tiles.cell(rows, w["slstm.input"])
-        for turn in range(step.turns):
-            slstm_cell(s["c"], s["u"], gates, cell, s["y"], runs, turn, tile, self._precision)
+        if step.by_turn is None:
+            tile = self._tiles.cell(rows, w["slstm.input"])
+            for turn in range(step.turns):
+                slstm_cell(s["c"], s["u"], gates, cell, s["y"], runs, turn, tile, self._precision)
+        else:
+            tile = self._tiles.scan(w["slstm.state"])
+            self._up(s["c"], w["slstm.input"][:, :2].flatten(1, 2), s["gates_if"])
+            self._up(s["u"], w["slstm.input"][:, 2:].flatten(1, 2), s["gates_zo"])
+            self._arrived.zero_()
+            slstm_scan(
+                (s["gates_if"], s["gates_zo"]),
+                gates[1:],
+                cell,
+                s["y"],
+                runs.slot,
+                step.by_turn,
+                self._arrived,
+                tile,
+                self._precision,
+            )
         slstm_exit(
             s["y"],
             s["t"],

@@ -96,6 +96,11 @@ class Branches:
             graph.capture_end()
         return graph
 
+    def wait(self) -> None:
+        """Until what was launched is done."""
+        if self.captures:
+            torch.cuda.current_stream(self.device).synchronize()
+
     def launch(self, inputs: Fields, branches: Sequence[Branch], outputs: Fields) -> None:
         """Copy in, run all branches, copy out, on the current stream; does not wait."""
         inputs.upload()
@@ -149,8 +154,7 @@ class Replay:
             self._streams.launch(self.inputs, self._branches, self.outputs)
         else:
             self._graph.replay()
-        if self._streams.captures:
-            torch.cuda.current_stream(self._streams.device).synchronize()
+        self._streams.wait()
 
     def _capture(self) -> torch.cuda.CUDAGraph | None:
         streams = self._streams

@@ -63,7 +63,7 @@ def product(
 
     Args:
         x: [B, G*K], rows contiguous.
-        weight: [N, K], or [G, N, K] for a block-diagonal product of G blocks.
+        weight: [N, K], or [G, N, K] for a block-diagonal product of G blocks; blocks contiguous.
         out: [B, G*N], or [split, B, G*N] in float32 for a split one.
         tile: how it is cut up.
         precision: what ``tl.dot`` does with float32 operands.
@@ -74,8 +74,11 @@ def product(
     groups = weight.shape[0] if weight.ndim == 3 else 1
     n, k = weight.shape[-2:]
     rows = x.shape[0]
-    grid = (triton.cdiv(n, tile.n), tile.split * groups, triton.cdiv(rows, tile.rows))
-    _product[grid](
+    over_n, over_rows = triton.cdiv(n, tile.n), triton.cdiv(rows, tile.rows)
+    # Programs that run side by side share weights, which are larger than what they share of x.
+    rows_first = over_rows > 1
+    outer = (over_rows, over_n) if rows_first else (over_n, over_rows)
+    _product[outer[0], tile.split * groups, outer[1]](
         x,
         weight,
         bias,
@@ -84,9 +87,11 @@ def product(
         n,
         k,
         x.stride(0),
+        weight.stride(0),
         out.stride(-2),
         out.stride(0),
         SPLIT=tile.split,
+        ROWS_FIRST=rows_first,
         RELU=relu,
         BM=tile.rows,
         BN=tile.n,
@@ -109,9 +114,11 @@ def _product(
     n,
     k,
     x_stride,
+    block_stride,
     out_stride,
     split_stride,
     SPLIT: tl.constexpr,
+    ROWS_FIRST: tl.constexpr,
     RELU: tl.constexpr,
     BM: tl.constexpr,
     BN: tl.constexpr,
@@ -122,18 +129,19 @@ def _product(
 ):
     group = tl.program_id(1) // SPLIT
     part = tl.program_id(1) % SPLIT
-    rn = tl.program_id(0) * BN + tl.arange(0, BN)
-    rm = tl.program_id(2) * BM + tl.arange(0, BM)
+    rn = tl.program_id(2 if ROWS_FIRST else 0) * BN + tl.arange(0, BN)
+    rm = tl.program_id(0 if ROWS_FIRST else 2) * BM + tl.arange(0, BM)
     steps = tl.cdiv(k, BK * SPLIT)
     rk = part * steps * BK + tl.arange(0, BK)
-    w_at = w + group * n * k + rn[:, None] * k + rk[None, :]
+    w_at = w + group * block_stride + rn[:, None] * k + rk[None, :]
     x_at = x + group * k + rm[None, :] * x_stride + rk[:, None]
     row_mask = rm[None, :] < rows
     follow(PDL)
     acc = tl.zeros([BN, BM], dtype=tl.float32)
     for step in range(steps):
         if EVEN:
-            w_tile = tl.load(w_at, eviction_policy="evict_first")
+            # With several tiles of rows, others will want these weights again.
+            w_tile = tl.load(w_at, eviction_policy="" if ROWS_FIRST else "evict_first")
             x_tile = tl.load(x_at, mask=row_mask, other=0.0)
         else:
             left = k - step * BK

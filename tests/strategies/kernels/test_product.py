@@ -20,6 +20,7 @@ def draw(*shape: int, seed: int = 0) -> torch.Tensor:
         (3, 33, 79, Tile(16, 32, 32)),
         (17, 64, 64, Tile(16, 32, 16)),
         (20, 40, 100, Tile(32, 64, 64)),
+        (50, 40, 33, Tile(16, 32, 32)),
     ],
 )
 def test_bias_and_relu(rows: int, n: int, k: int, tile: Tile) -> None:
@@ -44,6 +45,15 @@ def test_block_diagonal() -> None:
     out = torch.full((3, 4 * 48), torch.nan, device=DEVICE)
     product(x, weight, out, Tile(16, 32, 16), "fp32")
     torch.testing.assert_close(out, product_plain(x, weight), atol=2e-5, rtol=1e-5)
+
+
+def test_some_rows_of_every_block() -> None:
+    x, weight = draw(3, 4 * 24), draw(4, 3, 16, 24, seed=1)
+    some = weight[:, 1:].flatten(1, 2)
+    assert some.data_ptr() != weight.data_ptr()  # a view, blocks apart
+    out = torch.full((3, 4 * 32), torch.nan, device=DEVICE)
+    product(x, some, out, Tile(16, 32, 16), "fp32")
+    torch.testing.assert_close(out, product_plain(x, some), atol=2e-5, rtol=1e-5)
 
 
 def test_columns_of_a_wider_input() -> None:
