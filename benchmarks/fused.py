@@ -4,11 +4,13 @@
     python benchmarks/fused.py strategies fp16+fp32 OUT.json      about 30 s (90 s uncompiled)
     python benchmarks/fused.py time       fp16      OUT.json      about 10 s (25 s uncompiled)
     python benchmarks/fused.py kernels    fp16      OUT.json 39   about 8 s
+    python benchmarks/fused.py history    fp16      OUT.json      about 30 s
     python benchmarks/fused.py tune       fp16      OUT.json 40   the last number of seconds
 
 ``check`` compares with the plain float64 step and comes first; ``strategies`` times ``predict``,
 cold start included, from a checkpoint that it writes; ``time`` times the captured steps alone, and
-with ``no-overlap`` after OUT.json also without programmatic dependent launch.
+with ``no-overlap`` or ``write-back`` after OUT.json also without programmatic dependent launch, or
+with states written after every event; ``history`` takes 39 symbols' events through in thousands.
 """
 
 from __future__ import annotations
@@ -32,9 +34,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backtest.events import EventBatch
 from backtest.strategies.base import Session
+from backtest.strategies.deferred_states import DeferredStates
 from backtest.strategies.ensemble import EnsembleConfig
 from backtest.strategies.ensemble_init import init_weights
 from backtest.strategies.fused import Fused
+from backtest.strategies.fused_sequences import ROWS, SequenceSteps
 from backtest.strategies.fused_tiles import Tiles
 from backtest.strategies.fused_towers import FusedEnsemble, Step
 from backtest.strategies.fused_weights import prepare
@@ -103,7 +107,8 @@ def check(precision: Precision) -> dict[str, Any]:  # noqa: PLR0915 - a script, 
     torch.backends.cuda.matmul.allow_tf32 = False
     symbols = 64
     state = state_tensors(config, symbols, dtype=torch.float32, device=DEVICE)
-    model = FusedEnsemble(weights, precision, state, 128)
+    deferred = DeferredStates(state, config.depth)
+    model = FusedEnsemble(weights, precision, state, 128, deferred=deferred)
     streams = Branches(DEVICE, 4)
     truth, single = reference.init_state(symbols), plain.init_state(symbols)
     plans = [
@@ -154,6 +159,7 @@ def check(precision: Precision) -> dict[str, Any]:  # noqa: PLR0915 - a script, 
                 found.append(y.cpu() - exact)
     deviation = torch.cat(spread).std(0)
     e, p = torch.cat(errors) / deviation, torch.cat(plain_errors) / deviation
+    deferred.settle(range(symbols))
     leaves: dict[str, float] = {}
     plain_leaves: dict[str, float] = {}
     for name, value in state.items():
@@ -194,11 +200,12 @@ class Bench:
         self.weights = prepare(init_weights(config, 0, device="cuda"), precision)
         torch.cuda.empty_cache()
         self.state = state_tensors(config, slots, dtype=torch.float32, device=DEVICE)
+        self.deferred: DeferredStates | None = DeferredStates(self.state, config.depth)
         self.streams = Branches(DEVICE, 4)
         self.rng = np.random.default_rng(0)
 
     def model(self, tiles: Tiles, rows: int = 128) -> FusedEnsemble:
-        return FusedEnsemble(self.weights, self.precision, self.state, rows, tiles)
+        return FusedEnsemble(self.weights, self.precision, self.state, rows, tiles, self.deferred)
 
     def milliseconds(
         self, model: FusedEnsemble, rows: int, slots: list[int], repeats: int = 40
@@ -235,6 +242,9 @@ class Fixed(Tiles):
 
     def down(self, rows: int, weight: torch.Tensor) -> Tile:
         return self._choices.get("down") or super().down(rows, weight)
+
+    def scan(self, weight: torch.Tensor) -> Tile:
+        return self._choices.get("scan") or super().scan(weight)
 
     def cell(self, rows: int, weight: torch.Tensor) -> Tile:
         return self._choices.get("cell") or super().cell(rows, weight)
@@ -300,32 +310,80 @@ def kernels(precision: Precision, rows: int) -> dict[str, Any]:
     replay = make_replay(model, bench.streams, rows)
     fill(replay, list(range(rows)), bench.rng)
     replay.run()
-    found = {}
-    for index, branch in enumerate(replay._branches):
+    return {
+        f"tower_{index}": profiled(branch, precision, rows, index)
+        for index, branch in enumerate(replay._branches)
+    }
+
+
+def profiled(branch: Callable[[], None], *what: Any) -> dict[str, list[float]]:
+    """Launches, median and sum of microseconds by kernel."""
+    branch()
+    torch.cuda.synchronize()
+    with (
+        warnings.catch_warnings(),
+        torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile,
+    ):
         branch()
         torch.cuda.synchronize()
-        with (
-            warnings.catch_warnings(),
-            torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile,
-        ):
-            branch()
-            torch.cuda.synchronize()
-        names: dict[str, list[float]] = {}
-        for event in profile.events():
-            names.setdefault(event.name, []).append(event.device_time)
-        found[f"tower_{index}"] = {
-            name: [len(times), median(times), sum(times)] for name, times in names.items()
-        }
-        say(
-            precision,
-            rows,
-            index,
-            {
-                n: (v[0], round(v[1], 1), round(v[2]))
-                for n, v in found[f"tower_{index}"].items()
-                if v[2] > 1
-            },
-        )
+    names: dict[str, list[float]] = {}
+    for event in profile.events():
+        names.setdefault(event.name, []).append(event.device_time)
+    found = {name: [len(times), median(times), sum(times)] for name, times in names.items()}
+    say(*what, {n: (v[0], round(v[1], 1), round(v[2])) for n, v in found.items() if v[2] > 1})
+    return found
+
+
+def history(precision: Precision) -> dict[str, Any]:
+    """Events a second of 39 symbols' histories, alone and by kernel, with some tiles exchanged."""
+    symbols = 39
+    bench = Bench(precision, slots=symbols)
+    assert bench.deferred is not None
+    steps = SequenceSteps(bench.weights, precision, bench.state, bench.deferred, bench.streams)
+    n = ROWS // symbols * symbols
+    symbol = bench.rng.permutation(np.arange(n, dtype=np.int32) % symbols)
+    features = bench.rng.standard_normal((n, 79), dtype=np.float32)
+    out = np.empty((n, 4), dtype=np.float32)
+    ensemble, found = steps._ensemble, {}
+    tiles = {"default": Tiles(precision)}
+    k = 64 if precision == "fp16" else 32
+    for name, tile in {
+        "256x128": Tile(128, 256, k, 1, 8, 3),
+        "128x256 rows": Tile(256, 128, k, 1, 8, 3),
+        "128x128 w4": Tile(128, 128, k, 1, 4, 3),
+        "128x64": Tile(128, 64, k, 1, 4, 4),
+        "64x128": Tile(64, 128, k, 1, 4, 4),
+    }.items():
+        tiles[name] = Fixed(precision, up=tile, down=tile)
+    for rows, warps in ((64, 8), (32, 4)):
+        tiles[f"scan {rows} w{warps}"] = Fixed(precision, scan=Tile(rows, 16, k, 1, warps, 3))
+    for name, choice in tiles.items():
+        ensemble._tiles = choice
+        times = []
+        try:
+            for _ in range(4):
+                began = time.perf_counter()
+                steps.answer(features, symbol, symbol.astype(np.int64), out)
+                times.append(time.perf_counter() - began)
+            assert np.isfinite(out).all()
+        except Exception as error:  # a candidate may not fit the device
+            found[name] = str(error).partition("\n")[0][:120]
+            say(precision, name, found[name])
+            continue
+        found[name] = {"events_per_s": n / min(times[1:]), "ms": [1e3 * t for t in times]}
+        say(precision, name, f"{n / min(times[1:]):.0f} events/s", [round(1e3 * t) for t in times])
+    ensemble._tiles = Tiles(precision)
+    captured: list[Any] = []
+    launch = steps._streams.launch
+
+    def keep(inputs: Fields, branches: Any, outputs: Fields) -> None:
+        captured[:] = branches
+        launch(inputs, branches, outputs)
+
+    steps._streams.launch = keep  # type: ignore[method-assign]
+    steps.answer(features, symbol, symbol.astype(np.int64), out)
+    for index, branch in enumerate(captured):
+        found[f"tower_{index}"] = profiled(branch, precision, n, index)
     return found
 
 
@@ -343,6 +401,8 @@ def timings(precision: Precision, variants: list[str]) -> dict[str, Any]:
     for variant in ["default", *variants]:
         if variant == "no-overlap":
             without_overlap()
+        if variant == "write-back":
+            bench.deferred = None
         model = bench.model(Tiles(precision))
         rows_of = {str(n): list(range(n)) for n in SIZES} | {
             "20 of 10": [i // 2 for i in range(20)],
@@ -357,6 +417,7 @@ def timings(precision: Precision, variants: list[str]) -> dict[str, Any]:
             found[f"{variant} {name}"] = {
                 "floor": bench.floor(len(set(slots))),
                 "median": median(times),
+                "mean": sum(times) / len(times),
                 "p99": times[-2],
             }
         say(precision, {k: round(v["median"], 3) for k, v in found.items() if variant in k})
@@ -433,6 +494,7 @@ def main() -> None:
 
     jobs: dict[str, Callable[[], dict[str, Any]]] = {
         "check": lambda: check(precision),  # type: ignore[arg-type]
+        "history": lambda: history(precision),  # type: ignore[arg-type]
         "tune": lambda: tune(precision, (1, 8), float(sys.argv[4])),  # type: ignore[arg-type]
         "kernels": lambda: kernels(precision, int(sys.argv[4])),  # type: ignore[arg-type]
         "strategies": lambda: strategies(precision.split("+"), save),

@@ -83,21 +83,21 @@ def _mamba2_entry(
     x_tiles: tl.constexpr = (INNER + BC - 1) // BC
     shared_tiles: tl.constexpr = (SHARED + BC - 1) // BC
     if tile < x_tiles:
-        first = 0
+        start = 0
         inside = tile * BC + tl.arange(0, BC)
         mask = inside < INNER
         at = x_state + own * (3 * INNER) + 3 * inside
     elif tile < x_tiles + shared_tiles:
-        first = INNER
+        start = INNER
         inside = (tile - x_tiles) * BC + tl.arange(0, BC)
         mask = inside < SHARED
         at = b_state + own * (3 * SHARED) + 3 * inside
     else:
-        first = INNER + SHARED
+        start = INNER + SHARED
         inside = (tile - x_tiles - shared_tiles) * BC + tl.arange(0, BC)
         mask = inside < SHARED
         at = c_state + own * (3 * SHARED) + 3 * inside
-    r = first + inside
+    r = start + inside
     w0, w1, w2, w3, b = taps(weight, bias, r, mask, INNER + 2 * SHARED)
     s0, s1, s2 = window(at, mask)
     follow(PDL)

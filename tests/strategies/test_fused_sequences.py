@@ -1,4 +1,4 @@
-"""Histories through the fused ensemble: as if event by event, and going on where batches stopped."""
+"""Histories through the fused ensemble: as if event by event, amid batches."""
 
 from __future__ import annotations
 
