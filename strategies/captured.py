@@ -141,6 +141,7 @@ class CapturedSteps:
         )
         outputs = Fields({"answers": ((size, self._outputs), torch.float32)}, self._pool.device)
         inputs.host["slots"][:] = self._pool.spare
+        inputs.upload()  # also for the step that is tried before it is captured
 
         def step() -> None:
             slots = inputs.device["slots"]

@@ -78,6 +78,7 @@ class SymbolStatePool:
         self._slot_of = np.full(symbols, -1, dtype=np.int64)
         self._owner = np.full(self.capacity, -1, dtype=np.int64)
         self._last_used = np.full(self.capacity, -1, dtype=np.int64)
+        self._untouched = np.ones(self.capacity, dtype=np.bool_)
         self._clock = 0
         self.watcher: SlotWatcher | None = None
         self._waiting: dict[int, list[Tensor]] = {}
@@ -197,11 +198,23 @@ class SymbolStatePool:
         self._owner[slots] = symbols
         self._slot_of[symbols] = slots
         for symbol, slot in zip(symbols.tolist(), slots.tolist(), strict=True):
-            rows = self._waiting.pop(symbol, self._init_rows)
-            for leaf, row in zip(self.tensors.values(), rows, strict=True):
-                leaf.narrow(self.batch_dim, slot, 1).copy_(row, non_blocking=True)
+            rows = self._waiting.pop(symbol, None)
+            if rows is None and self._untouched[slot]:
+                continue  # it holds the init state
+            self._fill(slot, rows or self._init_rows)
+        self._untouched[slots] = False
         if self.watcher is not None:
             self.watcher.forget(slots)
+
+    def _fill(self, slot: int, rows: list[Tensor]) -> None:
+        """Copy rows into a slot: in one launch for all leaves of a dtype, not in one for each."""
+        by_dtype: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
+        for leaf, row in zip(self.tensors.values(), rows, strict=True):
+            places, values = by_dtype.setdefault(leaf.dtype, ([], []))
+            places.append(leaf.narrow(self.batch_dim, slot, 1))
+            values.append(row)
+        for places, values in by_dtype.values():
+            torch._foreach_copy_(places, values, non_blocking=True)
 
     def _to_host(self, slots: Sequence[int] | Int64Array) -> list[list[Tensor]]:
         if self.watcher is not None:

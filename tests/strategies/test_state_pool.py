@@ -180,3 +180,13 @@ def test_the_axis_that_counts_symbols_may_be_1() -> None:
 
 def test_bytes_of_a_state() -> None:
     assert bytes_of(init_state(10)) == 10 * (3 * 4 + 8 + 2 * 2)
+
+
+def test_a_slot_that_nobody_had_is_not_written() -> None:
+    fresh = pool(capacity=2, symbols=3)
+    before = [leaf._version for leaf in fresh.tensors.values()]
+    fresh.place(np.array([0, 1]))
+    assert [leaf._version for leaf in fresh.tensors.values()] == before
+    write(fresh, 0, 3)
+    write(fresh, 1, 4)
+    assert fresh.gather(fresh.acquire(np.array([2])))["count"].tolist() == [7]

@@ -35,7 +35,7 @@ def test_scan(size: int, repeat: int) -> None:
     slots = [slot + 4 * k for k in range(repeat) for slot in slots]
     turn, rows = turn * repeat, 6 * repeat
     c, u = draw(rows, hidden), draw(rows, hidden, seed=1)
-    w_in, w_state = draw(HEADS, 4, size, size, seed=2), draw(HEADS, 4, size, size, seed=3)
+    w_in, w_state = (size**-0.5 * draw(HEADS, 4, size, size, seed=k) for k in (2, 3))
     bias = draw(4, hidden, seed=4)
     state = [draw(4 * repeat, hidden, seed=5 + k).abs() for k in range(4)]
     state[3][0] = -torch.inf
