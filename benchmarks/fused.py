@@ -246,6 +246,9 @@ class Fixed(Tiles):
     def scan(self, weight: torch.Tensor) -> Tile:
         return self._choices.get("scan") or super().scan(weight)
 
+    def sequence(self, tower: int) -> tuple[int, int]:
+        return self._choices.get(f"sequence_{tower}") or super().sequence(tower)
+
     def cell(self, rows: int, weight: torch.Tensor) -> Tile:
         return self._choices.get("cell") or super().cell(rows, weight)
 
@@ -355,13 +358,19 @@ def history(precision: Precision) -> dict[str, Any]:
         "64x128": Tile(64, 128, k, 1, 4, 4),
     }.items():
         tiles[name] = Fixed(precision, up=tile, down=tile)
-    for rows, warps in ((64, 8), (32, 4)):
-        tiles[f"scan {rows} w{warps}"] = Fixed(precision, scan=Tile(rows, 16, k, 1, warps, 3))
+    for k_scan, warps, stages in ((128, 8, 3), (64, 8, 2), (64, 4, 3)):
+        scan = Tile(64, 16, k_scan, 1, warps, stages)
+        tiles[f"scan {k_scan} w{warps} s{stages}"] = Fixed(precision, scan=scan)
+    for tower, choices in enumerate(
+        (((32, 16), (32, 8), (8, 8)), ((64, 8), (16, 2), (16, 4)), ((32, 8), (16, 8), (32, 4)))
+    ):
+        for choice in choices:
+            tiles[f"sequence {tower} {choice}"] = Fixed(precision, **{f"sequence_{tower}": choice})
     for name, choice in tiles.items():
         ensemble._tiles = choice
         times = []
         try:
-            for _ in range(4):
+            for _ in range(3):
                 began = time.perf_counter()
                 steps.answer(features, symbol, symbol.astype(np.int64), out)
                 times.append(time.perf_counter() - began)

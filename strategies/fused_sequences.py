@@ -16,7 +16,6 @@ from backtest.events import Float32Array, Int32Array, Int64Array
 from backtest.strategies.fused_towers import FusedEnsemble, Step
 from backtest.strategies.graphs import Branches, Fields
 from backtest.strategies.kernels.runs import Runs
-from backtest.strategies.kernels.slstm_scan import Turns
 from backtest.strategies.runs import Chunk, split_runs
 
 if TYPE_CHECKING:
@@ -53,14 +52,9 @@ class SequenceSteps:
     ) -> None:
         self._streams = streams
         self._ensemble = FusedEnsemble(weights, precision, state, ROWS, deferred=deferred)
-        integers = dict.fromkeys(("slot", "turn", "count", "first", "row"), ((ROWS,), torch.int32))
+        integers = dict.fromkeys(("slot", "turn", "count", "first"), ((ROWS,), torch.int32))
         self._inputs = Fields(
-            {
-                **integers,
-                "start": ((ROWS + 1,), torch.int32),
-                "x": ((ROWS, weights.config.features), torch.float32),
-            },
-            streams.device,
+            {**integers, "x": ((ROWS, weights.config.features), torch.float32)}, streams.device
         )
         self._outputs = Fields({"y": ((ROWS, 4), torch.float32)}, streams.device)
 
@@ -90,19 +84,13 @@ class SequenceSteps:
         host["turn"][:n] = chunk.turn
         host["count"][:n] = chunk.count
         host["first"][: len(first)] = first
-        turns = chunk.turns
-        by_turn = None
-        if self._ensemble.scans:
-            host["row"][:n] = np.argsort(chunk.turn, kind="stable")
-            host["start"][: turns + 1] = np.searchsorted(np.sort(chunk.turn), np.arange(turns + 1))
-            by_turn = Turns(device["row"][:n], device["start"][: turns + 1])
         runs = Runs(
             device["slot"][:n],
             device["turn"][:n],
             device["count"][:n],
             device["first"][: len(first)],
         )
-        step = Step(device["x"][:n], runs, turns, self._outputs.device["y"][:n], by_turn)
+        step = Step(device["x"][:n], runs, chunk.turns, self._outputs.device["y"][:n])
         self._streams.launch(self._inputs, self._ensemble.towers(step), self._outputs)
         self._streams.wait()
         out[chunk.rows] = self._outputs.host["y"][:n]

@@ -25,6 +25,10 @@ class Tiles:
     mamba2 = 4
     """Warps of a program of the Mamba2 state."""
 
+    def sequence(self, tower: int) -> tuple[int, int]:
+        """Value columns and warps of a program that takes a tower's states through many events."""
+        return ((16, 8), (32, 4), (16, 4))[tower]
+
     def __init__(self, precision: Precision) -> None:
         self._wide = precision == "fp16"
 
@@ -50,9 +54,8 @@ class Tiles:
     def scan(self, weight: Tensor) -> Tile:
         """For sLSTM's recurrent gates, over many turns; 16 weight rows, so that programs fit."""
         size = weight.shape[-1]
-        if self._wide:
-            return Tile(64, 16, _fit(64, size), warps=4, stages=4)
-        return Tile(64, 16, _fit(32, size), warps=4, stages=3)
+        k, stages = (64, 4) if self._wide else (32, 3)
+        return Tile(64, 16, _fit(k, size), warps=8, stages=stages)
 
     def _tile(self, rows: int, weight: Tensor, split: int) -> Tile:
         n, k = weight.shape[-2:]

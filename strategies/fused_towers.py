@@ -16,15 +16,22 @@ from backtest.strategies.fused_weights import FusedBlock, FusedWeights
 from backtest.strategies.kernels.convolution import convolve
 from backtest.strategies.kernels.deferred import Deferred
 from backtest.strategies.kernels.hawk import rglru
-from backtest.strategies.kernels.mamba2 import mamba2_entry, mamba2_state
-from backtest.strategies.kernels.mlstm import gate_tiles, mlstm_entry, mlstm_exit, mlstm_state
+from backtest.strategies.kernels.mamba2 import mamba2_entry, mamba2_exit, mamba2_state, mamba2_steps
+from backtest.strategies.kernels.mlstm import (
+    gate_tiles,
+    mlstm_entry,
+    mlstm_exit,
+    mlstm_state,
+    mlstm_steps,
+)
 from backtest.strategies.kernels.product import Precision, product
 from backtest.strategies.kernels.residual import readout, residual_norm, rms_norm
-from backtest.strategies.kernels.retnet import retnet_exit, retnet_state
+from backtest.strategies.kernels.retnet import retnet_exit, retnet_state, retnet_steps
 from backtest.strategies.kernels.runs import Runs
+from backtest.strategies.kernels.sequence import matrix_sequence
 from backtest.strategies.kernels.slstm import slstm_cell, slstm_entry, slstm_exit
-from backtest.strategies.kernels.slstm_scan import Turns, fits, slstm_scan
-from backtest.strategies.towers.mamba2 import STATE_SIZE
+from backtest.strategies.kernels.slstm_scan import fits, slstm_scan
+from backtest.strategies.towers.mamba2 import HEAD_SIZE, STATE_SIZE
 
 MAX_SPLIT = 8
 """Parts that a product is cut into, at most; one where there are more than ``LARGEST`` rows."""
@@ -39,14 +46,17 @@ class Step:
         runs: the rows' symbols.
         turns: events of one symbol that the batch holds at most.
         out: float32 [B, 4], written.
-        by_turn: the rows by turn, where sLSTM takes many turns in one launch.
     """
 
     features: Tensor
     runs: Runs
     turns: int
     out: Tensor
-    by_turn: Turns | None = None
+
+    @property
+    def is_history(self) -> bool:
+        """Whether it holds many events of few symbols, rather than a few of many."""
+        return self.runs.first is not None
 
 
 class _Scratch:
@@ -127,6 +137,7 @@ class FusedEnsemble:
                 "u": (d,),
                 "c": (d,),
                 "y": (d,),
+                "y_rounded": (d,),
                 "gates_if": (2 * d,),
                 "gates_zo": (2 * d,),
                 "x1": (d,),
@@ -134,28 +145,29 @@ class FusedEnsemble:
                 "conv": (inner,),
                 "qkv": (3, inner),
                 "gates": (gate_tiles(inner), 2 * config.heads),
+                "keep": (config.heads,),
+                "scale": (config.heads,),
                 "read": (inner,),
                 "weight": (config.heads,),
                 "h": (inner,),
             },
             {
-                "up": (2 * inner + 2 * STATE_SIZE + inner // 64,),
+                "up": (2 * inner + 2 * STATE_SIZE + inner // HEAD_SIZE,),
                 "xbc": (inner + 2 * STATE_SIZE,),
+                "keep": (inner // HEAD_SIZE,),
+                "dt": (inner // HEAD_SIZE,),
                 "y": (inner,),
                 "h": (inner,),
             },
-            {"up": (4 * d,), "y": (d,), "h": (d,)},
+            {"up": (4 * d,), "q": (d,), "k": (d,), "y": (d,), "h": (d,)},
             {"up": (2 * d,), "conv": (d,), "u": (d,), "gates": (2 * d,), "h": (d,)},
         )
-        products = dict.fromkeys(("normed", "mlp", "h", "u", "c"), rounded)
+        products = dict.fromkeys(("normed", "mlp", "h", "u", "c", "y_rounded"), rounded)
+        weight = weights.towers[0].blocks[0].layer["slstm.state"]
+        self._scans = fits(weight, self._tiles.scan(weight))
+        self._one = torch.ones(1, 1, device=device)
         self._arrived = torch.zeros(config.heads // 2, dtype=torch.int32, device=device)
         self._scratch = [_Scratch(common | own, products, rows, device) for own in shapes]
-
-    @property
-    def scans(self) -> bool:
-        """Whether sLSTM can take many turns in one launch here."""
-        weight = self.weights.towers[0].blocks[0].layer["slstm.state"]
-        return fits(weight, self._tiles.scan(weight))
 
     def towers(self, step: Step) -> list[Callable[[], None]]:
         """One callable a tower that launches its kernels; they may run side by side."""
@@ -191,7 +203,32 @@ class FusedEnsemble:
         w = self.weights
         since = self._deferred.since.get(index) if self._deferred else None
         last = w.readout, w.readout_bias
-        readout(s["x"], parts, bias, last, (step.out, index), step.runs, since)
+        readout(
+            s["x"], parts, bias, last, (step.out, index), step.runs, since, written=step.is_history
+        )
+
+    def _sequence(
+        self,
+        tower: int,
+        block: int,
+        qkv: tuple[Tensor, Tensor, Tensor],
+        steps: tuple[Tensor, Tensor],
+        state: Tensor,
+        runs: Runs,
+        out: Tensor,
+    ) -> None:
+        columns, warps = self._tiles.sequence(tower)
+        matrix_sequence(
+            qkv,
+            steps,
+            state,
+            runs,
+            out,
+            transposed=tower == 1,
+            deferred=self._lag(tower, block),
+            columns=columns,
+            warps=warps,
+        )
 
     def _lag(self, tower: int, block: int) -> Deferred | None:
         return self._deferred[tower, block] if self._deferred else None
@@ -239,7 +276,7 @@ class FusedEnsemble:
         )
         gates = w["slstm.input"], w["slstm.state"], w["slstm.bias"]
         cell = state["slstm.y"], state["slstm.c"], state["slstm.n"], state["slstm.m"]
-        if step.by_turn is None:
+        if not (step.is_history and self._scans):
             tile = self._tiles.cell(rows, w["slstm.input"])
             for turn in range(step.turns):
                 slstm_cell(s["c"], s["u"], gates, cell, s["y"], runs, turn, tile, self._precision)
@@ -252,9 +289,8 @@ class FusedEnsemble:
                 (s["gates_if"], s["gates_zo"]),
                 gates[1:],
                 cell,
-                s["y"],
-                runs.slot,
-                step.by_turn,
+                runs,
+                (s["y"], s["y_rounded"] if s["c"].dtype == torch.float16 else s["y"]),
                 self._arrived,
                 tile,
                 self._precision,
@@ -279,26 +315,31 @@ class FusedEnsemble:
             runs,
             (s["conv"], s["qkv"], s["gates"]),
         )
-        matrix = state["mlstm.C"], state["mlstm.n"], state["mlstm.m"]
-        columns, warps = self._tiles.mlstm
-        mlstm_state(
-            s["qkv"],
-            s["gates"],
-            w["mlstm.gates_bias"],
-            matrix,
-            runs,
-            (s["read"], s["weight"]),
-            deferred=self._lag(0, number),
-            columns=columns,
-            warps=warps,
-        )
+        gates_in = s["gates"], w["mlstm.gates_bias"]
+        matrix, vectors = state["mlstm.C"], (state["mlstm.n"], state["mlstm.m"])
+        if step.is_history:
+            mlstm_steps(s["qkv"], *gates_in, vectors, runs, (s["keep"], s["scale"], s["weight"]))
+            q, k, v = s["qkv"].view(rows, 3, config.heads, -1).unbind(1)
+            self._sequence(0, number, (q, k, v), (s["keep"], s["scale"]), matrix, runs, s["read"])
+        else:
+            columns, warps = self._tiles.mlstm
+            mlstm_state(
+                s["qkv"],
+                *gates_in,
+                (matrix, *vectors),
+                runs,
+                (s["read"], s["weight"]),
+                deferred=self._lag(0, number),
+                columns=columns,
+                warps=warps,
+            )
         mlstm_exit(
             s["read"],
             s["weight"],
             s["conv"],
             up[:, inner:],
             (w["mlstm.outnorm"], w["mlstm.outnorm_bias"], w["mlstm.skip"]),
-            (s["gates"], w["mlstm.gates_bias"]),
+            gates_in,
             state["mlstm.m"],
             runs,
             s["h"],
@@ -323,19 +364,28 @@ class FusedEnsemble:
         z = inner + 2 * STATE_SIZE
         conv = state["x_conv"], state["b_conv"], state["c_conv"]
         mamba2_entry(up, (w["taps"], w["taps_bias"]), conv, runs, s["xbc"])
-        heads = w["a"], w["d"], w["dt_bias"]
-        mamba2_state(
-            s["xbc"],
-            up[:, z : z + inner],
-            up[:, z + inner :],
-            heads,
-            state["ssm"],
-            runs,
-            s["y"],
-            deferred=self._lag(1, number),
-            warps=self._tiles.mamba2,
-        )
-        rms_norm(s["y"], w["norm"], s["h"], 1e-5)
+        heads, gate, dt = (w["a"], w["d"], w["dt_bias"]), up[:, z : z + inner], up[:, z + inner :]
+        if step.is_history:
+            steps = s["keep"], s["dt"]
+            mamba2_steps(dt, (w["a"], w["dt_bias"]), steps)
+            x, b, c = torch.split(s["xbc"], [inner, STATE_SIZE, STATE_SIZE], dim=1)
+            q, k = (shared[:, None].expand(-1, len(w["a"]), -1) for shared in (c, b))
+            qkv = q, k, x.view(len(x), -1, HEAD_SIZE)
+            self._sequence(1, number, qkv, steps, state["ssm"], runs, s["y"])
+            mamba2_exit(s["y"], s["xbc"], gate, w["d"], w["norm"], s["h"])
+        else:
+            mamba2_state(
+                s["xbc"],
+                gate,
+                dt,
+                heads,
+                state["ssm"],
+                runs,
+                s["y"],
+                deferred=self._lag(1, number),
+                warps=self._tiles.mamba2,
+            )
+            rms_norm(s["y"], w["norm"], s["h"], 1e-5)
         return self._down(scratch, s["h"], w["down"]), None, None
 
     def _retnet(
@@ -353,21 +403,29 @@ class FusedEnsemble:
         residual_norm(s["x"], parts, block.norm1, s["normed"], bias=bias, first=number == 0)
         up = s["up"]
         self._up(s["normed"], w["up"], up)
-        constants = w["decay"], w["angle"]
-        columns, warps = self._tiles.retnet
-        retnet_state(
-            up,
-            constants,
-            state["offset"],
-            state["S"],
-            runs,
-            s["y"],
-            deferred=self._lag(2, number),
-            columns=columns,
-            warps=warps,
-        )
+        decay, angle = w["decay"], w["angle"]
+        if step.is_history:
+            retnet_steps(up, angle, state["offset"], runs, (s["q"], s["k"]))
+            rows, heads = len(up), len(decay)
+            v = up[:, 2 * hidden : 3 * hidden].view(rows, heads, -1)
+            qkv = s["q"].view(v.shape), s["k"].view(v.shape), v
+            steps = decay.expand(rows, -1), self._one.expand(rows, heads)
+            self._sequence(2, number, qkv, steps, state["S"], runs, s["y"])
+        else:
+            columns, warps = self._tiles.retnet
+            retnet_state(
+                up,
+                (decay, angle),
+                state["offset"],
+                state["S"],
+                runs,
+                s["y"],
+                deferred=self._lag(2, number),
+                columns=columns,
+                warps=warps,
+            )
         scale = state["offset"], state["scale"]
-        retnet_exit(s["y"], up[:, 3 * hidden :], w["decay"], scale, runs, s["h"])
+        retnet_exit(s["y"], up[:, 3 * hidden :], decay, scale, runs, s["h"])
         return self._down(scratch, s["h"], w["down"]), None, None
 
     def _hawk(

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from backtest.strategies.kernels.arithmetic import silu, softplus
+from backtest.strategies.kernels.arithmetic import rms_scale, silu, softplus
 from backtest.strategies.kernels.convolution import keep_window, taps, window
 from backtest.strategies.kernels.deferred import Deferred, due, rings
 from backtest.strategies.kernels.matrix_state import catch_up, update
@@ -237,3 +237,90 @@ def _mamba2_state(
                     tl.store(k_ring + ring * Z + rz, b)
     if write:
         tl.store(s_at, s)
+
+
+def mamba2_steps(dt: Tensor, heads: tuple[Tensor, Tensor], out: tuple[Tensor, Tensor]) -> None:
+    """Step sizes: what stays of the state, exp(a softplus(dt + bias)), and softplus(dt + bias).
+
+    Args:
+        dt: before bias and softplus, float32 [B, N], rows contiguous.
+        heads: a and dt's bias, [N] each.
+        out: float32 [B, N] each.
+    """
+    rows, count = dt.shape
+    _mamba2_steps[(rows,)](
+        dt,
+        *heads,
+        *out,
+        dt.stride(0),
+        HEADS=count,
+        BN=triton.next_power_of_2(count),
+        num_warps=1,
+    )
+
+
+@triton.jit
+def _mamba2_steps(
+    dt_in, a_in, bias, keep_out, dt_out, dt_stride, HEADS: tl.constexpr, BN: tl.constexpr
+):
+    row = tl.program_id(0)
+    r = tl.arange(0, BN)
+    mask = r < HEADS
+    before = tl.load(dt_in + row * dt_stride + r, mask=mask, other=0.0)
+    dt = softplus(before + tl.load(bias + r, mask=mask, other=0.0))
+    keep = tl.exp(tl.load(a_in + r, mask=mask, other=0.0) * dt)
+    tl.store(keep_out + row * HEADS + r, keep, mask=mask)
+    tl.store(dt_out + row * HEADS + r, dt, mask=mask)
+
+
+def mamba2_exit(y: Tensor, xbc: Tensor, z: Tensor, d: Tensor, norm: Tensor, out: Tensor) -> None:
+    """RMSNorm((y + d x) * silu(z)) * weight, eps 1e-5, where y was read from the state alone.
+
+    Args:
+        y: S c, float32 [B, I].
+        xbc: x, b, c side by side, float32 [B, I + 2Z].
+        z: the output gate before silu, float32 [B, I], rows contiguous.
+        d: [N].
+        norm: weight [I].
+        out: [B, I] of the products' dtype.
+    """
+    rows, inner = y.shape
+    _mamba2_exit[(rows,)](
+        y,
+        xbc,
+        z,
+        d,
+        norm,
+        out,
+        xbc.stride(0),
+        z.stride(0),
+        INNER=inner,
+        P=inner // len(d),
+        BLOCK=triton.next_power_of_2(inner),
+        num_warps=8,
+    )
+
+
+@triton.jit
+def _mamba2_exit(
+    y_in,
+    xbc,
+    z_in,
+    d_in,
+    weight,
+    out,
+    x_stride,
+    z_stride,
+    INNER: tl.constexpr,
+    P: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    row = tl.program_id(0)
+    r = tl.arange(0, BLOCK)
+    mask = r < INNER
+    y = tl.load(y_in + row * INNER + r, mask=mask, other=0.0)
+    d = tl.load(d_in + r // P, mask=mask, other=0.0)
+    y += d * tl.load(xbc + row * x_stride + r, mask=mask, other=0.0)
+    y *= silu(tl.load(z_in + row * z_stride + r, mask=mask, other=0.0))
+    y = y * rms_scale(y, INNER, 1e-5) * tl.load(weight + r, mask=mask, other=0.0)
+    tl.store(out + row * INNER + r, y.to(out.dtype.element_ty), mask=mask)

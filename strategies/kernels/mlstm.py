@@ -152,6 +152,18 @@ def _gate(parts, bias, row, output, TILES: tl.constexpr, BT: tl.constexpr, OUTPU
     return tl.sum(part, axis=0) + tl.load(bias + output)
 
 
+@triton.jit
+def _next_gates(
+    m, parts, bias, row, head, HEADS: tl.constexpr, TILES: tl.constexpr, BT: tl.constexpr
+):
+    """m after a row's event, how much of the state stays, and how much of the key comes in."""
+    i = _gate(parts, bias, row, head, TILES, BT, 2 * HEADS)
+    f = _gate(parts, bias, row, HEADS + head, TILES, BT, 2 * HEADS)
+    decayed = m + log_sigmoid(f)
+    m = larger(i, decayed)
+    return m, tl.exp(decayed - m), tl.exp(i - m)
+
+
 def mlstm_state(
     qkv: Tensor,
     gates: Tensor,
@@ -208,7 +220,7 @@ def mlstm_state(
 
 
 @triton.jit(do_not_specialize=["phase"])
-def _mlstm_state(  # noqa: PLR0915 - a kernel is one function, or its tile leaves the registers
+def _mlstm_state(
     qkv,
     parts,
     bias,
@@ -251,14 +263,11 @@ def _mlstm_state(  # noqa: PLR0915 - a kernel is one function, or its tile leave
         n = tl.load(n_at, mask=in_k, other=0.0)
         follow(PDL)
         for event in range(row, row + events):
-            i = _gate(parts, bias, event, head, TILES, BT, 2 * HEADS)
-            f = _gate(parts, bias, event, HEADS + head, TILES, BT, 2 * HEADS)
-            decayed = m + log_sigmoid(f)
-            m = larger(i, decayed)
+            m, keep, gain = _next_gates(m, parts, bias, event, head, HEADS, TILES, BT)
             at = qkv + event * (3 * INNER) + head * SIZE + rk
             q = tl.load(at, mask=in_k, other=0.0)
             k = tl.load(at + INNER, mask=in_k, other=0.0)
-            n = tl.exp(decayed - m) * n + (tl.exp(i - m) * SCALE) * k
+            n = keep * n + (gain * SCALE) * k
             read = tl.abs(tl.sum(q * n, axis=0))
             tl.store(weight_out + event * HEADS + head, larger(read, tl.exp(-m)) + 1e-6)
         tl.store(n_at, n, mask=in_k)
@@ -289,14 +298,10 @@ def _mlstm_state(  # noqa: PLR0915 - a kernel is one function, or its tile leave
             )
         follow(PDL)
         for event in range(row, row + events):
-            i = _gate(parts, bias, event, head, TILES, BT, 2 * HEADS)
-            f = _gate(parts, bias, event, HEADS + head, TILES, BT, 2 * HEADS)
-            decayed = m + log_sigmoid(f)
-            m = larger(i, decayed)
-            keep = tl.exp(decayed - m)
+            m, keep, gain = _next_gates(m, parts, bias, event, head, HEADS, TILES, BT)
             at = qkv + event * (3 * INNER) + head * SIZE
             q = tl.load(at + rk, mask=in_k, other=0.0)
-            k = tl.load(at + INNER + rk, mask=in_k, other=0.0) * (tl.exp(i - m) * SCALE)
+            k = tl.load(at + INNER + rk, mask=in_k, other=0.0) * (gain * SCALE)
             v = tl.load(at + 2 * INNER + rv, mask=in_v, other=0.0)
             s = update(s, keep, k, v)
             y = tl.sum(q[:, None] * s, axis=0)
@@ -309,6 +314,88 @@ def _mlstm_state(  # noqa: PLR0915 - a kernel is one function, or its tile leave
                         tl.store(k_ring + ring * SIZE + rk, k, mask=in_k)
         if write:
             tl.store(s_at, s, mask=mask)
+
+
+def mlstm_steps(
+    qkv: Tensor,
+    gates: Tensor,
+    bias: Tensor,
+    state: tuple[Tensor, Tensor],
+    runs: Runs,
+    out: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    """What ``matrix_sequence`` needs of mLSTM, and n in place; m is left for ``mlstm_exit``.
+
+    Args:
+        qkv: float32 [B, 3, I].
+        gates: partial sums [B, tiles, 2H].
+        bias: of the gates, [2H].
+        state: n [slots, H, K] and m [slots, H], float32.
+        runs: which rows belong together.
+        out: what stays, the factor of k, and the denominator, float32 [B, H] each.
+    """
+    heads, size = state[0].shape[1:]
+    _mlstm_steps[runs.programs, heads](
+        qkv,
+        gates,
+        bias,
+        *state,
+        runs.slot,
+        runs.count,
+        runs.first,
+        *out,
+        SCALE=size**-0.5,
+        INNER=qkv.shape[2],
+        HEADS=heads,
+        SIZE=size,
+        TILES=gates.shape[1],
+        BT=triton.next_power_of_2(gates.shape[1]),
+        BK=triton.next_power_of_2(size),
+        num_warps=2,
+    )
+
+
+@triton.jit
+def _mlstm_steps(
+    qkv,
+    parts,
+    bias,
+    n_state,
+    m_state,
+    slot,
+    count,
+    first,
+    keep_out,
+    scale_out,
+    weight_out,
+    SCALE: tl.constexpr,
+    INNER: tl.constexpr,
+    HEADS: tl.constexpr,
+    SIZE: tl.constexpr,
+    TILES: tl.constexpr,
+    BT: tl.constexpr,
+    BK: tl.constexpr,
+):
+    row, events = find_run(first, count, tl.program_id(0))
+    if events == 0:
+        return
+    head = tl.program_id(1)
+    own = tl.load(slot + row).to(tl.int64) * HEADS + head
+    m = tl.load(m_state + own)
+    rk = tl.arange(0, BK)
+    n_at = n_state + own * SIZE + rk
+    n = tl.load(n_at, mask=rk < SIZE, other=0.0)
+    for event in range(row, row + events):
+        at = qkv + event * (3 * INNER) + head * SIZE + rk
+        q = tl.load(at, mask=rk < SIZE, other=0.0)
+        k = tl.load(at + INNER, mask=rk < SIZE, other=0.0)
+        m, keep, gain = _next_gates(m, parts, bias, event, head, HEADS, TILES, BT)
+        n = keep * n + (gain * SCALE) * k
+        read = tl.abs(tl.sum(q * n, axis=0))
+        tl.store(keep_out + event * HEADS + head, keep)
+        tl.store(scale_out + event * HEADS + head, gain * SCALE)
+        tl.store(weight_out + event * HEADS + head, larger(read, tl.exp(-m)) + 1e-6)
+    tl.store(n_at, n, mask=rk < SIZE)
 
 
 def mlstm_exit(
@@ -404,9 +491,7 @@ def _mlstm_exit(
         m_at = m_state + own.to(tl.int64) * HEADS + head
         m = tl.load(m_at)
         for event in range(row, row + events):
-            i = _gate(parts, bias, event, head, TILES, BT, 2 * HEADS)
-            f = _gate(parts, bias, event, HEADS + head, TILES, BT, 2 * HEADS)
-            m = larger(i, m + log_sigmoid(f))
+            m, _, _ = _next_gates(m, parts, bias, event, head, HEADS, TILES, BT)
         tl.store(m_at, m)
     y = tl.load(y_in + row * INNER + r, mask=mask, other=0.0)
     y = y / tl.load(weight_in + row * HEADS + head)

@@ -160,6 +160,8 @@ def readout(
     out: tuple[Tensor, int],
     runs: Runs,
     since: Tensor | None = None,
+    *,
+    written: bool = False,
 ) -> None:
     """One number a row, ``(x + parts.sum(0) + bias) @ weight + offset``; counts events.
 
@@ -172,6 +174,7 @@ def readout(
         runs: which rows belong together.
         since: events since a slot's matrix states were set, int32 [slots]; 0 after a run of
             several, which writes them.
+        written: whether single events were written too.
     """
     rows, size = x.shape
     block = triton.next_power_of_2(size)
@@ -190,6 +193,7 @@ def readout(
         TOWER=tower,
         SIZE=size,
         SPLIT=parts.shape[0],
+        WRITTEN=written,
         BLOCK=block,
         num_warps=8,
         **overlap(x),
@@ -212,6 +216,7 @@ def _readout(
     TOWER: tl.constexpr,
     SIZE: tl.constexpr,
     SPLIT: tl.constexpr,
+    WRITTEN: tl.constexpr,
     BLOCK: tl.constexpr,
     PDL: tl.constexpr,
 ):
@@ -229,4 +234,4 @@ def _readout(
         at = since + tl.load(slot + row).to(tl.int64)
         first = events > 0
         passed = tl.load(at, mask=first, other=0)
-        tl.store(at, tl.where(events == 1, passed + 1, 0), mask=first)
+        tl.store(at, 0 if WRITTEN else tl.where(events == 1, passed + 1, 0), mask=first)

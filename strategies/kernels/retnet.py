@@ -67,6 +67,21 @@ def retnet_state(
     )
 
 
+@triton.jit
+def _rotation(position, angle, rk):
+    """Cosine, and sine with its partner's sign, of position times angle, reduced in float64."""
+    turns = position.to(tl.float64) * angle * 0.15915494309189535
+    theta = ((turns - tl.floor(turns)) * 6.283185307179586).to(tl.float32)
+    return tl.cos(theta), tl.sin(theta) * tl.where(rk % 2 == 0, -1.0, 1.0)
+
+
+@triton.jit
+def _rotated(at, rk, in_k, cos, sin):
+    """A vector with its pairs turned."""
+    straight = tl.load(at + rk, mask=in_k, other=0.0) * cos
+    return straight + tl.load(at + (rk ^ 1), mask=in_k, other=0.0) * sin
+
+
 @triton.jit(do_not_specialize=["phase"])
 def _retnet_state(
     qkvg,
@@ -108,8 +123,6 @@ def _retnet_state(
     keep = tl.load(decay_in + head)
     angle = tl.load(angle_in + rk, mask=in_k, other=0.0).to(tl.float64)
     offset = tl.load(offset_in + own)
-    partner = rk ^ 1
-    sign = tl.where(rk % 2 == 0, -1.0, 1.0)
     write = True
     if since is not None:
         pending, entry, write = due(since, own, phase, events, DEPTH)
@@ -131,18 +144,12 @@ def _retnet_state(
         )
     follow(PDL)
     for event in range(events):
-        turns = (offset + event).to(tl.float64) * angle * 0.15915494309189535
-        theta = ((turns - tl.floor(turns)) * 6.283185307179586).to(tl.float32)
-        cos = tl.cos(theta)
-        sin = tl.sin(theta) * sign
+        cos, sin = _rotation(offset + event, angle, rk)
         at = qkvg + (row + event) * (4 * HIDDEN) + head * SIZE
-        q = tl.load(at + rk, mask=in_k, other=0.0) * cos
-        q += tl.load(at + partner, mask=in_k, other=0.0) * sin
+        q = _rotated(at, rk, in_k, cos, sin)
         at += HIDDEN
-        k = tl.load(at + rk, mask=in_k, other=0.0) * cos
-        k += tl.load(at + partner, mask=in_k, other=0.0) * sin
+        k = _rotated(at, rk, in_k, cos, sin) * SCALE
         v = tl.load(at + HIDDEN + rv, mask=in_v, other=0.0)
-        k *= SCALE
         s = update(s, keep, k, v)
         y = tl.sum(q[:, None] * s, axis=0)
         tl.store(out + (row + event) * HIDDEN + head * SIZE + rv, y, mask=in_v)
@@ -154,6 +161,64 @@ def _retnet_state(
                     tl.store(k_ring + ring * SIZE + rk, k, mask=in_k)
     if write:
         tl.store(s_at, s, mask=mask)
+
+
+def retnet_steps(
+    qkvg: Tensor, angle: Tensor, offset: Tensor, runs: Runs, out: tuple[Tensor, Tensor]
+) -> None:
+    """Queries, and keys scaled, rotated by their events' positions.
+
+    Args:
+        qkvg: projections q, k, v, g side by side, float32 [B, 4D].
+        angle: [K].
+        offset: positions, int32 [slots], left for ``retnet_exit``.
+        runs: which rows belong together; no padding.
+        out: q and k, float32 [B, D] each.
+    """
+    q, k = out
+    rows, hidden = q.shape
+    size = len(angle)
+    _retnet_steps[rows, hidden // size](
+        qkvg,
+        angle,
+        offset,
+        runs.slot,
+        runs.turn,
+        q,
+        k,
+        SCALE=size**-0.5,
+        HIDDEN=hidden,
+        SIZE=size,
+        BK=triton.next_power_of_2(size),
+        num_warps=2,
+    )
+
+
+@triton.jit
+def _retnet_steps(
+    qkvg,
+    angle_in,
+    offset_in,
+    slot,
+    turn,
+    q_out,
+    k_out,
+    SCALE: tl.constexpr,
+    HIDDEN: tl.constexpr,
+    SIZE: tl.constexpr,
+    BK: tl.constexpr,
+):
+    row = tl.program_id(0)
+    head = tl.program_id(1)
+    rk = tl.arange(0, BK)
+    in_k = rk < SIZE
+    angle = tl.load(angle_in + rk, mask=in_k, other=0.0).to(tl.float64)
+    position = tl.load(offset_in + tl.load(slot + row).to(tl.int64)) + tl.load(turn + row)
+    cos, sin = _rotation(position, angle, rk)
+    at = qkvg + row * (4 * HIDDEN) + head * SIZE
+    to = row * HIDDEN + head * SIZE + rk
+    tl.store(q_out + to, _rotated(at, rk, in_k, cos, sin), mask=in_k)
+    tl.store(k_out + to, _rotated(at + HIDDEN, rk, in_k, cos, sin) * SCALE, mask=in_k)
 
 
 def retnet_exit(

@@ -1,9 +1,9 @@
 """sLSTM over many events of each symbol in one launch: the recurrent half of the cell, in turn.
 
 What the gates owe to the inputs is one product over all events before. What they owe to the last
-output must wait for it: programs take the events turn by turn, each for its own channels, and meet
-after every turn, so that the recurrent weights stay on the chip meanwhile. They wait for each
-other, so all of them must run at once (``fits``), and never under the interpreter.
+output must wait for it: programs take the events turn by turn, each for its own channels, whose
+cells stay in registers, and meet after every turn. They wait for each other, so all of them must
+run at once (``fits``), and never under the interpreter.
 
 Plain reference: ``slstm_cell`` turn by turn.
 """
@@ -12,8 +12,6 @@ Plain reference: ``slstm_cell`` turn by turn.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import triton
 import triton.language as tl
@@ -21,19 +19,7 @@ from torch import Tensor
 
 from backtest.strategies.kernels.arithmetic import larger, log_sigmoid, sigmoid, tanh
 from backtest.strategies.kernels.product import DOT, Precision, Tile
-
-
-@dataclass(frozen=True, slots=True)
-class Turns:
-    """A batch's rows by turn: all first events, then all second ones, and so on.
-
-    Attributes:
-        row: the rows in that order, int32 [rows].
-        start: where each turn starts in ``row``, and its end, int32 [turns + 1].
-    """
-
-    row: Tensor
-    start: Tensor
+from backtest.strategies.kernels.runs import Runs
 
 
 def fits(weight: Tensor, tile: Tile) -> bool:
@@ -49,9 +35,8 @@ def slstm_scan(
     gates: tuple[Tensor, Tensor],
     weights: tuple[Tensor, Tensor],
     state: tuple[Tensor, Tensor, Tensor, Tensor],
-    y: Tensor,
-    slot: Tensor,
-    turns: Turns,
+    runs: Runs,
+    out: tuple[Tensor, Tensor],
     arrived: Tensor,
     tile: Tile,
     precision: Precision,
@@ -62,32 +47,34 @@ def slstm_scan(
         gates: i and f, z and o, as far as the inputs make them, float32 [B, N, 2, K] each.
         weights: recurrent [N, 4, K, K] in the order i, f, z, o; bias [4, D].
         state: y, C, n, m, float32 [slots, D] each; all but y updated in place.
-        y: float32 [B, D], where the new y is written.
-        slot: of each row, int32 [B].
-        turns: the rows by turn.
+        runs: which rows belong together, and where they start.
+        out: the new y in float32 and in the products' dtype, [B, D] each; they may be one.
         arrived: int32 [N], zero: programs of each head that are done with a turn.
-        tile: how the products are cut up.
+        tile: how the products are cut up; ``rows`` counts runs.
         precision: what ``tl.dot`` does with float32 operands.
     """
-    hidden = y.shape[1]
+    assert runs.first is not None
+    y, rounded = out
     w_state, bias = weights
     heads, _, size, _ = w_state.shape
-    tiles = triton.cdiv(size, tile.n)
-    _slstm_scan[tiles, heads](
+    over_n = triton.cdiv(size, tile.n)
+    _slstm_scan[over_n, heads](
         *gates,
         w_state,
         bias,
         *state,
         y,
-        slot,
-        turns.row,
-        turns.start,
+        rounded,
+        runs.slot,
+        runs.count,
+        runs.first,
         arrived,
-        len(turns.start) - 1,
-        HIDDEN=hidden,
+        runs.programs,
+        HIDDEN=y.shape[1],
         SIZE=size,
-        TILES=tiles,
-        BM=tile.rows,
+        TILES=over_n,
+        ROUNDS=rounded.dtype != y.dtype,
+        BM=min(tile.rows, max(16, triton.next_power_of_2(runs.programs))),
         BN=tile.n,
         BK=tile.k,
         EVEN=size % tile.n == 0 and size % tile.k == 0,
@@ -107,10 +94,64 @@ def _weights(w, rn, rk, SIZE: tl.constexpr, EVEN: tl.constexpr):
 
 
 @triton.jit
-def _from_inputs(gates, at, bias, mask, inside):
-    return (
-        tl.load(gates + at, mask=mask, other=0.0) + tl.load(bias, mask=inside, other=0.0)[:, None]
-    )
+def _from_inputs(gates_if, gates_zo, bias, row, mask, inside, rn, HIDDEN, SIZE: tl.constexpr):
+    """The gates of these rows [BN, BM] before what they owe to the last output."""
+    at = row[None, :] * (2 * HIDDEN) + rn[:, None]
+    i = tl.load(gates_if + at, mask=mask, other=0.0)
+    f = tl.load(gates_if + at + SIZE, mask=mask, other=0.0)
+    z = tl.load(gates_zo + at, mask=mask, other=0.0)
+    o = tl.load(gates_zo + at + SIZE, mask=mask, other=0.0)
+    i += tl.load(bias + rn, mask=inside, other=0.0)[:, None]
+    f += tl.load(bias + HIDDEN + rn, mask=inside, other=0.0)[:, None]
+    z += tl.load(bias + 2 * HIDDEN + rn, mask=inside, other=0.0)[:, None]
+    o += tl.load(bias + 3 * HIDDEN + rn, mask=inside, other=0.0)[:, None]
+    return i, f, z, o
+
+
+@triton.jit
+def _add_recurrent(
+    i,
+    f,
+    z,
+    o,
+    w,
+    before,
+    live,
+    rn,
+    SIZE: tl.constexpr,
+    BK: tl.constexpr,
+    EVEN: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """Add the products with the last outputs, which lie at ``before`` [BM]."""
+    gate: tl.constexpr = SIZE * SIZE
+    for k in range(0, SIZE, BK):
+        rk = k + tl.arange(0, BK)
+        known = live[None, :] & (rk[:, None] < SIZE)
+        # Written by other programs in the turn before: L1 may hold something older.
+        y = tl.load(before[None, :] + rk[:, None], mask=known, other=0.0, cache_modifier=".cg")
+        y = y.to(w.dtype.element_ty)
+        w_i = _weights(w, rn, rk, SIZE, EVEN)
+        w_f = _weights(w + gate, rn, rk, SIZE, EVEN)
+        w_z = _weights(w + 2 * gate, rn, rk, SIZE, EVEN)
+        w_o = _weights(w + 3 * gate, rn, rk, SIZE, EVEN)
+        i = tl.dot(w_i, y, i, input_precision=PRECISION)
+        f = tl.dot(w_f, y, f, input_precision=PRECISION)
+        z = tl.dot(w_z, y, z, input_precision=PRECISION)
+        o = tl.dot(w_o, y, o, input_precision=PRECISION)
+    return i, f, z, o
+
+
+@triton.jit
+def _advance(i, f, z, o, cell, norm, m):
+    """The next C, n, m, and y."""
+    decayed = m + log_sigmoid(f)
+    m = larger(i, decayed)
+    gain = tl.exp(i - m)
+    keep = tl.exp(decayed - m)
+    cell = keep * cell + gain * tanh(z)
+    norm = keep * norm + gain
+    return cell, norm, m, sigmoid(o) * cell / (norm + 1e-6)
 
 
 @triton.jit
@@ -123,80 +164,7 @@ def _meet(arrived, expected):
     tl.debug_barrier()
 
 
-@triton.jit
-def _take_turn(
-    gates_if,
-    gates_zo,
-    w,
-    bias,
-    y_state,
-    cell_state,
-    norm_state,
-    max_state,
-    y_rows,
-    slot,
-    row_of,
-    first,
-    last,
-    head,
-    rn,
-    FIRST: tl.constexpr,
-    HIDDEN: tl.constexpr,
-    SIZE: tl.constexpr,
-    BM: tl.constexpr,
-    BN: tl.constexpr,
-    BK: tl.constexpr,
-    EVEN: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    """One event of each symbol that has another; its rows are ``row_of[first:last]``."""
-    inside = rn < SIZE
-    channel = head * SIZE + rn
-    gate: tl.constexpr = SIZE * SIZE
-    for start in range(first, last, BM):
-        at = start + tl.arange(0, BM)
-        live = at < last
-        row = tl.load(row_of + at, mask=live, other=0)
-        slots = tl.load(slot + row, mask=live, other=0).to(tl.int64)
-        mask = live[None, :] & inside[:, None]
-        inputs = row[None, :] * (2 * HIDDEN) + head * (2 * SIZE) + rn[:, None]
-        i = _from_inputs(gates_if, inputs, bias, mask, inside)
-        f = _from_inputs(gates_if, inputs + SIZE, bias + HIDDEN, mask, inside)
-        z = _from_inputs(gates_zo, inputs, bias + 2 * HIDDEN, mask, inside)
-        o = _from_inputs(gates_zo, inputs + SIZE, bias + 3 * HIDDEN, mask, inside)
-        if FIRST:
-            before = y_state + slots * HIDDEN + head * SIZE
-        else:
-            before = y_rows + (row - 1) * HIDDEN + head * SIZE
-        for k in range(0, SIZE, BK):
-            rk = k + tl.arange(0, BK)
-            known = live[None, :] & (rk[:, None] < SIZE)
-            # Written by other programs in the turn before: L1 may hold something older.
-            y = tl.load(before[None, :] + rk[:, None], mask=known, other=0.0, cache_modifier=".cg")
-            y = y.to(w.dtype.element_ty)
-            w_i = _weights(w, rn, rk, SIZE, EVEN)
-            w_f = _weights(w + gate, rn, rk, SIZE, EVEN)
-            w_z = _weights(w + 2 * gate, rn, rk, SIZE, EVEN)
-            w_o = _weights(w + 3 * gate, rn, rk, SIZE, EVEN)
-            i = tl.dot(w_i, y, i, input_precision=PRECISION)
-            f = tl.dot(w_f, y, f, input_precision=PRECISION)
-            z = tl.dot(w_z, y, z, input_precision=PRECISION)
-            o = tl.dot(w_o, y, o, input_precision=PRECISION)
-        own = slots[None, :] * HIDDEN + channel[:, None]
-        decayed = tl.load(max_state + own, mask=mask, other=0.0) + log_sigmoid(f)
-        m = larger(i, decayed)
-        gain = tl.exp(i - m)
-        keep = tl.exp(decayed - m)
-        cell = keep * tl.load(cell_state + own, mask=mask, other=0.0) + gain * tanh(z)
-        norm = keep * tl.load(norm_state + own, mask=mask, other=0.0) + gain
-        tl.store(max_state + own, m, mask=mask)
-        tl.store(cell_state + own, cell, mask=mask)
-        tl.store(norm_state + own, norm, mask=mask)
-        y_new = sigmoid(o) * cell / (norm + 1e-6)
-        tl.store(y_rows + row[None, :] * HIDDEN + channel[:, None], y_new, mask=mask)
-
-
-@triton.jit(do_not_specialize=["turns"])
+@triton.jit(do_not_specialize=["runs"])
 def _slstm_scan(
     gates_if,
     gates_zo,
@@ -207,14 +175,16 @@ def _slstm_scan(
     norm_state,
     max_state,
     y_rows,
+    y_rounded,
     slot,
-    row_of,
-    start,
+    count,
+    first,
     arrived,
-    turns,
+    runs,
     HIDDEN: tl.constexpr,
     SIZE: tl.constexpr,
     TILES: tl.constexpr,
+    ROUNDS: tl.constexpr,
     BM: tl.constexpr,
     BN: tl.constexpr,
     BK: tl.constexpr,
@@ -223,18 +193,51 @@ def _slstm_scan(
 ):
     head = tl.program_id(1)
     rn = tl.program_id(0) * BN + tl.arange(0, BN)
+    inside = rn < SIZE
     w = w_state + head * 4 * SIZE * SIZE
-    b = bias + head * SIZE + rn
-    last = tl.load(start + 1)
-    _take_turn(
-        gates_if, gates_zo, w, b, y_state, cell_state, norm_state, max_state, y_rows, slot,
-        row_of, 0, last, head, rn, True, HIDDEN, SIZE, BM, BN, BK, EVEN, PRECISION,
-    )  # fmt: skip
-    for turn in range(1, turns):
-        _meet(arrived + head, turn * TILES)
-        first = last
-        last = tl.load(start + turn + 1)
-        _take_turn(
-            gates_if, gates_zo, w, b, y_state, cell_state, norm_state, max_state, y_rows, slot,
-            row_of, first, last, head, rn, False, HIDDEN, SIZE, BM, BN, BK, EVEN, PRECISION,
-        )  # fmt: skip
+    gates_if += head * 2 * SIZE
+    gates_zo += head * 2 * SIZE
+    bias += head * SIZE
+    y_rows += head * SIZE
+    y_rounded += head * SIZE
+    met = 0
+    for start in range(0, runs, BM):
+        lane = start + tl.arange(0, BM)
+        row = tl.load(first + lane, mask=lane < runs, other=0)
+        events = tl.load(count + row, mask=lane < runs, other=0)
+        own = tl.load(slot + row, mask=lane < runs, other=0).to(tl.int64) * HIDDEN + head * SIZE
+        live = events > 0
+        mask = live[None, :] & inside[:, None]
+        at = own[None, :] + rn[:, None]
+        cell = tl.load(cell_state + at, mask=mask, other=0.0)
+        norm = tl.load(norm_state + at, mask=mask, other=0.0)
+        m = tl.load(max_state + at, mask=mask, other=0.0)
+        i, f, z, o = _from_inputs(gates_if, gates_zo, bias, row, mask, inside, rn, HIDDEN, SIZE)
+        set_out = y_state + own
+        i, f, z, o = _add_recurrent(i, f, z, o, w, set_out, live, rn, SIZE, BK, EVEN, PRECISION)
+        cell, norm, m, y = _advance(i, f, z, o, cell, norm, m)
+        to = row[None, :] * HIDDEN + rn[:, None]
+        tl.store(y_rows + to, y, mask=mask)
+        if ROUNDS:
+            tl.store(y_rounded + to, y.to(y_rounded.dtype.element_ty), mask=mask)
+        for _ in range(1, tl.max(events, axis=0)):
+            row += 1
+            events -= 1
+            live = events > 0
+            now = live[None, :] & inside[:, None]
+            i, f, z, o = _from_inputs(gates_if, gates_zo, bias, row, now, inside, rn, HIDDEN, SIZE)
+            met += TILES
+            _meet(arrived + head, met)
+            before = y_rounded + (row - 1) * HIDDEN
+            i, f, z, o = _add_recurrent(i, f, z, o, w, before, live, rn, SIZE, BK, EVEN, PRECISION)
+            next_cell, next_norm, next_m, y = _advance(i, f, z, o, cell, norm, m)
+            cell = tl.where(now, next_cell, cell)
+            norm = tl.where(now, next_norm, norm)
+            m = tl.where(now, next_m, m)
+            to = row[None, :] * HIDDEN + rn[:, None]
+            tl.store(y_rows + to, y, mask=now)
+            if ROUNDS:
+                tl.store(y_rounded + to, y.to(y_rounded.dtype.element_ty), mask=now)
+        tl.store(cell_state + at, cell, mask=mask)
+        tl.store(norm_state + at, norm, mask=mask)
+        tl.store(max_state + at, m, mask=mask)

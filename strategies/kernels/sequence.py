@@ -1,0 +1,184 @@
+"""``S <- a S + k v^T``, ``y = q^T S`` over runs of many events: mLSTM, RetNet and Mamba2 alike.
+
+A program takes a few value columns of one head's state through all events of a run, in registers.
+What an event needs is prepared by kernels that see all rows at once, and is loaded while the event
+before is applied; so an event costs its arithmetic, not its way to memory. (In batches of a few
+events each tower has a kernel of its own, which prepares and applies in one launch.)
+
+Plain reference: ``backtest.strategies.kernels.matrix_state.advance_plain``, event by event.
+"""
+
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from backtest.strategies.kernels.deferred import Deferred, due, rings
+from backtest.strategies.kernels.matrix_state import catch_up, update
+from backtest.strategies.kernels.runs import Runs, find_run
+
+
+def matrix_sequence(
+    qkv: tuple[Tensor, Tensor, Tensor],
+    steps: tuple[Tensor, Tensor],
+    state: Tensor,
+    runs: Runs,
+    out: Tensor,
+    *,
+    transposed: bool = False,
+    deferred: Deferred | None = None,
+    columns: int,
+    warps: int,
+) -> None:
+    """The state of every run in place, whatever was deferred, and what is read from it.
+
+    Args:
+        qkv: q and k [B, H, K], v [B, H, V], float32; any strides but the last, heads may share.
+        steps: a and the factor of k at each event, float32 [B, H], any strides.
+        state: float32 [slots, H, K, V], or [slots, H, V, K] if transposed.
+        runs: which rows belong together.
+        out: float32 [B, H V].
+        transposed: whether a row of the state belongs to a value.
+        deferred: what the state lags behind; nothing afterwards.
+        columns: values of a program.
+        warps: warps of a program.
+    """
+    q, k, v = qkv
+    keep, scale = steps
+    _, heads, keys = q.shape
+    values = v.shape[2]
+    columns = min(columns, triton.next_power_of_2(values))
+    _matrix_sequence[triton.cdiv(values, columns), heads, runs.programs](
+        *qkv,
+        *steps,
+        state,
+        runs.slot,
+        runs.count,
+        runs.first,
+        out,
+        *q.stride()[:2],
+        *k.stride()[:2],
+        *v.stride()[:2],
+        *keep.stride(),
+        *scale.stride(),
+        **rings(deferred),
+        HEADS=heads,
+        K=keys,
+        V=values,
+        KEY_HEADS=1 if deferred is None else deferred.k.shape[2],
+        TRANSPOSED=transposed,
+        BK=triton.next_power_of_2(keys),
+        BV=columns,
+        num_warps=warps,
+    )
+
+
+@triton.jit
+def _limit(more, SIZE: tl.constexpr):
+    """So many elements are loaded if there is more."""
+    return tl.where(more, SIZE, 0)
+
+
+@triton.jit(do_not_specialize=["phase"])
+def _matrix_sequence(
+    q_in,
+    k_in,
+    v_in,
+    keep_in,
+    scale_in,
+    state,
+    slot,
+    count,
+    first,
+    out,
+    q_row,
+    q_head,
+    k_row,
+    k_head,
+    v_row,
+    v_head,
+    keep_row,
+    keep_head,
+    scale_row,
+    scale_head,
+    since,
+    keep_ring,
+    k_ring,
+    v_ring,
+    phase,
+    DEPTH: tl.constexpr,
+    HEADS: tl.constexpr,
+    K: tl.constexpr,
+    V: tl.constexpr,
+    KEY_HEADS: tl.constexpr,
+    TRANSPOSED: tl.constexpr,
+    BK: tl.constexpr,
+    BV: tl.constexpr,
+):
+    row, events = find_run(first, count, tl.program_id(2))
+    if events == 0:
+        return
+    head = tl.program_id(1)
+    own = tl.load(slot + row).to(tl.int64)
+    rk = tl.arange(0, BK)
+    rv = tl.program_id(0) * BV + tl.arange(0, BV)
+    mask = (rk < K)[:, None] & (rv < V)[None, :]
+    at = state + (own * HEADS + head) * (K * V)
+    if TRANSPOSED:
+        at += rk[:, None] + rv[None, :] * K
+    else:
+        at += rk[:, None] * V + rv[None, :]
+    s = tl.load(at, mask=mask, other=0.0)
+    if since is not None:
+        pending, place, _ = due(since, own, phase, events, DEPTH)
+        oldest = own * DEPTH + place - pending
+        s = catch_up(
+            s,
+            pending,
+            keep_ring + oldest * HEADS + head,
+            HEADS,
+            k_ring + (oldest * KEY_HEADS + head % KEY_HEADS) * K,
+            KEY_HEADS * K,
+            v_ring + (oldest * HEADS + head) * V,
+            HEADS * V,
+            rk,
+            rv,
+            K,
+            V,
+        )
+    row = row.to(tl.int64)
+    q_at = q_in + row * q_row + head * q_head + rk
+    k_at = k_in + row * k_row + head * k_head + rk
+    v_at = v_in + row * v_row + head * v_head + rv
+    keep_at = keep_in + row * keep_row + head * keep_head
+    scale_at = scale_in + row * scale_row + head * scale_head
+    y_at = out + row * (HEADS * V) + head * V + rv
+    q = tl.load(q_at, mask=rk < K, other=0.0)
+    k = tl.load(k_at, mask=rk < K, other=0.0)
+    v = tl.load(v_at, mask=rv < V, other=0.0)
+    keep = tl.load(keep_at)
+    scale = tl.load(scale_at)
+    for event in range(1, events + 1):
+        more = event < events
+        q_at += q_row
+        k_at += k_row
+        v_at += v_row
+        keep_at += keep_row
+        scale_at += scale_row
+        next_q = tl.load(q_at, mask=rk < _limit(more, K), other=0.0)
+        next_k = tl.load(k_at, mask=rk < _limit(more, K), other=0.0)
+        next_v = tl.load(v_at, mask=rv < _limit(more, V), other=0.0)
+        next_keep = tl.load(keep_at, mask=more, other=1.0)
+        next_scale = tl.load(scale_at, mask=more, other=0.0)
+        s = update(s, keep, k * scale, v)
+        tl.store(y_at, tl.sum(q[:, None] * s, axis=0), mask=rv < V)
+        y_at += HEADS * V
+        q = next_q
+        k = next_k
+        v = next_v
+        keep = next_keep
+        scale = next_scale
+    tl.store(at, s, mask=mask)
