@@ -5,7 +5,7 @@
     python benchmarks/fused.py time       fp16      OUT.json      about 10 s (25 s uncompiled)
     python benchmarks/fused.py kernels    fp16      OUT.json 39   about 8 s
     python benchmarks/fused.py history    fp16      OUT.json      about 30 s
-    python benchmarks/fused.py tune       fp16      OUT.json 40   the last number of seconds
+    python benchmarks/fused.py tune       fp16      OUT.json 40 1 8   seconds, and batch sizes
 
 ``check`` compares with the plain float64 step and comes first; ``strategies`` times ``predict``,
 cold start included, from a checkpoint that it writes; ``time`` times the captured steps alone, and
@@ -262,9 +262,9 @@ def candidates(precision: Precision, rows: int) -> Iterator[tuple[str, dict[str,
         downs = [(64, 64, 4, 6, 4), (64, 128, 4, 3, 8), (32, 128, 4, 4, 2), (128, 64, 8, 4, 8)]
         cells = [(bm, 16, 128, 4, 3), (bm, 32, 64, 4, 3), (bm, 16, 64, 2, 4)]
     else:
-        ups = [(64, 64, 4, 4), (32, 64, 4, 4), (64, 32, 4, 4), (64, 128, 4, 3)]
-        downs = [(64, 64, 4, 3, 2), (64, 64, 4, 4, 4), (32, 64, 4, 4, 4)]
-        cells = [(16, 16, 64, 4, 2), (16, 16, 32, 2, 4)]
+        ups = [(64, 64, 4, 3), (64, 64, 4, 2), (32, 32, 4, 4), (64, 32, 4, 5), (128, 32, 8, 4)]
+        downs = [(64, 64, 4, 3, 4), (64, 64, 4, 2, 4), (64, 32, 4, 5, 8), (32, 32, 4, 4, 2)]
+        cells = [(bm, 16, 64, 4, 2), (bm, 16, 32, 2, 3), (bm, 16, 32, 8, 3), (16, 16, 32, 2, 3)]
     for n, k, warps, stages in ups:
         yield f"up {n} {k} w{warps} s{stages}", {"up": Tile(bm, n, k, 1, warps, stages)}
     for n, k, warps, stages, split in downs:
@@ -281,7 +281,7 @@ def candidates(precision: Precision, rows: int) -> Iterator[tuple[str, dict[str,
         yield "mamba2 w8", {"mamba2": 8}
 
 
-def tune(precision: Precision, sizes: tuple[int, ...], seconds: float) -> dict[str, Any]:
+def tune(precision: Precision, sizes: list[int], seconds: float) -> dict[str, Any]:
     """Whole steps with one choice changed at a time."""
     bench = Bench(precision)
     found: dict[str, Any] = {}
@@ -504,7 +504,7 @@ def main() -> None:
     jobs: dict[str, Callable[[], dict[str, Any]]] = {
         "check": lambda: check(precision),  # type: ignore[arg-type]
         "history": lambda: history(precision),  # type: ignore[arg-type]
-        "tune": lambda: tune(precision, (1, 8), float(sys.argv[4])),  # type: ignore[arg-type]
+        "tune": lambda: tune(precision, [*map(int, sys.argv[5:])], float(sys.argv[4])),  # type: ignore[arg-type]
         "kernels": lambda: kernels(precision, int(sys.argv[4])),  # type: ignore[arg-type]
         "strategies": lambda: strategies(precision.split("+"), save),
         "time": lambda: timings(precision, sys.argv[4:]),  # type: ignore[arg-type]

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _STATE_BYTES = 2**28
-"""Memory for the states of the events that go through one step together."""
+"""Memory for the states of the events that go through one step together, on the CPU."""
+
+_SHARE = 4
+"""On a GPU one part in so many of what is free."""
 
 
 @dataclass
@@ -35,7 +38,14 @@ class Stateless(EnsembleStrategy):
         self._device = find_device(session.device)
         self._model = self.model(session, self._device)
         self._fresh = self._model.init_state(1)
-        self._together = max(1, _STATE_BYTES // bytes_of(self._fresh))
+        self._together = max(1, self._room() // bytes_of(self._fresh))
+
+    def _room(self) -> int:
+        import torch
+
+        if self._device.type != "cuda":
+            return _STATE_BYTES
+        return int(torch.cuda.mem_get_info(self._device)[0]) // _SHARE
 
     def predict(self, batch: EventBatch) -> Float32Array:
         """float32 [n, 4]; see ``Strategy.predict``."""
