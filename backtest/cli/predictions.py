@@ -42,7 +42,7 @@ def prune(
     from backtest.cli.console import err, print_json
     from backtest.components import parse_duration
     from backtest.errors import UsageError
-    from backtest.predictions import PredictionStore
+    from backtest.store import PredictionStore
 
     try:
         span = None if unused_for is None else parse_duration(unused_for)
