@@ -21,7 +21,7 @@ from backtest.events import BoolArray, EventBatch, Float32Array, Int64Array
 from backtest.hashing import package_sha256, sha256_of
 from backtest.room import RELEASE, Room
 from backtest.strategies.base import Session, Strategy
-from backtest.stream import Stream
+from backtest.stream import Calls, Stream, chunk_size
 
 if TYPE_CHECKING:
     from backtest.data.dataset import Dataset
@@ -43,10 +43,16 @@ class Inference:
     session: Session
 
     def key(self, stream: Stream, answered: BoolArray, batches: list[Int64Array] | None) -> str:
-        """The content key of its answers to some events of a stream."""
+        """The content key of its answers to some events of a stream: a hash of all they depend on.
+
+        Args:
+            stream, answered, batches: as for ``predict``.
+        """
+        chunk = chunk_size(self.strategy.needs_features) if batches is None else None
         return sha256_of(
             {
                 "data": stream.dataset.data_hash(),
+                "features": self.session.features,
                 "window": [stream.start, stream.end, stream.count],
                 "symbols": stream.symbols,
                 "nonfinite": stream.nonfinite,
@@ -58,6 +64,8 @@ class Inference:
                 "versions": versions(),
                 "answered": _bits_sha256(answered),
                 "batches": batches and [hashlib.sha256(b.tobytes()).hexdigest() for b in batches],
+                "chunk": chunk,
+                "resets": _resets_sha256(stream.dataset),
             }
         )
 
@@ -97,7 +105,7 @@ def predict(
         stream: ``n`` events.
         answered: which of them reach the strategy, bool [n].
         batches: event numbers of each call, for a strategy whose answers depend on them;
-            otherwise ``None``, and calls are as large as they can be.
+            otherwise ``None``: it is called chunk by chunk.
         progress: told after each call.
         room: where the answers lie; by default in memory.
 
@@ -112,8 +120,11 @@ def predict(
     strategy.reset(everyone)
     room = room or Room(len(answered))
     out: Float32Array = room.column(np.float32, strategy.outputs)
+    calls = Calls(stream, strategy.needs_features, answered, batches)
     total, done, session = int(np.count_nonzero(answered)), 0, None
-    for numbers, batch in _calls(stream, strategy.needs_features, answered, batches):
+    for numbers, batch in calls.read():
+        if not len(numbers):
+            continue
         for now, rows in _by_session(stream.dataset, batch.ts_event):
             if session not in (None, now):
                 strategy.reset(everyone)
@@ -124,20 +135,6 @@ def predict(
         done += len(numbers)
         progress(done, total)
     return out
-
-
-def _calls(
-    stream: Stream, features: bool, answered: BoolArray, batches: list[Int64Array] | None
-) -> Iterator[tuple[Int64Array, EventBatch]]:
-    if batches is not None:
-        events = stream.whole(features)
-        for numbers in batches:
-            yield numbers, events.select(numbers)
-        return
-    for first, batch in stream.batches(features):
-        rows = np.flatnonzero(answered[first : first + len(batch)])
-        if len(rows):
-            yield first + rows, batch if len(rows) == len(batch) else batch.select(rows)
 
 
 def _by_session(dataset: Dataset, ts_event: Int64Array) -> Iterator[tuple[int, slice]]:
@@ -202,6 +199,13 @@ def checked(inference: Inference, batch: EventBatch, predictions: Float32Array) 
             "inputs from that event on.",
         )
     return predictions
+
+
+def _resets_sha256(dataset: Dataset) -> str | None:
+    """Of the instants from which on state is as new; ``None`` if it carries over all breaks."""
+    if dataset.sessions is None or dataset.session_breaks == "carry":
+        return None
+    return hashlib.sha256(dataset.sessions[:, 0].tobytes()).hexdigest()
 
 
 def _bits_sha256(answered: BoolArray) -> str:
