@@ -148,7 +148,7 @@ class Engine:
         """Run one scenario, or return its finished run.
 
         Raises:
-            BacktestError: it cannot be run; nothing of it is left behind.
+            BacktestError: it cannot be run; at most a checkpoint of its answers is left behind.
         """
         began = perf_counter()
         scenario = resolve(config, self.plugins)

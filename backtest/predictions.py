@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backtest.checkpoints import Checkpoint, Position, resumable
 from backtest.components import as_table, parse_spec
 from backtest.errors import RunError, UsageError
 from backtest.events import BoolArray, EventBatch, Float32Array, Int64Array
@@ -97,6 +98,7 @@ def predict(
     batches: list[Int64Array] | None,
     progress: Progress,
     room: Room | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Float32Array:
     """Answers of a freshly reset strategy.
 
@@ -108,6 +110,8 @@ def predict(
             otherwise ``None``: it is called chunk by chunk.
         progress: told after each call.
         room: where the answers lie; by default in memory.
+        checkpoint: where an earlier process may have left off, and where this one says how far it
+            is, if the strategy is ``resumable``.
 
     Returns:
         float32 [n, outputs], zero where not answered.
@@ -116,29 +120,42 @@ def predict(
         RunError: an answer of the wrong shape, or not finite.
     """
     strategy = inference.strategy
-    everyone = range(len(inference.session.symbols))
-    strategy.reset(everyone)
+    symbols = len(inference.session.symbols)
+    strategy.reset(range(symbols))
     room = room or Room(len(answered))
     out: Float32Array = room.column(np.float32, strategy.outputs)
     calls = Calls(stream, strategy.needs_features, answered, batches)
-    total, done, session = int(np.count_nonzero(answered)), 0, None
-    for numbers, batch in calls.read():
-        if not len(numbers):
-            continue
+    if checkpoint is not None and not resumable(strategy):
+        checkpoint = None
+    at = None if checkpoint is None else checkpoint.load(strategy, symbols, calls, out)
+    at = at or Position(np.zeros(symbols, dtype=np.bool_))
+    room.release()
+    total = int(np.count_nonzero(answered))
+    for numbers, batch in calls.read(at.call):
         for now, rows in _by_session(stream.dataset, batch.ts_event):
-            if session not in (None, now):
-                strategy.reset(everyone)
-            session = now
-            out[numbers[rows]] = _answer(inference, batch.select(rows))
-        if (done + len(numbers)) // RELEASE > done // RELEASE:
+            if at.session not in (None, now):
+                strategy.reset(range(symbols))
+                at.advanced[:] = False
+            at.session = now
+            part = batch.select(rows)
+            out[numbers[rows]] = _answer(inference, part)
+            at.advanced[part.symbol] = True
+        before = at.answered
+        at.call += 1
+        at.answered += len(numbers)
+        if at.answered // RELEASE > before // RELEASE:
             room.release()
-        done += len(numbers)
-        progress(done, total)
+        if len(numbers):
+            progress(at.answered, total)
+        if checkpoint is not None and at.call < len(calls) and checkpoint.due():
+            checkpoint.save(strategy, calls, out, at)
     return out
 
 
 def _by_session(dataset: Dataset, ts_event: Int64Array) -> Iterator[tuple[int, slice]]:
     """Slices of a batch that lie in one session each; one slice where state carries over breaks."""
+    if not len(ts_event):
+        return
     if dataset.sessions is None or dataset.session_breaks == "carry":
         yield 0, slice(0, len(ts_event))
         return

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from backtest.atomic import new_file
+from backtest.atomic import new_file, sweep_all
+from backtest.checkpoints import Checkpoint
 from backtest.errors import DataError
 from backtest.events import Float32Array
 from backtest.room import RELEASE, Room
 
 _ROWS = 1 << 16
 """Rows read at once."""
+
+_CHECKPOINT = ".checkpoint"
+_KEPT = 30 * 86_400
+"""Seconds after which a checkpoint that nobody has gone on from is removed."""
 
 
 class PredictionStore:
@@ -84,6 +91,10 @@ class PredictionStore:
                 if room is not None:
                     room.release()
 
+    def checkpoint(self, key: str) -> Checkpoint:
+        """The checkpoint of the pass that computes the predictions of a key."""
+        return Checkpoint(self.folder / f"{key}{_CHECKPOINT}", key)
+
     def stored(self) -> list[Stored]:
         """What is kept, least recently used first."""
         found = []
@@ -92,8 +103,32 @@ class PredictionStore:
             found.append(Stored(path.stem, info.st_size, info.st_mtime))
         return sorted(found, key=lambda stored: stored.used)
 
+    def checkpoints(self) -> list[Stored]:
+        """Checkpoints of passes that run or were stopped, the one written longest ago first."""
+        found = []
+        for folder in self.folder.glob(f"*{_CHECKPOINT}"):
+            size, used = _size_and_age(folder)
+            found.append(Stored(folder.stem, size, used, checkpoint=True))
+        return sorted(found, key=lambda stored: stored.used)
+
+    def sweep(self) -> list[Stored]:
+        """Remove remains of killed writers, and checkpoints that nobody will go on from: those
+        whose predictions are stored, and old ones. What a running process holds stays.
+
+        Returns:
+            The checkpoints that were removed.
+        """
+        sweep_all(self.folder)
+        long_ago = time.time() - _KEPT
+        return [
+            stored
+            for stored in self.checkpoints()
+            if (stored.used < long_ago or self.path(stored.key).exists()) and self._removed(stored)
+        ]
+
     def prune(self, *, used_before: float | None = None, most: int | None = None) -> list[Stored]:
-        """Remove predictions; runs that used them stay whole, and predict again when run anew.
+        """Remove predictions and checkpoints; runs that used them stay whole, and predict again
+        when run anew. What a running process holds stays.
 
         Args:
             used_before: only those last used before this time, in seconds since 1970.
@@ -102,24 +137,42 @@ class PredictionStore:
         Returns:
             What was removed.
         """
-        kept = self.stored()
+        removed = self.sweep()
+        kept = sorted([*self.stored(), *self.checkpoints()], key=lambda stored: stored.used)
         left = sum(stored.bytes for stored in kept)
-        removed = []
         for stored in kept:
             if used_before is not None and stored.used >= used_before:
                 break
             if most is not None and left <= most:
                 break
-            self.path(stored.key).unlink(missing_ok=True)
-            left -= stored.bytes
-            removed.append(stored)
+            if self._removed(stored):
+                left -= stored.bytes
+                removed.append(stored)
         return removed
+
+    def _removed(self, stored: Stored) -> bool:
+        if stored.checkpoint:
+            return self.checkpoint(stored.key).discard()
+        self.path(stored.key).unlink(missing_ok=True)
+        return True
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """One entry of the store: its key, its size in bytes, and when it was last used (Unix time)."""
+    """Predictions, or a checkpoint of them: key, size in bytes, when last used (Unix time)."""
 
     key: str
     bytes: int
     used: float
+    checkpoint: bool = False
+
+
+def _size_and_age(folder: Path) -> tuple[int, float]:
+    """Bytes of a folder's files, and when the newest was written; one may vanish meanwhile."""
+    size, newest = 0, 0.0
+    for path in folder.glob("*"):
+        with contextlib.suppress(OSError):
+            info = path.stat()
+            size += info.st_size
+            newest = max(newest, info.st_mtime)
+    return size, newest

@@ -130,6 +130,12 @@ class Calls:
         size = chunk_size(self.features)
         return call * size + np.flatnonzero(self.answered[call * size : (call + 1) * size])
 
+    def first_event(self, call: int) -> int:
+        """Number of the first event that a call is about."""
+        if self.batches is not None:
+            return int(self.batches[call][0])
+        return call * chunk_size(self.features)
+
     def read(self, first: int = 0) -> Iterator[tuple[Int64Array, EventBatch]]:
         """Event numbers and events of each call, from the one with number ``first`` on."""
         if self.batches is not None:

@@ -130,23 +130,45 @@ class Thinking:
             "strategy": inference.table["name"],
             "answered": int(answered.sum()),
         }
+        if predictions is not None and not self._dry:
+            self._store.checkpoint(key).discard()  # of a process killed right after storing them
         if predictions is None and self._dry:
             predictions = np.zeros((len(answered), inference.strategy.outputs), dtype=np.float32)
         if predictions is None:
-            began = perf_counter()
-            predictions = predict(
-                inference,
-                self._stream,
-                answered,
-                batches,
-                lambda n, of: self._told(role, n, of),
-                self._room,
-            )
-            self.notes[role]["seconds"] = perf_counter() - began
-            self._store.put(key, predictions, self._room)
+            predictions = self._computed(role, key, inference, answered, batches)
         forecast: Float32Array = self._room.column(np.float32)
         for first, last in chunks(len(forecast)):
             forecast[first:last] = inference.strategy.forecast(predictions[first:last])
             self._room.release()
         self._found[key] = Answers(predictions, forecast, answered)
         return self._found[key]
+
+    def _computed(
+        self,
+        role: str,
+        key: str,
+        inference: Inference,
+        answered: BoolArray,
+        batches: list[Int64Array] | None,
+    ) -> Float32Array:
+        """Predictions that the store lacks, put there; the checkpoint of a killed run is used."""
+        began = perf_counter()
+        with self._store.checkpoint(key) as checkpoint:
+            if not self._reuse:
+                checkpoint.discard()
+            predictions = predict(
+                inference,
+                self._stream,
+                answered,
+                batches,
+                lambda done, total: self._told(role, done, total),
+                self._room,
+                checkpoint,
+            )
+            self.notes[role]["seconds"] = perf_counter() - began
+            if checkpoint.resumed is not None:
+                self.notes[role]["resumed"] = checkpoint.resumed
+            self._store.put(key, predictions, self._room)
+            checkpoint.discard()
+        self._store.sweep()
+        return predictions

@@ -244,6 +244,12 @@ def _print(run: Run, as_json: bool) -> None:
         reused = [role for role, note in run.manifest["predictions"].items() if note["reused"]]
         if reused:
             err.print(f"Stored predictions were used for: {', '.join(reused)}.")
+        for role, note in run.manifest["predictions"].items():
+            if "resumed" in note:
+                err.print(
+                    f"An interrupted run was gone on from: {role}, from event "
+                    f"{note['resumed']['event']:,} on."
+                )
     if run.manifest["loop"]["kind"] == "closed":
         err.print(f"Run as a closed loop: {run.manifest['loop']['why']}.")
     print_comparison(compare([run]))
