@@ -15,7 +15,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,6 +31,7 @@ from backtest.arrays import (
     write_named,
 )
 from backtest.atomic import lock_folder, new_file
+from backtest.errors import BacktestError
 from backtest.events import BoolArray, Float32Array
 from backtest.hashing import sha256_of
 from backtest.strategies.base import Strategy
@@ -67,6 +68,26 @@ class Position:
     call: int = 0
     answered: int = 0
     session: int | None = None
+
+
+@dataclass(frozen=True)
+class _Standing:
+    """What the checkpoint on the disk consists of; by default there is none.
+
+    Attributes:
+        call: calls whose answers it holds.
+        answers, state: its files, as its manifest has them.
+    """
+
+    call: int = 0
+    answers: Sequence[dict[str, Any]] = ()
+    state: dict[str, Any] | None = None
+
+    def files(self) -> set[str]:
+        if not self.answers:
+            return set()
+        state = set() if self.state is None else {self.state["file"]}
+        return {MANIFEST, *state, *(part["file"] for part in self.answers)}
 
 
 def resumable(strategy: Strategy) -> bool:
@@ -106,9 +127,8 @@ class Checkpoint:
         self._clock = clock
         self._due = clock() + EVERY
         self._lock: int | None = None
-        self._parts: list[dict[str, Any]] = []
-        self._call = 0
-        self._told = ""
+        self._told: set[str] = set()
+        self._standing = _Standing()
 
     def __enter__(self) -> Checkpoint:
         return self
@@ -137,9 +157,10 @@ class Checkpoint:
             self.resumed = {"event": calls.first_event(at.call), "answered": at.answered}
             return at
         strategy.reset(range(symbols))
-        self._parts, self._call = [], 0
-        if self._lock is not None:
-            self._keep_only(())
+        self._standing = _Standing()
+        with self._warned("cannot be removed"):
+            if self._lock is not None:
+                self._keep_only()
         return None
 
     def due(self) -> bool:
@@ -156,7 +177,11 @@ class Checkpoint:
         began = self._clock()
         with self._warned("no checkpoint was written"):
             if self._hold(make=True):
-                self._write(strategy, calls, out, at)
+                try:
+                    self._keep_only()
+                    self._write(strategy, calls, out, at)
+                finally:
+                    self._keep_only()
         now = self._clock()
         self._due = now + max(EVERY, _SHARE * (now - began))
 
@@ -164,7 +189,8 @@ class Checkpoint:
         """Remove it, and say whether it is gone; it stays while another process holds it."""
         with contextlib.suppress(OSError):
             if self._hold(make=False):
-                self._keep_only(())
+                self._standing = _Standing()
+                self._keep_only()
                 self.folder.rmdir()
         self._let_go()
         return not self.folder.exists()
@@ -189,14 +215,15 @@ class Checkpoint:
                 for group in state["groups"]:
                     strategy.restore(group["symbols"], read_named(file, group))
                     at.advanced[group["symbols"]] = True
-        self._parts, self._call = manifest["answers"], at.call
-        self._keep_only(_files(manifest))
+        self._standing = _Standing(at.call, manifest["answers"], state)
+        self._keep_only()
         return at
 
     def _write(self, strategy: Strategy, calls: Calls, out: Float32Array, at: Position) -> None:
-        if not self._parts:
-            self._keep_only(())  # of a pass that is over
-        part: dict[str, Any] = {"file": f"answers-{at.call}", "calls": [self._call, at.call]}
+        part: dict[str, Any] = {
+            "file": f"answers-{at.call}",
+            "calls": [self._standing.call, at.call],
+        }
         with new_file(self.folder / part["file"]) as path, path.open("wb") as file:
             writer = ArrayWriter(file)
             for call in range(*part["calls"]):
@@ -211,14 +238,13 @@ class Checkpoint:
             "format": _FORMAT,
             "key": self._key,
             "position": {"call": at.call, "answered": at.answered, "session": at.session},
-            "answers": [*self._parts, part],
+            "answers": [*self._standing.answers, part],
             "state": state,
         }
         text = json.dumps(manifest | {"sha256": sha256_of(manifest)})
         with new_file(self.folder / MANIFEST) as path:
             path.write_text(text, encoding="utf-8")
-        self._parts, self._call = [*self._parts, part], at.call
-        self._keep_only(_files(manifest))
+        self._standing = _Standing(at.call, [*self._standing.answers, part], state)
 
     @contextlib.contextmanager
     def _warned(self, what: str) -> Iterator[None]:
@@ -226,10 +252,10 @@ class Checkpoint:
         try:
             yield
         except Exception as error:
-            warning = f"{self.folder}: {what}: {str(error) or type(error).__name__}"
-            if warning != self._told:
-                _log.warning("%s", warning)
-            self._told = warning
+            problem = error.problem if isinstance(error, BacktestError) else str(error)
+            level = logging.INFO if what in self._told else logging.WARNING
+            _log.log(level, "%s: %s: %s", self.folder, what, problem or type(error).__name__)
+            self._told.add(what)
 
     def _hold(self, *, make: bool) -> bool:
         if self._lock is None:
@@ -241,10 +267,11 @@ class Checkpoint:
             os.close(self._lock)
         self._lock = None
 
-    def _keep_only(self, names: Collection[str]) -> None:
-        """Remove the other files of the folder, which this process holds; the manifest first."""
+    def _keep_only(self) -> None:
+        """Remove all files but those of the checkpoint that stands; the manifest goes first."""
+        kept = self._standing.files()
         for path in sorted(self.folder.iterdir(), key=lambda path: path.name != MANIFEST):
-            if path.name not in names:
+            if path.name not in kept:
                 path.unlink()
 
 
@@ -261,9 +288,3 @@ def _write_state(
         done += len(some)
         together = max(1, _TOGETHER * len(some) // max(group["bytes"], 1))
     return groups
-
-
-def _files(manifest: dict[str, Any]) -> set[str]:
-    state = manifest["state"]
-    named = [*manifest["answers"], *([state] if state is not None else [])]
-    return {MANIFEST, *(entry["file"] for entry in named)}

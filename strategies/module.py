@@ -79,7 +79,7 @@ class ModuleStrategy(PooledStrategy):
 
     def predict(self, batch: EventBatch) -> Float32Array:
         """float32 [n, outputs]; see ``Strategy.predict``."""
-        if self._steps is None or not len(batch) or self._long(batch.symbol):
+        if self._steps is None or not len(batch) or self._sequenced(batch.symbol, _MANY):
             return super().predict(batch)
         assert batch.features is not None  # the engine decodes them: needs_features is true
         ids = batch.symbol.tolist()
@@ -99,7 +99,7 @@ class ModuleStrategy(PooledStrategy):
 
     def advance(self, x: Tensor, symbol: Int32Array) -> tuple[Tensor, Commits]:
         """In sequences where the module offers them, else in rounds."""
-        if not self._by_sequence or len(symbol) == 1:
+        if not self._sequenced(symbol, 2):
             return super().advance(x, symbol)
         from backtest.strategies.sequences import advance_in_blocks
 
@@ -145,11 +145,11 @@ class ModuleStrategy(PooledStrategy):
         weights = [*self._module.parameters(), *self._module.buffers()]
         return bytes_of(weights), bytes_of(self._pool.init)
 
-    def _long(self, symbol: Int32Array) -> bool:
-        """Whether a call has so many events of one symbol that a sequence is the faster way."""
-        if not self._by_sequence or len(symbol) < _MANY:
+    def _sequenced(self, symbol: Int32Array, least: int) -> bool:
+        """Whether the module takes sequences, and a symbol has at least so many events."""
+        if not self._by_sequence or len(symbol) < least:
             return False
-        return int(np.bincount(symbol).max()) >= _MANY
+        return int(np.bincount(symbol).max()) >= least
 
     def _offers_sequences(self, session: Session, device: torch.device) -> bool:
         from backtest.strategies.contract import sequence_difference

@@ -99,7 +99,7 @@ def test_the_output_and_the_manifest_say_so(small_dataset: Path, tmp_path: Path)
     assert run("runs").returncode == -signal.SIGKILL
     done = run("runs")
     assert done.returncode == 0, done.stderr
-    assert "An interrupted run was gone on from: answers, from event 300 on." in done.stderr
+    assert "an interrupted run's checkpoint: answers, from event 300." in done.stderr
     assert run("whole").returncode == 0
     manifests = [
         json.loads(path.read_text())
