@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _MANY = 32
-"""Events of one symbol in a call from which on a sequence is faster than as many graphs."""
+"""Events of one symbol in a call from which on sequences are taken instead of captured steps."""
 
 
 @dataclass

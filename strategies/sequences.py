@@ -53,8 +53,8 @@ def split_blocks(
         rows: events in a block, at most, and at least ``longest``.
 
     Returns:
-        The distinct symbols, int64 [U], and the blocks. No more blocks of a length below
-        ``longest`` than ``rows`` demands: without that bound, one of each power of two.
+        The distinct symbols, int64 [U], and the blocks: of each length below ``longest`` one,
+        unless ``rows`` divides it.
     """
     distinct, inverse, left = np.unique(symbol, return_inverse=True, return_counts=True)
     by_symbol = np.argsort(inverse, kind="stable")
