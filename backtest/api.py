@@ -36,7 +36,7 @@ def run(
             ``strategy="batched"``, ``latency={"service": "constant:5ms"}``.
 
     Raises:
-        BacktestError: it cannot be run; nothing of it is left behind.
+        BacktestError: it cannot be run; at most a checkpoint of its answers is left behind.
     """
     config = parse_config(settings, place="backtest.run")
     return Engine(plugins or load_plugins(), Path(runs), reuse, progress).run(config)

@@ -82,6 +82,38 @@ def new_file(target: Path) -> Iterator[Path]:
             os.close(lock)
 
 
+def lock_folder(folder: Path, *, make: bool) -> int | None:
+    """A handle that holds the lock on a folder until it is closed or the process ends.
+
+    Args:
+        folder: what to lock.
+        make: make the folder if there is none.
+
+    Returns:
+        ``None`` if there is no such folder, or another handle holds its lock.
+
+    Raises:
+        OSError: it cannot be made or locked.
+    """
+    while True:
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as undo:
+            try:
+                handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+                undo.callback(os.close, handle)
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # Its last holder may have removed it since it was opened, and another made it anew.
+                if os.path.samestat(os.fstat(handle), folder.stat()):
+                    undo.pop_all()
+                    return handle
+            except BlockingIOError:
+                return None
+            except FileNotFoundError:
+                if not make:
+                    return None
+
+
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
     """Turn what the operating system raises while writing into ``DataError`` naming the place."""

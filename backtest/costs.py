@@ -57,7 +57,8 @@ class Costs:
             if "seconds" in note:
                 thinking += note["seconds"]
                 rate = self._answers[note["strategy"], manifest["config"]["device"]]
-                rate.add(note["seconds"], note["answered"])
+                before = note["resumed"]["answered"] if "resumed" in note else 0
+                rate.add(note["seconds"], note["answered"] - before)
         self._rest.add(manifest["seconds"] - thinking, metrics["timing"]["events"])
         self.runs += 1
 

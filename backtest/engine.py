@@ -18,30 +18,25 @@ import numpy as np
 from backtest.accounting import Accountant, Answers, Ledger, SizingRule, TableSink
 from backtest.bus import EventBus, read_targets
 from backtest.closed_loop import ClosedLoop, LiveDesk, Loop, why_closed
-from backtest.components import as_table, as_text, parameters
+from backtest.components import as_table, as_text
 from backtest.config import RunConfig
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.errors import UsageError
-from backtest.events import BoolArray, EventBatch, Float32Array, Int64Array
+from backtest.events import EventBatch, Float32Array, Int64Array
 from backtest.latency import LatencyModel, messages, scaled
 from backtest.metrics import accuracy, timing_metrics
 from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.manager import Plugins
 from backtest.plugins.parts import Kind
-from backtest.predictions import (
-    RELEASE,
-    Inference,
-    PredictionStore,
-    Stream,
-    predict,
-    session_numbers,
-)
+from backtest.predictions import Inference, bind, session_numbers
 from backtest.queueing import simulate
-from backtest.room import Room
+from backtest.room import RELEASE, Room
 from backtest.runs import MANIFEST, Run, RunWriter, identify
-from backtest.server import BatchingPolicy, InferenceServer, Status, Timing
+from backtest.server import BatchingPolicy, InferenceServer, Timing
 from backtest.settlement import chunks
-from backtest.strategies.base import Session, Strategy
+from backtest.store import PredictionStore
+from backtest.strategies.base import Session
+from backtest.thinking import Thinking
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, and how much of how much is done."""
@@ -70,6 +65,12 @@ class Scenario:
     sizing: SizingRule
     resolved: dict[str, Any]
     labels: dict[str, str]
+
+    @property
+    def selection(self) -> dict[str, Any]:
+        """Which events of the dataset it is about, as the bus takes it."""
+        window = self.config.window
+        return {"start": window.start, "end": window.end, "symbols": self.config.symbols}
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,22 +128,6 @@ def resolve(config: RunConfig, plugins: Plugins) -> Scenario:
     return Scenario(config, dataset, inference, **made, resolved=resolved, labels=labels)
 
 
-def bind(plugins: Plugins, part: Any, session: Session, dataset: Dataset) -> Inference:
-    """A strategy made, checked against the dataset and bound to it."""
-    name = _name(part)
-    strategy: Strategy = plugins.create("strategy", part, place="strategy")
-    if strategy.needs_features and not dataset.features:
-        raise UsageError(
-            "the strategy reads features, but the dataset has none",
-            place=f"strategy {name!r}",
-            remedy="Use a strategy on quotes, or set needs_features = False if it reads none.",
-        )
-    strategy.bind(session)
-    return Inference(
-        strategy, as_table(strategy, name), plugins.origin("strategy", name).identity(), session
-    )
-
-
 @dataclass(frozen=True, slots=True)
 class Engine:
     """Runs scenarios.
@@ -163,7 +148,7 @@ class Engine:
         """Run one scenario, or return its finished run.
 
         Raises:
-            BacktestError: it cannot be run; nothing of it is left behind.
+            BacktestError: it cannot be run; at most a checkpoint of its answers is left behind.
         """
         began = perf_counter()
         scenario = resolve(config, self.plugins)
@@ -176,7 +161,7 @@ class Engine:
         room.adopt(other)
         hook = self.plugins.hook
         hook.backtest_run_started(run_id=run_id, config=scenario.resolved)
-        thinking = _Thinking(self, scenario, run_id, events, room)
+        thinking = self._thinking(scenario, run_id, events, room)
         end = _end(config, events)
         # Before anything is computed: whether they can be known at all.
         delays = (
@@ -279,7 +264,7 @@ class Engine:
         strategy = scenario.inference.strategy
         if why_closed(scenario.service, strategy, config.latency.scale) is not None:
             return Plan(run_id, False, len(events), {})
-        thinking = _Thinking(self, scenario, run_id, events, room, dry=True)
+        thinking = self._thinking(scenario, run_id, events, room, dry=True)
         answers = thinking.answers(self._time(scenario, events, _end(config, events), room))
         if config.undropped:
             thinking.undropped(answers, thinking.reference(answers))
@@ -288,7 +273,7 @@ class Engine:
     def events(self, scenario: Scenario) -> tuple[EventBatch, Room]:
         """The window's events without features, and their room."""
         config = scenario.config
-        bus = EventBus(scenario.dataset, features=False, **_selection(config))
+        bus = EventBus(scenario.dataset, features=False, **scenario.selection)
         events, room = collected(bus, self.runs, config.limit)
         if events is None:
             raise UsageError(
@@ -297,6 +282,25 @@ class Engine:
                 remedy="`backtest data describe` shows the dataset's span.",
             )
         return events, room
+
+    def _thinking(
+        self, scenario: Scenario, run_id: str, events: EventBatch, room: Room, *, dry: bool = False
+    ) -> Thinking:
+        def told(role: str, done: int, total: int) -> None:
+            self.progress(role, done, total)
+            if role == "answers":
+                self.plugins.hook.backtest_batch_done(run_id=run_id, answered=done, total=total)
+
+        return Thinking(
+            scenario,
+            events,
+            room,
+            plugins=self.plugins,
+            store=PredictionStore(self.runs / "predictions"),
+            reuse=self.reuse,
+            dry=dry,
+            told=told,
+        )
 
     def _closed(
         self,
@@ -325,7 +329,7 @@ class Engine:
             rules = accountant.rules(ledger.sessions, end)
             desk = LiveDesk(ledger, rules, strategy.forecast)
         if strategy.needs_features:
-            bus = EventBus(dataset, features=True, nonfinite=config.nonfinite, **_selection(config))
+            bus = EventBus(dataset, features=True, nonfinite=config.nonfinite, **scenario.selection)
             featured, other = collected(bus, self.runs, config.limit)
             events = featured or events
             room.adopt(other)
@@ -376,7 +380,7 @@ class Engine:
     def _targets(self, scenario: Scenario, count: int) -> Float32Array | None:
         if not scenario.dataset.targets:
             return None
-        return read_targets(scenario.dataset, **_selection(scenario.config))[:count]
+        return read_targets(scenario.dataset, **scenario.selection)[:count]
 
     def _accuracy_on_targets(self, scenario: Scenario, ledger: Ledger) -> dict[str, Any] | None:
         targets = ledger.targets
@@ -384,125 +388,6 @@ class Engine:
             return None
         forecast = scenario.inference.strategy.forecast(targets)
         return accuracy(ledger.answers, targets, forecast, ledger.warmup, ledger.room)
-
-
-class _Thinking:
-    """Pass 2 of one run: its own answers, and those of every event for comparison.
-
-    A dry one notes which predictions are needed, and puts zeros for those that the store lacks.
-    """
-
-    def __init__(
-        self,
-        engine: Engine,
-        scenario: Scenario,
-        run_id: str,
-        events: EventBatch,
-        room: Room,
-        *,
-        dry: bool = False,
-    ) -> None:
-        config, count = scenario.config, len(events)
-        self._room = room
-        self._engine = engine
-        self._scenario = scenario
-        self._run_id = run_id
-        self._dry = dry
-        self._stream = Stream(
-            scenario.dataset,
-            **_selection(config),
-            count=count,
-            nonfinite=config.nonfinite,
-            events=events,
-        )
-        self._store = PredictionStore(engine.runs / "predictions")
-        self._all = np.broadcast_to(np.True_, count)
-        self._found: dict[str, Answers] = {}
-        self.notes: dict[str, Any] = {}
-
-    def answers(self, timing: Timing) -> Answers:
-        """The run's own answers."""
-        inference = self._scenario.inference
-        batches = None if inference.strategy.batch_invariant else list(timing.batches())
-        answered: BoolArray = self._room.column(np.bool_)
-        for first, last in chunks(len(answered), self._room):
-            np.equal(timing.status[first:last], Status.ANSWERED, out=answered[first:last])
-        reaching = answered if inference.strategy.stateful else self._all
-        found = self._predictions("answers", inference, reaching, batches)
-        return Answers(found.predictions, found.forecast, answered)
-
-    def reference(self, answers: Answers) -> Answers:
-        """Every event answered by the strategy that judges this one."""
-        inference = self._scenario.inference
-        name = inference.strategy.reference
-        if name is None or name == inference.table["name"]:
-            return self._own(answers)
-        known = {p.name for p in parameters(self._engine.plugins.get("strategy", name))}
-        shared = {p: value for p, value in inference.table.items() if p in known}
-        judge = bind(
-            self._engine.plugins,
-            {**shared, "name": name},
-            inference.session,
-            self._scenario.dataset,
-        )
-        return self._predictions("reference", judge, self._all, None)
-
-    def undropped(self, answers: Answers, reference: Answers) -> Answers:
-        """Every event answered by the strategy itself; an exact one's reference stands for it."""
-        if self._scenario.inference.strategy.conformance == "exact" and not answers.answered.all():
-            return reference
-        name = self._scenario.inference.strategy.reference
-        if name is None or name == self._scenario.inference.table["name"]:
-            return reference
-        return self._own(answers)
-
-    def _own(self, answers: Answers) -> Answers:
-        strategy = self._scenario.inference.strategy
-        if answers.answered.all():
-            return answers
-        batches = None if strategy.batch_invariant else [np.arange(len(self._all))]
-        return self._predictions("undropped", self._scenario.inference, self._all, batches)
-
-    def _predictions(
-        self, role: str, inference: Inference, answered: Any, batches: list[Int64Array] | None
-    ) -> Answers:
-        key = inference.key(self._stream, answered, batches)
-        if key in self._found:
-            return self._found[key]
-        predictions = self._store.get(key, self._room) if self._engine.reuse else None
-        self.notes[role] = {
-            "key": key,
-            "reused": predictions is not None,
-            "strategy": inference.table["name"],
-            "answered": int(answered.sum()),
-        }
-        if predictions is None and self._dry:
-            predictions = np.zeros((len(answered), inference.strategy.outputs), dtype=np.float32)
-        if predictions is None:
-            began = perf_counter()
-            predictions = predict(
-                inference,
-                self._stream,
-                answered,
-                batches,
-                lambda n, of: self._report(role, n, of),
-                self._room,
-            )
-            self.notes[role]["seconds"] = perf_counter() - began
-            self._store.put(key, predictions, self._room)
-        forecast: Float32Array = self._room.column(np.float32)
-        for first, last in chunks(len(forecast)):
-            forecast[first:last] = inference.strategy.forecast(predictions[first:last])
-            self._room.release()
-        self._found[key] = Answers(predictions, forecast, answered)
-        return self._found[key]
-
-    def _report(self, role: str, done: int, total: int) -> None:
-        self._engine.progress(role, done, total)
-        if role == "answers":
-            self._engine.plugins.hook.backtest_batch_done(
-                run_id=self._run_id, answered=done, total=total
-            )
 
 
 def _check_data(accountant: Accountant, name: str, dataset: Dataset) -> None:
@@ -523,12 +408,6 @@ def _end(config: RunConfig, events: EventBatch) -> int:
     if config.window.end is None or config.limit is not None:
         return int(events.ts_event[-1]) + 1
     return config.window.end
-
-
-def _selection(config: RunConfig) -> dict[str, Any]:
-    """Which events of the dataset a run is about, as the bus takes it."""
-    window = config.window
-    return {"start": window.start, "end": window.end, "symbols": config.symbols}
 
 
 def _messages(model: LatencyModel, config: RunConfig, stream: Any, room: Room) -> Int64Array:

@@ -1,106 +1,37 @@
-"""Pass 2: events through a strategy, and the store from which its answers are used again.
+"""Pass 2: events through a strategy, and the key under which its answers are kept.
 
 A prediction depends on the answered events of its symbol, the strategy and its weights; not on how
-events were batched. So events run in large chunks, whatever the simulated batches were, and what
-was predicted once is kept under a key of all that determines it.
+events were batched. So events run in large chunks, whatever the simulated batches were.
 """
 
 from __future__ import annotations
 
 import hashlib
 import itertools
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backtest.atomic import new_file
-from backtest.bus import EventBus, read_events
-from backtest.data.decode import Nonfinite
-from backtest.errors import DataError, RunError
+from backtest.checkpoints import Checkpoint, Position, resumable
+from backtest.components import as_table, parse_spec
+from backtest.errors import RunError, UsageError
 from backtest.events import BoolArray, EventBatch, Float32Array, Int64Array
 from backtest.hashing import package_sha256, sha256_of
-from backtest.room import Room
+from backtest.room import RELEASE, Room
 from backtest.strategies.base import Session, Strategy
+from backtest.stream import Calls, Stream, chunk_size
 
 if TYPE_CHECKING:
     from backtest.data.dataset import Dataset
-
-CHUNK = 8192
-"""Events handed to a strategy at once, at most."""
-
-WITHOUT_FEATURES = 1 << 16
-"""The same for strategies that read no features."""
-
-RELEASE = 1 << 18
-"""Answers after which written pages are let go of."""
+    from backtest.plugins.manager import Plugins
 
 Progress = Callable[[int, int], None]
 """Told after each chunk how many events of how many are answered."""
 
 _VERSIONED = ("numpy", "torch", "triton")
-
-
-@dataclass(frozen=True, slots=True)
-class Stream:
-    """The events of one window, to be read again and again.
-
-    Attributes:
-        dataset: where they come from.
-        start, end: the window, ns; ``None`` for the dataset's own.
-        symbols: those wanted; ``None`` for all.
-        count: events taken from its beginning.
-        nonfinite: NaN and infinity among features are refused, or set to 0.
-        events: the same events without features, where they have been read.
-    """
-
-    dataset: Dataset
-    start: int | None
-    end: int | None
-    symbols: tuple[str, ...] | None
-    count: int
-    nonfinite: Nonfinite = "refuse"
-    events: EventBatch | None = None
-
-    def batches(self, features: bool) -> Iterator[tuple[int, EventBatch]]:
-        """Batches of at most ``CHUNK`` events, each with the number of its first event."""
-        first = 0
-        if not features and self.events is not None:
-            for first in range(0, self.count, WITHOUT_FEATURES):
-                yield first, self.events.select(slice(first, first + WITHOUT_FEATURES))
-            return
-        bus = EventBus(
-            self.dataset,
-            start=self.start,
-            end=self.end,
-            symbols=self.symbols,
-            features=features,
-            batch_rows=CHUNK,
-            nonfinite=self.nonfinite,
-        )
-        for batch in bus:
-            if first >= self.count:
-                return
-            yield first, batch.select(slice(0, self.count - first))
-            first += len(batch)
-
-    def whole(self, features: bool) -> EventBatch:
-        """All of them at once."""
-        if not features and self.events is not None:
-            return self.events
-        events = read_events(
-            self.dataset,
-            start=self.start,
-            end=self.end,
-            symbols=self.symbols,
-            features=features,
-            nonfinite=self.nonfinite,
-        )
-        return events.select(slice(0, self.count))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +44,16 @@ class Inference:
     session: Session
 
     def key(self, stream: Stream, answered: BoolArray, batches: list[Int64Array] | None) -> str:
-        """The content key of its answers to some events of a stream."""
+        """The content key of its answers to some events of a stream: a hash of all they depend on.
+
+        Args:
+            stream, answered, batches: as for ``predict``.
+        """
+        chunk = chunk_size(self.strategy.needs_features) if batches is None else None
         return sha256_of(
             {
                 "data": stream.dataset.data_hash(),
+                "features": self.session.features,
                 "window": [stream.start, stream.end, stream.count],
                 "symbols": stream.symbols,
                 "nonfinite": stream.nonfinite,
@@ -128,8 +65,30 @@ class Inference:
                 "versions": versions(),
                 "answered": _bits_sha256(answered),
                 "batches": batches and [hashlib.sha256(b.tobytes()).hexdigest() for b in batches],
+                "chunk": chunk,
+                "resets": _resets_sha256(stream.dataset),
             }
         )
+
+
+def bind(plugins: Plugins, part: Any, session: Session, dataset: Dataset) -> Inference:
+    """A strategy made, checked against the dataset and bound to it.
+
+    Raises:
+        BacktestError: there is none of that name, or it cannot be bound to this dataset.
+    """
+    name = parse_spec(part, place="strategy").name
+    strategy: Strategy = plugins.create("strategy", part, place="strategy")
+    if strategy.needs_features and not dataset.features:
+        raise UsageError(
+            "the strategy reads features, but the dataset has none",
+            place=f"strategy {name!r}",
+            remedy="Use a strategy on quotes, or set needs_features = False if it reads none.",
+        )
+    strategy.bind(session)
+    return Inference(
+        strategy, as_table(strategy, name), plugins.origin("strategy", name).identity(), session
+    )
 
 
 def predict(
@@ -139,6 +98,7 @@ def predict(
     batches: list[Int64Array] | None,
     progress: Progress,
     room: Room | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> Float32Array:
     """Answers of a freshly reset strategy.
 
@@ -147,9 +107,11 @@ def predict(
         stream: ``n`` events.
         answered: which of them reach the strategy, bool [n].
         batches: event numbers of each call, for a strategy whose answers depend on them;
-            otherwise ``None``, and calls are as large as they can be.
+            otherwise ``None``: it is called chunk by chunk.
         progress: told after each call.
         room: where the answers lie; by default in memory.
+        checkpoint: where an earlier process may have left off, and where this one says how far it
+            is, if the strategy is ``resumable``.
 
     Returns:
         float32 [n, outputs], zero where not answered.
@@ -158,40 +120,43 @@ def predict(
         RunError: an answer of the wrong shape, or not finite.
     """
     strategy = inference.strategy
-    everyone = range(len(inference.session.symbols))
-    strategy.reset(everyone)
+    symbols = len(inference.session.symbols)
+    strategy.reset(range(symbols))
     room = room or Room(len(answered))
     out: Float32Array = room.column(np.float32, strategy.outputs)
-    total, done, session = int(np.count_nonzero(answered)), 0, None
-    for numbers, batch in _calls(stream, strategy.needs_features, answered, batches):
+    calls = Calls(stream, strategy.needs_features, answered, batches)
+    if checkpoint is not None and not resumable(strategy):
+        checkpoint = None
+    at = None if checkpoint is None else checkpoint.load(strategy, symbols, calls, out)
+    at = at or Position(np.zeros(symbols, dtype=np.bool_))
+    room.release()
+    total = int(np.count_nonzero(answered))
+    for numbers, batch in calls.read(at.call):
         for now, rows in _by_session(stream.dataset, batch.ts_event):
-            if session not in (None, now):
-                strategy.reset(everyone)
-            session = now
-            out[numbers[rows]] = _answer(inference, batch.select(rows))
-        if (done + len(numbers)) // RELEASE > done // RELEASE:
+            if at.session not in (None, now):
+                strategy.reset(range(symbols))
+                at.advanced[:] = False
+            at.session = now
+            part = batch.select(rows)
+            out[numbers[rows]] = _answer(inference, part)
+            if not at.advanced.all():
+                at.advanced[part.symbol] = True
+        before = at.answered
+        at.call += 1
+        at.answered += len(numbers)
+        if at.answered // RELEASE > before // RELEASE:
             room.release()
-        done += len(numbers)
-        progress(done, total)
+        if len(numbers):
+            progress(at.answered, total)
+        if checkpoint is not None and at.call < len(calls) and checkpoint.due():
+            checkpoint.save(strategy, calls, out, at)
     return out
-
-
-def _calls(
-    stream: Stream, features: bool, answered: BoolArray, batches: list[Int64Array] | None
-) -> Iterator[tuple[Int64Array, EventBatch]]:
-    if batches is not None:
-        events = stream.whole(features)
-        for numbers in batches:
-            yield numbers, events.select(numbers)
-        return
-    for first, batch in stream.batches(features):
-        rows = np.flatnonzero(answered[first : first + len(batch)])
-        if len(rows):
-            yield first + rows, batch if len(rows) == len(batch) else batch.select(rows)
 
 
 def _by_session(dataset: Dataset, ts_event: Int64Array) -> Iterator[tuple[int, slice]]:
     """Slices of a batch that lie in one session each; one slice where state carries over breaks."""
+    if not len(ts_event):
+        return
     if dataset.sessions is None or dataset.session_breaks == "carry":
         yield 0, slice(0, len(ts_event))
         return
@@ -254,112 +219,11 @@ def checked(inference: Inference, batch: EventBatch, predictions: Float32Array) 
     return predictions
 
 
-class PredictionStore:
-    """Predictions by content key, one Parquet file each."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def path(self, key: str) -> Path:
-        """Where the predictions of a key lie, or would."""
-        return self.folder / f"{key}.parquet"
-
-    def get(self, key: str, room: Room | None = None) -> Float32Array | None:
-        """Predictions float32 [n, outputs], or ``None`` where there are none.
-
-        Args:
-            key: a content key.
-            room: where they are put; by default in memory.
-
-        Raises:
-            DataError: they are damaged, or not as many as there are events.
-        """
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        path = self.path(key)
-        if not path.exists():
-            return None
-        try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                rows, outputs = file.metadata.num_rows, file.metadata.num_columns
-                room = room or Room(rows)
-                if rows != room.rows:
-                    raise OSError(f"{rows} rows for {room.rows} events")
-                found: Float32Array = room.column(np.float32, outputs)
-                first = 0
-                for batch in file.iter_batches(WITHOUT_FEATURES):
-                    for k, column in enumerate(batch.columns):
-                        found[first : first + len(batch), k] = column.to_numpy()
-                    first += len(batch)
-                    room.release()
-            # Marks it as used, so that pruning takes what has long not been.
-            os.utime(path)
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(
-                f"stored predictions cannot be read: {error}",
-                place=str(path),
-                remedy="Remove the file; the next run predicts again.",
-            ) from None
-        return found
-
-    def put(self, key: str, predictions: Float32Array, room: Room | None = None) -> None:
-        """Keep predictions float32 [n, outputs], which lie in ``room``."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        schema = pa.schema([(f"output_{k}", pa.float32()) for k in range(predictions.shape[1])])
-        with (
-            new_file(self.path(key)) as path,
-            pq.ParquetWriter(
-                path, schema, write_page_checksum=True, use_dictionary=False
-            ) as writer,
-        ):
-            for first in range(0, max(len(predictions), 1), RELEASE):
-                columns = np.ascontiguousarray(predictions[first : first + RELEASE].T)
-                writer.write_table(pa.Table.from_arrays([*map(pa.array, columns)], schema=schema))
-                if room is not None:
-                    room.release()
-
-    def stored(self) -> list[Stored]:
-        """What is kept, least recently used first."""
-        found = []
-        for path in self.folder.glob("*.parquet"):
-            info = path.stat()
-            found.append(Stored(path.stem, info.st_size, info.st_mtime))
-        return sorted(found, key=lambda stored: stored.used)
-
-    def prune(self, *, used_before: float | None = None, most: int | None = None) -> list[Stored]:
-        """Remove predictions; runs that used them stay whole, and predict again when run anew.
-
-        Args:
-            used_before: only those last used before this time, in seconds since 1970.
-            most: only as many, least recently used first, as leave at most so many bytes.
-
-        Returns:
-            What was removed.
-        """
-        kept = self.stored()
-        left = sum(stored.bytes for stored in kept)
-        removed = []
-        for stored in kept:
-            if used_before is not None and stored.used >= used_before:
-                break
-            if most is not None and left <= most:
-                break
-            self.path(stored.key).unlink(missing_ok=True)
-            left -= stored.bytes
-            removed.append(stored)
-        return removed
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """One entry of the store: its key, its size in bytes, and when it was last used (Unix time)."""
-
-    key: str
-    bytes: int
-    used: float
+def _resets_sha256(dataset: Dataset) -> str | None:
+    """Of the instants from which on state is as new; ``None`` if it carries over all breaks."""
+    if dataset.sessions is None or dataset.session_breaks == "carry":
+        return None
+    return hashlib.sha256(dataset.sessions[:, 0].tobytes()).hexdigest()
 
 
 def _bits_sha256(answered: BoolArray) -> str:

@@ -19,6 +19,9 @@ from backtest.atomic import writing
 IN_MEMORY = 1 << 21
 """Rows up to which columns are kept in memory."""
 
+RELEASE = 1 << 18
+"""Rows after which a pass that reads or writes them in order lets go of their pages."""
+
 
 class Room:
     """Makes columns of one length.

@@ -25,8 +25,8 @@ from backtest.errors import DataError
 from backtest.executors import Executor, Job, Outcome, Setup
 from backtest.hashing import package_sha256
 from backtest.matrix import Matrix
-from backtest.predictions import PredictionStore
 from backtest.runs import MANIFEST, Run, open_run
+from backtest.store import PredictionStore
 
 if TYPE_CHECKING:
     import polars as pl

@@ -31,6 +31,12 @@ class Recurrent(nn.Module):
         y, state = self.lstm(x[None], state)
         return self.head(y[0]), state
 
+    def forward_sequence(
+        self, x: Tensor, state: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        y, state = self.lstm(x, state)
+        return self.head(y), state
+
 
 class Lstm(ModuleStrategy):
     """A two-layer LSTM of 128 with torch's own kernels."""
@@ -47,7 +53,14 @@ class Uncaptured(Lstm):
     captures: ClassVar[bool] = False
 
 
+class Stepped(Lstm):
+    """The same, several events of a symbol one after another."""
+
+    sequences: ClassVar[bool] = False
+
+
 @hookimpl
 def backtest_register_strategies(register: Callable[[str, type[Strategy]], None]) -> None:
     register("lstm", Lstm)
     register("lstm-uncaptured", Uncaptured)
+    register("lstm-stepped", Stepped)

@@ -72,7 +72,10 @@ class Strategy(ABC):
     """False: ``batch.features`` is never read, so the bus need not decode them."""
 
     scope: ClassVar[Literal["symbol", "market"]] = "symbol"
-    """``market``: state is shared across symbols, so events are fed in strict bus order."""
+    """``market``: state is shared across symbols, so events are fed in strict bus order.
+
+    ``snapshot`` does not cover what is shared, so a pass that was stopped starts over.
+    """
 
     outputs: int = 1
     """Predictions an event; may be set by ``bind``."""
@@ -92,7 +95,11 @@ class Strategy(ABC):
         """
 
     def snapshot(self, symbols: Sequence[int]) -> dict[str, NDArray[Any]]:
-        """Copies of the symbols' state, ``{canonical name: array [len(symbols), ...]}``."""
+        """Copies of all of the symbols' state, ``{canonical name: array [len(symbols), ...]}``.
+
+        A pass that was stopped goes on from these. A strategy with state that does not implement
+        this and ``restore`` is started from its first event.
+        """
         return {}
 
     def restore(self, symbols: Sequence[int], state: StateArrays) -> None:

@@ -10,7 +10,7 @@ import logging
 import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -20,13 +20,11 @@ from backtest.events import Float32Array, Int64Array
 from backtest.strategies.device import exact_float32
 from backtest.strategies.graphs import Branches, Fields, Replay
 from backtest.strategies.state_pool import SymbolStatePool
-from backtest.strategies.state_tree import Tree, named_leaves, rebuild
+from backtest.strategies.state_tree import Tree, first_difference, named_leaves, rebuild
 
 _log = logging.getLogger(__name__)
 
 _BUCKETS = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
-_SLACK = 64
-"""Roundings, in units of the dtype's epsilon, by which a replay may differ from the plain step."""
 
 _Bucket: TypeAlias = tuple[Float32Array, Int64Array, Float32Array, Callable[[], None]]
 """Host arrays of features, slots and answers, and what replays the step."""
@@ -125,7 +123,7 @@ class CapturedSteps:
                     wanted = {"the answers": y.float().reshape(size, -1).cpu()}
                     wanted |= dict(named_leaves(state))
                     kept = dict(named_leaves(self._pool.gather(on_device)))
-                    different = _first_difference({"the answers": found, **kept}, wanted)
+                    different = first_difference({"the answers": found, **kept}, wanted)
                     if different:
                         return f"{different} at batches of {size}"
                 self._pool.scatter(on_device, before)
@@ -246,16 +244,3 @@ def _mend_generator(device: torch.device) -> None:
     generator = torch.cuda.default_generators[index]
     fresh = torch.Generator(device).manual_seed(generator.initial_seed())
     generator.graphsafe_set_state(fresh.graphsafe_get_state())
-
-
-def _first_difference(found: dict[str, Tensor], wanted: dict[str, Any]) -> str | None:
-    for name, right in wanted.items():
-        if not right.dtype.is_floating_point:
-            if not torch.equal(found[name], right):
-                return name
-            continue
-        scale = max(1.0, float(right.nan_to_num(0, 0, 0).abs().max()))
-        slack = _SLACK * torch.finfo(right.dtype).eps * scale
-        if not torch.allclose(found[name], right, rtol=0, atol=slack, equal_nan=True):
-            return name
-    return None

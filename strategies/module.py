@@ -3,12 +3,14 @@
 The module offers ``init_state(n)``, the state of ``n`` symbols never seen, and
 ``forward(x, state) -> (y, state)`` for one event of each of B distinct symbols: x float32 [B, F],
 y [B] or [B, outputs]. State is any tree of tensors (dicts, tuples, lists) whose structure, shapes
-and dtypes never change.
+and dtypes never change. It may offer ``forward_sequence(x, state) -> (y, state)`` for T successive
+events of each: x [T, B, F], y [T, B] or [T, B, outputs].
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from abc import abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +18,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
-from backtest.errors import DataError, UsageError
-from backtest.events import EventBatch, Float32Array
+from backtest.errors import DataError
+from backtest.events import EventBatch, Float32Array, Int32Array
 from backtest.strategies.base import Conformance, Session
 from backtest.strategies.pooled import PooledStrategy
 
@@ -27,10 +29,12 @@ if TYPE_CHECKING:
 
     from backtest.strategies.captured import CapturedSteps
     from backtest.strategies.plain_steps import PlainSteps
-    from backtest.strategies.state_tree import Tree
+    from backtest.strategies.pooled import Commits
 
-_TRIAL = 2
-"""Symbols in the step that checks the contract."""
+_log = logging.getLogger(__name__)
+
+_MANY = 32
+"""Events of one symbol in a call from which on sequences are taken instead of captured steps."""
 
 
 @dataclass
@@ -53,6 +57,9 @@ class ModuleStrategy(PooledStrategy):
     captures: ClassVar[bool] = True
     """Whether steps are captured as CUDA graphs, on a device that has them."""
 
+    sequences: ClassVar[bool] = True
+    """Whether several events of a symbol go through ``forward_sequence``, if the module has it."""
+
     def bind(self, session: Session) -> None:
         """Load the module, allocate a slot for each symbol, and capture the steps.
 
@@ -72,7 +79,7 @@ class ModuleStrategy(PooledStrategy):
 
     def predict(self, batch: EventBatch) -> Float32Array:
         """float32 [n, outputs]; see ``Strategy.predict``."""
-        if self._steps is None or not len(batch):
+        if self._steps is None or not len(batch) or self._sequenced(batch.symbol, _MANY):
             return super().predict(batch)
         assert batch.features is not None  # the engine decodes them: needs_features is true
         ids = batch.symbol.tolist()
@@ -90,19 +97,30 @@ class ModuleStrategy(PooledStrategy):
             answers[rows] = self._steps.run(batch.features[rows], at)
         return answers
 
+    def advance(self, x: Tensor, symbol: Int32Array) -> tuple[Tensor, Commits]:
+        """In sequences where the module offers them, else in rounds."""
+        if not self._sequenced(symbol, 2):
+            return super().advance(x, symbol)
+        from backtest.strategies.sequences import advance_in_blocks
+
+        return advance_in_blocks(self._module, self._pool, x, symbol)
+
     @abstractmethod
     def module(self, features: int) -> nn.Module:
         """A new module for that many features. Called by ``bind``; put it on no device."""
 
     def model(self, session: Session, device: torch.device) -> Any:
-        """The module in evaluation mode on the device, tried on two symbols.
+        """The module in evaluation mode on the device, tried on a few symbols.
 
         Raises:
             DataError: the weights cannot be read or do not fit.
             UsageError: the module breaks the contract; a state leaf is named by its path.
         """
+        from backtest.strategies.contract import count_outputs
+
         self._module = module = self._made(session).to(device)
-        self.outputs = _outputs(module, len(session.features), device, self.batch_dim)
+        self.outputs = count_outputs(module, len(session.features), device, self.batch_dim)
+        self._by_sequence = self.sequences and self._offers_sequences(session, device)
         return module
 
     def plain_steps(self, session: Session, *, double: bool) -> PlainSteps | None:
@@ -126,6 +144,27 @@ class ModuleStrategy(PooledStrategy):
 
         weights = [*self._module.parameters(), *self._module.buffers()]
         return bytes_of(weights), bytes_of(self._pool.init)
+
+    def _sequenced(self, symbol: Int32Array, least: int) -> bool:
+        """Whether the module takes sequences, and a symbol has at least so many events."""
+        if not self._by_sequence or len(symbol) < least:
+            return False
+        return int(np.bincount(symbol).max()) >= least
+
+    def _offers_sequences(self, session: Session, device: torch.device) -> bool:
+        from backtest.strategies.contract import sequence_difference
+
+        if not hasattr(self._module, "forward_sequence"):
+            return False
+        features = len(session.features)
+        different = sequence_difference(self._module, features, device, self.outputs)
+        if different is not None:
+            _log.warning(
+                "no batching over time: forward_sequence differs from forward in %s, so a symbol's "
+                "events are stepped through one by one",
+                different,
+            )
+        return different is None
 
     def _made(self, session: Session) -> nn.Module:
         import torch
@@ -172,69 +211,3 @@ def _load(module: nn.Module, path: Path) -> None:
         raise DataError(
             problem, place=str(path), remedy="Give the state dict of this very module."
         ) from None
-
-
-def _outputs(module: nn.Module, features: int, device: torch.device, batch_dim: int) -> int:
-    """Outputs an event, from one step of two symbols that also checks the contract."""
-    import torch
-
-    from backtest.strategies.state_tree import map_leaves
-
-    init = getattr(module, "init_state", None)
-    if init is None:
-        raise _broken(f"{type(module).__name__} has no method init_state(n)")
-    with torch.inference_mode():
-        one, two = _named(init(1)), init(_TRIAL)
-        for name, leaf in _named(two).items():
-            wide = tuple(leaf.shape)
-            narrow = tuple(one[name].shape) if name in one else None
-            if (
-                leaf.ndim <= batch_dim
-                or wide[batch_dim] != _TRIAL
-                or narrow != (*wide[:batch_dim], 1, *wide[batch_dim + 1 :])
-            ):
-                raise _broken(
-                    f"state leaf {name!r} of init_state(1) and init_state(2) has shapes {narrow} "
-                    f"and {wide}: axis {batch_dim} does not count symbols"
-                )
-        state = map_leaves(lambda leaf: leaf.to(device), two)
-        y, new = module(torch.zeros(_TRIAL, features, device=device), state)
-        _compare(_named(two), _named(new))
-    return _outputs_of(y)
-
-
-def _outputs_of(y: Tensor) -> int:
-    if y.ndim not in (1, 2) or y.shape[0] != _TRIAL:
-        raise _broken(f"forward answers two symbols with shape {tuple(y.shape)}, not [2, outputs]")
-    return 1 if y.ndim == 1 else y.shape[1]
-
-
-def _compare(old: dict[str, Tensor], new: dict[str, Tensor]) -> None:
-    for name in old.keys() | new.keys():
-        if name not in new:
-            raise _broken(f"forward drops the state leaf {name!r}")
-        if name not in old:
-            raise _broken(f"forward adds a state leaf {name!r} that init_state lacks")
-    for name, leaf in old.items():
-        was, now = (leaf.dtype, tuple(leaf.shape)), (new[name].dtype, tuple(new[name].shape))
-        if was != now:
-            raise _broken(
-                f"forward turns the state leaf {name!r} from {was[0]} {was[1]} into "
-                f"{now[0]} {now[1]}"
-            )
-
-
-def _named(state: Tree) -> dict[str, Tensor]:
-    from backtest.strategies.state_tree import named_leaves
-
-    try:
-        return dict(named_leaves(state))
-    except TypeError as error:
-        raise _broken(str(error)) from None
-
-
-def _broken(problem: str) -> UsageError:
-    return UsageError(
-        problem,
-        remedy="forward(x, state) must return (y, state), the state as init_state(n) makes it.",
-    )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor, contiguous_format
 
 Tree: TypeAlias = Any
 """A tensor, or a dict, tuple, named tuple or list of trees."""
+
+_SLACK = 64
+"""Roundings, in units of the dtype's epsilon, by which two ways to one tensor may differ."""
 
 
 def leaves(tree: Tree) -> list[Tensor]:
@@ -58,6 +62,20 @@ def narrow_leaves(tree: Tree, axis: int, start: int, length: int) -> Tree:
         return leaf.narrow(axis, start, length).clone(memory_format=contiguous_format)
 
     return map_leaves(cut, tree)
+
+
+def first_difference(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor that is not as wanted, but for rounding; ``None``: all are."""
+    for name, right in wanted.items():
+        if not right.dtype.is_floating_point:
+            if not torch.equal(found[name], right):
+                return name
+            continue
+        scale = max(1.0, float(right.nan_to_num(0, 0, 0).abs().max()))
+        slack = _SLACK * torch.finfo(right.dtype).eps * scale
+        if not torch.allclose(found[name], right, rtol=0, atol=slack, equal_nan=True):
+            return name
+    return None
 
 
 def _children(tree: Tree, prefix: str) -> Iterator[tuple[Any, Tree]]:

@@ -13,8 +13,10 @@ import polars as pl
 import pytest
 
 import backtest
+from backtest import checkpoints, stream
 from backtest.api import compare, run
 from backtest.bus import read_events
+from backtest.costs import Costs
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Calendar, Card
 from backtest.data.dataset import open_dataset
@@ -113,6 +115,25 @@ class Cramped(Summing):
         return super().predict(batch)
 
 
+@dataclass
+class Faltering(Summing):
+    """Fails once, in its third call."""
+
+    fails: ClassVar[bool] = True
+
+    def predict(self, batch: EventBatch) -> Float32Array:
+        if Faltering.fails and len(self.calls) == 2:
+            Faltering.fails = False
+            raise RuntimeError("not now")
+        return super().predict(batch)
+
+    def snapshot(self, symbols: Sequence[int]) -> dict[str, Any]:
+        return {"sums": self.sums[list(symbols)]}
+
+    def restore(self, symbols: Sequence[int], state: Any) -> None:
+        self.sums[list(symbols)] = state["sums"]
+
+
 class TestPlugin:
     """The strategies above, and a record of the lifecycle."""
 
@@ -123,7 +144,7 @@ class TestPlugin:
 
     @hookimpl
     def backtest_register_strategies(self, register: Register[Strategy]) -> None:
-        for part in (Summing, Seeing, Counting, Broken, Reacting, Cramped):
+        for part in (Summing, Seeing, Counting, Broken, Reacting, Cramped, Faltering):
             register(part.__name__.lower(), part)
 
     @hookimpl
@@ -298,6 +319,31 @@ def test_a_call_without_memory_is_halved(settings: dict[str, Any]) -> None:
     assert cramped.table("predictions").equals(run(**settings).table("predictions"))
     with pytest.raises(RunError, match="a single event"):
         run(**{**settings, "strategy": "cramped:room=0"})
+
+
+@pytest.mark.parametrize("reuse", [True, False])
+def test_a_run_that_failed_goes_on_where_it_was_unless_all_is_to_be_new(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, reuse: bool
+) -> None:
+    monkeypatch.setattr(stream, "CHUNK", 100)
+    monkeypatch.setattr(checkpoints, "EVERY", 0.0)
+    monkeypatch.setattr(checkpoints, "_SHARE", 0)
+    monkeypatch.setattr(Faltering, "fails", True)
+    settings |= {"strategy": "faltering", "undropped": False, "reuse": reuse}
+    with pytest.raises(RuntimeError, match="not now"):
+        run(**settings)
+    done = run(**settings)
+    note = done.manifest["predictions"]["answers"]
+    assert note.get("resumed", {}).get("event") == (200 if reuse else None)
+    (left,) = (settings["runs"] / "predictions").iterdir()
+    assert left.stem == note["key"]
+    rate = Costs()
+    rate.observe(done.manifest, done.metrics)
+    answered = note["answered"] - (note["resumed"]["answered"] if reuse else 0)
+    (one,) = rate._answers.values()
+    assert one.events == answered
+    whole = run(**settings | {"runs": settings["runs"] / "whole"})
+    assert whole.digest == done.digest
 
 
 def test_what_depends_on_batches_is_run_in_the_simulated_ones(settings: dict[str, Any]) -> None:

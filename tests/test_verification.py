@@ -17,6 +17,7 @@ from backtest.conformance.inputs import random_events
 from backtest.conformance.trials import Level, Trials, make_trials
 from backtest.conformance.verification import Verdict, Verification
 from backtest.plugins.manager import Plugins, load_plugins
+from backtest.strategies.module import _MANY
 
 PLUGIN = """
 from dataclasses import dataclass
@@ -48,6 +49,31 @@ class Averages(nn.Module):
 class Module(ModuleStrategy):
     def module(self, features):
         return Averages(features)
+
+
+class Sequence(Averages):
+    peeks = False  # sees the future where it is given more than two events at once
+
+    def forward_sequence(self, x, state):
+        means = []
+        mean = state["mean"]
+        for step in x:
+            mean = 0.9 * mean + 0.1 * step
+            means.append(mean)
+        y = self.mix(torch.stack(means))
+        return (y + 0.1 * x[-1, :, :2] if self.peeks and len(x) > 2 else y), {"mean": mean}
+
+
+class Sequenced(ModuleStrategy):
+    def module(self, features):
+        return Sequence(features)
+
+
+class Peeking(Sequenced):
+    def module(self, features):
+        module = Sequence(features)
+        module.peeks = True
+        return module
 
 
 class Single(Averages):
@@ -91,7 +117,8 @@ class Market(Imbalance):
 
 @hookimpl
 def backtest_register_strategies(register):
-    for part in (Module, Uncastable, Noisy, Forgotten, Crashing, Follower, Market):
+    own = (Module, Sequenced, Peeking, Uncastable, Noisy, Forgotten, Crashing, Follower, Market)
+    for part in own:
         register(part.__name__.lower(), part)
 """
 SMALL = Level(symbols=8, each=16, wide=100, long=0, shown=3)
@@ -168,6 +195,22 @@ def test_a_module_is_held_to_itself_in_double(verification: Verification) -> Non
     verdict = verification.verify("module")
     assert (verdict.measured, verdict.holds) == ("exact", True)
     assert verdict.source == "plain steps of module in float64"
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_symbol_has_so_many_events_that_every_way_is_tried(seed: int) -> None:
+    small = make_trials("quick", device="cpu", dataset="sample", seed=seed).small_events
+    counts = np.bincount(small.symbol)
+    assert counts.max() >= _MANY
+    assert counts.min() >= 2
+
+
+def test_a_modules_sequences_are_held_to_its_steps(verification: Verification) -> None:
+    verdict = verification.verify("sequenced")
+    assert (verdict.measured, verdict.holds) == ("exact", True)
+    peeking = verification.verify("peeking")
+    assert not peeking.holds
+    assert {"batching", "no look-ahead", "answers, random features"} <= set(failed(peeking))
 
 
 def test_a_module_that_cannot_be_cast_is_held_to_its_own_precision(

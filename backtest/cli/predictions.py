@@ -31,9 +31,10 @@ def prune(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove stored predictions, least recently used first; without options, all of them.
+    """Remove stored predictions and checkpoints, least recently used first; without options, all.
 
-    Finished runs keep their own predictions.parquet; what is run anew predicts again.
+    Finished runs keep their own predictions.parquet; what is run anew predicts again. Checkpoints
+    of interrupted runs count as predictions do; what a running process holds stays.
 
     Example: backtest predictions prune --unused-for 720h
     """
@@ -42,7 +43,7 @@ def prune(
     from backtest.cli.console import err, print_json
     from backtest.components import parse_duration
     from backtest.errors import UsageError
-    from backtest.predictions import PredictionStore
+    from backtest.store import PredictionStore
 
     try:
         span = None if unused_for is None else parse_duration(unused_for)
@@ -53,7 +54,10 @@ def prune(
         most=None if keep is None else round(keep * 1e9),
     )
     size = sum(stored.bytes for stored in removed)
+    kept = [stored.key for stored in removed if not stored.checkpoint]
+    checkpoints = [stored.key for stored in removed if stored.checkpoint]
     if as_json:
-        print_json({"removed": [stored.key for stored in removed], "bytes": size})
-    else:
-        err.print(f"Removed {len(removed)} stored predictions, {size / 1e6:,.1f} MB.")
+        print_json({"removed": kept, "checkpoints": checkpoints, "bytes": size})
+        return
+    also = f" and {len(checkpoints)} checkpoints" if checkpoints else ""
+    err.print(f"Removed {len(kept)} stored predictions{also}, {size / 1e6:,.1f} MB.")

@@ -205,6 +205,8 @@ def _print_scenarios(runs: Sequence[Run], symbols: Sequence[Carried], as_json: b
     from backtest.comparison import compare
     from backtest.scenarios import break_even
 
+    for run in runs:
+        _print_resumed(run)
     compared, turns = compare(runs), break_even(runs)
     if as_json:
         print_json(
@@ -244,7 +246,21 @@ def _print(run: Run, as_json: bool) -> None:
         reused = [role for role, note in run.manifest["predictions"].items() if note["reused"]]
         if reused:
             err.print(f"Stored predictions were used for: {', '.join(reused)}.")
+    _print_resumed(run)
     if run.manifest["loop"]["kind"] == "closed":
         err.print(f"Run as a closed loop: {run.manifest['loop']['why']}.")
     print_comparison(compare([run]))
     err.print(f"Written to {run.folder}", soft_wrap=True)
+
+
+def _print_resumed(run: Run) -> None:
+    """What a run went on with that an interrupted one had left."""
+    from backtest.cli.console import err
+
+    notes = {} if run.reused else run.manifest["predictions"]
+    for role, note in notes.items():
+        if "resumed" in note:
+            event = note["resumed"]["event"]
+            err.print(
+                f"Gone on from an interrupted run's checkpoint: {role}, from event {event:,}."
+            )

@@ -35,11 +35,22 @@ class InputSet:
 
 
 def random_events(
-    n: int, *, symbols: int, features: int, seed: int, persistence: float = 0.9
+    n: int,
+    *,
+    symbols: int,
+    features: int,
+    seed: int,
+    persistence: float = 0.9,
+    crowd: float = 0.0,
 ) -> EventBatch:
-    """Events with quotes and autocorrelated features; symbols come in bursts of their own."""
+    """Events with quotes and autocorrelated features; symbols come in bursts of their own.
+
+    ``crowd`` is the share of the events that the first symbol has beyond its own.
+    """
     rng = np.random.default_rng(seed)
     symbol = np.repeat(rng.integers(0, symbols, n), rng.integers(1, 4, n))[:n].astype(np.int32)
+    if crowd:
+        symbol[rng.random(n) < crowd] = 0
     symbol[:symbols] = np.arange(symbols)
     last = rng.standard_normal((symbols, features))
     rows = np.empty((n, features), dtype=np.float32)

@@ -37,6 +37,9 @@ LEVELS = {
 }
 _LONG_SYMBOLS = 8
 _SMALL_SYMBOLS, _SMALL_EVENTS = 8, 100
+_CROWD = 0.45
+"""So that one symbol has more than 32 events in a call: what is made for many is tried, too."""
+
 _REAL_ROWS = 20_000
 _FEATURES = 79
 """Features where no dataset says how many: the public ensemble's."""
@@ -50,7 +53,7 @@ class Trials:
         level: its name.
         session: what the input sets' strategies are bound to.
         sets: wide, real and long.
-        small_session, small_events: a few symbols with many events each.
+        small_session, small_events: a few symbols with several events each, one with many.
         notes: what could not be done.
     """
 
@@ -79,8 +82,10 @@ def make_trials(level: str, *, device: str, dataset: str, seed: int) -> Trials:
     session = Session(_symbols(sizes.symbols), names, device, seed=seed)
     features = len(names)
 
-    def drawn(n: int, symbols: int) -> EventBatch:
-        return random_events(n, symbols=symbols, features=features, seed=int(rng.integers(2**31)))
+    def drawn(n: int, symbols: int, crowd: float = 0.0) -> EventBatch:
+        return random_events(
+            n, symbols=symbols, features=features, seed=int(rng.integers(2**31)), crowd=crowd
+        )
 
     wide = at_most_each(drawn(sizes.wide, sizes.symbols), sizes.each)
     sets = [_input_set("random features", wide, sizes, rng)]
@@ -92,7 +97,7 @@ def make_trials(level: str, *, device: str, dataset: str, seed: int) -> Trials:
         many = drawn(sizes.long * _LONG_SYMBOLS * 6 // 5, _LONG_SYMBOLS)
         sets.append(_input_set("long run", at_most_each(many, sizes.long), sizes, rng))
     small = Session(_symbols(_SMALL_SYMBOLS), names, device, seed=seed)
-    events = drawn(_SMALL_EVENTS, _SMALL_SYMBOLS)
+    events = drawn(_SMALL_EVENTS, _SMALL_SYMBOLS, _CROWD)
     return Trials(level, seed, session, sets, small, events, () if note is None else (note,))
 
 

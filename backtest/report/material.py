@@ -16,8 +16,8 @@ from backtest.comparison import Comparison
 from backtest.errors import BacktestError
 from backtest.events import EventBatch, Int64Array
 from backtest.latency import Float64Array
-from backtest.predictions import PredictionStore
 from backtest.runs import Run
+from backtest.store import PredictionStore
 from backtest.verdict import Field, fields
 
 BINS = 240

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from backtest.events import EventBatch
+from backtest.strategies import module
 from backtest.strategies.base import Session, Strategy
 from backtest.strategies.batched import Batched
 from backtest.strategies.eager import Eager
@@ -22,6 +26,8 @@ from tests.conformance import CHECKS, Case, check_batching, random_events
 SYMBOLS = tuple("ABCDE")
 SEEDS = (1, 2)
 EVENTS = random_events(60, symbols=5, features=5, seed=9)
+CROWDED = random_events(60, symbols=5, features=5, seed=9, crowd=0.6)
+"""Many events of one symbol, for which captured steps give way to sequences."""
 
 
 class Recurrent(nn.Module):
@@ -51,6 +57,29 @@ class RecurrentStrategy(ModuleStrategy):
         return Recurrent(features)
 
 
+class Sequenced(Recurrent):
+    """The same, which takes several events of each symbol at once."""
+
+    def forward_sequence(
+        self, x: Tensor, state: tuple[Tensor, Tensor, Tensor]
+    ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+        h, c, age = state
+        y, (h, c) = self.lstm(x, (h, c))
+        ages = age + torch.arange(len(x), device=x.device)[:, None]  # [T, B]
+        return self.head(y) + ages[..., None] / 1000, (h, c, age + len(x))
+
+
+class SequencedStrategy(ModuleStrategy):
+    batch_dim = 1
+
+    def module(self, features: int) -> nn.Module:
+        return Sequenced(features)
+
+    def bind(self, session: Session) -> None:
+        super().bind(session)
+        assert self._by_sequence
+
+
 def case(make: Callable[[], Strategy], tolerance: float = 5e-5, device: str = "cpu") -> Case:
     return Case(make, Session(SYMBOLS, tuple("fghij"), device=device), EVENTS, tolerance)
 
@@ -72,8 +101,17 @@ def test_ensemble_variants(
 
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("check", CHECKS)
-def test_a_module_of_ones_own(device: str, check: str, seed: int) -> None:
-    CHECKS[check](case(RecurrentStrategy, device=device), seed)
+@pytest.mark.parametrize(
+    ("kind", "events"), [(RecurrentStrategy, EVENTS), (SequencedStrategy, CROWDED)]
+)
+def test_a_module_of_ones_own(
+    device: str, kind: type[ModuleStrategy], events: EventBatch, check: str, seed: int
+) -> None:
+    CHECKS[check](replace(case(kind, device=device), events=events), seed)
+
+
+def test_the_crowd_is_large_enough_for_sequences() -> None:
+    assert np.bincount(CROWDED.symbol).max() >= module._MANY
 
 
 @pytest.mark.parametrize("seed", SEEDS)

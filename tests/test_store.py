@@ -1,0 +1,133 @@
+"""The store of predictions, and the checkpoints beside them: what is kept, and what is removed."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backtest.atomic import lock_folder
+from backtest.checkpoints import MANIFEST
+from backtest.cli import main
+from backtest.errors import DataError
+from backtest.room import Room
+from backtest.store import PredictionStore
+
+DAY = 86_400.0
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> PredictionStore:
+    return PredictionStore(tmp_path / "predictions")
+
+
+def predictions(store: PredictionStore, key: str, age: float = 0.0) -> Path:
+    """Stored predictions, last used so many seconds ago."""
+    store.put(key, np.zeros((4, 2), dtype=np.float32))
+    os.utime(store.path(key), (time.time() - age,) * 2)
+    return store.path(key)
+
+
+def checkpoint(store: PredictionStore, key: str, age: float = 0.0) -> Path:
+    """A checkpoint, written so many seconds ago."""
+    folder = store.folder / f"{key}.checkpoint"
+    folder.mkdir(parents=True)
+    for name in (MANIFEST, "answers-1", "state-1"):
+        (folder / name).write_text("x" * 100)
+        os.utime(folder / name, (time.time() - age,) * 2)
+    return folder
+
+
+def test_what_is_put_is_got_back(store: PredictionStore) -> None:
+    given = np.random.default_rng(1).normal(size=(70_000, 3)).astype(np.float32)
+    assert store.get("a") is None
+    store.put("a", given)
+    found = store.get("a")
+    np.testing.assert_array_equal(found, given)
+    with pytest.raises(DataError, match="70000 rows for 5 events"):
+        store.get("a", Room(5))
+    store.path("a").write_bytes(store.path("a").read_bytes()[:-40])
+    with pytest.raises(DataError, match="stored predictions cannot be read"):
+        store.get("a")
+
+
+def test_checkpoints_are_pruned_with_the_predictions_oldest_first(store: PredictionStore) -> None:
+    old, new = checkpoint(store, "old", 3 * DAY), checkpoint(store, "new", DAY)
+    between = predictions(store, "between", 2 * DAY)
+    removed = store.prune(used_before=time.time() - 2.5 * DAY)
+    assert [(s.key, s.checkpoint, s.bytes) for s in removed] == [("old", True, 300)]
+    assert not old.exists()
+    assert [s.key for s in store.prune(most=300)] == ["between"]
+    assert not between.exists()
+    assert new.exists()
+    assert [s.key for s in store.prune()] == ["new"]
+    assert list(store.folder.iterdir()) == []
+
+
+def test_sweeping_removes_what_nobody_will_ask_for(store: PredictionStore) -> None:
+    stays = [checkpoint(store, "fresh", 29 * DAY), predictions(store, "used", 99 * DAY)]
+    checkpoint(store, "forgotten", 31 * DAY)
+    checkpoint(store, "over")
+    stays.append(predictions(store, "over"))
+    (store.folder / "half.checkpoint").mkdir()
+    (store.folder / ".gone.parquet.tmp-01234567").write_text("half")
+    assert {s.key for s in store.sweep()} == {"forgotten", "over", "half"}
+    assert sorted(store.folder.iterdir()) == sorted(stays)
+
+
+def test_what_a_process_holds_stays(store: PredictionStore) -> None:
+    folder = checkpoint(store, "busy", 99 * DAY)
+    predictions(store, "busy", 99 * DAY)
+    held = lock_folder(folder, make=False)
+    assert held is not None
+    assert store.sweep() == []
+    assert [s.checkpoint for s in store.prune()] == [False]
+    assert len(list(folder.iterdir())) == 3
+    os.close(held)
+    assert [s.key for s in store.prune()] == ["busy"]
+
+
+def test_the_command_tells_of_checkpoints(
+    store: PredictionStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predictions", "prune", "--runs", str(store.folder.parent)]
+    for more in ([], ["--json"]):
+        checkpoint(store, "a")
+        predictions(store, "b")
+        with pytest.raises(SystemExit) as left:
+            main([*words, *more])
+        assert left.value.code == 0
+    told = capsys.readouterr()
+    assert "Removed 1 stored predictions and 1 checkpoints" in told.err
+    assert json.loads(told.out)["removed"] == ["b"]
+    assert json.loads(told.out)["checkpoints"] == ["a"]
+
+
+def test_a_lock_is_never_on_a_folder_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lock_folder(tmp_path / "none", make=False) is None
+    real, folder = os.open, tmp_path / "f"
+    swaps = iter(["removed", "replaced"])
+
+    def swapped(path: Path, flags: int) -> int:
+        handle = real(path, flags)
+        how = next(swaps, None)
+        if how is not None:
+            folder.rmdir()
+        if how == "replaced":
+            (tmp_path / "other").mkdir()  # so that the old number is not given again
+            folder.mkdir()
+        return handle
+
+    monkeypatch.setattr(os, "open", swapped)
+    held = lock_folder(folder, make=True)
+    monkeypatch.undo()
+    assert held is not None
+    assert os.fstat(held).st_ino == folder.stat().st_ino
+    assert lock_folder(folder, make=True) is None
+    os.close(held)
