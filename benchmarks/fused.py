@@ -352,18 +352,15 @@ def history(precision: Precision) -> dict[str, Any]:
     k = 64 if precision == "fp16" else 32
     for name, tile in {
         "256x128": Tile(128, 256, k, 1, 8, 3),
-        "128x256 rows": Tile(256, 128, k, 1, 8, 3),
+        "128x128 s3": Tile(128, 128, k, 1, 8, 3),
         "128x128 w4": Tile(128, 128, k, 1, 4, 3),
-        "128x64": Tile(128, 64, k, 1, 4, 4),
         "64x128": Tile(64, 128, k, 1, 4, 4),
     }.items():
         tiles[name] = Fixed(precision, up=tile, down=tile)
-    for k_scan, warps, stages in ((128, 8, 3), (64, 8, 2), (64, 4, 3)):
+    for k_scan, warps, stages in ((64, 8, 2), (64, 4, 3)):
         scan = Tile(64, 16, k_scan, 1, warps, stages)
         tiles[f"scan {k_scan} w{warps} s{stages}"] = Fixed(precision, scan=scan)
-    for tower, choices in enumerate(
-        (((32, 16), (32, 8), (8, 8)), ((64, 8), (16, 2), (16, 4)), ((32, 8), (16, 8), (32, 4)))
-    ):
+    for tower, choices in enumerate((((16, 8), (32, 16)), ((32, 4), (64, 8)), ((16, 4), (32, 8)))):
         for choice in choices:
             tiles[f"sequence {tower} {choice}"] = Fixed(precision, **{f"sequence_{tower}": choice})
     for name, choice in tiles.items():

@@ -27,7 +27,7 @@ class Tiles:
 
     def sequence(self, tower: int) -> tuple[int, int]:
         """Value columns and warps of a program that takes a tower's states through many events."""
-        return ((16, 8), (32, 4), (16, 4))[tower]
+        return ((32, 8), (64, 4), (32, 4))[tower]
 
     def __init__(self, precision: Precision) -> None:
         self._wide = precision == "fp16"
@@ -66,7 +66,7 @@ class Tiles:
         warps, stages, n_tile = 4, 4, 64
         if self._wide:
             k_tile = 128 if m < 64 else 64
-        elif m == 16:
+        elif m == 16 or (m == 32 and split == 1):
             k_tile, stages = 64, 3
         else:
             k_tile = 32

@@ -6,7 +6,7 @@ Mamba2; q, k, v and g of RetNet; both projections of Hawk; the four gates of a h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -20,6 +20,8 @@ from backtest.strategies.towers import TOWERS
 
 Weights: TypeAlias = dict[str, Tensor]
 """One layer's weights by what the kernels do with them."""
+
+Stored: TypeAlias = Callable[[Tensor], Tensor]
 
 _FLOAT16_MAX = 65504.0
 
@@ -78,7 +80,7 @@ def prepare(ensemble: Ensemble, precision: Precision) -> FusedWeights:
     named = ensemble.state_dict()
     if precision == "fp16":
         _check_range(named)
-    dtype = torch.float16 if precision == "fp16" else torch.float32
+    stored = _STORED[precision]
 
     def tower(index: int) -> FusedTower:
         prefix = f"towers.{index}."
@@ -94,17 +96,17 @@ def prepare(ensemble: Ensemble, precision: Precision) -> FusedWeights:
                 FusedBlock(
                     norm1=named[block + "norm1.weight"].clone(),
                     norm2=named[block + "norm2.weight"].clone(),
-                    layer=_LAYERS[index](layer, dtype),
-                    up=named[block + "mlp.fc1.weight"].to(dtype, copy=True),
+                    layer=_LAYERS[index](layer, stored),
+                    up=stored(named[block + "mlp.fc1.weight"]),
                     up_bias=named[block + "mlp.fc1.bias"].clone(),
-                    down=named[block + "mlp.fc2.weight"].to(dtype, copy=True),
+                    down=stored(named[block + "mlp.fc2.weight"]),
                     down_bias=named[block + "mlp.fc2.bias"].clone(),
                 )
             )
         return FusedTower(
             up=named[prefix + "input_up.weight"].clone(),
             up_bias=named[prefix + "input_up.bias"].clone(),
-            down=named[prefix + "input_down.weight"].to(dtype, copy=True),
+            down=stored(named[prefix + "input_down.weight"]),
             down_bias=named[prefix + "input_down.bias"].clone(),
             blocks=tuple(blocks),
         )
@@ -115,6 +117,20 @@ def prepare(ensemble: Ensemble, precision: Precision) -> FusedWeights:
         readout=named["output_proj.weight"].flatten().clone(),
         readout_bias=named["output_proj.bias"].clone(),
     )
+
+
+def _rounded_to_tf32(weight: Tensor) -> Tensor:
+    """To the nearest number with ten bits after the point: hardware would cut the others off."""
+    bits = (weight.view(torch.int32) + 0x1000) & ~0x1FFF
+    return torch.where(weight.isfinite(), bits.view(torch.float32), weight)
+
+
+_STORED: dict[str, Stored] = {
+    "fp32": torch.clone,
+    "tf32": _rounded_to_tf32,
+    "fp16": torch.Tensor.half,
+}
+"""How products' weights are kept; always a copy."""
 
 
 def _check_range(named: Mapping[str, Tensor]) -> None:
@@ -131,7 +147,7 @@ def _conv(w: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
     return w[name + ".conv.weight"].squeeze(1).T.contiguous(), w[name + ".conv.bias"]
 
 
-def _xlstm(w: Mapping[str, Tensor], dtype: torch.dtype) -> Weights:
+def _xlstm(w: Mapping[str, Tensor], stored: Stored) -> Weights:
     slstm_taps, slstm_bias = _conv(w, "slstm.conv1d")
     mlstm_taps, mlstm_bias = _conv(w, "mlstm.conv1d")
     cell = "mlstm.mlstm_cell."
@@ -139,22 +155,22 @@ def _xlstm(w: Mapping[str, Tensor], dtype: torch.dtype) -> Weights:
         "slstm.norm": w["slstm.norm.weight"].clone(),
         "slstm.taps": slstm_taps,
         "slstm.taps_bias": slstm_bias.clone(),
-        "slstm.input": torch.stack([w[f"slstm.{g}gate_input.weight"] for g in "ifzo"], 1).to(dtype),
-        "slstm.state": torch.stack([w[f"slstm.{g}gate_state.weight"] for g in "ifzo"], 1).to(dtype),
+        "slstm.input": stored(torch.stack([w[f"slstm.{g}gate_input.weight"] for g in "ifzo"], 1)),
+        "slstm.state": stored(torch.stack([w[f"slstm.{g}gate_state.weight"] for g in "ifzo"], 1)),
         "slstm.bias": torch.stack([w[f"slstm.{g}gate_state.bias"] for g in "ifzo"]),
         "slstm.group_norm": w["slstm.group_norm.weight"].clone(),
         "slstm.group_norm_bias": w["slstm.group_norm.bias"].clone(),
         "mlstm.norm": w["mlstm.norm.weight"].clone(),
-        "mlstm.up": torch.cat([w["mlstm.x_proj.weight"], w["mlstm.gate_proj.weight"]]).to(dtype),
+        "mlstm.up": stored(torch.cat([w["mlstm.x_proj.weight"], w["mlstm.gate_proj.weight"]])),
         "mlstm.taps": mlstm_taps,
         "mlstm.taps_bias": mlstm_bias.clone(),
         "mlstm.qkv": torch.stack([w[f"mlstm.{n}_proj.weight"] for n in "qkv"]),
-        "mlstm.gates": _fold_gates(w).to(dtype),
+        "mlstm.gates": stored(_fold_gates(w)),
         "mlstm.gates_bias": torch.cat([w[f"{cell}{g}gate_proj.bias"] for g in "if"]),
         "mlstm.outnorm": w[cell + "outnorm.weight"].clone(),
         "mlstm.outnorm_bias": w[cell + "outnorm.bias"].clone(),
         "mlstm.skip": w["mlstm.learnable_skip"].clone(),
-        "mlstm.down": w["mlstm.proj_down.weight"].to(dtype, copy=True),
+        "mlstm.down": stored(w["mlstm.proj_down.weight"]),
         "final_norm": w["final_norm.weight"].clone(),
     }
 
@@ -170,40 +186,40 @@ def _fold_gates(w: Mapping[str, Tensor]) -> Tensor:
     return torch.stack((over_q + over_k, over_v), dim=1).float()
 
 
-def _mamba2(w: Mapping[str, Tensor], dtype: torch.dtype) -> Weights:
+def _mamba2(w: Mapping[str, Tensor], stored: Stored) -> Weights:
     convs = [_conv(w, f"{name}_conv") for name in ("input", "b", "c")]
     projections = [w[f"{name}_proj.weight"] for name in ("input", "b", "c", "z", "dt")]
     return {
-        "up": torch.cat(projections).to(dtype),
+        "up": stored(torch.cat(projections)),
         "taps": torch.cat([taps for taps, _ in convs], dim=1),
         "taps_bias": torch.cat([bias for _, bias in convs]),
         "a": w["a"].clone(),
         "d": w["d"].clone(),
         "dt_bias": w["dt_proj.bias"].clone(),
         "norm": w["norm.weight"].clone(),
-        "down": w["out_proj.weight"].to(dtype, copy=True),
+        "down": stored(w["out_proj.weight"]),
     }
 
 
-def _retnet(w: Mapping[str, Tensor], dtype: torch.dtype) -> Weights:
+def _retnet(w: Mapping[str, Tensor], stored: Stored) -> Weights:
     return {
-        "up": torch.cat([w[f"{name}_proj.weight"] for name in "qkvg"]).to(dtype),
+        "up": stored(torch.cat([w[f"{name}_proj.weight"] for name in "qkvg"])),
         "decay": w["decay"].clone(),
         "angle": w["angle"].clone(),
-        "down": w["out_proj.weight"].to(dtype, copy=True),
+        "down": stored(w["out_proj.weight"]),
     }
 
 
-def _hawk(w: Mapping[str, Tensor], dtype: torch.dtype) -> Weights:
+def _hawk(w: Mapping[str, Tensor], stored: Stored) -> Weights:
     taps, bias = _conv(w, "conv")
     gates = [w["rglru.input_gate.weight"], w["rglru.recurrence_gate.weight"]]
     return {
-        "up": torch.cat([w["gate_proj.weight"], w["recurrent_proj.weight"]]).to(dtype),
+        "up": stored(torch.cat([w["gate_proj.weight"], w["recurrent_proj.weight"]])),
         "taps": taps,
         "taps_bias": bias.clone(),
-        "gates": torch.cat(gates, dim=1).to(dtype),
+        "gates": stored(torch.cat(gates, dim=1)),
         "log_a": w["rglru.a"].double().log().float(),
-        "down": w["out_proj.weight"].to(dtype, copy=True),
+        "down": stored(w["out_proj.weight"]),
     }
 
 

@@ -81,3 +81,14 @@ def standardise(x, mask, size):
     mean = tl.sum(tl.where(mask, x, 0.0), axis=0) / size
     centred = tl.where(mask, x - mean, 0.0)
     return centred / tl.sqrt(tl.sum(centred * centred, axis=0) / size + 1e-5)
+
+
+@triton.jit
+def operand(x, dtype: tl.constexpr, PRECISION: tl.constexpr):
+    """x as a product reads it: cast, and for TF32 rounded to nearest, since hardware cuts off."""
+    x = x.to(dtype)
+    if PRECISION == "tf32":
+        bits = (x.to(tl.uint32, bitcast=True) + 0x1000) & 0xFFFFE000
+        # A carry would make a zero of NaN.
+        x = tl.where(tl.abs(x) <= 3.4028234663852886e38, bits.to(tl.float32, bitcast=True), x)
+    return x

@@ -19,6 +19,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from backtest.strategies.kernels.arithmetic import operand
 from backtest.strategies.kernels.overlap import follow, overlap
 
 Precision: TypeAlias = Literal["fp32", "tf32", "fp16"]
@@ -66,7 +67,8 @@ def product(
         weight: [N, K], or [G, N, K] for a block-diagonal product of G blocks; blocks contiguous.
         out: [B, G*N], or [split, B, G*N] in float32 for a split one.
         tile: how it is cut up.
-        precision: what ``tl.dot`` does with float32 operands.
+        precision: what ``tl.dot`` does with float32 operands; for tf32 the weights are rounded
+            already.
         bias: [N], added where nothing is split.
         relu: whether negative results become 0.
         starts: whether it follows a copy rather than a kernel.
@@ -147,6 +149,7 @@ def _product(
             left = k - step * BK
             w_tile = tl.load(w_at, mask=(rn[:, None] < n) & (rk[None, :] < left), other=0.0)
             x_tile = tl.load(x_at, mask=row_mask & (rk[:, None] < left), other=0.0)
+        x_tile = operand(x_tile, x.dtype.element_ty, PRECISION)
         acc = tl.dot(w_tile, x_tile, acc, input_precision=PRECISION)
         w_at += BK
         x_at += BK

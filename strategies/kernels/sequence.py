@@ -20,6 +20,9 @@ from backtest.strategies.kernels.deferred import Deferred, due, rings
 from backtest.strategies.kernels.matrix_state import catch_up, update
 from backtest.strategies.kernels.runs import Runs, find_run
 
+_REGISTERS = 128
+"""Registers of a thread at most, so that two groups of eight warps fit: one waits, one works."""
+
 
 def matrix_sequence(
     qkv: tuple[Tensor, Tensor, Tensor],
@@ -70,16 +73,19 @@ def matrix_sequence(
         V=values,
         KEY_HEADS=1 if deferred is None else deferred.k.shape[2],
         TRANSPOSED=transposed,
+        EVEN=keys == triton.next_power_of_2(keys) and values % columns == 0,
         BK=triton.next_power_of_2(keys),
         BV=columns,
         num_warps=warps,
+        maxnreg=_REGISTERS,
     )
 
 
 @triton.jit
-def _limit(more, SIZE: tl.constexpr):
-    """So many elements are loaded if there is more."""
-    return tl.where(more, SIZE, 0)
+def _vector(at, r, SIZE: tl.constexpr, EVEN: tl.constexpr):
+    if EVEN:
+        return tl.load(at + r)
+    return tl.load(at + r, mask=r < SIZE, other=0.0)
 
 
 @triton.jit(do_not_specialize=["phase"])
@@ -115,6 +121,7 @@ def _matrix_sequence(
     V: tl.constexpr,
     KEY_HEADS: tl.constexpr,
     TRANSPOSED: tl.constexpr,
+    EVEN: tl.constexpr,
     BK: tl.constexpr,
     BV: tl.constexpr,
 ):
@@ -150,31 +157,32 @@ def _matrix_sequence(
             V,
         )
     row = row.to(tl.int64)
-    q_at = q_in + row * q_row + head * q_head + rk
-    k_at = k_in + row * k_row + head * k_head + rk
-    v_at = v_in + row * v_row + head * v_head + rv
+    q_at = q_in + row * q_row + head * q_head
+    k_at = k_in + row * k_row + head * k_head
+    v_at = v_in + row * v_row + head * v_head
     keep_at = keep_in + row * keep_row + head * keep_head
     scale_at = scale_in + row * scale_row + head * scale_head
-    y_at = out + row * (HEADS * V) + head * V + rv
-    q = tl.load(q_at, mask=rk < K, other=0.0)
-    k = tl.load(k_at, mask=rk < K, other=0.0)
-    v = tl.load(v_at, mask=rv < V, other=0.0)
+    y_at = out + row * (HEADS * V) + head * V
+    q = _vector(q_at, rk, K, EVEN)
+    k = _vector(k_at, rk, K, EVEN)
+    v = _vector(v_at, rv, V, EVEN)
     keep = tl.load(keep_at)
     scale = tl.load(scale_at)
     for event in range(1, events + 1):
-        more = event < events
-        q_at += q_row
-        k_at += k_row
-        v_at += v_row
-        keep_at += keep_row
-        scale_at += scale_row
-        next_q = tl.load(q_at, mask=rk < _limit(more, K), other=0.0)
-        next_k = tl.load(k_at, mask=rk < _limit(more, K), other=0.0)
-        next_v = tl.load(v_at, mask=rv < _limit(more, V), other=0.0)
-        next_keep = tl.load(keep_at, mask=more, other=1.0)
-        next_scale = tl.load(scale_at, mask=more, other=0.0)
-        s = update(s, keep, k * scale, v)
-        tl.store(y_at, tl.sum(q[:, None] * s, axis=0), mask=rv < V)
+        # The last event looks at itself again: cheaper than a mask.
+        step = tl.where(event < events, 1, 0)
+        q_at += step * q_row
+        k_at += step * k_row
+        v_at += step * v_row
+        keep_at += step * keep_row
+        scale_at += step * scale_row
+        next_q = _vector(q_at, rk, K, EVEN)
+        next_k = _vector(k_at, rk, K, EVEN)
+        next_v = _vector(v_at, rv, V, EVEN)
+        next_keep = tl.load(keep_at)
+        next_scale = tl.load(scale_at)
+        s = update(s, keep, k, v * scale)
+        tl.store(y_at + rv, tl.sum(q[:, None] * s, axis=0), mask=rv < V)
         y_at += HEADS * V
         q = next_q
         k = next_k

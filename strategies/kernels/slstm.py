@@ -14,6 +14,7 @@ from torch import Tensor
 from backtest.strategies.kernels.arithmetic import (
     larger,
     log_sigmoid,
+    operand,
     rms_scale,
     sigmoid,
     silu,
@@ -251,7 +252,9 @@ def _slstm_cell(  # noqa: PLR0915 - a kernel is one function, or its tile leaves
         c = tl.load(c_in + inputs[None, :] + rk[:, None], mask=mask, other=0.0)
         u = tl.load(u_in + inputs[None, :] + rk[:, None], mask=mask, other=0.0)
         y = tl.load(before[None, :] + rk[:, None], mask=mask, other=0.0)
-        y = y.to(w_state.dtype.element_ty)
+        c = operand(c, w_in.dtype.element_ty, PRECISION)
+        u = operand(u, w_in.dtype.element_ty, PRECISION)
+        y = operand(y, w_state.dtype.element_ty, PRECISION)
         i = tl.dot(_gate_tile(w_in, rn, rk, SIZE, EVEN), c, i, input_precision=PRECISION)
         f = tl.dot(_gate_tile(w_in + gate, rn, rk, SIZE, EVEN), c, f, input_precision=PRECISION)
         z = tl.dot(_gate_tile(w_in + 2 * gate, rn, rk, SIZE, EVEN), u, z, input_precision=PRECISION)

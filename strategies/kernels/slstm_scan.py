@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from backtest.strategies.kernels.arithmetic import larger, log_sigmoid, sigmoid, tanh
+from backtest.strategies.kernels.arithmetic import larger, log_sigmoid, operand, sigmoid, tanh
 from backtest.strategies.kernels.product import DOT, Precision, Tile
 from backtest.strategies.kernels.runs import Runs
 
@@ -130,7 +130,7 @@ def _add_recurrent(
         known = live[None, :] & (rk[:, None] < SIZE)
         # Written by other programs in the turn before: L1 may hold something older.
         y = tl.load(before[None, :] + rk[:, None], mask=known, other=0.0, cache_modifier=".cg")
-        y = y.to(w.dtype.element_ty)
+        y = operand(y, w.dtype.element_ty, PRECISION)
         w_i = _weights(w, rn, rk, SIZE, EVEN)
         w_f = _weights(w + gate, rn, rk, SIZE, EVEN)
         w_z = _weights(w + 2 * gate, rn, rk, SIZE, EVEN)

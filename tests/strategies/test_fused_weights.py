@@ -31,6 +31,13 @@ def test_float16_halves_what_a_batch_streams(tiny: Ensemble) -> None:
     assert 0.5 < prepare(tiny, "fp16").bytes / prepare(tiny, "fp32").bytes < 0.7
 
 
+def test_tf32_weights_are_rounded_to_nearest(tiny: Ensemble) -> None:
+    whole, rounded = (prepare(tiny, p).towers[1].blocks[0].down for p in ("fp32", "tf32"))
+    apart = (whole - rounded).abs() / whole.abs()
+    assert 0.9 * 2**-11 < apart.max() <= 2**-11
+    assert (rounded.view(torch.int32) & 0x1FFF == 0).all()
+
+
 def test_nothing_is_shared_with_the_originals(tiny: Ensemble) -> None:
     fused = prepare(tiny, "fp32")
     before = fused.towers[1].blocks[0].layer["down"].clone()
