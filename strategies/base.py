@@ -31,7 +31,8 @@ class Session:
         symbols: the dataset's symbol table; an event's ``symbol`` indexes it.
         features: names of the feature columns, in the order of ``EventBatch.features``.
         device: a torch device name, such as ``cpu`` or ``cuda:0``.
-        capacity: symbols whose state is kept on the device at once; ``None`` for all.
+        capacity: symbols whose state is kept on the device at once; ``None`` for all that there is
+            room for.
         seed: for strategies that draw; the same seed gives the same answers.
     """
 

@@ -35,6 +35,9 @@ ROWS = (1, 2, 4, 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 112, 128)
 TURNS = (1, 2, 4, 8)
 """The same for events of one symbol in a batch."""
 
+_COPIES = 1.2
+"""A slot with its rings, and room for graphs and intermediate results."""
+
 HISTORY = 2 * ROWS[-1] + 1
 """Events from which on a call is taken for a piece of history, not for a batch of a server."""
 
@@ -112,6 +115,7 @@ class Fused(EnsembleStrategy):
             symbols=len(session.symbols),
             device=self._device,
             capacity=session.capacity,
+            copies=_COPIES,
         )
         deferred = DeferredStates(self._pool.tensors, config.depth)
         self._pool.watcher = deferred

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     Commits: TypeAlias = list[tuple[Tensor, Tree]]
 
 
+_COPIES = 3.5
+"""A slot, what is gathered for a step, what the step gives, and half of that for its own use."""
+
+
 class StepModel(Protocol):
     """A model that advances by one event of each of B distinct symbols."""
 
@@ -52,7 +56,7 @@ class PooledStrategy(Strategy):
         """The model, ready on the device. Called by ``bind``."""
 
     def bind(self, session: Session) -> None:
-        """Load the model and allocate a slot for each symbol (``session.capacity`` at most).
+        """Load the model and allocate slots: for ``session.capacity`` symbols, or all that fit.
 
         Raises:
             UsageError: no such device, or a capacity below 1.
@@ -74,6 +78,7 @@ class PooledStrategy(Strategy):
                 device=self._device,
                 capacity=session.capacity,
                 batch_dim=self.batch_dim,
+                copies=_COPIES,
             )
         except torch.OutOfMemoryError as error:
             raise RunError(

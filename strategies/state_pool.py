@@ -7,6 +7,8 @@ event.
 
 from __future__ import annotations
 
+import logging
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -18,6 +20,9 @@ from torch import Tensor
 from backtest.errors import DataError
 from backtest.events import Int32Array, Int64Array
 from backtest.strategies.state_tree import Tree, leaves, map_leaves, named_leaves, rebuild
+
+_log = logging.getLogger(__name__)
+_SHARE = 0.9
 
 _NEVER = np.iinfo(np.int64).max
 
@@ -43,8 +48,10 @@ class SymbolStatePool:
             tensors; every row is the same.
         symbols: how many symbols there are.
         device: where the slots live; ``init_state`` may build its tensors elsewhere.
-        capacity: slots, at most ``symbols``; ``None`` for one a symbol.
+        capacity: slots, at most ``symbols``; ``None`` for as many as a GPU has room for.
         batch_dim: the axis that counts symbols, the same in every leaf.
+        copies: how often a symbol's state is on the device at once, at most: in its slot, and
+            beside it while a batch of all symbols is answered.
 
     Attributes:
         init: the state of one symbol never seen, on the device.
@@ -62,13 +69,24 @@ class SymbolStatePool:
         device: torch.device | str = "cpu",
         capacity: int | None = None,
         batch_dim: int = 0,
+        copies: float = 1,
     ) -> None:
-        self.capacity = symbols if capacity is None else min(capacity, symbols)
-        self.spare = self.capacity
         self.batch_dim = batch_dim
         self.device = torch.device(device)
         with torch.no_grad():
             self.init = map_leaves(lambda leaf: leaf.to(self.device), init_state(1))
+            if capacity is None:
+                capacity = _room(self.device) // max(1, round(copies * bytes_of(self.init)))
+                if capacity < symbols:
+                    _log.warning(
+                        "%s has room for the state of %d of %d symbols at once: the others wait in "
+                        "host memory",
+                        self.device,
+                        max(capacity, 1),
+                        symbols,
+                    )
+            self.capacity = max(1, min(capacity, symbols))
+            self.spare = self.capacity
             rows = dict(named_leaves(self.init))
             self.tensors = {
                 name: row.repeat_interleave(self.capacity + 1, dim=batch_dim)
@@ -234,6 +252,15 @@ class SymbolStatePool:
         pinned = self.device.type == "cuda"
         host = torch.empty(row.shape, dtype=row.dtype, pin_memory=pinned)
         return host.copy_(row, non_blocking=pinned)
+
+
+def _room(device: torch.device) -> int:
+    """Bytes that are free on the device, less what the allocator loses; a CPU has enough."""
+    if device.type != "cuda":
+        return sys.maxsize
+    free, _ = torch.cuda.mem_get_info(device)
+    kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return int(_SHARE * (free + kept))
 
 
 def bytes_of(state: Tree) -> int:

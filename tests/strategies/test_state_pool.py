@@ -190,3 +190,16 @@ def test_a_slot_that_nobody_had_is_not_written() -> None:
     write(fresh, 0, 3)
     write(fresh, 1, 4)
     assert fresh.gather(fresh.acquire(np.array([2])))["count"].tolist() == [7]
+
+
+def test_without_a_capacity_as_many_slots_as_there_is_room_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    each = bytes_of(init_state(1))
+    monkeypatch.setattr("backtest.strategies.state_pool._room", lambda device: 7 * each)
+    assert pool(symbols=7).capacity == 7
+    assert not caplog.messages
+    tight = SymbolStatePool(init_state, symbols=7, copies=3)
+    assert tight.capacity == 2
+    assert "room for the state of 2 of 7 symbols" in caplog.text
+    assert SymbolStatePool(init_state, symbols=7, copies=30).capacity == 1
