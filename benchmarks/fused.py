@@ -38,9 +38,10 @@ from backtest.strategies.deferred_states import DeferredStates
 from backtest.strategies.ensemble import EnsembleConfig
 from backtest.strategies.ensemble_init import init_weights
 from backtest.strategies.fused import Fused
+from backtest.strategies.fused_layers import Step
 from backtest.strategies.fused_sequences import ROWS, SequenceSteps
 from backtest.strategies.fused_tiles import Tiles
-from backtest.strategies.fused_towers import FusedEnsemble, Step
+from backtest.strategies.fused_towers import FusedEnsemble
 from backtest.strategies.fused_weights import prepare
 from backtest.strategies.graphs import Branches, Fields, Replay
 from backtest.strategies.kernels.product import Precision, Tile
@@ -364,7 +365,7 @@ def history(precision: Precision) -> dict[str, Any]:
         for choice in choices:
             tiles[f"sequence {tower} {choice}"] = Fixed(precision, **{f"sequence_{tower}": choice})
     for name, choice in tiles.items():
-        ensemble._tiles = choice
+        ensemble.layers.tiles = choice
         times = []
         try:
             for _ in range(3):
@@ -378,7 +379,7 @@ def history(precision: Precision) -> dict[str, Any]:
             continue
         found[name] = {"events_per_s": n / min(times[1:]), "ms": [1e3 * t for t in times]}
         say(precision, name, f"{n / min(times[1:]):.0f} events/s", [round(1e3 * t) for t in times])
-    ensemble._tiles = Tiles(precision)
+    ensemble.layers.tiles = Tiles(precision)
     captured: list[Any] = []
     launch = steps._streams.launch
 

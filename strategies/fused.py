@@ -137,7 +137,7 @@ class Fused(EnsembleStrategy):
         """The step for a bucket, made on first use."""
         import torch
 
-        from backtest.strategies.fused_towers import Step
+        from backtest.strategies.fused_layers import Step
         from backtest.strategies.graphs import Fields, Replay
         from backtest.strategies.kernels.runs import Runs
 

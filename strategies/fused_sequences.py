@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from backtest.events import Float32Array, Int32Array, Int64Array
-from backtest.strategies.fused_towers import FusedEnsemble, Step
+from backtest.strategies.fused_layers import Step
+from backtest.strategies.fused_towers import FusedEnsemble
 from backtest.strategies.graphs import Branches, Fields
 from backtest.strategies.kernels.runs import Runs
 from backtest.strategies.runs import Chunk, split_runs
