@@ -157,6 +157,10 @@ def verification(plugins: Plugins, trials: Trials) -> Verification:
     return Verification(plugins, trials, tell=lambda text: None)
 
 
+WAYS = [f"{events} features{way}" for events in ("random", "real") for way in ("", " as history")]
+"""What events are like, and how they are handed out."""
+
+
 def failed(verdict: Verdict) -> list[str]:
     return [check.name for check in verdict.checks if not check.passed]
 
@@ -165,7 +169,7 @@ def test_batched_is_exact_in_answers_and_state(verification: Verification) -> No
     verdict = verification.verify("batched")
     assert verdict.holds
     assert (verdict.claimed, verdict.measured) == ("exact", "exact")
-    assert set(verdict.errors) == {"random features", "real features"}
+    assert set(verdict.errors) == set(WAYS)
     leaves = {e.name for e in verdict.errors["real features"] if e.kind == "state"}
     assert "tower_0/block_0/slstm.m" in leaves
     assert all(check.passed for check in verdict.checks)
@@ -188,7 +192,7 @@ def test_stateless_is_another_function(verification: Verification) -> None:
 def test_a_false_claim_fails(verification: Verification, noise: float, measured: str) -> None:
     verdict = verification.verify({"name": "noisy", "noise": noise})
     assert (verdict.claimed, verdict.measured, verdict.holds) == ("exact", measured, False)
-    assert failed(verdict) == ["answers, random features", "answers, real features"]
+    assert failed(verdict) == [f"answers, {way}" for way in WAYS]
 
 
 def test_a_module_is_held_to_itself_in_double(verification: Verification) -> None:
@@ -329,3 +333,9 @@ def test_the_command(plugin: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_setting_of_something_else_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("imbalance", "--set", "latency.service=1") == 2
     assert "'latency' is no setting here" in capsys.readouterr().err
+
+
+def test_histories_are_tried_where_grouping_must_not_matter(verification: Verification) -> None:
+    names = [check.name for check in verification.verify("batched").checks]
+    assert "state, real features as history" in names
+    assert not [c for c in verification.verify("last-write").checks if "as history" in c.name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -84,9 +85,7 @@ def turns(events: EventBatch) -> Int64Array:
     return turn
 
 
-def answers(
-    strategy: Strategy, events: EventBatch, cuts: list[int] | range | tuple[int, ...]
-) -> Float32Array:
+def answers(strategy: Strategy, events: EventBatch, cuts: Sequence[int]) -> Float32Array:
     """Predictions for all events, ``predict`` being called on the pieces between the cuts."""
     edges = [0, *cuts, len(events)]
     pieces = [strategy.predict(events.select(slice(a, b))) for a, b in pairwise(edges)]

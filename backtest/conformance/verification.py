@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,11 +17,12 @@ from backtest.conformance.comparison import (
     state_errors,
     weakest,
 )
-from backtest.conformance.inputs import answers
+from backtest.conformance.inputs import InputSet, answers
 from backtest.conformance.properties import CHECKS, Case
 from backtest.conformance.reference import References, Truth, free_memory, judge_of
 from backtest.conformance.trials import Trials
 from backtest.errors import BacktestError
+from backtest.events import Float32Array
 from backtest.settings import spec_text
 from backtest.strategies.base import Conformance, Strategy
 
@@ -141,40 +142,32 @@ class Verification:
         claimed = verdict.claimed
         every: list[Error] = []
         for given in self._trials.sets:
-            self._tell(f"{verdict.strategy}: {given.name}")
-            began = time.perf_counter()
             truth = truths[given.name]
-            strategy.reset(range(len(self._trials.session.symbols)))
-            found = answers(strategy, given.events, given.cuts)
-            seconds = time.perf_counter() - began
             verdict.source = truth.source
-            if found.shape != truth.answers.shape:
-                detail = f"{found.shape[1]} outputs, not {truth.answers.shape[1]}"
-                passed = claimed in (None, "approximate")
-                verdict.checks.append(Check("answers", passed, claimed is not None, detail, 0.0))
-                verdict.measured = "approximate"
-                return
-            outputs = output_errors(found, truth.answers, truth.plain_answers)
-            groups = [("answers", outputs)]
-            last = given.last_tenth()
-            if len(last) >= _ENOUGH:
-                plain = None if truth.plain_answers is None else truth.plain_answers[last]
-                drift = output_errors(found[last], truth.answers[last], plain)
-                groups.append(("answers at the end", drift))
-            states: list[Error] = []
-            if strategy.stateful and truth.state:
-                kept = strategy.snapshot(given.shown)
-                states = state_errors(kept, truth.state, truth.plain_state)
-                groups.append(("state", states))
-            for what, errors in groups:
-                measured = weakest(errors)
-                passed = claimed is None or holds(measured, claimed)
-                detail = f"{measured}; {_worst(errors)}"
-                verdict.checks.append(
-                    Check(f"{what}, {given.name}", passed, claimed is not None, detail, seconds)
-                )
-                every += errors
-            verdict.errors[given.name] = [*outputs, *states]
+            for way, cuts in _groupings(given, strategy):
+                self._tell(f"{verdict.strategy}: {way}")
+                began = time.perf_counter()
+                strategy.reset(range(len(self._trials.session.symbols)))
+                found = answers(strategy, given.events, cuts)
+                seconds = time.perf_counter() - began
+                if found.shape != truth.answers.shape:
+                    detail = f"{found.shape[1]} outputs, not {truth.answers.shape[1]}"
+                    passed = claimed in (None, "approximate")
+                    verdict.checks.append(
+                        Check("answers", passed, claimed is not None, detail, 0.0)
+                    )
+                    verdict.measured = "approximate"
+                    return
+                errors = _errors(strategy, given, truth, found)
+                for what, of in errors.items():
+                    measured = weakest(of)
+                    passed = claimed is None or holds(measured, claimed)
+                    detail = f"{measured}; {_worst(of)}"
+                    verdict.checks.append(
+                        Check(f"{what}, {way}", passed, claimed is not None, detail, seconds)
+                    )
+                    every += of
+                verdict.errors[way] = [*errors["answers"], *errors.get("state", [])]
         verdict.measured = weakest(every)
 
     def _properties(self, verdict: Verdict, strategy: Strategy, case: Case) -> Iterable[Check]:
@@ -196,6 +189,31 @@ class Verification:
 
 _ENOUGH = 200
 """Events in the last tenth that make a long run."""
+
+_HISTORY = 8192
+"""Events in a call where answers of a whole history are wanted (pass 2)."""
+
+
+def _groupings(given: InputSet, strategy: Strategy) -> Iterator[tuple[str, Sequence[int]]]:
+    """What the ways are called in which an input set is cut into calls, and where they cut."""
+    yield given.name, given.cuts
+    if strategy.batch_invariant:
+        yield f"{given.name} as history", range(_HISTORY, len(given.events), _HISTORY)
+
+
+def _errors(
+    strategy: Strategy, given: InputSet, truth: Truth, found: Float32Array
+) -> dict[str, list[Error]]:
+    """Errors of the answers, of the last ones in a long run, and of the state after them."""
+    errors = {"answers": output_errors(found, truth.answers, truth.plain_answers)}
+    last = given.last_tenth()
+    if len(last) >= _ENOUGH:
+        plain = None if truth.plain_answers is None else truth.plain_answers[last]
+        errors["answers at the end"] = output_errors(found[last], truth.answers[last], plain)
+    if strategy.stateful and truth.state:
+        kept = strategy.snapshot(given.shown)
+        errors["state"] = state_errors(kept, truth.state, truth.plain_state)
+    return errors
 
 
 def _maker(plugins: Plugins, spec: str | Mapping[str, Any]) -> Callable[[], Strategy]:
