@@ -2,6 +2,7 @@
 
     python benchmarks/fused.py check      fp16      OUT.json      about 15 s (30 s uncompiled)
     python benchmarks/fused.py strategies fp16+fp32 OUT.json      about 30 s (90 s uncompiled)
+    python benchmarks/fused.py strategies fp16-start OUT.json     the cold start alone
     python benchmarks/fused.py time       fp16      OUT.json      about 10 s (25 s uncompiled)
     python benchmarks/fused.py kernels    fp16      OUT.json 39   about 8 s
     python benchmarks/fused.py history    fp16      OUT.json      about 30 s
@@ -457,7 +458,7 @@ def strategies(precisions: list[str], save: Callable[[dict[str, Any]], None]) ->
     say("written")
     found: dict[str, Any] = {}
     for name in precisions:
-        precision, _, again = name.partition("-")
+        precision, _, only = name.partition("-")
         strategy = Fused(path, precision)  # type: ignore[arg-type]
         session = Session(tuple(map(str, range(128))), tuple(map(str, range(79))), str(DEVICE))
         start = time.perf_counter()
@@ -467,7 +468,7 @@ def strategies(precisions: list[str], save: Callable[[dict[str, Any]], None]) ->
         row["memory_gb"] = torch.cuda.memory_allocated() / 1e9
         row["captured"] = all(replay.captured for replay in strategy._replays.values())
         row["graphs"] = len(strategy._replays)
-        if not again:
+        if not only:
             plans = {str(n): list(range(n)) for n in SIZES}
             plans |= {"20 of 10": [i // 2 for i in range(20)], "256": list(range(128)) * 2}
             for key, symbols in plans.items():

@@ -1,47 +1,66 @@
 #!/usr/bin/env bash
-# Everything that is measured at full size on one NVIDIA GPU, about four minutes on an H200:
+# Everything that is measured at full size on one NVIDIA GPU, about eleven minutes on an H100:
 #   benchmarks/gpu.sh RESULTS [PYTHON]
-# leaves latency profiles (RESULTS/*.parquet), checks against float64 and a log of each step.
-# Steps come in order of importance; one that fails is named and the others go on.
+# leaves latency profiles (RESULTS/CARD-*.parquet), figures (*.json), verdicts and a log of each step.
+# What is timed comes first, and nothing else runs then; a step that fails is named, and the others
+# go on.
 set -u
 cd "$(dirname "$0")/.."
 results=$1
 python=${2:-python3}
 mkdir -p "$results"
+card=$(nvidia-smi --query-gpu=name --format=csv,noheader | head -n 1 | tr ' ' '\n' |
+  grep -iE '^[a-z]+[0-9]+' | head -n 1 | tr '[:upper:]' '[:lower:]')
+full=strategy.weights=random:1
 
-step() {
-  local name=$1
+step() { # NAME COMMAND...
+  local name=$1 began=$SECONDS
   shift
-  local began=$SECONDS
   if "$@" >"$results/$name.log" 2>&1; then echo "== $name: $((SECONDS - began)) s"
   else echo "== $name: FAILED after $((SECONDS - began)) s"; fi
-  tail -n 14 "$results/$name.log"
+  tail -n "${LINES_SHOWN:-12}" "$results/$name.log"
 }
 
 profile() { # NAME STRATEGY SIZES BATCHES
-  step "$1" "$python" -m backtest profile "$2" --device cuda --unverified --sizes "$3" \
-    --batches "$4" --set strategy.weights=random:1 --output "$results/$1.parquet"
+  step "$card-$1" "$python" -m backtest profile "$2" --device cuda --unverified --sizes "$3" \
+    --batches "$4" --set $full --output "$results/$card-$1.parquet"
 }
 
-# Kernels compile side by side first, so that the timed processes find them ready.
-for precision in fp16 fp32 tf32; do
-  "$python" -m backtest profile "fused:precision=$precision" --device cuda --unverified --sizes 1 \
-    --batches 1 --set strategy.weights=random:1 >"$results/compile-$precision.log" 2>&1 &
-done
+compile() { # PRECISION
+  "$python" -m backtest profile "fused:precision=$1" --device cuda --unverified --sizes 1 \
+    --batches 1 --set $full >"$results/compile-$1.log" 2>&1
+}
+
+# From a checkpoint on disk to all graphs; on a new machine the first finds no compiled kernels.
+# The other precisions compile meanwhile.
+compile fp32 & compile tf32 &
+step cold-start "$python" benchmarks/fused.py strategies fp16-start "$results/cold-start.json"
 wait
-echo "== kernels compiled: $SECONDS s"
+step warm-start "$python" benchmarks/fused.py strategies fp16-start "$results/warm-start.json"
 
 all=1,8,20,39,128
-profile h200-fused-fp16 fused:precision=fp16 $all 200
-profile h200-fused-fp32 fused:precision=fp32 $all 150
-step check-fp16 "$python" benchmarks/fused.py check fp16 "$results/fused-check-fp16.json"
-step check-fp32 "$python" benchmarks/fused.py check fp32 "$results/fused-check-fp32.json"
-profile h200-batched batched $all 20
-profile h200-eager eager 1,8,20 5
-step lstm "$python" -m backtest profile lstm --plugin benchmarks/lstm.py --device cuda \
-  --unverified --sizes 1,2,4,8,16,32 --batches 2000 --output "$results/h200-lstm.parquet"
-profile h200-fused-tf32 fused:precision=tf32 $all 150
-profile h200-stateless stateless $all 20
-profile h200-last-write last-write $all 20
-step verify "$python" -m backtest verify fused:precision=fp32 fused:precision=fp16 batched \
-  --device cuda --seed 1 --set strategy.weights=random:1:64x2
+profile fused-fp16 fused:precision=fp16 $all 200
+profile fused-fp32 fused:precision=fp32 $all 150
+profile fused-tf32 fused:precision=tf32 $all 150
+LINES_SHOWN=0 step history-fp16 "$python" benchmarks/fused.py history fp16 "$results/history-fp16.json"
+grep -h events/s "$results/history-fp16.log"
+LINES_SHOWN=0 step history-fp32 "$python" benchmarks/fused.py history fp32 "$results/history-fp32.json"
+grep -h events/s "$results/history-fp32.log"
+step "$card-lstm" "$python" -m backtest profile lstm --plugin benchmarks/lstm.py --device cuda \
+  --unverified --sizes 1,2,4,8,16,32 --batches 2000 --output "$results/$card-lstm.parquet"
+step sequences "$python" -m benchmarks.sequences --device cuda --events 100000
+profile stateless stateless $all 20
+profile pruned pruned:depth=6 $all 20
+profile last-write last-write $all 20
+profile batched batched $all 20
+profile eager eager 1,8,20 5
+
+# What is not timed may share the device. The plain variants take 36 ms a step, so quick will do.
+LINES_SHOWN=0 step verify-batched "$python" -m backtest verify batched eager --device cuda --seed 1 \
+  --set $full &
+LINES_SHOWN=0 step verify-fused "$python" -m backtest verify fused:precision=fp32 \
+  fused:precision=fp16 fused:precision=tf32 --device cuda --level full --seed 1 --set $full
+grep -hE ' (FAIL|claims) |fails' "$results/verify-fused.log"
+wait
+grep -hE ' (FAIL|claims) |fails' "$results/verify-batched.log"
+profile compiled compiled $all 20
