@@ -132,7 +132,7 @@ def measure(
     gc.unfreeze()
     if cuda is not None:
         measured.memory = int(cuda.max_memory_reserved(session.device))
-        measured.bandwidth = _bandwidth(session.device)
+        measured.bandwidth = copy_bandwidth(session.device)
     measured.traffic = strategy.memory_traffic()
     _set_floors(measured)
     return measured
@@ -224,7 +224,7 @@ def _cuda(device: str) -> Any:
     return torch.cuda
 
 
-def _bandwidth(device: str) -> float | None:
+def copy_bandwidth(device: str) -> float | None:
     """Bytes a second, read and written, of a large copy on the device; ``None``: no room for it."""
     import torch
 

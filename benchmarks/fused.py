@@ -34,6 +34,7 @@ import triton
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from backtest.events import EventBatch
+from backtest.profiling import copy_bandwidth
 from backtest.strategies.base import Session
 from backtest.strategies.deferred_states import DeferredStates
 from backtest.strategies.ensemble import EnsembleConfig
@@ -52,7 +53,6 @@ from backtest.strategies.towers import TOWERS
 
 DEVICE = torch.device("cuda:0")
 SIZES = (1, 8, 20, 39, 128)
-COPY_BYTES_PER_S = 4.29e12
 STATE_BYTES = 153_490_224
 START = time.perf_counter()
 
@@ -198,6 +198,8 @@ class Bench:
 
     def __init__(self, precision: Precision, slots: int = 128) -> None:
         self.precision = precision
+        self.bandwidth = copy_bandwidth(str(DEVICE)) or 1.0
+        torch.cuda.empty_cache()
         config = EnsembleConfig()
         self.weights = prepare(init_weights(config, 0, device="cuda"), precision)
         torch.cuda.empty_cache()
@@ -226,7 +228,7 @@ class Bench:
         return sorted(times[5:])
 
     def floor(self, symbols: int) -> float:
-        return 1e3 * (self.weights.bytes + 2 * STATE_BYTES * symbols) / COPY_BYTES_PER_S
+        return 1e3 * (self.weights.bytes + 2 * STATE_BYTES * symbols) / self.bandwidth
 
 
 class Fixed(Tiles):
@@ -455,6 +457,8 @@ def strategies(precisions: list[str], save: Callable[[dict[str, Any]], None]) ->
     path = Path(tempfile.mkdtemp()) / "full.safetensors"
     write_safetensors(path, init_weights(EnsembleConfig(), 0, device="cuda").state_dict())
     torch.cuda.empty_cache()
+    bandwidth = copy_bandwidth(str(DEVICE)) or 1.0
+    torch.cuda.empty_cache()
     say("written")
     found: dict[str, Any] = {}
     for name in precisions:
@@ -475,7 +479,7 @@ def strategies(precisions: list[str], save: Callable[[dict[str, Any]], None]) ->
                 times = batches(strategy, symbols, 100)
                 floor = strategy._ensemble.weights.bytes + 2 * STATE_BYTES * len(set(symbols))
                 row[key] = {
-                    "floor": 1e3 * floor / COPY_BYTES_PER_S,
+                    "floor": 1e3 * floor / bandwidth,
                     "median": median(times),
                     "p99": times[-2],
                 }
