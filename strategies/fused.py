@@ -33,7 +33,7 @@ ROWS = (1, 2, 4, 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 112, 128)
 """Batch sizes that graphs are captured for; a batch is padded to the next, or cut."""
 
 TURNS = (1, 2, 4, 8)
-"""The same for events of one symbol in a batch."""
+"""The same for events of one symbol in a batch; at most ``DEPTH`` of ``kernels/deferred.py``."""
 
 _COPIES = 1.2
 """A slot with its rings, and room for graphs and intermediate results."""

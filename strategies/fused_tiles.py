@@ -54,14 +54,13 @@ class Tiles:
     def scan(self, weight: Tensor) -> Tile:
         """For sLSTM's recurrent gates, over many turns; 16 weight rows, so that programs fit."""
         size = weight.shape[-1]
-        k, stages = (64, 4) if self._wide else (32, 3)
-        return Tile(64, 16, _fit(k, size), warps=8, stages=stages)
+        return Tile(64, 16, _fit(64, size), warps=4, stages=3)
 
     def _tile(self, rows: int, weight: Tensor, split: int) -> Tile:
         n, k = weight.shape[-2:]
         if rows > LARGEST:
-            k_tile, stages = (64, 4) if self._wide else (32, 3)
-            return Tile(LARGEST, _fit(128, n), _fit(k_tile, k), warps=8, stages=stages)
+            k_tile = 64 if self._wide else 32
+            return Tile(LARGEST, _fit(128, n), _fit(k_tile, k), warps=8, stages=3)
         m = _rows(rows)
         warps, stages, n_tile = 4, 4, 64
         if self._wide:

@@ -1,15 +1,16 @@
 """Matrix states that are written back only now and then.
 
 Reading a symbol's matrix states and writing them again is most of what a large batch moves. A step
-adds one outer product; kept as (a, k, v), it is a hundredth of the state. So the last few steps of
-every symbol lie in a ring beside its state: a kernel reads the state, catches up on what the ring
-holds, and answers; it writes the state only when the ring is full. Reads stay, seven in eight
-writes go. Catching up repeats the very arithmetic of the steps, so answers and state are, bit for
-bit, those of writing every time.
+adds one outer product; kept as (a, k, v), it is a hundredth of the state. So the last steps of each
+symbol lie in a ring beside its state: a kernel reads the state, catches up on what the ring holds,
+and answers; it writes the state after every ``DEPTH``-th event. Reads stay, seven in eight writes
+go. Catching up repeats the very arithmetic of the steps, so answers and state are, bit for bit,
+those of writing every time.
 
 Which steps a ring holds follows from one number a symbol, ``since``: the events since its state was
-last set. Rings of different slots and blocks fill up at different events, so that no batch has to
-write all of them.
+last set. Rings of different slots and blocks are emptied at different events, so that no batch has
+to write all states. A ring has two halves, which take turns: while some programs of a launch still
+read the steps before a write, others may already keep the steps after it.
 """
 
 # mypy: disable-error-code="no-untyped-def,untyped-decorator"
@@ -27,7 +28,7 @@ from torch import Tensor
 from backtest.strategies.kernels.matrix_state import catch_up
 
 DEPTH = 8
-"""Steps that a ring has room for, one more than it ever holds."""
+"""Events between two writes of a state, and the most that one batch may hold of a symbol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +36,12 @@ class Deferred:
     """The steps that one matrix state [slots, H, ...] of every slot lags behind.
 
     Attributes:
-        since: events since the slot's state was set, or written amid several events; int32 [slots].
-            The ensemble's towers share theirs among their blocks; ``readout`` counts them up.
-        keep: a of each step, float32 [slots, DEPTH, H].
-        k: keys, scaled, float32 [slots, DEPTH, H, K]; [slots, DEPTH, 1, K] if heads share them.
-        v: values, float32 [slots, DEPTH, H, V].
+        since: events since the slot's state was set from outside, int32 [slots]. The blocks of a
+            tower share it; ``readout`` counts it up.
+        keep: a of each step, float32 [slots, 2 DEPTH, H].
+        k: keys, scaled, float32 [slots, 2 DEPTH, H, K], or [slots, 2 DEPTH, 1, K] if heads share
+            them.
+        v: values, float32 [slots, 2 DEPTH, H, V].
         phase: added to slot and ``since`` to find the place in the ring.
     """
 
@@ -56,7 +58,7 @@ class Deferred:
         """Rings for heads with keys of shape ``key`` ([H or 1, K]) and so large a value."""
 
         def ring(*shape: int) -> Tensor:
-            return torch.zeros((len(since), DEPTH, *shape), device=since.device)
+            return torch.zeros((len(since), 2 * DEPTH, *shape), device=since.device)
 
         return cls(since, ring(heads), ring(*key), ring(heads, value), phase)
 
@@ -78,14 +80,14 @@ def rings(deferred: Deferred | None) -> dict[str, Any]:
 
 @triton.jit
 def due(since, slot, phase, events, DEPTH: tl.constexpr):
-    """Steps that the ring holds, the place of the next, and whether the state is written now.
+    """How many steps the ring holds, the place of the next, and after which event to write.
 
-    It is written when the ring is full, and after a run of several events, whose steps would
-    overwrite what other programs of the launch still read.
+    Events are counted from 1; 0 or less stands for none.
     """
     count = tl.load(since + slot)
-    place = (count + slot + phase) % DEPTH
-    return tl.minimum(count, place), place, (events > 1) | (place == DEPTH - 1)
+    position = count + slot + phase
+    pending = tl.minimum(count, position % DEPTH)
+    return pending, position % (2 * DEPTH), events - (position + events) % DEPTH
 
 
 def settle(state: Tensor, deferred: Deferred, slots: Tensor, *, transposed: bool) -> None:
@@ -143,7 +145,7 @@ def _settle(
     pending, place, _ = due(since, slot, phase, 1, DEPTH)
     if pending == 0:
         return
-    first = slot * DEPTH + place - pending
+    first = slot * (2 * DEPTH) + place - pending
     rr = tl.arange(0, BR)
     rc = tl.program_id(0) * BC + tl.arange(0, BC)
     in_r = rr < HEIGHT

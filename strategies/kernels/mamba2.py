@@ -21,6 +21,13 @@ from backtest.strategies.kernels.runs import Runs, find_run
 _TILE = 128
 
 
+_REGISTERS = 168
+"""Registers of a thread at most, so that three groups of four warps fit on a multiprocessor.
+
+Where state is written now and then, its addresses are then worked out anew rather than kept.
+"""
+
+
 def mamba2_entry(
     x: Tensor,
     conv: tuple[Tensor, Tensor],
@@ -154,6 +161,7 @@ def mamba2_state(
         P=p,
         Z=size,
         num_warps=warps,
+        maxnreg=_REGISTERS,
         **overlap(xbc),
     )
 
@@ -194,11 +202,10 @@ def _mamba2_state(
     place = tl.load(slot + row).to(tl.int64)
     s_at = state + (place * HEADS + head) * (P * Z) + rp[:, None] * Z + rz[None, :]
     s = tl.load(s_at)
-    write = True
     if since is not None:
-        pending, entry, write = due(since, place, phase, events, DEPTH)
-        ring = place * DEPTH + entry
-        oldest = ring - pending
+        pending, entry, written = due(since, place, phase, events, DEPTH)
+        ring = place * (2 * DEPTH)
+        oldest = ring + entry - pending
         s = catch_up(
             s,
             pending,
@@ -230,12 +237,16 @@ def _mamba2_state(
         z = tl.load(z_in + event * z_stride + head * P + rp)
         tl.store(out + event * (HEADS * P) + head * P + rp, (y + d * x) * silu(z))
         if since is not None:
-            if write == 0:
-                tl.store(keep_ring + ring * HEADS + head, keep)
-                tl.store(v_ring + (ring * HEADS + head) * P + rp, v)
+            number = event - row + 1
+            if number == written:
+                tl.store(s_at, s)
+            if number > written:
+                to = ring + (entry + number - 1) % (2 * DEPTH)
+                tl.store(keep_ring + to * HEADS + head, keep)
+                tl.store(v_ring + (to * HEADS + head) * P + rp, v)
                 if head == 0:  # all heads have the same key
-                    tl.store(k_ring + ring * Z + rz, b)
-    if write:
+                    tl.store(k_ring + to * Z + rz, b)
+    if since is None:
         tl.store(s_at, s)
 
 

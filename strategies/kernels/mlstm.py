@@ -24,6 +24,13 @@ GATE_TILE = 256
 """Channels of one partial sum of the gates."""
 
 
+_REGISTERS = 128
+"""Registers of a thread at most, so that two groups of eight warps fit on a multiprocessor.
+
+Where state is written now and then, its addresses are then worked out anew rather than kept.
+"""
+
+
 def gate_tiles(inner: int) -> int:
     """Partial sums of the gates for an inner size."""
     return triton.cdiv(inner, GATE_TILE)
@@ -215,12 +222,13 @@ def mlstm_state(
         BK=triton.next_power_of_2(size),
         BV=columns,
         num_warps=warps,
+        maxnreg=_REGISTERS,
         **overlap(qkv),
     )
 
 
 @triton.jit(do_not_specialize=["phase"])
-def _mlstm_state(
+def _mlstm_state(  # noqa: PLR0915 - a kernel is one function, or its tile leaves the registers
     qkv,
     parts,
     bias,
@@ -277,11 +285,10 @@ def _mlstm_state(
         mask = in_k[:, None] & in_v[None, :]
         s_at = c_state + own * (SIZE * SIZE) + rk[:, None] * SIZE + rv[None, :]
         s = tl.load(s_at, mask=mask, other=0.0)
-        write = True
         if since is not None:
-            pending, entry, write = due(since, place, phase, events, DEPTH)
-            ring = (place * DEPTH + entry) * HEADS + head
-            oldest = ring - pending * HEADS
+            pending, entry, written = due(since, place, phase, events, DEPTH)
+            ring = place * (2 * DEPTH * HEADS) + head
+            oldest = ring + (entry - pending) * HEADS
             s = catch_up(
                 s,
                 pending,
@@ -307,12 +314,16 @@ def _mlstm_state(
             y = tl.sum(q[:, None] * s, axis=0)
             tl.store(y_out + event * INNER + head * SIZE + rv, y, mask=in_v)
             if since is not None:
-                if write == 0:
-                    tl.store(v_ring + ring * SIZE + rv, v, mask=in_v)
+                number = event - row + 1
+                if number == written:
+                    tl.store(s_at, s, mask=mask)
+                if number > written:
+                    to = ring + (entry + number - 1) % (2 * DEPTH) * HEADS
+                    tl.store(v_ring + to * SIZE + rv, v, mask=in_v)
                     if tl.program_id(0) == 0:
-                        tl.store(keep_ring + ring, keep)
-                        tl.store(k_ring + ring * SIZE + rk, k, mask=in_k)
-        if write:
+                        tl.store(keep_ring + to, keep)
+                        tl.store(k_ring + to * SIZE + rk, k, mask=in_k)
+        if since is None:
             tl.store(s_at, s, mask=mask)
 
 

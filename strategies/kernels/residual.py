@@ -172,9 +172,8 @@ def readout(
         last: weight [D] and offset [1].
         out: float32 [B, towers], and the column.
         runs: which rows belong together.
-        since: events since a slot's matrix states were set, int32 [slots]; 0 after a run of
-            several, which writes them.
-        written: whether single events were written too.
+        since: events since a slot's matrix states were set, int32 [slots].
+        written: whether this batch has written them, so that nothing lags behind.
     """
     rows, size = x.shape
     block = triton.next_power_of_2(size)
@@ -234,4 +233,4 @@ def _readout(
         at = since + tl.load(slot + row).to(tl.int64)
         first = events > 0
         passed = tl.load(at, mask=first, other=0)
-        tl.store(at, 0 if WRITTEN else tl.where(events == 1, passed + 1, 0), mask=first)
+        tl.store(at, 0 if WRITTEN else passed + events, mask=first)

@@ -17,6 +17,12 @@ from backtest.strategies.kernels.matrix_state import catch_up, update
 from backtest.strategies.kernels.overlap import follow, overlap
 from backtest.strategies.kernels.runs import Runs, find_run
 
+_REGISTERS = 128
+"""Registers of a thread at most, so that four groups of four warps fit on a multiprocessor.
+
+Where state is written now and then, its addresses are then worked out anew rather than kept.
+"""
+
 
 def retnet_state(
     qkvg: Tensor,
@@ -63,6 +69,7 @@ def retnet_state(
         BK=triton.next_power_of_2(size),
         BV=columns,
         num_warps=warps,
+        maxnreg=_REGISTERS,
         **overlap(qkvg),
     )
 
@@ -123,11 +130,10 @@ def _retnet_state(
     keep = tl.load(decay_in + head)
     angle = tl.load(angle_in + rk, mask=in_k, other=0.0).to(tl.float64)
     offset = tl.load(offset_in + own)
-    write = True
     if since is not None:
-        pending, entry, write = due(since, own, phase, events, DEPTH)
-        ring = (own * DEPTH + entry) * HEADS + head
-        oldest = ring - pending * HEADS
+        pending, entry, written = due(since, own, phase, events, DEPTH)
+        ring = own * (2 * DEPTH * HEADS) + head
+        oldest = ring + (entry - pending) * HEADS
         s = catch_up(
             s,
             pending,
@@ -154,12 +160,15 @@ def _retnet_state(
         y = tl.sum(q[:, None] * s, axis=0)
         tl.store(out + (row + event) * HIDDEN + head * SIZE + rv, y, mask=in_v)
         if since is not None:
-            if write == 0:
-                tl.store(v_ring + ring * SIZE + rv, v, mask=in_v)
+            if event + 1 == written:
+                tl.store(s_at, s, mask=mask)
+            if event >= written:
+                to = ring + (entry + event) % (2 * DEPTH) * HEADS
+                tl.store(v_ring + to * SIZE + rv, v, mask=in_v)
                 if tl.program_id(0) == 0:
-                    tl.store(keep_ring + ring, keep)
-                    tl.store(k_ring + ring * SIZE + rk, k, mask=in_k)
-    if write:
+                    tl.store(keep_ring + to, keep)
+                    tl.store(k_ring + to * SIZE + rk, k, mask=in_k)
+    if since is None:
         tl.store(s_at, s, mask=mask)
 
 

@@ -141,7 +141,7 @@ def _matrix_sequence(
     s = tl.load(at, mask=mask, other=0.0)
     if since is not None:
         pending, place, _ = due(since, own, phase, events, DEPTH)
-        oldest = own * DEPTH + place - pending
+        oldest = own * (2 * DEPTH) + place - pending
         s = catch_up(
             s,
             pending,

@@ -48,15 +48,16 @@ def test_rms_norm() -> None:
     torch.testing.assert_close(out, torch.nn.functional.rms_norm(x, (40,), weight, 1e-5))
 
 
-def test_readout_counts_events_and_starts_anew_after_several() -> None:
+@pytest.mark.parametrize(("written", "wanted"), [(False, [7, 6, 8, 8]), (True, [0, 6, 0, 8])])
+def test_readout_counts_events(written: bool, wanted: list[int]) -> None:
     x, parts, bias, last = draw(4, 40), draw(2, 4, 40), draw(40), (draw(40), draw(1))
     rows = torch.tensor(
         [[2, 0, 0, -1], [0, 0, 1, 0], [1, 2, 0, 0]], dtype=torch.int32, device=DEVICE
     )
     since = torch.tensor([5, 6, 7, 8], dtype=torch.int32, device=DEVICE)
     out = torch.empty(4, 4, device=DEVICE)
-    readout(x, parts, bias, last, (out, 0), Runs(*rows), since)
-    assert since.tolist() == [0, 6, 8, 8]
+    readout(x, parts, bias, last, (out, 0), Runs(*rows), since, written=written)
+    assert since.tolist() == wanted
 
 
 def test_readout_fills_its_column() -> None:
