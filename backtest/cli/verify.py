@@ -88,13 +88,7 @@ def print_verdict(verdict: Verdict) -> None:
     from backtest.cli.console import escape_text, out, print_table
 
     rows = [
-        (
-            check.name,
-            "pass" if check.passed else "FAIL" if check.claimed else "fails, as declared",
-            f"{check.seconds:.1f}",
-            check.detail,
-        )
-        for check in verdict.checks
+        (check.name, check.result, f"{check.seconds:.1f}", check.detail) for check in verdict.checks
     ]
     title = f"{verdict.strategy} on {verdict.device}, level {verdict.level}, seed {verdict.seed}"
     print_table(["check", "result", "s", "what was found"], rows, title=title, right=["s"])

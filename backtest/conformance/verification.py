@@ -49,6 +49,13 @@ class Check:
     detail: str
     seconds: float
 
+    @property
+    def result(self) -> str:
+        """``pass``, ``FAIL``, or what a failing that is no fault is called."""
+        if self.passed:
+            return "pass"
+        return "FAIL" if self.claimed else "fails, as declared"
+
 
 @dataclass
 class Verdict:
@@ -132,9 +139,14 @@ class Verification:
         del strategy
         free_memory()
         case = Case(make, trials.small_session, trials.small_events, most, rms, reuse=True)
-        for check in self._properties(verdict, make(), case):
-            verdict.checks.append(check)
+        for check in self._properties(make(), case):
+            self._note(verdict, check)
         return verdict
+
+    def _note(self, verdict: Verdict, check: Check) -> None:
+        """Keep a check, and tell it at once: the next may take minutes."""
+        verdict.checks.append(check)
+        self._tell(f"{verdict.strategy}: {check.name}: {check.result}; {check.detail}")
 
     def _compare(self, verdict: Verdict, strategy: Strategy, truths: Mapping[str, Truth]) -> None:
         self._tell(f"{verdict.strategy}: binding")
@@ -145,7 +157,6 @@ class Verification:
             truth = truths[given.name]
             verdict.source = truth.source
             for way, cuts in _groupings(given, strategy):
-                self._tell(f"{verdict.strategy}: {way}")
                 began = time.perf_counter()
                 strategy.reset(range(len(self._trials.session.symbols)))
                 found = answers(strategy, given.events, cuts)
@@ -153,9 +164,8 @@ class Verification:
                 if found.shape != truth.answers.shape:
                     detail = f"{found.shape[1]} outputs, not {truth.answers.shape[1]}"
                     passed = claimed in (None, "approximate")
-                    verdict.checks.append(
-                        Check("answers", passed, claimed is not None, detail, 0.0)
-                    )
+                    check = Check("answers", passed, claimed is not None, detail, 0.0)
+                    self._note(verdict, check)
                     verdict.measured = "approximate"
                     return
                 errors = _errors(strategy, given, truth, found)
@@ -163,21 +173,19 @@ class Verification:
                     measured = weakest(of)
                     passed = claimed is None or holds(measured, claimed)
                     detail = f"{measured}; {_worst(of)}"
-                    verdict.checks.append(
-                        Check(f"{what}, {way}", passed, claimed is not None, detail, seconds)
-                    )
+                    check = Check(f"{what}, {way}", passed, claimed is not None, detail, seconds)
+                    self._note(verdict, check)
                     every += of
                 verdict.errors[way] = [*errors["answers"], *errors.get("state", [])]
         verdict.measured = weakest(every)
 
-    def _properties(self, verdict: Verdict, strategy: Strategy, case: Case) -> Iterable[Check]:
+    def _properties(self, strategy: Strategy, case: Case) -> Iterable[Check]:
         unclaimed = set() if strategy.batch_invariant else {"batching"}
         market = strategy.scope == "market"
         del strategy
         for name, check in CHECKS.items():
             if market and name != "no look-ahead":
                 continue
-            self._tell(f"{verdict.strategy}: {name}")
             began = time.perf_counter()
             problem = _problem(check, case, self._trials.seed)
             if name == "reset" and problem is not None:
