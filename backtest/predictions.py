@@ -180,9 +180,11 @@ def _answer(inference: Inference, batch: EventBatch) -> Float32Array:
         # torch's own error, by name: a strategy without torch must not import it for this.
         if type(error).__name__ != "OutOfMemoryError":
             raise
-        if len(batch) == 1:
+        cut = inference.strategy.batch_invariant
+        if len(batch) == 1 or not cut:
+            what = "a single event" if cut else f"{len(batch)} events, which must not be divided"
             raise RunError(
-                f"out of memory on {inference.session.device} with a single event",
+                f"out of memory on {inference.session.device} with {what}",
                 place=f"strategy {inference.table['name']!r}",
                 remedy="Lower the capacity, so that fewer symbols' state is kept there.",
             ) from None

@@ -116,6 +116,13 @@ class Cramped(Summing):
 
 
 @dataclass
+class Undivided(Cramped):
+    """Its answers depend on how events are batched, so no call of it may be halved."""
+
+    batch_invariant: ClassVar[bool] = False
+
+
+@dataclass
 class Faltering(Summing):
     """Fails once, in its third call."""
 
@@ -144,7 +151,7 @@ class TestPlugin:
 
     @hookimpl
     def backtest_register_strategies(self, register: Register[Strategy]) -> None:
-        for part in (Summing, Seeing, Counting, Broken, Reacting, Cramped, Faltering):
+        for part in (Summing, Seeing, Counting, Broken, Reacting, Cramped, Undivided, Faltering):
             register(part.__name__.lower(), part)
 
     @hookimpl
@@ -319,6 +326,8 @@ def test_a_call_without_memory_is_halved(settings: dict[str, Any]) -> None:
     assert cramped.table("predictions").equals(run(**settings).table("predictions"))
     with pytest.raises(RunError, match="a single event"):
         run(**{**settings, "strategy": "cramped:room=0"})
+    with pytest.raises(RunError, match="must not be divided"):
+        run(**{**settings, "strategy": "undivided:room=0"})
 
 
 @pytest.mark.parametrize("reuse", [True, False])
