@@ -70,7 +70,7 @@ class Measured:
         bind_ns, first_ns: until the strategy is bound, and then its first batch.
         memory: bytes of device memory at the most; ``None`` on a CPU.
         bandwidth: bytes a second of a device copy, reads and writes both counted.
-        traffic: bytes of weights and of one symbol's state; ``None``: the strategy cannot tell.
+        traffic: bytes of weights, and those moved for a symbol; ``None``: the strategy cannot tell.
         about: device, versions, precision and date.
     """
 
@@ -158,7 +158,7 @@ def write_profile(path: Path, measured: Measured, command: str) -> None:
     if measured.memory is not None:
         about["peak_memory_bytes"] = str(measured.memory)
     if measured.traffic is not None:
-        about["weight_bytes"], about["state_bytes"] = map(str, measured.traffic)
+        about["weight_bytes"], about["symbol_bytes"] = map(str, measured.traffic)
     if measured.bandwidth is not None:
         about["copy_bytes_per_s"] = f"{measured.bandwidth:.3e}"
     table = pa.table({"batch_size": np.concatenate(sizes), "sample_ns": np.concatenate(samples)})
@@ -205,11 +205,11 @@ def _batch(rng: np.random.Generator, session: Session, size: int, symbols: int) 
 def _set_floors(measured: Measured) -> None:
     if measured.traffic is None or measured.bandwidth is None:
         return
-    weights, state = measured.traffic
+    weights, symbol = measured.traffic
     per_ns = measured.bandwidth / 1e9
 
     def with_floor(t: Timing) -> Timing:
-        return Timing(t.size, t.symbols, t.samples, (weights + 2 * state * t.symbols) / per_ns)
+        return Timing(t.size, t.symbols, t.samples, (weights + symbol * t.symbols) / per_ns)
 
     measured.timings = [with_floor(t) for t in measured.timings]
     if measured.duplicates is not None:

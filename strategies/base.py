@@ -134,9 +134,10 @@ class Strategy(ABC):
         return None
 
     def memory_traffic(self) -> tuple[int, int] | None:
-        """The bytes of weights that a batch reads, and of one symbol's state; ``None``: not known.
+        """The bytes of weights that a batch reads, and those it moves for each of its symbols.
 
-        A batch of B symbols moves at least weights + 2 B states. Called after ``bind``.
+        Reads and writes both count, on average over many batches; most often the second is twice
+        the size of a symbol's state. Called after ``bind``; ``None`` where it is not known.
         """
         return None
 

@@ -21,4 +21,4 @@ class Batched(EnsembleStrategy, PooledStrategy):
         from backtest.strategies.state_pool import bytes_of
 
         model: Any = self._model
-        return bytes_of(model.state_dict()), bytes_of(self._pool.init)
+        return bytes_of(model.state_dict()), 2 * bytes_of(self._pool.init)

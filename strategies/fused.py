@@ -117,7 +117,7 @@ class Fused(EnsembleStrategy):
             capacity=session.capacity,
             copies=_COPIES,
         )
-        deferred = DeferredStates(self._pool.tensors, config.depth)
+        self._deferred = deferred = DeferredStates(self._pool.tensors, config.depth)
         self._pool.watcher = deferred
         self._ensemble = FusedEnsemble(
             weights, self.precision, self._pool.tensors, ROWS[-1], deferred=deferred
@@ -227,10 +227,11 @@ class Fused(EnsembleStrategy):
         self._pool.reset(symbols)
 
     def memory_traffic(self) -> tuple[int, int]:
-        """See ``Strategy.memory_traffic``."""
+        """See ``Strategy.memory_traffic``; most writes of matrix states are deferred."""
         from backtest.strategies.state_pool import bytes_of
 
-        return self._ensemble.weights.bytes, bytes_of(self._pool.init)
+        saved = self._deferred.bytes_saved
+        return self._ensemble.weights.bytes, 2 * bytes_of(self._pool.init) - saved
 
 
 def _check_kernels_run(device: torch.device) -> None:

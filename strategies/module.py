@@ -143,7 +143,7 @@ class ModuleStrategy(PooledStrategy):
         from backtest.strategies.state_pool import bytes_of
 
         weights = [*self._module.parameters(), *self._module.buffers()]
-        return bytes_of(weights), bytes_of(self._pool.init)
+        return bytes_of(weights), 2 * bytes_of(self._pool.init)
 
     def _sequenced(self, symbol: Int32Array, least: int) -> bool:
         """Whether the module takes sequences, and a symbol has at least so many events."""

@@ -43,7 +43,7 @@ class Watched(Imbalance):
         return super().predict(batch)
 
     def memory_traffic(self) -> tuple[int, int]:
-        return 1000, 8
+        return 1000, 16
 
 
 def run(*arguments: str) -> int | str | None:

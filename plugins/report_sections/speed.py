@@ -152,9 +152,10 @@ class ServiceTime(ReportSection):
 def roofline(service: dict[str, Any], sizes: Float64Array) -> Float64Array | None:
     """The least ms of a batch of each of ``sizes``, if the profile says what bounds it.
 
-    Its metadata then hold ``weight_bytes``, ``state_bytes`` and ``copy_bytes_per_s``, and may hold
-    ``flops_per_event`` and ``flops_per_s``: the larger of bytes over bandwidth, every event's state
-    read and written once, and FLOPs over rate (Williams, Waterman and Patterson, 2009, "Roofline").
+    Its metadata then hold ``weight_bytes``, ``symbol_bytes`` (or ``state_bytes``, read and written
+    once) and ``copy_bytes_per_s``, and may hold ``flops_per_event`` and ``flops_per_s``: the larger
+    of bytes over bandwidth and FLOPs over rate (Williams, Waterman and Patterson, 2009,
+    "Roofline").
     """
     from backtest.errors import BacktestError
     from backtest.plugins.latency_models import Profile, profile_metadata
@@ -163,10 +164,10 @@ def roofline(service: dict[str, Any], sizes: Float64Array) -> Float64Array | Non
         return None
     try:
         stated = profile_metadata(Profile(str(service["source"])).path)
-        weights, state, bandwidth = (
-            float(stated[name]) for name in ("weight_bytes", "state_bytes", "copy_bytes_per_s")
-        )
+        weights, bandwidth = float(stated["weight_bytes"]), float(stated["copy_bytes_per_s"])
+        moved = stated.get("symbol_bytes")
+        symbol = float(moved) if moved is not None else 2 * float(stated["state_bytes"])
         flops, rate = float(stated.get("flops_per_event", 0)), float(stated.get("flops_per_s", 1))
     except (BacktestError, OSError, KeyError, ValueError):
         return None
-    return 1e3 * np.maximum((weights + 2 * state * sizes) / bandwidth, flops * sizes / rate)
+    return 1e3 * np.maximum((weights + symbol * sizes) / bandwidth, flops * sizes / rate)

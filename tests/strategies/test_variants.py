@@ -77,9 +77,9 @@ def test_weights_that_cannot_be_drawn(text: str) -> None:
 def test_what_a_batch_must_move() -> None:
     strategy = Batched(Path("random:1:32x1"))
     strategy.bind(SESSION)
-    weights, state = strategy.memory_traffic()
+    weights, symbol = strategy.memory_traffic()
     assert weights == sum(t.nbytes for t in init_weights(SIZES, 1).state_dict().values())
-    assert state == sum(leaf[0].nbytes for leaf in strategy.snapshot([0]).values())
+    assert symbol == 2 * sum(leaf[0].nbytes for leaf in strategy.snapshot([0]).values())
 
 
 def test_without_triton_fused_is_listed_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
