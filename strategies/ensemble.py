@@ -7,7 +7,7 @@ variant is judged against it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,6 +26,8 @@ EnsembleState: TypeAlias = dict[str, dict[str, State]]
 """``{"tower_0": {"block_0": {"slstm.conv": [B, ...], ...}, ...}, ...}``."""
 
 _BUFFERS = ("decay", "angle")
+
+_Layer: TypeAlias = Callable[[Tensor, State, Weights], tuple[Tensor, State]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,18 +165,38 @@ class Ensemble:
             Predictions [B, towers] in the order xLSTM, Mamba2, RetNet, Hawk, and the next state.
             The given state is left as it was.
         """
+        return self._through({i: TOWERS[i].step for i in self._towers}, features, state)
+
+    def forward_sequence(
+        self, features: Tensor, state: EnsembleState
+    ) -> tuple[Tensor, EnsembleState]:
+        """T successive events of each of B distinct symbols, as ``__call__`` event by event.
+
+        Args:
+            features: [T, B, F], of the ensemble's dtype.
+            state: what the symbols' previous events left.
+
+        Returns:
+            Predictions [T, B, towers], and the state after the last event.
+        """
+        return self._through({i: TOWERS[i].sequence for i in self._towers}, features, state)
+
+    def _through(
+        self, layers: Mapping[int, _Layer], features: Tensor, state: EnsembleState
+    ) -> tuple[Tensor, EnsembleState]:
+        """features [..., F] through every tower, whose layers see the events in their own way."""
         last, new = [], {}
         for index, weights in self._towers.items():
-            tower, name = TOWERS[index], f"tower_{index}"
+            layer, name = layers[index], f"tower_{index}"
             x = _mlp(features, weights.own, "input_up", "input_down")
             blocks: dict[str, State] = {}
             for (key, old), block in zip(state[name].items(), weights.blocks, strict=True):
-                y, blocks[key] = tower.step(rms_norm(x, block.norm1), old, block.layer)
+                y, blocks[key] = layer(rms_norm(x, block.norm1), old, block.layer)
                 x = x + y
                 x = x + _mlp(rms_norm(x, block.norm2), block.mlp, "fc1", "fc2")
             last.append(x)
             new[name] = blocks
-        return F.linear(torch.stack(last, dim=1), *self._output).squeeze(-1), new
+        return F.linear(torch.stack(last, dim=-2), *self._output).squeeze(-1), new
 
     def _tower(self, prefix: str) -> _Tower:
         blocks = []

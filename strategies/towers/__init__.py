@@ -25,6 +25,9 @@ class Tower(Protocol):
     def step(self, x: Tensor, state: State, w: Weights) -> tuple[Tensor, State]:
         """x [B, D] and state -> y [B, D] and the next state; nothing is changed in place."""
 
+    def sequence(self, x: Tensor, state: State, w: Weights) -> tuple[Tensor, State]:
+        """``step`` by ``step`` over x [T, B, D], with all that can be batched over time batched."""
+
 
 TOWERS: tuple[Tower, ...] = (xlstm, mamba2, retnet, hawk)
 

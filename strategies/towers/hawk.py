@@ -1,6 +1,6 @@
-"""Hawk, one step: a gated linear recurrence (RG-LRU) after a short convolution.
+"""Hawk: a gated linear recurrence (RG-LRU) after a short convolution.
 
-Shapes: B events of distinct symbols, D hidden.
+Shapes: T time steps, B events of distinct symbols, D hidden.
 Source: De et al., "Griffin: Mixing Gated Linear Recurrences with Local Attention" (2024).
 """
 
@@ -19,6 +19,7 @@ from backtest.strategies.towers.layers import (
     Weights,
     block_linear,
     causal_conv,
+    causal_convs,
 )
 
 if TYPE_CHECKING:
@@ -62,3 +63,19 @@ def step(x: Tensor, state: State, w: Weights) -> tuple[Tensor, State]:
     keep = torch.pow(w["rglru.a"], _SHARPNESS * r)
     h = torch.addcmul(keep * state["h"], torch.sqrt(1 - keep * keep), i * u)
     return F.linear(gate * h, w["out_proj.weight"]), {"conv": conv, "h": h}
+
+
+def sequence(x: Tensor, state: State, w: Weights) -> tuple[Tensor, State]:
+    """One layer over T steps: x [T, B, D] and state -> y [T, B, D] and the next state."""
+    gate = F.gelu(F.linear(x, w["gate_proj.weight"]))
+    u = F.linear(x, w["recurrent_proj.weight"])
+    u, conv = causal_convs(u, state["conv"], w["conv.conv.weight"], w["conv.conv.bias"])
+    i = torch.sigmoid(block_linear(u, w["rglru.input_gate.weight"]))
+    r = torch.sigmoid(block_linear(u, w["rglru.recurrence_gate.weight"]))
+    keep = torch.pow(w["rglru.a"], _SHARPNESS * r)
+    new = torch.sqrt(1 - keep * keep) * (i * u)
+    h, found = state["h"], []
+    for keep_now, new_now in zip(keep, new, strict=True):
+        h = torch.addcmul(new_now, keep_now, h)
+        found.append(h)
+    return F.linear(gate * torch.stack(found), w["out_proj.weight"]), {"conv": conv, "h": h}

@@ -1,6 +1,6 @@
-"""What the towers share: norms, block-diagonal products, and a causal convolution of one step.
+"""What the towers share: norms, block-diagonal products, and a causal convolution.
 
-Shapes: B events of distinct symbols, C channels, N blocks of size K.
+Shapes: T time steps, B events of distinct symbols, C channels, N blocks of size K.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ def layer_norm(x: Tensor, weight: Tensor) -> Tensor:
 
 
 def block_linear(x: Tensor, weight: Tensor) -> Tensor:
-    """Block-diagonal product: x [B, N*K], weight [N, K out, K in] -> [B, N*K]."""
+    """Block-diagonal product: x [..., N*K], weight [N, K out, K in] -> [..., N*K]."""
     blocks, size, _ = weight.shape
-    x = x.reshape(-1, blocks, size).permute(1, 2, 0)  # [N, K, B]
-    return torch.bmm(weight, x).permute(2, 0, 1).flatten(1)
+    by_block = x.reshape(-1, blocks, size).permute(1, 2, 0)  # [N, K, B]
+    return torch.bmm(weight, by_block).permute(2, 0, 1).reshape(x.shape)
 
 
 def causal_conv(x: Tensor, last: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
@@ -56,3 +56,11 @@ def causal_conv(x: Tensor, last: Tensor, weight: Tensor, bias: Tensor) -> tuple[
     """
     window = torch.cat((last, x.unsqueeze(-1)), dim=-1)
     return (window * weight.squeeze(1)).sum(-1) + bias, window[..., 1:]
+
+
+def causal_convs(x: Tensor, last: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """``causal_conv`` over T steps: x [T, B, C] -> the output [T, B, C] and the next ``last``."""
+    steps, taps = len(x), weight.squeeze(1)
+    window = torch.cat((last.permute(2, 0, 1), x))  # [3 + T, B, C]
+    out = sum(window[j : j + steps] * taps[:, j] for j in range(KERNEL)) + bias
+    return out, window[steps:].permute(1, 2, 0).contiguous()

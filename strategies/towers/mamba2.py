@@ -1,6 +1,7 @@
-"""Mamba2, one step: a gated state-space layer whose B and C are shared by all heads.
+"""Mamba2: a gated state-space layer whose B and C are shared by all heads.
 
-Shapes: B events of distinct symbols, D hidden, N = 2D/64 heads of size P = 64, state size Z = 128.
+Shapes: T time steps, B events of distinct symbols, D hidden, N = 2D/64 heads of size P = 64, state
+size Z = 128.
 Source: Dao and Gu, "Transformers are SSMs" (2024).
 """
 
@@ -18,6 +19,7 @@ from backtest.strategies.towers.layers import (
     State,
     Weights,
     causal_conv,
+    causal_convs,
     rms_norm,
 )
 
@@ -84,3 +86,32 @@ def step(t: Tensor, state: State, w: Weights) -> tuple[Tensor, State]:
     y = rms_norm(y * F.silu(z), w["norm.weight"], 1e-5)
     new = {"x_conv": x_conv, "b_conv": b_conv, "c_conv": c_conv, "ssm": ssm}
     return F.linear(y, w["out_proj.weight"]), new
+
+
+def sequence(t: Tensor, state: State, w: Weights) -> tuple[Tensor, State]:
+    """One layer over T steps: t [T, B, D] and state -> y [T, B, D] and the next state."""
+
+    def convolve(leaf: str, name: str) -> tuple[Tensor, Tensor]:
+        projected = F.linear(t, w[f"{name}_proj.weight"])
+        weight, bias = w[f"{name}_conv.conv.weight"], w[f"{name}_conv.conv.bias"]
+        out, last = causal_convs(projected, state[leaf], weight, bias)
+        return F.silu(out), last
+
+    x, x_conv = convolve("x_conv", "input")
+    b, b_conv = convolve("b_conv", "b")
+    c, c_conv = convolve("c_conv", "c")
+    z = F.linear(t, w["z_proj.weight"])
+    dt = F.softplus(F.linear(t, w["dt_proj.weight"], w["dt_proj.bias"]))[..., None]  # [T, B, N, 1]
+
+    per_head = x.view(*dt.shape[:3], HEAD_SIZE)  # [T, B, N, P]
+    keep = torch.exp(w["a"].unsqueeze(-1) * dt).unsqueeze(-1)
+    new = (dt * per_head).unsqueeze(-1)
+    ssm, reads = state["ssm"], []
+    for now in range(len(t)):
+        ssm = torch.addcmul(keep[now] * ssm, new[now], b[now, :, None, None, :])  # [B, N, P, Z]
+        reads.append(torch.bmm(ssm.flatten(1, 2), c[now].unsqueeze(-1)))
+    read = torch.stack(reads).view(per_head.shape)
+    y = torch.addcmul(read, w["d"].unsqueeze(-1), per_head).flatten(2)
+    y = rms_norm(y * F.silu(z), w["norm.weight"], 1e-5)
+    last = {"x_conv": x_conv, "b_conv": b_conv, "c_conv": c_conv, "ssm": ssm}
+    return F.linear(y, w["out_proj.weight"]), last

@@ -1,6 +1,6 @@
-"""RetNet, one step: retention with a fixed decay a head and rotated queries and keys.
+"""RetNet: retention with a fixed decay a head and rotated queries and keys.
 
-Shapes: B events of distinct symbols, D hidden, H heads of size K = V = D/H.
+Shapes: T time steps, B events of distinct symbols, D hidden, H heads of size K = V = D/H.
 Source: Sun et al., "Retentive Network" (2023), in its recurrent form.
 """
 
@@ -72,3 +72,31 @@ def step(x: Tensor, state: State, w: Weights) -> tuple[Tensor, State]:
     o = rms_norm(o, eps=1e-6).flatten(1)
     y = F.linear(F.silu(g) * o, w["out_proj.weight"])
     return y, {"offset": state["offset"] + 1, "scale": scale, "S": matrix}
+
+
+def sequence(x: Tensor, state: State, w: Weights) -> tuple[Tensor, State]:
+    """One layer over T steps: x [T, B, D] and state -> y [T, B, D] and the next state."""
+    matrix, scale, decay = state["S"], state["scale"], w["decay"]
+    steps, size = len(x), matrix.shape[2]
+    per_head = (*x.shape[:2], *matrix.shape[1:3])  # [T, B, H, K]
+    after = torch.arange(steps, device=x.device, dtype=torch.int32)
+    position = (state["offset"] + after[:, None]).flatten()
+    cos, sin = (
+        part.view(*per_head[:2], 1, size) for part in rotation(position, w["angle"], x.dtype)
+    )
+    q = rotate(F.linear(x, w["q_proj.weight"]).view(per_head), cos, sin)
+    k = rotate(F.linear(x, w["k_proj.weight"]).view(per_head) * size**-0.5, cos, sin)
+    v = F.linear(x, w["v_proj.weight"]).view(per_head)
+    g = F.linear(x, w["g_proj.weight"])
+
+    reads, scales = [], []
+    for now in range(steps):
+        kept = decay[:, None, None] * matrix
+        matrix = torch.addcmul(kept, k[now].unsqueeze(-1), v[now].unsqueeze(-2))
+        scale = decay * scale + 1
+        reads.append(torch.matmul(q[now].unsqueeze(-2), matrix).squeeze(-2))
+        scales.append(scale)
+    o = torch.stack(reads) / torch.stack(scales).sqrt().unsqueeze(-1)  # [T, B, H, V]
+    o = rms_norm(o, eps=1e-6).flatten(2)
+    y = F.linear(F.silu(g) * o, w["out_proj.weight"])
+    return y, {"offset": state["offset"] + steps, "scale": scale, "S": matrix}

@@ -1,6 +1,7 @@
-"""xLSTM, one step: an sLSTM block, an mLSTM block, a layer norm.
+"""xLSTM: an sLSTM block, an mLSTM block, a layer norm.
 
-Shapes: B events of distinct symbols, D hidden, H heads (sLSTM has H/2), K = V = 2D/H head size.
+Shapes: T time steps, B events of distinct symbols, D hidden, H heads (sLSTM has H/2), K = V = 2D/H
+head size.
 Source: Beck et al., "xLSTM: Extended Long Short-Term Memory" (2024), without its up-projection in
 the sLSTM block.
 """
@@ -20,6 +21,7 @@ from backtest.strategies.towers.layers import (
     Weights,
     block_linear,
     causal_conv,
+    causal_convs,
     layer_norm,
 )
 
@@ -150,5 +152,96 @@ def _mlstm(x: Tensor, state: State, w: Weights) -> tuple[Tensor, State]:
     h = (read / weight.unsqueeze(-1)).flatten(1)
     h = F.group_norm(h, per_head[1], w[cell + "outnorm.weight"], w[cell + "outnorm.bias"], 1e-5)
     h = torch.addcmul(h, w["mlstm.learnable_skip"], convolved) * F.silu(g)
+    out = x + F.linear(h, w["mlstm.proj_down.weight"])
+    return out, {"mlstm.conv": conv, "mlstm.C": matrix, "mlstm.n": n, "mlstm.m": m}
+
+
+def sequence(x: Tensor, state: State, w: Weights) -> tuple[Tensor, State]:
+    """One layer over T steps: x [T, B, D] and state -> y [T, B, D] and the next state."""
+    x, slstm = _slstm_sequence(x, state, w)
+    x, mlstm = _mlstm_sequence(x, state, w)
+    return layer_norm(x, w["final_norm.weight"]), slstm | mlstm
+
+
+def _slstm_sequence(x: Tensor, state: State, w: Weights) -> tuple[Tensor, State]:
+    u = layer_norm(x, w["slstm.norm.weight"])
+    convolved, conv = causal_convs(
+        u, state["slstm.conv"], w["slstm.conv1d.conv.weight"], w["slstm.conv1d.conv.bias"]
+    )
+    convolved = F.silu(convolved)
+    from_inputs = torch.stack(
+        [
+            block_linear(source, w[f"slstm.{name}gate_input.weight"])
+            + w[f"slstm.{name}gate_state.bias"]
+            for name, source in (("i", convolved), ("f", convolved), ("z", u), ("o", u))
+        ],
+        dim=1,
+    )  # [T, 4, B, D]
+    recurrent = torch.stack([w[f"slstm.{name}gate_state.weight"] for name in "ifzo"])
+    y, c, n, m = (state[f"slstm.{name}"] for name in ("y", "c", "n", "m"))
+    _, heads, size, _ = recurrent.shape
+    weight = recurrent.transpose(0, 1).reshape(heads, 4 * size, size)
+    found = []
+    for given in from_inputs:
+        by_head = y.view(-1, heads, size).permute(1, 2, 0)  # [N, K, B]
+        owed = torch.bmm(weight, by_head).view(heads, 4, size, -1)
+        i, f, z, o = (given + owed.permute(1, 3, 0, 2).flatten(2)).unbind()
+        decayed = m + F.logsigmoid(f)
+        m = torch.maximum(i, decayed)
+        gain, keep = torch.exp(i - m), torch.exp(decayed - m)
+        c = keep * c + gain * torch.tanh(z)
+        n = keep * n + gain
+        y = torch.sigmoid(o) * c / (n + _EPS)
+        found.append(y)
+    normed = F.group_norm(
+        torch.stack(found).flatten(0, 1),
+        heads,
+        w["slstm.group_norm.weight"],
+        w["slstm.group_norm.bias"],
+        1e-5,
+    )
+    last = {"slstm.conv": conv, "slstm.y": y, "slstm.c": c, "slstm.n": n, "slstm.m": m}
+    return x + normed.view(x.shape), last
+
+
+def _mlstm_sequence(x: Tensor, state: State, w: Weights) -> tuple[Tensor, State]:
+    u = layer_norm(x, w["mlstm.norm.weight"])
+    a = F.linear(u, w["mlstm.x_proj.weight"])
+    g = F.linear(u, w["mlstm.gate_proj.weight"])
+    convolved, conv = causal_convs(
+        a, state["mlstm.conv"], w["mlstm.conv1d.conv.weight"], w["mlstm.conv1d.conv.bias"]
+    )
+    convolved = F.silu(convolved)
+    q = block_linear(convolved, w["mlstm.q_proj.weight"])
+    k = block_linear(convolved, w["mlstm.k_proj.weight"])
+    v = block_linear(a, w["mlstm.v_proj.weight"])
+
+    cell = "mlstm.mlstm_cell."
+    qkv = torch.cat((q, k, v), dim=-1)  # the gates see k before it is scaled
+    i = F.linear(qkv, w[cell + "igate_proj.weight"], w[cell + "igate_proj.bias"])  # [T, B, H]
+    f = F.logsigmoid(F.linear(qkv, w[cell + "fgate_proj.weight"], w[cell + "fgate_proj.bias"]))
+    m, before, after = state["mlstm.m"], [], []
+    for i_now, f_now in zip(i, f, strict=True):
+        before.append(m + f_now)
+        m = torch.maximum(i_now, before[-1])
+        after.append(m)
+    most = torch.stack(after)
+    gain = torch.exp(i - most).unsqueeze(-1)
+    keep = torch.exp(torch.stack(before) - most).unsqueeze(-1)
+
+    per_head = (len(x), *state["mlstm.n"].shape)  # [T, B, H, K]
+    q, v = q.view(per_head), v.view(per_head)
+    k = gain * (k.view(per_head) * per_head[-1] ** -0.5)
+    matrix, n, reads, norms = state["mlstm.C"], state["mlstm.n"], [], []
+    for now in range(len(x)):
+        kept = keep[now].unsqueeze(-1) * matrix
+        matrix = torch.addcmul(kept, k[now].unsqueeze(-1), v[now].unsqueeze(-2))  # [B, H, K, V]
+        n = keep[now] * n + k[now]
+        reads.append(torch.matmul(q[now].unsqueeze(-2), matrix).squeeze(-2))
+        norms.append(n)
+    weight = torch.maximum((q * torch.stack(norms)).sum(-1).abs(), torch.exp(-most)) + _EPS
+    h = (torch.stack(reads) / weight.unsqueeze(-1)).flatten(0, 1).flatten(1)  # [T B, H V]
+    h = F.group_norm(h, per_head[2], w[cell + "outnorm.weight"], w[cell + "outnorm.bias"], 1e-5)
+    h = torch.addcmul(h.view(a.shape), w["mlstm.learnable_skip"], convolved) * F.silu(g)
     out = x + F.linear(h, w["mlstm.proj_down.weight"])
     return out, {"mlstm.conv": conv, "mlstm.C": matrix, "mlstm.n": n, "mlstm.m": m}

@@ -158,3 +158,29 @@ def test_rotation_stays_exact_at_late_positions(position: int) -> None:
         assert found == pytest.approx(math.cos(position * theta), abs=2e-6)
     for found, theta in zip(sin[0, 0].tolist(), angle.double().tolist(), strict=True):
         assert found == pytest.approx(math.sin(position * theta), abs=2e-6)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("config", SIZES, ids=lambda c: f"hidden {c.hidden}")
+@pytest.mark.parametrize(("steps", "symbols"), [(1, 3), (2, 1), (7, 4)])
+def test_sequences_are_steps_in_turn(
+    config: EnsembleConfig, dtype: torch.dtype, steps: int, symbols: int
+) -> None:
+    ensemble = init_weights(config, seed=11).to(dtype=dtype)
+    generator = torch.Generator().manual_seed(6)
+    x = torch.randn(steps + 2, symbols, config.features, generator=generator, dtype=dtype)
+    state = ensemble.init_state(symbols)
+    for early in x[:2]:  # so that it is no longer the init state
+        _, state = ensemble(early, state)
+    before = {name: leaf.clone() for name, leaf in named_leaves(state)}
+    found, last = ensemble.forward_sequence(x[2:], state)
+    assert all(torch.equal(before[name], leaf) for name, leaf in named_leaves(state))
+    wanted = []
+    for now in x[2:]:
+        y, state = ensemble(now, state)
+        wanted.append(y)
+    assert_near(found, torch.stack(wanted), dtype, "answers")
+    kept = dict(named_leaves(last))
+    for name, leaf in named_leaves(state):
+        assert (kept[name].shape, kept[name].dtype) == (leaf.shape, leaf.dtype), name
+        assert_near(kept[name], leaf, dtype, name)
