@@ -5,7 +5,7 @@ Shapes: T time steps, B events of distinct symbols, C channels, N blocks of size
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import torch
@@ -20,6 +20,9 @@ Weights: TypeAlias = Mapping[str, Tensor]
 
 State: TypeAlias = dict[str, Tensor]
 """One layer's recurrent state by canonical name, every tensor with batch axis 0."""
+
+Convolution: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""``causal_conv``, or ``causal_convs``."""
 
 KERNEL = 4
 """Taps of every causal convolution; its state holds the last ``KERNEL - 1`` inputs."""

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from backtest.strategies.towers.layers import (
     KERNEL,
+    Convolution,
     Shapes,
     State,
     Weights,
@@ -63,55 +64,48 @@ def init_state(config: EnsembleConfig, n: int, **options: Any) -> State:
 
 def step(t: Tensor, state: State, w: Weights) -> tuple[Tensor, State]:
     """One layer's step: t [B, D] and state -> y [B, D] and the next state."""
-
-    def convolve(leaf: str, name: str) -> tuple[Tensor, Tensor]:
-        projected = F.linear(t, w[f"{name}_proj.weight"])
-        weight, bias = w[f"{name}_conv.conv.weight"], w[f"{name}_conv.conv.bias"]
-        out, last = causal_conv(projected, state[leaf], weight, bias)
-        return F.silu(out), last
-
-    x, x_conv = convolve("x_conv", "input")
-    b, b_conv = convolve("b_conv", "b")
-    c, c_conv = convolve("c_conv", "c")
-    z = F.linear(t, w["z_proj.weight"])
-    dt = F.softplus(F.linear(t, w["dt_proj.weight"], w["dt_proj.bias"]))[..., None]  # [B, N, 1]
-
-    per_head = x.view(*dt.shape[:2], HEAD_SIZE)  # [B, N, P]
+    x, b, c, dt, new = _inputs(t, state, w, causal_conv)
     keep = torch.exp(w["a"].unsqueeze(-1) * dt).unsqueeze(-1)
     ssm = torch.addcmul(
-        keep * state["ssm"], (dt * per_head).unsqueeze(-1), b[:, None, None, :]
+        keep * state["ssm"], (dt * x).unsqueeze(-1), b[:, None, None, :]
     )  # [B, N, P, Z]
-    read = torch.bmm(ssm.flatten(1, 2), c.unsqueeze(-1)).view(per_head.shape)
-    y = torch.addcmul(read, w["d"].unsqueeze(-1), per_head).flatten(1)
-    y = rms_norm(y * F.silu(z), w["norm.weight"], 1e-5)
-    new = {"x_conv": x_conv, "b_conv": b_conv, "c_conv": c_conv, "ssm": ssm}
-    return F.linear(y, w["out_proj.weight"]), new
+    read = torch.bmm(ssm.flatten(1, 2), c.unsqueeze(-1)).view(x.shape)
+    return _output(read, x, t, w), new | {"ssm": ssm}
 
 
 def sequence(t: Tensor, state: State, w: Weights) -> tuple[Tensor, State]:
     """One layer over T steps: t [T, B, D] and state -> y [T, B, D] and the next state."""
-
-    def convolve(leaf: str, name: str) -> tuple[Tensor, Tensor]:
-        projected = F.linear(t, w[f"{name}_proj.weight"])
-        weight, bias = w[f"{name}_conv.conv.weight"], w[f"{name}_conv.conv.bias"]
-        out, last = causal_convs(projected, state[leaf], weight, bias)
-        return F.silu(out), last
-
-    x, x_conv = convolve("x_conv", "input")
-    b, b_conv = convolve("b_conv", "b")
-    c, c_conv = convolve("c_conv", "c")
-    z = F.linear(t, w["z_proj.weight"])
-    dt = F.softplus(F.linear(t, w["dt_proj.weight"], w["dt_proj.bias"]))[..., None]  # [T, B, N, 1]
-
-    per_head = x.view(*dt.shape[:3], HEAD_SIZE)  # [T, B, N, P]
+    x, b, c, dt, last = _inputs(t, state, w, causal_convs)
     keep = torch.exp(w["a"].unsqueeze(-1) * dt).unsqueeze(-1)
-    new = (dt * per_head).unsqueeze(-1)
+    new = (dt * x).unsqueeze(-1)
     ssm, reads = state["ssm"], []
     for now in range(len(t)):
         ssm = torch.addcmul(keep[now] * ssm, new[now], b[now, :, None, None, :])  # [B, N, P, Z]
         reads.append(torch.bmm(ssm.flatten(1, 2), c[now].unsqueeze(-1)))
-    read = torch.stack(reads).view(per_head.shape)
-    y = torch.addcmul(read, w["d"].unsqueeze(-1), per_head).flatten(2)
-    y = rms_norm(y * F.silu(z), w["norm.weight"], 1e-5)
-    last = {"x_conv": x_conv, "b_conv": b_conv, "c_conv": c_conv, "ssm": ssm}
-    return F.linear(y, w["out_proj.weight"]), last
+    return _output(torch.stack(reads).view(x.shape), x, t, w), last | {"ssm": ssm}
+
+
+def _inputs(
+    t: Tensor, state: State, w: Weights, convolve: Convolution
+) -> tuple[Tensor, Tensor, Tensor, Tensor, State]:
+    """x [..., N, P], b and c [..., Z], dt [..., N, 1], and the next convolution states."""
+
+    def convolved(leaf: str, name: str) -> tuple[Tensor, Tensor]:
+        projected = F.linear(t, w[f"{name}_proj.weight"])
+        weight, bias = w[f"{name}_conv.conv.weight"], w[f"{name}_conv.conv.bias"]
+        out, last = convolve(projected, state[leaf], weight, bias)
+        return F.silu(out), last
+
+    x, x_conv = convolved("x_conv", "input")
+    b, b_conv = convolved("b_conv", "b")
+    c, c_conv = convolved("c_conv", "c")
+    dt = F.softplus(F.linear(t, w["dt_proj.weight"], w["dt_proj.bias"]))[..., None]
+    per_head = x.view(*dt.shape[:-1], HEAD_SIZE)
+    return per_head, b, c, dt, {"x_conv": x_conv, "b_conv": b_conv, "c_conv": c_conv}
+
+
+def _output(read: Tensor, x: Tensor, t: Tensor, w: Weights) -> Tensor:
+    """y [..., D] from what was read of the state, and x, [..., N, P] each."""
+    y = torch.addcmul(read, w["d"].unsqueeze(-1), x).flatten(-2)
+    y = rms_norm(y * F.silu(F.linear(t, w["z_proj.weight"])), w["norm.weight"], 1e-5)
+    return F.linear(y, w["out_proj.weight"])
