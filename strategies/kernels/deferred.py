@@ -90,6 +90,28 @@ def due(since, slot, phase, events, DEPTH: tl.constexpr):
     return pending, position % (2 * DEPTH), events - (position + events) % DEPTH
 
 
+@triton.jit
+def remember(
+    keep_ring,
+    k_ring,
+    v_ring,
+    place,
+    keep,
+    k,
+    v,
+    rk,
+    rv,
+    leads,
+    K: tl.constexpr,
+    V: tl.constexpr,
+):
+    """Keep a step in a ring; what all programs of a head have is kept by the one that leads."""
+    tl.store(v_ring + place * V + rv, v, mask=rv < V)
+    if leads:
+        tl.store(keep_ring + place, keep)
+        tl.store(k_ring + place * K + rk, k, mask=rk < K)
+
+
 def settle(state: Tensor, deferred: Deferred, slots: Tensor, *, transposed: bool) -> None:
     """Apply to the states of these slots what their rings hold; ``since`` is left to the caller.
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from backtest.strategies.kernels.arithmetic import larger, log_sigmoid, silu
 from backtest.strategies.kernels.convolution import keep_window, taps, window
-from backtest.strategies.kernels.deferred import Deferred, due, rings
+from backtest.strategies.kernels.deferred import Deferred, due, remember, rings
 from backtest.strategies.kernels.matrix_state import catch_up, update
 from backtest.strategies.kernels.overlap import follow, overlap
 from backtest.strategies.kernels.runs import Runs, find_run
@@ -319,10 +319,8 @@ def _mlstm_state(  # noqa: PLR0915 - a kernel is one function, or its tile leave
                     tl.store(s_at, s, mask=mask)
                 if number > written:
                     to = ring + (entry + number - 1) % (2 * DEPTH) * HEADS
-                    tl.store(v_ring + to * SIZE + rv, v, mask=in_v)
-                    if tl.program_id(0) == 0:
-                        tl.store(keep_ring + to, keep)
-                        tl.store(k_ring + to * SIZE + rk, k, mask=in_k)
+                    leads = tl.program_id(0) == 0
+                    remember(keep_ring, k_ring, v_ring, to, keep, k, v, rk, rv, leads, SIZE, SIZE)
         if since is None:
             tl.store(s_at, s, mask=mask)
 

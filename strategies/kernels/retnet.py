@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from backtest.strategies.kernels.arithmetic import silu
-from backtest.strategies.kernels.deferred import Deferred, due, rings
+from backtest.strategies.kernels.deferred import Deferred, due, remember, rings
 from backtest.strategies.kernels.matrix_state import catch_up, update
 from backtest.strategies.kernels.overlap import follow, overlap
 from backtest.strategies.kernels.runs import Runs, find_run
@@ -164,10 +164,8 @@ def _retnet_state(
                 tl.store(s_at, s, mask=mask)
             if event >= written:
                 to = ring + (entry + event) % (2 * DEPTH) * HEADS
-                tl.store(v_ring + to * SIZE + rv, v, mask=in_v)
-                if tl.program_id(0) == 0:
-                    tl.store(keep_ring + to, keep)
-                    tl.store(k_ring + to * SIZE + rk, k, mask=in_k)
+                leads = tl.program_id(0) == 0
+                remember(keep_ring, k_ring, v_ring, to, keep, k, v, rk, rv, leads, SIZE, SIZE)
     if since is None:
         tl.store(s_at, s, mask=mask)
 
