@@ -79,7 +79,7 @@ class ModuleStrategy(PooledStrategy):
 
     def predict(self, batch: EventBatch) -> Float32Array:
         """float32 [n, outputs]; see ``Strategy.predict``."""
-        if self._steps is None or not len(batch) or self._sequenced(batch.symbol, _MANY):
+        if self._steps is None or not len(batch):
             return super().predict(batch)
         assert batch.features is not None  # the engine decodes them: needs_features is true
         ids = batch.symbol.tolist()
@@ -88,6 +88,8 @@ class ModuleStrategy(PooledStrategy):
             return super().predict(batch)  # which can undo the first groups if a later one fails
         if len(distinct) == len(ids):
             return self._steps.run(batch.features, self._pool.place(batch.symbol))
+        if self._sequenced(batch.symbol, _MANY):
+            return super().predict(batch)
         slots = self._pool.place(np.fromiter(distinct, dtype=np.int64))
         slot_of = dict(zip(distinct, slots.tolist(), strict=True))
         answers = np.empty((len(ids), self.outputs), dtype=np.float32)
