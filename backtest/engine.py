@@ -36,7 +36,7 @@ from backtest.predictions import (
     predict,
     session_numbers,
 )
-from backtest.queueing import simulate
+from backtest.queueing import COMPILED_FROM, simulate
 from backtest.room import Room
 from backtest.runs import MANIFEST, Run, RunWriter, identify
 from backtest.server import BatchingPolicy, InferenceServer, Status, Timing
@@ -203,7 +203,7 @@ class Engine:
             opened.write_passes(events, timing, answers)
             if loop is not None:
                 opened.tables.write("service", loop.table())
-            sink = opened.tables if room.mapped else None
+            sink = opened.tables if len(events) >= COMPILED_FROM else None
             ledger = self._ledger(
                 scenario, events, timing, answers, undropped, end, delays, room, sink
             )
@@ -404,6 +404,7 @@ class _Thinking:
     ) -> None:
         config, count = scenario.config, len(events)
         self._room = room
+        self._symbols = events.symbol
         self._engine = engine
         self._scenario = scenario
         self._run_id = run_id
@@ -427,9 +428,19 @@ class _Thinking:
         answered: BoolArray = self._room.column(np.bool_)
         for first, last in chunks(len(answered), self._room):
             np.equal(timing.status[first:last], Status.ANSWERED, out=answered[first:last])
-        reaching = answered if inference.strategy.stateful else self._all
+        reaching = answered
+        if not inference.strategy.stateful or self._in_full(timing):
+            reaching = self._all
         found = self._predictions("answers", inference, reaching, batches)
         return Answers(found.predictions, found.forecast, answered)
+
+    def _in_full(self, timing: Timing) -> bool:
+        """Whether answering every event, as is done for comparison, gives the run's own answers."""
+        strategy, table = self._scenario.inference.strategy, self._scenario.inference.table
+        if not (self._scenario.config.undropped and strategy.bitwise_invariant):
+            return False
+        symbols = self._symbols if strategy.scope == "symbol" else np.zeros_like(self._symbols)
+        return strategy.reference in (None, table["name"]) and timing.unbroken(symbols)
 
     def reference(self, answers: Answers) -> Answers:
         """Every event answered by the strategy that judges this one."""

@@ -312,7 +312,12 @@ class PredictionStore:
         with (
             new_file(self.path(key)) as path,
             pq.ParquetWriter(
-                path, schema, write_page_checksum=True, use_dictionary=False
+                path,
+                schema,
+                write_page_checksum=True,
+                use_dictionary=False,
+                compression="none",
+                write_statistics=False,
             ) as writer,
         ):
             for first in range(0, max(len(predictions), 1), RELEASE):

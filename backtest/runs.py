@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backtest.atomic import new_folder, writing
+from backtest.columnar import Column, Frame
 from backtest.errors import DataError
 from backtest.hashing import sha256_of
 from backtest.predictions import device_model, versions
+from backtest.queueing import COMPILED_FROM
 from backtest.room import Room
 from backtest.server import Status
 from backtest.settlement import chunks
@@ -31,11 +33,10 @@ from backtest.tables import TableWriter
 
 if TYPE_CHECKING:
     import polars as pl
-    import pyarrow as pa
 
     from backtest.accounting import Account, Answers
     from backtest.engine import Scenario
-    from backtest.events import EventBatch
+    from backtest.events import BoolArray, EventBatch
     from backtest.plugins.manager import Plugins
     from backtest.plugins.parts import Kind
     from backtest.server import Timing
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 """The file that makes a folder the folder of a run."""
 
-_FORMAT = 1
+_FORMAT = 2
+"""Of run folders: since 2 their digest is over pages, before it was over raw values."""
 
 
 def identify(scenario: Scenario, plugins: Plugins) -> tuple[str, dict[str, Any]]:
@@ -86,7 +88,7 @@ class RunWriter:
     def writing(self, room: Room) -> Iterator[OpenRun]:
         """A folder to write to, which becomes the run's when the block ends; else it vanishes."""
         with new_folder(self.folder, marker=MANIFEST, overwrite=True) as aside, writing(aside):
-            tables = TableWriter(aside, room.release)
+            tables = TableWriter(aside, room.release, compiled=room.rows >= COMPILED_FROM)
             try:
                 yield OpenRun(self, aside, tables)
             finally:
@@ -106,9 +108,9 @@ class OpenRun:
         symbols = self.writer.scenario.dataset.symbols
         for first, last in chunks(len(events)):
             rows = slice(first, last)
-            timed = partial(_timing_table, symbols, events.select(rows), timing, rows)
+            timed = partial(_timing_frame, symbols, events.select(rows), timing, rows)
             self.tables.write_later("timing", timed)
-            answered = partial(_prediction_table, answers, first, last)
+            answered = partial(_prediction_frame, answers, first, last)
             self.tables.write_later("predictions", answered)
 
     def finish(
@@ -235,36 +237,33 @@ def open_run(path: Path) -> Run:
     return run
 
 
-def _timing_table(symbols: Any, events: EventBatch, timing: Timing, rows: slice) -> pa.Table:
-    """One row an event; instants of unanswered events are null."""
-    import pyarrow as pa
-
-    time = pa.timestamp("ns", "UTC")
-    unanswered = timing.status[rows] != Status.ANSWERED
-    dictionary = pa.DictionaryArray.from_arrays(
-        pa.array(events.symbol, pa.int32()), pa.array(list(symbols), pa.string())
-    )
-    return pa.table(
-        {
-            "ts_event": pa.array(events.ts_event, time),
-            "symbol": dictionary,
-            "ts_received": pa.array(timing.received[rows], time),
-            "ts_begun": pa.array(timing.begun[rows], time, mask=unanswered),
-            "ts_ended": pa.array(timing.ended[rows], time, mask=unanswered),
-            "status": pa.array(timing.status[rows], pa.uint8()),
-            "batch": pa.array(timing.batch[rows], pa.int64(), mask=unanswered),
-        }
-    )
+def _timing_frame(symbols: Any, events: EventBatch, timing: Timing, rows: slice) -> Frame:
+    """One row an event; instants of unanswered events are absent."""
+    silent: BoolArray = timing.status[rows] != Status.ANSWERED
+    unanswered = silent if silent.any() else None
+    return {
+        "ts_event": Column("time", events.ts_event),
+        "symbol": Column("category", events.symbol, names=tuple(symbols)),
+        "ts_received": Column("time", timing.received[rows]),
+        "ts_begun": Column("time", timing.begun[rows], unanswered),
+        "ts_ended": Column("time", timing.ended[rows], unanswered),
+        "status": Column("uint8", timing.status[rows]),
+        "batch": Column("int64", timing.batch[rows], unanswered),
+    }
 
 
-def _prediction_table(answers: Answers, first: int, last: int) -> pa.Table:
+def _prediction_frame(answers: Answers, first: int, last: int) -> Frame:
     """Answered events only: their numbers, outputs and forecast."""
-    import pyarrow as pa
-
-    numbers = first + np.flatnonzero(answers.answered[first:last])
-    outputs = np.ascontiguousarray(answers.predictions[numbers].T)
-    columns = {f"output_{k}": column for k, column in enumerate(outputs)}
-    return pa.table({"event": numbers, **columns, "forecast": answers.forecast[numbers]})
+    answered = answers.answered[first:last]
+    chosen: Any = slice(first, last) if answered.all() else first + np.flatnonzero(answered)
+    numbers = np.arange(first, last) if isinstance(chosen, slice) else chosen
+    outputs = np.ascontiguousarray(answers.predictions[chosen].T)
+    columns = {f"output_{k}": Column("float32", column) for k, column in enumerate(outputs)}
+    return {
+        "event": Column("int64", numbers),
+        **columns,
+        "forecast": Column("float32", answers.forecast[chosen]),
+    }
 
 
 def _in_sample(window: tuple[int, int] | None, span: tuple[int, int]) -> bool | None:

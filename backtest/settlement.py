@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from backtest.accounting import COSTS, Answers, Ledger
+from backtest.columnar import Column, Frame, arrow_table
 from backtest.errors import RunError
 from backtest.events import BoolArray, Int32Array, Int64Array
 from backtest.execution import Confirmation, OrderRules
@@ -155,11 +156,11 @@ class Desk:
                 done = np.ones(len(waiting), dtype=np.bool_)
             ready, waiting = waiting[done], waiting[~done]
             if len(ready) or last == count:
-                table = self._fill_table(ready)
+                frame = self._fill_frame(ready)
                 if ledger.sink is None:
-                    pieces.append(table)
+                    pieces.append(arrow_table(frame))
                 else:
-                    ledger.sink.write("fills", table)
+                    ledger.sink.write("fills", frame)
             self._room.release()
             ledger.progress((count + last) // 2)
         if ledger.sink is not None:
@@ -189,29 +190,22 @@ class Desk:
         self._closing = rows
         return np.array(rows, dtype=np.int64).reshape(-1, loops.FILL_SIZE)
 
-    def _fill_table(self, fills: Int64Array) -> pa.Table:
-        import pyarrow as pa
-
+    def _fill_frame(self, fills: Int64Array) -> Frame:
         loops = self._loops
         fills = fills[np.lexsort((fills[:, loops.SYMBOL], fills[:, loops.T4]))]
         columns = np.ascontiguousarray(fills.T)
-        time = pa.timestamp("ns", "UTC")
-        names = pa.DictionaryArray.from_arrays(
-            pa.array(columns[loops.SYMBOL].astype(np.int32)), pa.array(list(self._ledger.symbols))
-        )
         instants = ("ts_event", "ts_received", "ts_begun", "ts_ended", "ts_venue")
-        return pa.table(
-            {
-                "event": columns[loops.EVENT],
-                "symbol": names.dictionary_decode().cast(pa.string()),
-                "lots": columns[loops.LOTS],
-                "price_half_ticks": columns[loops.PRICE],
-                **{n: pa.array(columns[loops.T0 + k], time) for k, n in enumerate(instants)},
-                "cash": columns[loops.CASH],
-                "decision": columns[loops.DECISION],
-                **{name: columns[loops.COST + k] for k, name in enumerate(COSTS)},
-            }
-        )
+        symbols = columns[loops.SYMBOL].astype(np.int32)
+        return {
+            "event": Column("int64", columns[loops.EVENT]),
+            "symbol": Column("text", symbols, names=tuple(self._ledger.symbols)),
+            "lots": Column("int64", columns[loops.LOTS]),
+            "price_half_ticks": Column("int64", columns[loops.PRICE]),
+            **{n: Column("time", columns[loops.T0 + k]) for k, n in enumerate(instants)},
+            "cash": Column("int64", columns[loops.CASH]),
+            "decision": Column("int64", columns[loops.DECISION]),
+            **{n: Column("int64", columns[loops.COST + k]) for k, n in enumerate(COSTS)},
+        }
 
     def metrics(self) -> dict[str, Any]:
         """The account's figures, by symbol and in total."""

@@ -9,16 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
-import numpy as np
+from backtest.columnar import ColumnarFile, Frame, frame_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Piece: TypeAlias = Union["pa.Table", "Callable[[], pa.Table]", None]
+Rows: TypeAlias = Union["pa.Table", Frame]
+Piece: TypeAlias = Union[Rows, "Callable[[], Rows]", None]
 """Rows, what makes them, or ``None``: start anew."""
 
 _AHEAD = 4
-_ABSENT = int(np.iinfo(np.int64).min)
 
 
 class TableWriter:
@@ -29,25 +29,29 @@ class TableWriter:
     Args:
         folder: where.
         written: called after each piece.
+        compiled: encode in compiled loops, which are worth loading for many rows.
     """
 
-    def __init__(self, folder: Path, written: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, folder: Path, written: Callable[[], None] = lambda: None, *, compiled: bool = False
+    ) -> None:
         self._folder = folder
         self._written = written
-        self._files: dict[str, _TableFile] = {}
+        self._compiled = compiled
+        self._files: dict[str, ColumnarFile | _ArrowFile] = {}
         self._pieces: queue.SimpleQueue[tuple[str, Piece] | None] = queue.SimpleQueue()
         self._held = threading.Semaphore(_AHEAD)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="table-writer", daemon=True)
         self._thread.start()
 
-    def write(self, name: str, table: pa.Table) -> None:
-        """Add rows to a table; all its pieces have the same columns."""
+    def write(self, name: str, table: Rows) -> None:
+        """Add rows, whose values stay as they are; all pieces of a table have the same columns."""
         self._raise()
         self._held.acquire()
         self._pieces.put((name, table))
 
-    def write_later(self, name: str, make: Callable[[], pa.Table]) -> None:
+    def write_later(self, name: str, make: Callable[[], Rows]) -> None:
         """Add rows that are made when their turn comes, from columns that stay as they are."""
         self._raise()
         self._pieces.put((name, make))
@@ -80,11 +84,9 @@ class TableWriter:
             raise self._error
 
     def _work(self) -> None:
-        import pyarrow as pa
-
         while (piece := self._pieces.get()) is not None:
             name, content = piece
-            if isinstance(content, pa.Table):
+            if content is not None and not callable(content):
                 self._held.release()
             if self._error is not None:
                 continue
@@ -93,79 +95,51 @@ class TableWriter:
                     if name in self._files:
                         self._files.pop(name).close()
                     continue
-                table = content if isinstance(content, pa.Table) else content()
-                if name not in self._files:
-                    self._files[name] = _TableFile(self._folder / f"{name}.parquet", table.schema)
-                self._files[name].write(table)
+                self._write(name, content() if callable(content) else content)
                 self._written()
             except BaseException as error:  # raised where pieces are given
                 self._error = error
 
-
-class _TableFile:
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def _write(self, name: str, rows: Any) -> None:
         import pyarrow as pa
+
+        path = self._folder / f"{name}.parquet"
+        file = self._files.get(name)
+        frame: Any = frame_of(rows) if isinstance(rows, pa.Table) else rows
+        if file is None and frame is None:
+            file = _ArrowFile(path, rows.schema)
+        elif file is None:
+            file = ColumnarFile(path, frame, compiled=self._compiled)
+        self._files[name] = file
+        file.write(rows if isinstance(file, _ArrowFile) else frame)
+
+
+class _ArrowFile:
+    """A table with columns of types that frames do not know, as an accountant may give."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
         import pyarrow.parquet as pq
 
-        steady = [
-            field.name
-            for field in schema
-            if pa.types.is_timestamp(field.type) or pa.types.is_int64(field.type)
-        ]
         self._schema = schema
         self._digests = [hashlib.sha256() for _ in schema]
         self._rows = 0
-        self._writer = pq.ParquetWriter(
-            path,
-            schema,
-            compression="zstd",
-            compression_level=1,
-            write_page_checksum=True,
-            use_dictionary=[field.name for field in schema if _repeats(field.type)],
-            column_encoding=dict.fromkeys(steady, "DELTA_BINARY_PACKED"),
-        )
+        self._writer = pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True)
 
     def write(self, table: pa.Table) -> None:
+        import pyarrow as pa
+
         self._writer.write_table(table)
         self._rows += len(table)
         for digest, column in zip(self._digests, table.columns, strict=True):
-            for chunk in column.chunks:
-                _hash(digest, chunk)
+            exact = column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column
+            digest.update("".join(f"{value!r}\0" for value in exact.to_pylist()).encode())
 
     def close(self) -> None:
         self._writer.close()
 
     def digest(self) -> str:
+        """SHA-256 of the columns' names, types and values."""
         whole = hashlib.sha256(f"{self._rows}".encode())
         for field, digest in zip(self._schema, self._digests, strict=True):
             whole.update(f"\0{field.name}\0{field.type}\0{digest.hexdigest()}".encode())
         return whole.hexdigest()
-
-
-def _repeats(kind: pa.DataType) -> bool:
-    """Whether a column's values are few: names and codes."""
-    import pyarrow as pa
-
-    return pa.types.is_dictionary(kind) or pa.types.is_string(kind) or pa.types.is_uint8(kind)
-
-
-def _hash(digest: Any, column: pa.Array) -> None:
-    """Add a column's values; nulls of whole numbers and times count as the least int64."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        column = column.indices
-    elif pa.types.is_string(kind):
-        digest.update(np.asarray(pc.binary_length(column).fill_null(-1)))
-        offsets = np.frombuffer(column.buffers()[1], np.int32)
-        first, last = offsets[column.offset], offsets[column.offset + len(column)]
-        digest.update(memoryview(column.buffers()[2] or b"")[first:last])
-        return
-    elif pa.types.is_timestamp(kind):
-        column = column.view(pa.int64())
-    if column.null_count:
-        absent = _ABSENT if pa.types.is_int64(column.type) else 0
-        column = pc.fill_null(column, absent)
-    digest.update(np.ascontiguousarray(column.to_numpy(zero_copy_only=False)))
