@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from backtest.data.dataset import Dataset
 
 _VALUES = ("ts_recv", "bid", "ask", "bid_size", "ask_size", "trade_price", "trade_size")
-_BATCHES_AHEAD = 4
+_BATCHES_AHEAD = 2
+_DECODED_AHEAD = 1
 _SMALLEST_CHUNK = 4096
 
 
@@ -91,7 +92,7 @@ class EventBus:
 
     def __iter__(self) -> Iterator[EventBatch]:
         self._decoders = self._scan.decoders()
-        columns = self._scan.stream(self._decoders, self.batch_rows)
+        columns = self._scan.stream(self._decoders, self.batch_rows, read_ahead=self.read_ahead)
         batches = (_event_batch(piece) for piece in columns)
         return ahead(batches, _BATCHES_AHEAD) if self.read_ahead else batches
 
@@ -187,7 +188,9 @@ class _Scan:
         layout = self.dataset.layout
         return [Decoder(footer.place, layout, self.selection) for _, footer, _ in self.files]
 
-    def stream(self, decoders: Sequence[Decoder], batch_rows: int) -> Iterator[Columns]:
+    def stream(
+        self, decoders: Sequence[Decoder], batch_rows: int, *, read_ahead: bool = False
+    ) -> Iterator[Columns]:
         layout = self.dataset.layout
         overlap = _most_at_once([_times(groups) for _, _, groups in self.files])
         # Files that are open together share the memory that one would take.
@@ -201,8 +204,9 @@ class _Scan:
                 self.selection.file_columns(layout),
                 symbol=layout.core["symbol"],
                 batch_rows=rows,
-                ahead=_BATCHES_AHEAD if overlap <= 1 else 1,
             )
+            if read_ahead and overlap <= 1:
+                batches = ahead(batches, _DECODED_AHEAD)
             times = _times(groups)
             first = None if times is None else times[0]
             least = 1 if overlap <= 1 else rows

@@ -59,9 +59,9 @@ def simulate(
     """
     room = room or Room(len(events))
     if compiled is None:
-        compiled = len(events) >= COMPILED_FROM or room.mapped
+        compiled = len(events) >= COMPILED_FROM
     rule = rule_of(server)
-    if not compiled or (rule is None and server.scale != 0 and not room.mapped):
+    if not compiled:
         spans = feed.feed(events, drawn(feed, server.seed, "feed", 0, len(events)))
         return server.simulate(events.symbol, events.ts_event, spans, end=end)
     if server.scale == 0:

@@ -91,7 +91,7 @@ def test_nothing_depends_on_where_it_pauses(
         with monkeypatch.context() as patched:
             patched.setattr(queueing, "CHUNK", 17)
             patched.setattr(queueing, "_DRAWS", 100)
-            room = Room(len(events), tmp_path, in_memory=0)
+            room = Room(len(events), tmp_path, memory=0)
             pieces = queueing.simulate(
                 server, events, Exponential(900), symbols=7, end=end, compiled=True, room=room
             )

@@ -1,0 +1,123 @@
+"""What a run holds in memory does not grow with its history."""
+
+from __future__ import annotations
+
+import gc
+import time
+import tracemalloc
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import backtest
+from backtest import columnar, predictions, queueing, room, settlement
+from backtest.bus import EventBus
+from backtest.data.canonical import write_canonical
+from backtest.data.card import Card
+from backtest.data.dataset import open_dataset
+from backtest.events import EventBatch
+from backtest.room import Room
+
+PIECE = 4096
+SHORT, LONG = 60_000, 240_000
+
+
+@pytest.fixture(autouse=True)
+def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces that are short beside the histories, and no column in memory."""
+    for module, name in (
+        (columnar, "BLOCK"), (queueing, "CHUNK"), (settlement, "CHUNK"), (predictions, "RELEASE"),
+        (predictions, "WITHOUT_FEATURES"),
+    ):  # fmt: skip
+        monkeypatch.setattr(module, name, PIECE)
+    monkeypatch.setattr(room, "MEMORY", 0)
+    monkeypatch.setattr("backtest.data.canonical.ROW_GROUP_ROWS", PIECE)
+
+
+def quotes(count: int) -> Iterator[EventBatch]:
+    random = np.random.default_rng(0)
+    for first in range(0, count, PIECE):
+        n = min(PIECE, count - first)
+        bid = random.integers(100, 110, n)
+        yield EventBatch(
+            random.integers(0, 5, n).astype(np.int32),
+            10**18 + 1000 * np.arange(first, first + n),
+            bid=bid,
+            ask=bid + 1,
+            bid_size=random.integers(1, 9, n),
+            ask_size=random.integers(1, 9, n),
+        )
+
+
+def dataset(folder: Path, count: int) -> str:
+    path = folder / f"quotes-{count}"
+    if not path.exists():
+        card = Card(name=path.name, symbols=tuple("ABCDE"))
+        write_canonical(path, card, quotes(count))
+    return str(path)
+
+
+def peak(folder: Path, count: int, **settings: object) -> int:
+    """Most bytes that Python and numpy held at once during a run; columns in files are none."""
+    asked = {"dataset": dataset(folder, count), "runs": folder / "runs", "strategy": "imbalance"}
+    most = 0
+    for _ in range(2):  # the first one compiles
+        tracemalloc.start()
+        backtest.run(reuse=False, **asked, **settings)  # type: ignore[arg-type]
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    return most
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"latency": {"service": "affine:500ns,200ns"}},
+        {"latency": {"service": "affine:1us,2us", "feed": "exponential:3us"}, "policy": "one"},
+        {"latency": {"service": "affine:1us,900ns"}, "policy": "newest-per-symbol"},
+    ],
+    ids=["keeping up", "overloaded", "conflating"],
+)
+def test_a_longer_history_takes_no_more_memory(settings: dict[str, object], tmp_path: Path) -> None:
+    short, long = (peak(tmp_path, count, **settings) for count in (SHORT, LONG))
+    assert long - short < LONG - SHORT  # not even a byte an event
+
+
+def test_the_bus_decodes_no_further_ahead_than_it_must(tmp_path: Path) -> None:
+    bus = EventBus(open_dataset(dataset(tmp_path, LONG)), batch_rows=PIECE)
+    gc.collect()
+    before = pa.total_allocated_bytes()
+    events = iter(bus)
+    first = next(events)
+    time.sleep(0.3)  # as a slow consumer gives it time to
+    held = pa.total_allocated_bytes() - before
+    rows = len(first) + sum(map(len, events))
+    assert rows == LONG
+    assert held < 8 * 8 * LONG / 5
+
+
+def test_columns_beyond_the_bound_lie_in_files(tmp_path: Path) -> None:
+    made = Room(1000, tmp_path, memory=10_000)
+    first = made.column(np.int64)
+    assert not made.mapped
+    second = made.column(np.int64)
+    assert made.mapped
+    for column in (first, second):
+        assert not column.any()
+        column[:] = np.arange(1000)
+    made.release()
+    assert (first == second).all()
+    other = Room(1000, tmp_path, memory=10_000)
+    other.adopt(made)
+    other.column(np.uint8)
+    third = other.column(np.int64)
+    third[:] = 5
+    other.release()
+    assert (third == 5).all()
+    assert (second == np.arange(1000)).all()
+    assert len(other._maps) == 2
+    assert not Room(1000, tmp_path, memory=10_000).mapped
+    assert list(tmp_path.iterdir()) == []
