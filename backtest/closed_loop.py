@@ -23,7 +23,8 @@ from backtest.predictions import Inference, checked
 from backtest.queueing import COMPILED_FROM, Queue, bypassed, receive, rule_of
 from backtest.room import Room
 from backtest.server import InferenceServer, Status, Timing
-from backtest.settlement import Trader, Uncompiled, chunks, instrument_table, quote_chain, sized
+from backtest.settlement import chunks, quote_chain
+from backtest.trader import Trader, Uncompiled, sized
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -276,7 +277,6 @@ class LiveDesk:
                 link,
                 self._wanted,
                 mids,
-                instrument_table(ledger.instruments),
                 np.empty(0, dtype=np.int64),
                 np.zeros((symbols, 11), dtype=np.int64),
                 np.zeros((0, 0, 9), dtype=np.int64),
@@ -342,7 +342,7 @@ class LiveDesk:
         self._wanted[rows] = sized(self._ledger, self._rules, forecast, standing)
         self._trader.stand_at(symbols, standing)
         try:
-            filled = np.concatenate([*self._trader.run(0, len(rows), rows)])
+            filled = np.concatenate([*self._trader.run_at(rows)])
         except Uncompiled:
             raise UsageError(
                 "a fill is worth more than 64 bits of money units hold",

@@ -26,7 +26,8 @@ from backtest.events import Int64Array
 from backtest.execution import Decision, OrderRules, newest_of_each_instant, trade
 from backtest.queueing import COMPILED_FROM
 from backtest.quotes import StandingQuotes
-from backtest.settlement import Settlement, Uncompiled, settle
+from backtest.settlement import Settlement, settle
+from backtest.trader import Uncompiled
 
 if TYPE_CHECKING:
     import pyarrow as pa
