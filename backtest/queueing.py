@@ -206,7 +206,8 @@ class Queue:
         if rule.takes != "arrival":
             self._loop = loops.serve_lines
             heap = np.zeros(symbols + 1, dtype=np.int64)
-            self._columns += (first, last, room.column(np.int64), heap, before, after)
+            stamps = np.full(symbols, -1, dtype=np.int64)
+            self._columns += (first, last, room.column(np.int64), heap, before, after, stamps)
         self._seen = np.zeros(symbols, dtype=np.int64)
         self._rounds = np.zeros(max(largest, 1), dtype=np.int64)
         t = self.timing
