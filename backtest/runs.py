@@ -24,6 +24,7 @@ from backtest.atomic import new_folder, writing
 from backtest.columnar import Column, Frame
 from backtest.errors import DataError
 from backtest.hashing import sha256_of
+from backtest.metrics import Tally
 from backtest.predictions import device_model, versions
 from backtest.queueing import COMPILED_FROM
 from backtest.room import Room
@@ -90,26 +91,44 @@ class RunWriter:
         with new_folder(self.folder, marker=MANIFEST, overwrite=True) as aside, writing(aside):
             tables = TableWriter(aside, room.release, compiled=room.rows >= COMPILED_FROM)
             try:
-                yield OpenRun(self, aside, tables)
-            finally:
-                tables.close()
+                yield OpenRun(self, aside, tables, room)
+            except BaseException:
+                tables.abandon()
+                raise
+            tables.close()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenRun:
-    """A run's folder while it is written."""
+    """A run's folder while it is written.
+
+    Attributes:
+        tally: of the timing that has been written; ``None`` where it is short.
+    """
 
     writer: RunWriter
     folder: Path
     tables: TableWriter
+    room: Room
+    tally: Tally | None = None
 
-    def write_passes(self, events: EventBatch, timing: Timing, answers: Answers) -> None:
-        """Write what passes 1 and 2 found."""
+    def write_timing(self, events: EventBatch, timing: Timing, rows: slice) -> None:
+        """Write some rows of what pass 1 found, and count them, when their turn comes."""
         symbols = self.writer.scenario.dataset.symbols
-        for first, last in chunks(len(events)):
-            rows = slice(first, last)
-            timed = partial(_timing_frame, symbols, events.select(rows), timing, rows)
-            self.tables.write_later("timing", timed)
+        if self.tally is None and len(events) >= COMPILED_FROM:
+            self.tally = Tally(timing, events.ts_event, self.room)
+        tally = self.tally
+
+        def make() -> Frame:
+            if tally is not None:
+                tally.add(rows)
+            return _timing_frame(symbols, events.select(rows), timing, rows)
+
+        self.tables.write_later("timing", make)
+
+    def write_answers(self, answers: Answers) -> None:
+        """Write what pass 2 found."""
+        for first, last in chunks(len(answers.answered)):
             answered = partial(_prediction_frame, answers, first, last)
             self.tables.write_later("predictions", answered)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import queue
 import threading
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Rows: TypeAlias = Union["pa.Table", Frame]
-Piece: TypeAlias = Union[Rows, "Callable[[], Rows]", None]
-"""Rows, what makes them, or ``None``: start anew."""
+Piece: TypeAlias = Union[Rows, "Callable[[], Rows]", threading.Event, None]
+"""Rows, what makes them, someone who waits until they are written, or ``None``: start anew."""
 
 _AHEAD = 4
 
@@ -42,6 +43,7 @@ class TableWriter:
         self._pieces: queue.SimpleQueue[tuple[str, Piece] | None] = queue.SimpleQueue()
         self._held = threading.Semaphore(_AHEAD)
         self._error: BaseException | None = None
+        self._abandoned = False
         self._thread = threading.Thread(target=self._work, name="table-writer", daemon=True)
         self._thread.start()
 
@@ -60,6 +62,23 @@ class TableWriter:
         """Forget what was written to a table, which then starts anew."""
         self._raise()
         self._pieces.put((name, None))
+
+    def abandon(self) -> None:
+        """Stop, and leave out whatever is not written yet: the folder will not be kept."""
+        self._abandoned = True
+        with contextlib.suppress(BaseException):
+            self.close()
+
+    def finish(self) -> None:
+        """Wait until all that was given is written.
+
+        Raises:
+            OSError: a file could not be written.
+        """
+        done = threading.Event()
+        self._pieces.put(("", done))
+        done.wait()
+        self._raise()
 
     def close(self) -> None:
         """Write what is left and stop.
@@ -86,9 +105,12 @@ class TableWriter:
     def _work(self) -> None:
         while (piece := self._pieces.get()) is not None:
             name, content = piece
+            if isinstance(content, threading.Event):
+                content.set()
+                continue
             if content is not None and not callable(content):
                 self._held.release()
-            if self._error is not None:
+            if self._error is not None or self._abandoned:
                 continue
             try:
                 if content is None:

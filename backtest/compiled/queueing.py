@@ -103,6 +103,14 @@ def arrivals(ts_event, received, order):
 
 
 @njit(cache=True, nogil=True)
+def before(received, first, instant):
+    """The first event from ``first`` on that is not received before an instant."""
+    while first < len(received) and received[first] < instant:
+        first += 1
+    return first
+
+
+@njit(cache=True, nogil=True)
 def _drop(heap, count, received):
     """Remove the earliest of ``count`` events; how many are left."""
     count -= 1
