@@ -342,13 +342,14 @@ class LiveDesk:
         self._wanted[rows] = sized(self._ledger, self._rules, forecast, standing)
         self._trader.stand_at(symbols, standing)
         try:
-            filled = np.concatenate([*self._trader.run_at(rows)])
+            self._trader.run_at(rows)
         except Uncompiled:
             raise UsageError(
                 "a fill is worth more than 64 bits of money units hold",
                 place="closed loop",
                 remedy="Choose larger lots in the dataset card, or a smaller position.",
             ) from None
-        for fill in self._trader.confirmations(filled):
+        for fill in self._trader.confirmations(self._trader.fills):
             self._count += 1
             heappush(self._unknown, (fill.known, self._count, fill))
+        self._trader.keep(self._trader.fills[:0])

@@ -513,10 +513,14 @@ class _Thinking:
             )
             self.notes[role]["seconds"] = perf_counter() - began
             self._store.put(key, predictions, self._room)
-        forecast: Float32Array = self._room.column(np.float32)
-        for first, last in chunks(len(forecast)):
-            forecast[first:last] = inference.strategy.forecast(predictions[first:last])
-            self._room.release()
+        forecast: Float32Array
+        if np.may_share_memory(inference.strategy.forecast(predictions[:1]), predictions):
+            forecast = inference.strategy.forecast(predictions)  # one output of several, as it is
+        else:
+            forecast = self._room.column(np.float32)
+            for first, last in chunks(len(forecast)):
+                forecast[first:last] = inference.strategy.forecast(predictions[first:last])
+                self._room.release()
         self._found[key] = Answers(predictions, forecast, answered)
         return self._found[key]
 

@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,6 +21,8 @@ import numpy as np
 
 from backtest.atomic import new_file
 from backtest.bus import EventBus, read_events
+from backtest.columnar import Column, Frame
+from backtest.columnar_file import ColumnarFile
 from backtest.data.decode import Nonfinite
 from backtest.errors import DataError, RunError
 from backtest.events import BoolArray, EventBatch, Float32Array, Int64Array
@@ -168,7 +171,10 @@ def predict(
             if session not in (None, now):
                 strategy.reset(everyone)
             session = now
-            out[numbers[rows]] = _answer(inference, batch.select(rows))
+            places: Any = numbers[rows]
+            if batches is None and places[-1] - places[0] + 1 == len(places):
+                places = slice(int(places[0]), int(places[-1]) + 1)
+            out[places] = _answer(inference, batch.select(rows))
         if (done + len(numbers)) // RELEASE > done // RELEASE:
             room.release()
         done += len(numbers)
@@ -305,24 +311,17 @@ class PredictionStore:
 
     def put(self, key: str, predictions: Float32Array, room: Room | None = None) -> None:
         """Keep predictions float32 [n, outputs], which lie in ``room``."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
 
-        schema = pa.schema([(f"output_{k}", pa.float32()) for k in range(predictions.shape[1])])
+        def frame(rows: slice) -> Frame:
+            outputs = enumerate(predictions[rows].T)
+            return {f"output_{k}": Column("float32", column) for k, column in outputs}
+
         with (
             new_file(self.path(key)) as path,
-            pq.ParquetWriter(
-                path,
-                schema,
-                write_page_checksum=True,
-                use_dictionary=False,
-                compression="none",
-                write_statistics=False,
-            ) as writer,
+            closing(ColumnarFile(path, frame(slice(0)), hashed=False)) as file,
         ):
-            for first in range(0, max(len(predictions), 1), RELEASE):
-                columns = np.ascontiguousarray(predictions[first : first + RELEASE].T)
-                writer.write_table(pa.Table.from_arrays([*map(pa.array, columns)], schema=schema))
+            for first in range(0, len(predictions), RELEASE):
+                file.write(frame(slice(first, first + RELEASE)))
                 if room is not None:
                     room.release()
 
@@ -370,7 +369,9 @@ class Stored:
 def _bits_sha256(answered: BoolArray) -> str:
     digest = hashlib.sha256()
     for first in range(0, len(answered), RELEASE):  # a multiple of 8: no byte is padded within
-        digest.update(np.packbits(answered[first : first + RELEASE]).data)
+        some = answered[first : first + RELEASE]
+        full = not len(some) % 8 and some.all()
+        digest.update(b"\xff" * (len(some) // 8) if full else np.packbits(some).data)
     return digest.hexdigest()
 
 

@@ -125,12 +125,15 @@ class OpenRun:
             return _timing_frame(symbols, events.select(rows), timing, rows)
 
         self.tables.write_later("timing", make)
+        if rows.stop == len(events):
+            self.tables.end("timing")
 
     def write_answers(self, answers: Answers) -> None:
         """Write what pass 2 found."""
         for first, last in chunks(len(answers.answered)):
             answered = partial(_prediction_frame, answers, first, last)
             self.tables.write_later("predictions", answered)
+        self.tables.end("predictions")
 
     def finish(
         self, *, account: Account, metrics: Mapping[str, Any], predictions: Mapping[str, Any],
@@ -276,7 +279,7 @@ def _prediction_frame(answers: Answers, first: int, last: int) -> Frame:
     answered = answers.answered[first:last]
     chosen: Any = slice(first, last) if answered.all() else first + np.flatnonzero(answered)
     numbers = np.arange(first, last) if isinstance(chosen, slice) else chosen
-    outputs = np.ascontiguousarray(answers.predictions[chosen].T)
+    outputs = answers.predictions[chosen].T
     columns = {f"output_{k}": Column("float32", column) for k, column in enumerate(outputs)}
     return {
         "event": Column("int64", numbers),

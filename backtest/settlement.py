@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from backtest.accounting import Answers, Ledger
+from backtest.ahead import ahead
 from backtest.columnar import Frame, arrow_table
 from backtest.events import BoolArray, EventBatch, Int32Array, Int64Array
 from backtest.execution import OrderRules
@@ -105,24 +106,28 @@ class Desk:
         self._look_ahead()
         trader = Trader(ledger, self._rules, self._link, self._wanted, self.books.mids,
                         self._ends, self.books.sums, self.books.booked)  # fmt: skip
-        waiting = np.empty((0, loops.FILL_SIZE), dtype=np.int64)
-        count = len(ledger.events)
-        for first, last in chunks(count):
-            self._decide(first, last)
-            frontier = ALWAYS if last == count else int(ledger.events.ts_event[last])
-            waiting = np.concatenate([waiting, *trader.run_to(last, frontier)])
+        count, ts_event = len(ledger.events), ledger.events.ts_event
+        # Another thread follows the quotes through the next chunk while this one is traded on. What
+        # it links or silences in rows before lies at or after the frontier, where nobody looks.
+        for _, last in ahead(self._decided(), 1):
+            trader.run_to(last, ALWAYS if last == count else int(ts_event[last]))
             if last == count:
                 self._finish()
-                waiting = np.concatenate([waiting, self._closed(trader.book)])
-                done = np.ones(len(waiting), dtype=np.bool_)
+                trader.keep(np.concatenate([trader.fills, self._closed(trader.book)]))
+                done = np.ones(len(trader.fills), dtype=np.bool_)
             else:
                 # No order of an event arrives before the event.
-                done = waiting[:, loops.T4] < ledger.events.ts_event[trader.row]
+                done = trader.fills[:, loops.T4] < ts_event[trader.row]
             if done.any() or last == count:
-                yield fill_frame(ledger.symbols, waiting[done])
-                waiting = waiting[~done]
+                yield fill_frame(ledger.symbols, trader.fills, np.flatnonzero(done))
+                trader.keep(trader.fills[~done])
             self._room.release()
             ledger.progress(last)
+
+    def _decided(self) -> Iterator[tuple[int, int]]:
+        for first, last in chunks(len(self._ledger.events)):
+            self._decide(first, last)
+            yield first, last
 
     def _look_ahead(self) -> None:
         """The mids at the end, which every fill's decision is measured by."""

@@ -44,12 +44,13 @@ class Books:
         return cls(*(np.zeros(shape, dtype=np.int64) for shape in shapes))
 
 
-def fill_frame(symbols: Sequence[str], fills: Int64Array) -> Frame:
-    """Fills int64 [k, FILL_SIZE] by arrival, then symbol, as the table has them."""
+def fill_frame(symbols: Sequence[str], fills: Int64Array, rows: Int64Array) -> Frame:
+    """Some rows of fills int64 [k, FILL_SIZE] by arrival, then symbol, as the table has them."""
     from backtest.compiled import trading as loops
 
-    columns = np.empty((loops.FILL_SIZE, len(fills)), dtype=np.int64)
-    loops.columns_of(fills, _by_arrival(fills[:, loops.T4], fills[:, loops.SYMBOL]), columns)
+    columns = np.empty((loops.FILL_SIZE, len(rows)), dtype=np.int64)
+    order = _by_arrival(fills[rows, loops.T4], fills[rows, loops.SYMBOL])
+    loops.columns_of(fills, rows[order], columns)
     codes = columns[loops.SYMBOL].astype(np.int32)
     return {
         "event": Column("int64", columns[loops.EVENT]),

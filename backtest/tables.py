@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import queue
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
-from backtest.columnar import ColumnarFile, Frame, frame_of
+from backtest.columnar import Frame, frame_of
+from backtest.columnar_file import ColumnarFile
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 Rows: TypeAlias = Union["pa.Table", Frame]
-Piece: TypeAlias = Union[Rows, "Callable[[], Rows]", threading.Event, None]
-"""Rows, what makes them, someone who waits until they are written, or ``None``: start anew."""
 
 _AHEAD = 4
 
@@ -40,34 +40,49 @@ class TableWriter:
         self._written = written
         self._compiled = compiled
         self._files: dict[str, ColumnarFile | _ArrowFile] = {}
-        self._pieces: queue.SimpleQueue[tuple[str, Piece] | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._held = threading.Semaphore(_AHEAD)
         self._error: BaseException | None = None
         self._abandoned = False
         self._thread = threading.Thread(target=self._work, name="table-writer", daemon=True)
         self._thread.start()
 
-    def write(self, name: str, table: Rows) -> None:
+    def write(self, name: str, rows: Rows) -> None:
         """Add rows, whose values stay as they are; all pieces of a table have the same columns."""
+
+        def add() -> None:
+            self._held.release()
+            self._write(name, lambda: rows)
+
         self._raise()
         self._held.acquire()
-        self._pieces.put((name, table))
+        self._tasks.put(add)
 
     def write_later(self, name: str, make: Callable[[], Rows]) -> None:
         """Add rows that are made when their turn comes, from columns that stay as they are."""
         self._raise()
-        self._pieces.put((name, make))
+        self._tasks.put(lambda: self._write(name, make))
 
     def discard(self, name: str) -> None:
         """Forget what was written to a table, which then starts anew."""
-        self._raise()
-        self._pieces.put((name, None))
 
-    def abandon(self) -> None:
-        """Stop, and leave out whatever is not written yet: the folder will not be kept."""
-        self._abandoned = True
-        with contextlib.suppress(BaseException):
-            self.close()
+        def forget() -> None:
+            if name in self._files:
+                self._files.pop(name).close()
+
+        self._raise()
+        self._tasks.put(forget)
+
+    def end(self, name: str) -> None:
+        """Say that a table has all its rows: it can go to the disk while others are made."""
+
+        def sync() -> None:
+            if name in self._files and not self._stopped:
+                self._files[name].close()
+                with (self._folder / f"{name}.parquet").open("rb") as file:
+                    os.fsync(file.fileno())
+
+        self._tasks.put(sync)
 
     def finish(self) -> None:
         """Wait until all that was given is written.
@@ -76,9 +91,15 @@ class TableWriter:
             OSError: a file could not be written.
         """
         done = threading.Event()
-        self._pieces.put(("", done))
+        self._tasks.put(done.set)
         done.wait()
         self._raise()
+
+    def abandon(self) -> None:
+        """Stop, and leave out whatever is not written yet: the folder will not be kept."""
+        self._abandoned = True
+        with contextlib.suppress(BaseException):
+            self.close()
 
     def close(self) -> None:
         """Write what is left and stop.
@@ -87,44 +108,37 @@ class TableWriter:
             OSError: a file could not be written.
         """
         if self._thread.is_alive():
-            self._pieces.put(None)
+            self._tasks.put(None)
             self._thread.join()
         for file in self._files.values():
             file.close()
-        if self._error is not None:
-            raise self._error
+        self._raise()
 
     def digest(self) -> dict[str, str]:
         """SHA-256 of each table's values, whatever pieces they came in; after ``close``."""
         return {name: file.digest() for name, file in sorted(self._files.items())}
+
+    @property
+    def _stopped(self) -> bool:
+        return self._abandoned or self._error is not None
 
     def _raise(self) -> None:
         if self._error is not None:
             raise self._error
 
     def _work(self) -> None:
-        while (piece := self._pieces.get()) is not None:
-            name, content = piece
-            if isinstance(content, threading.Event):
-                content.set()
-                continue
-            if content is not None and not callable(content):
-                self._held.release()
-            if self._error is not None or self._abandoned:
-                continue
+        while (task := self._tasks.get()) is not None:
             try:
-                if content is None:
-                    if name in self._files:
-                        self._files.pop(name).close()
-                    continue
-                self._write(name, content() if callable(content) else content)
-                self._written()
+                task()
             except BaseException as error:  # raised where pieces are given
-                self._error = error
+                self._error = self._error or error
 
-    def _write(self, name: str, rows: Any) -> None:
+    def _write(self, name: str, make: Callable[[], Rows]) -> None:
         import pyarrow as pa
 
+        if self._stopped:
+            return
+        rows: Any = make()
         path = self._folder / f"{name}.parquet"
         file = self._files.get(name)
         frame: Any = frame_of(rows) if isinstance(rows, pa.Table) else rows
@@ -134,6 +148,7 @@ class TableWriter:
             file = ColumnarFile(path, frame, compiled=self._compiled)
         self._files[name] = file
         file.write(rows if isinstance(file, _ArrowFile) else frame)
+        self._written()
 
 
 class _ArrowFile:

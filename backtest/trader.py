@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, cast
 
@@ -71,7 +71,7 @@ class Trader:
         self.book[:, loops.POINTER :] = -1
         self.book[:, loops.ARRIVED] = np.iinfo(np.int64).min
         self._state = np.zeros(3, dtype=np.int64)
-        self._fills = np.empty((_FILLS, loops.FILL_SIZE), dtype=np.int64)
+        self._filled = np.empty((_FILLS, loops.FILL_SIZE), dtype=np.int64)
         self._pool = _pool(1024)
         nothing = np.empty(0, dtype=np.int64)
         self._columns = (
@@ -89,10 +89,8 @@ class Trader:
             np.ascontiguousarray(sessions[:, 0]),
             np.ascontiguousarray(sessions[:, 1]),
             ends,
-            self._fills,
-            sums,
-            booked,
         )
+        self._sums = (sums, booked)
 
     def stand_at(self, symbols: Int32Array, rows: Int64Array) -> None:
         """Say which quotes stand, for events that are not run through in bus order."""
@@ -107,39 +105,42 @@ class Trader:
         rows = np.column_stack([fills[:, places], known]).tolist()
         return [Confirmation(*row) for row in rows]
 
-    def run_to(self, last: int, frontier: int) -> Iterator[Int64Array]:
+    @property
+    def fills(self) -> Int64Array:
+        """Fills that were not taken yet, a view [k, FILL_SIZE]."""
+        return self._filled[: self._state[1]]
+
+    def keep(self, fills: Int64Array) -> None:
+        """Hold these fills alone."""
+        self._filled[: len(fills)] = fills
+        self._state[1] = len(fills)
+
+    def run_to(self, last: int, frontier: int) -> None:
         """Trade on from ``row``, up to the row ``last`` or one whose order arrives too late.
 
         Args:
             last: the row to stop before.
             frontier: every event before this instant is linked, ns.
 
-        Returns:
-            Fills int64 [k, FILL_SIZE], a few at a time.
-
         Raises:
             Uncompiled: a number does not fit 64 bits.
         """
         nothing = np.empty(0, dtype=np.int64)
-        first, rows = self.row, slice(self.row, last)
-        for fills in self._run(first, last, frontier, nothing, rows):
-            self.row = int(self._state[0])
-            yield fills
+        self._run(self.row, last, frontier, nothing, slice(self.row, last))
+        self.row = int(self._state[0])
 
-    def run_at(self, events: Int64Array) -> Iterator[Int64Array]:
-        """Trade on some rows, each symbol's in order; returns and raises as ``run_to`` does."""
-        return self._run(0, len(events), ALWAYS, events, events)
+    def run_at(self, events: Int64Array) -> None:
+        """Trade on some rows, each symbol's in order; raises as ``run_to`` does."""
+        self._run(0, len(events), ALWAYS, events, events)
 
-    def _run(
-        self, first: int, last: int, frontier: int, listed: Int64Array, rows: Any
-    ) -> Iterator[Int64Array]:
+    def _run(self, first: int, last: int, frontier: int, listed: Int64Array, rows: Any) -> None:
         loops, state = self._loops, self._state
         entry, response = _spans(self._entry, rows), _spans(self._response, rows)
-        state[0], state[1] = first, 0
+        state[0] = first
         while True:
             code = loops.trade(
                 state, first, last, frontier, listed, *self._columns, entry, response,
-                self.book, self._pool, *self._rest,
+                self.book, self._pool, *self._rest, self._filled, *self._sums,
             )  # fmt: skip
             if code == loops.OVERFLOW:
                 raise Uncompiled
@@ -148,11 +149,10 @@ class Trader:
                 more = _pool(len(self._pool))
                 more[:, 3] = np.where(more[:, 3] < 0, -1, more[:, 3] + len(self._pool))
                 self._pool = np.concatenate([self._pool, more])
-                continue
-            yield self._fills[: state[1]].copy()
-            if code in (loops.DONE, loops.EARLY):
+            elif code == loops.FULL:
+                self._filled = np.concatenate([self._filled, np.empty_like(self._filled)])
+            else:
                 return
-            state[1] = 0
 
 
 def sized(ledger: Ledger, rules: OrderRules, forecast: Any, standing: Int64Array) -> Int64Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from backtest import columnar, encoding
-from backtest.columnar import Column, ColumnarFile, Frame, arrow_schema, arrow_table, frame_of
+from backtest import columnar_file, encoding
+from backtest.columnar import Column, Frame, arrow_schema, arrow_table, frame_of
+from backtest.columnar_file import ColumnarFile
 from backtest.tables import TableWriter
 
 LEAST, MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
@@ -24,7 +26,7 @@ SIZES = (0, 1, 2, 31, 32, 33, 127, 128, 129, 130, 257, 999, 1000, 1001, 2500)
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Row groups of 1000 rows."""
-    monkeypatch.setattr(columnar, "BLOCK", 1000)
+    monkeypatch.setattr(columnar_file, "BLOCK", 1000)
 
 
 def whole_numbers() -> Iterator[Any]:
@@ -154,6 +156,34 @@ def test_the_digest_is_of_names_types_and_values(tmp_path: Path) -> None:
     other = Column("int64", np.where(missing.absent, 99, missing.values), missing.absent)
     renamed = Column("text", whole["plain"].values + 1, None, ("never", "c", "b", "unused"))
     assert digest({**whole, "missing": other, "plain": renamed}) in digests
+
+
+@pytest.mark.parametrize("apart", [0, 1500, 5000])
+def test_columns_that_are_the_same_array_are_packed_once(apart: int, tmp_path: Path) -> None:
+    """For how ever long they are the same, file and digest are those of columns apart."""
+    random = np.random.default_rng(0)
+    values, floats = np.cumsum(random.integers(0, 9, 3000)), random.random(3000, dtype=np.float32)
+    gone = random.random(3000) < 0.5
+    whole = {
+        "time": Column("time", values), "code": Column("text", values % 2, None, ("a", "b")),
+        "again": Column("time", values), "other": Column("int64", values),
+        "gone": Column("int64", values, gone), "float": Column("float32", floats),
+        "forecast": Column("float32", floats), "absent": Column("int64", values, gone),
+    }  # fmt: skip
+    files = []
+    for copied in (False, True):
+        file = ColumnarFile(tmp_path / "t.parquet", whole, compiled=True)
+        for first in range(0, 3000, 500):
+            part = {name: column.rows(slice(first, first + 500)) for name, column in whole.items()}
+            if copied or first >= apart:
+                part = {n: replace(c, values=c.values.copy()) for n, c in part.items()}
+            file.write(part)
+        file.close()
+        files.append((file.digest(), (tmp_path / "t.parquet").read_bytes()))
+    assert files[0] == files[1]
+    table = pq.read_table(tmp_path / "t.parquet")
+    assert table["again"].equals(table["time"])
+    assert table["forecast"].to_numpy().tolist() == floats.tolist()
 
 
 def test_tables_and_frames_are_the_same_thing(tmp_path: Path) -> None:

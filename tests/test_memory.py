@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 import backtest
-from backtest import columnar, predictions, queueing, room, settlement
+from backtest import columnar_file, predictions, queueing, room, settlement
 from backtest.bus import EventBus
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Card
@@ -28,11 +28,11 @@ SHORT, LONG = 60_000, 240_000
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces that are short beside the histories, and no column in memory."""
-    for module, name in (
-        (columnar, "BLOCK"), (queueing, "CHUNK"), (settlement, "CHUNK"), (predictions, "RELEASE"),
-        (predictions, "WITHOUT_FEATURES"),
-    ):  # fmt: skip
-        monkeypatch.setattr(module, name, PIECE)
+    monkeypatch.setattr(columnar_file, "BLOCK", PIECE)
+    for module in (queueing, settlement):
+        monkeypatch.setattr(module, "CHUNK", PIECE)
+    for name in ("RELEASE", "WITHOUT_FEATURES"):
+        monkeypatch.setattr(predictions, name, PIECE)
     monkeypatch.setattr(room, "MEMORY", 0)
     monkeypatch.setattr("backtest.data.canonical.ROW_GROUP_ROWS", PIECE)
 
