@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -377,13 +378,16 @@ def _bits_sha256(answered: BoolArray) -> str:
 
 def versions() -> dict[str, str]:
     """What answers can depend on: versions of distributions, and the digest of this package."""
-    found = {"backtest": package_sha256()}
-    for name in _VERSIONED:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    found = {name: version for name in _VERSIONED if (version := _version(name)) is not None}
+    return {"backtest": package_sha256(), **found}
+
+
+@cache
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def device_model(device: str) -> str:

@@ -24,7 +24,7 @@ from backtest.server import (
 COMPILED_FROM = 20_000
 """Events from which on the compiled loops are worth loading."""
 
-CHUNK = 1 << 18
+CHUNK = 1 << 17
 """Events that are timed between two looks at the clock, and drawn for at once."""
 
 _DRAWS = 1 << 14

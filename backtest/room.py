@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from backtest.atomic import writing
 
-MEMORY = 256 << 20
+MEMORY = 384 << 20
 """Bytes of a run's columns that are kept in memory."""
 
 

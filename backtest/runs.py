@@ -306,9 +306,10 @@ def _git() -> dict[str, Any] | None:
     if git is None:
         return None
 
-    def ask(*words: str) -> str | None:
-        done = subprocess.run([git, *words], capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = ask("rev-parse", "HEAD")
-    return (commit and {"commit": commit, "changed": bool(ask("status", "--porcelain"))}) or None
+    asked = [git, "status", "--porcelain=v2", "--branch"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    lines = done.stdout.splitlines() if done.returncode == 0 else []
+    commit = next((line.split()[2] for line in lines if line.startswith("# branch.oid ")), "")
+    if not commit or commit == "(initial)":
+        return None
+    return {"commit": commit, "changed": any(not line.startswith("#") for line in lines)}
