@@ -241,7 +241,7 @@ def trade(
         if not listed and link[e] != INVALID:
             me[CURRENT] = e
         target = wanted[e]
-        if target == SILENT:
+        if target == SILENT or (me[ORDERS] < 0 and target == me[CONFIRMED]):
             continue
         ready = ended[e]
         if ready >= frontier:  # a newer answer may yet have its say at that instant
