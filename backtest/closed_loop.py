@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backtest.accounting import Answers, Ledger
+from backtest.compiled import COMPILED_FROM
 from backtest.errors import UsageError
 from backtest.events import NO_TIME, EventBatch, Float32Array, Int64Array
 from backtest.execution import Confirmation, OrderRules
 from backtest.latency import Composition, Draws, LatencyModel, pass_sizes
 from backtest.predictions import Inference, checked
-from backtest.queueing import COMPILED_FROM, Queue, bypassed, receive, rule_of
+from backtest.queueing import Queue, bypassed, receive, rule_of
 from backtest.room import Room
 from backtest.server import InferenceServer, Status, Timing
 from backtest.settlement import chunks, quote_chain

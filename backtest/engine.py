@@ -19,6 +19,7 @@ import numpy as np
 from backtest.accounting import Accountant, Answers, Ledger, SizingRule, TableSink
 from backtest.bus import EventBus, read_targets
 from backtest.closed_loop import ClosedLoop, LiveDesk, Loop, why_closed
+from backtest.compiled import COMPILED_FROM
 from backtest.components import as_table, as_text, parameters
 from backtest.config import RunConfig
 from backtest.data.dataset import Dataset, open_dataset
@@ -37,7 +38,7 @@ from backtest.predictions import (
     predict,
     session_numbers,
 )
-from backtest.queueing import COMPILED_FROM, Settled, simulate
+from backtest.queueing import Settled, simulate
 from backtest.room import Room
 from backtest.runs import MANIFEST, Run, RunWriter, identify
 from backtest.server import BatchingPolicy, InferenceServer, Status, Timing

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from backtest.compiled import COMPILED_FROM
 from backtest.events import EventBatch, Int32Array, Int64Array
 from backtest.latency import Draws, LatencyModel, SpanTable, drawn, scaled
 from backtest.room import Room
@@ -20,9 +21,6 @@ from backtest.server import (
     Rule,
     Timing,
 )
-
-COMPILED_FROM = 20_000
-"""Events from which on the compiled loops are worth loading."""
 
 CHUNK = 1 << 17
 """Events that are timed between two looks at the clock, and drawn for at once."""

@@ -22,11 +22,11 @@ import numpy as np
 
 from backtest.atomic import new_folder, writing
 from backtest.columnar import Column, Frame
+from backtest.compiled import COMPILED_FROM
 from backtest.errors import DataError
 from backtest.hashing import sha256_of
 from backtest.metrics import Tally
 from backtest.predictions import device_model, versions
-from backtest.queueing import COMPILED_FROM
 from backtest.room import Room
 from backtest.server import Status
 from backtest.settlement import chunks

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from backtest.data.card import Columns
 
 _AT_ONCE = 1 << 17
-"""Rows of a row group up to which it is decoded whole."""
+"""Rows of a row group up to which it is decoded whole, which is quicker."""
 
 DAMAGED = "The file is damaged or is not Parquet: fetch or ingest it again."
 
@@ -136,12 +136,17 @@ def scan(
     *,
     symbol: str,
     batch_rows: int,
-) -> Iterator[tuple[RowGroup, int, pa.RecordBatch]]:
+    together: bool = False,
+) -> Generator[tuple[RowGroup, int, pa.RecordBatch], None, None]:
     """The row groups' batches in order, each with its group and the file's row where it starts.
 
-    Page checksums are verified wherever the file has them. What is decoded and not yet given is at
-    most a row group of ordinary size, or ``batch_rows`` rows of a larger one; pyarrow's own scanner
-    reads ahead as far as its consumer is slow.
+    Page checksums are verified wherever the file has them. What is decoded and not yet given is
+    bounded; pyarrow's own scanner reads ahead as far as its consumer is slow.
+
+    Args:
+        batch_rows: rows of a batch, at most.
+        together: other files are decoded at the same time: this one is, little by little, by the
+            calling thread alone.
 
     Raises:
         DataError: a damaged page, or rows other than the footer states.
@@ -156,7 +161,7 @@ def scan(
                 file, read_dictionary=[symbol], pre_buffer=far, page_checksum_verification=True
             )
         for some in _stretches(groups, batch_rows):
-            tables = _tables(parquet, some, list(columns), batch_rows)
+            tables = _tables(parquet, some, list(columns), batch_rows, together)
             waiting: deque[pa.RecordBatch] = deque()
             for group in some:
                 read = 0
@@ -189,14 +194,18 @@ def _stretches(groups: Sequence[RowGroup], rows: int) -> Iterator[list[RowGroup]
 
 
 def _tables(
-    parquet: pq.ParquetFile, groups: Sequence[RowGroup], columns: list[str], batch_rows: int
+    parquet: pq.ParquetFile,
+    groups: Sequence[RowGroup],
+    columns: list[str],
+    batch_rows: int,
+    together: bool,
 ) -> Iterator[Any]:
     """What some row groups hold, in one piece unless that is too large to be decoded at once."""
     numbers = [group.index for group in groups]
-    if sum(group.rows for group in groups) <= max(_AT_ONCE, batch_rows):
+    if not together and sum(group.rows for group in groups) <= max(_AT_ONCE, batch_rows):
         yield parquet.read_row_groups(numbers, columns=columns)
         return
-    for batch in parquet.iter_batches(batch_rows, row_groups=numbers, columns=columns):
+    for batch in parquet.iter_batches(batch_rows, numbers, columns, use_threads=not together):
         yield pa.Table.from_batches([batch])
 
 
