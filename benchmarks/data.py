@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 
 from backtest.atomic import new_folder
 from backtest.data.canonical import ROW_GROUP_ROWS, write_canonical
-from backtest.data.card import CARD_NAME, Card, write_card
+from backtest.data.card import CARD_NAME, Card, Features, write_card
 from backtest.events import EventBatch
 
 START = 1_700_000_000_000_000_000
@@ -71,4 +72,28 @@ def by_symbol(folder: Path, events: int, symbols: int = 39) -> Path:
                 write_page_checksum=True,
             )
         write_card(aside, Card(name=path.name, symbols=tuple(f"S{k:02d}" for k in range(symbols))))
+    return path
+
+
+def with_features(folder: Path, events: int, layout: str, count: int = 79) -> Path:
+    """Quotes with features of normal noise, in one of the two canonical layouts."""
+    path = folder / f"features-{events}-{count}-{layout}"
+    if path.exists():
+        return path
+    random = np.random.default_rng(1)
+    names = tuple(f"f{k}" for k in range(count))
+    wide = Features(columns=names)
+    packed = Features(packed="features", names=names)
+    card = Card(
+        name=path.name,
+        symbols=tuple(f"S{k:02d}" for k in range(39)),
+        features=wide if layout == "wide" else packed,
+    )
+
+    def batches() -> Iterator[EventBatch]:
+        for batch in quotes(events):
+            matrix = random.standard_normal((len(batch), count), dtype=np.float32)
+            yield replace(batch, features=matrix)
+
+    write_canonical(path, card, batches())
     return path
