@@ -18,7 +18,7 @@ import numpy as np
 
 from backtest.accounting import Accountant, Answers, Ledger, SizingRule, TableSink
 from backtest.bus import EventBus, read_targets
-from backtest.closed_loop import ClosedLoop, LiveDesk, Loop, why_closed
+from backtest.closed_loop import ClosedLoop, Loop, why_closed
 from backtest.compiled import COMPILED_FROM
 from backtest.components import as_table, as_text, parameters
 from backtest.config import RunConfig
@@ -26,6 +26,7 @@ from backtest.data.dataset import Dataset, open_dataset
 from backtest.errors import UsageError
 from backtest.events import BoolArray, EventBatch, Float32Array, Int64Array
 from backtest.latency import LatencyModel, messages, scaled
+from backtest.live_desk import LiveDesk
 from backtest.metrics import accuracy, timing_metrics
 from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.manager import Plugins
@@ -198,7 +199,7 @@ class Engine:
                 loop = self._closed(scenario, events, end, delays, room)
                 timing, answers = loop.timing, loop.answers
                 thinking.notes["answers"] = {"key": None, "reused": False}
-                opened.tables.write("service", loop.table())
+                opened.tables.write("service", loop.frame())
                 for first, last in chunks(len(events)):
                     opened.write_timing(events, timing, slice(first, last))
             opened.write_answers(answers)

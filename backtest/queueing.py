@@ -292,6 +292,12 @@ class Queue:
         """Event numbers of the batch that awaits its service time, a view [k]."""
         return self.taken[: self._state[self._loops.TAKEN]]
 
+    @property
+    def rows(self) -> slice | Int64Array:
+        """The same for keeps, as a slice where they follow one another without a gap."""
+        first, count = int(self._state[self._loops.ROW]), int(self._state[self._loops.TAKEN])
+        return self.batch.copy() if first < 0 else slice(first, first + count)
+
     def serve(self, span: int) -> None:
         """Say how long that batch is served, scaled ns."""
         self._rules[self._loops.SPAN] = min(span, _LONGEST)

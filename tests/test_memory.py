@@ -79,8 +79,9 @@ def peak(folder: Path, count: int, **settings: object) -> int:
         {"latency": {"service": "affine:500ns,200ns"}},
         {"latency": {"service": "affine:1us,2us", "feed": "exponential:3us"}, "policy": "one"},
         {"latency": {"service": "affine:1us,900ns"}, "policy": "newest-per-symbol"},
+        {"latency": {"service": "measured"}, "policy": "at-most:16"},
     ],
-    ids=["keeping up", "overloaded", "conflating"],
+    ids=["keeping up", "overloaded", "conflating", "closed loop"],
 )
 def test_a_longer_history_takes_no_more_memory(settings: dict[str, object], tmp_path: Path) -> None:
     short, long = (peak(tmp_path, count, **settings) for count in (SHORT, LONG))

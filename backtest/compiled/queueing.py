@@ -15,11 +15,12 @@ DONE, PAUSED, DRAWS, DISPATCHED, UNKNOWN_SIZE = 0, 1, 2, 3, 4
 batch has no draws yet; a batch was sent whose service time is awaited; or the batch's size, in
 ``state``, is none that the latency profile knows."""
 
-NEXT, HEAD, WAITING, BATCHES, NOW, TAKEN, PENDING, SIZE, FIRST, LAST, HEAP = range(11)
+NEXT, HEAD, WAITING, BATCHES, NOW, TAKEN, PENDING, SIZE, FIRST, LAST, HEAP, ROW = range(12)
 """Places in ``state``: next arrival; oldest position that may wait; events that wait; batches sent;
 the clock; events in ``taken``; whether their service time is awaited; a size that is unknown; ends
-of the list of symbols; entries of the heap."""
-STATE_SIZE = 11
+of the list of symbols; entries of the heap; the first event in ``taken`` if those after it follow
+without a gap, else -1."""
+STATE_SIZE = 12
 
 (
     END,
@@ -190,6 +191,15 @@ def _complete(now, free, number, count, end, taken, begun, ended, status, batch)
     else:
         for k in range(count):
             _silence(taken[k], _UNFINISHED, begun, ended, status, batch)
+
+
+@njit(cache=True, nogil=True)
+def _stretch(taken, count):
+    """The first of some events if the others follow it without a gap, else -1."""
+    for k in range(1, count):
+        if taken[k] != taken[0] + k:
+            return np.int64(-1)
+    return taken[0]
 
 
 @njit(cache=True, nogil=True)
@@ -413,7 +423,7 @@ def serve_in_order(
                 waiting -= 1
                 lines[symbols[e]] -= 1
         if live:
-            state[TAKEN], state[PENDING] = count, 1
+            state[TAKEN], state[PENDING], state[ROW] = count, 1, _stretch(taken, count)
             code = DISPATCHED
             break
         if simple:
@@ -626,7 +636,7 @@ def serve_lines(
                     _push(heap, entries, link[p])
                     entries += 1
         if live:
-            state[TAKEN], state[PENDING] = count, 1
+            state[TAKEN], state[PENDING], state[ROW] = count, 1, _stretch(taken, count)
             code = DISPATCHED
             break
         if simple:
