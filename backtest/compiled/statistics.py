@@ -41,10 +41,10 @@ def coarse(ts_event, received, begun, ended, status, batch, counts, most, status
         if status[i] == 0:
             feed, queueing = received[i] - ts_event[i], begun[i] - received[i]
             service, sojourn = ended[i] - begun[i], ended[i] - received[i]
-            fed[bin_of(feed)] += 1
-            queued[bin_of(queueing)] += 1
-            served[bin_of(service)] += 1
-            stayed[bin_of(sojourn)] += 1
+            fed[np.uint64(bin_of(feed))] += 1
+            queued[np.uint64(bin_of(queueing))] += 1
+            served[np.uint64(bin_of(service))] += 1
+            stayed[np.uint64(bin_of(sojourn))] += 1
             most0, most1 = max(most0, feed), max(most1, queueing)
             most2, most3 = max(most2, service), max(most3, sojourn)
             most4 = max(most4, batch[i])

@@ -80,20 +80,20 @@ def stand(
                 marks[mark, s] = current[s, 1]
             mark += 1
             due = ends[mark] if mark < len(ends) else _LATEST
-        s = symbol[i]
+        s = np.uint64(symbol[i])
         b, a = bid[i], ask[i]
         before = current[s, 0]
         if b != _NO_PRICE and a != _NO_PRICE and b <= a:
             if before >= 0:
                 if row - before > _REACH:
                     in_order = False
-                link[before] = row - before
+                link[np.uint64(before)] = row - before
             before = row
             current[s, 0] = row
             current[s, 1] = b + a
-            link[row] = LAST
+            link[np.uint64(row)] = LAST
         else:
-            link[row] = INVALID
+            link[np.uint64(row)] = INVALID
         standing[i] = before
         mids[i] = current[s, 1]
         flag = np.uint8(0)
@@ -141,7 +141,7 @@ def paper(symbol, ts_event, flags, target, mids, pending, held, band):
     Returns whether everything fitted 64 bits.
     """
     for i in range(len(symbol)):
-        s = symbol[i]
+        s = np.uint64(symbol[i])
         if pending[s, 0] != ts_event[i] and not _hold(pending[s], held[s], band):
             return False
         pending[s, 0] = ts_event[i]
@@ -185,8 +185,8 @@ def _hold(newest, held, band):
 def _walk(row, time, ts_event, link):
     """From a quote that stands at or before ``time`` to the one that stands then."""
     while True:
-        step = link[row]
-        if step <= 0 or ts_event[row + step] > time:
+        step = link[np.uint64(row)]
+        if step <= 0 or ts_event[np.uint64(row + step)] > time:
             return row
         row += step
 
@@ -235,8 +235,8 @@ def trade(
     near = 0
     for i in range(state[0], last):
         state[0] = i
-        e = events[i] if listed else i
-        s = symbol[e]
+        e = np.uint64(events[i] if listed else i)
+        s = np.uint64(symbol[e])
         me = book[s]
         if not listed and link[e] != INVALID:
             me[CURRENT] = e
@@ -286,23 +286,24 @@ def trade(
                 me[SOLD] = 0
             side = np.int64(1) if order > 0 else np.int64(-1)
             taken = BOUGHT if order > 0 else SOLD
-            touch = ask[p4] if order > 0 else bid[p4]
+            q4 = np.uint64(p4)
+            touch = ask[q4] if order > 0 else bid[q4]
             displayed = _FAR
             if not unlimited:
-                displayed = ask_size[p4] if order > 0 else bid_size[p4]
+                displayed = ask_size[q4] if order > 0 else bid_size[q4]
             lots = min(abs(order), displayed - me[taken])
             if lots > 0:
                 me[taken] += lots
                 filled = side * lots
                 moved = np.int64(0)
                 if c_over > 0:
-                    spread = 2 * (ask[p4] - bid[p4])
+                    spread = 2 * (ask[q4] - bid[q4])
                     push = float(c_over) * float(spread) * float(lots)
                     if push > _LARGE or float(c_under) * float(displayed) > _LARGE:
                         return OVERFLOW
                     over, under = c_over * spread * lots, c_under * displayed
                     moved = (over + under - 1) // under
-                m4 = bid[p4] + ask[p4]
+                m4 = bid[q4] + ask[q4]
                 m0 = m1 = m2 = m3 = m4
                 p0 = p1 = p2 = p3 = p4
                 if p4 != me[CURRENT]:  # else the quote has stood all the while
