@@ -187,11 +187,11 @@ class ColumnarFile:
             width = max((len(names) - 1).bit_length(), 1)
             encoding, encoded = _DICTIONARY, codes(values, width, self._scratch)
         elif column.kind in ("int64", "time", "uint8"):
-            encoding, encoded = _DELTA, integers(values, self._scratch)
-            if len(values):
+            encoding = _DELTA
+            encoded, extremes = integers(values, self._scratch)
+            if extremes:
                 size = 4 if column.kind == "uint8" else 8
-                low, high = (int(v).to_bytes(size, "little", signed=True)
-                             for v in (values.min(), values.max()))  # fmt: skip
+                low, high = (v.to_bytes(size, "little", signed=True) for v in extremes)
                 limits = low, high
         else:
             encoding, encoded = _PLAIN, np.ascontiguousarray(values).data.cast("B")

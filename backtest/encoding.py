@@ -20,12 +20,16 @@ Octets = NDArray[np.uint8]
 _BLOCK, _MINIBLOCK = 128, 32
 
 
-def integers(values: Int64Array, scratch: Octets | None = None) -> Any:
-    """The bytes of int64 values; in ``scratch`` (of ``most_bytes``) by the compiled loop."""
+def integers(values: Int64Array, scratch: Octets | None = None) -> tuple[Any, list[int]]:
+    """The bytes of int64 values, in ``scratch`` (of ``most_bytes``) by the compiled loop, and the
+    least and the largest of them: none if there are no values."""
     if scratch is not None:
         from backtest.compiled.encoding import delta_binary_packed
 
-        return scratch[: delta_binary_packed(np.require(values, np.int64, ["C", "W"]), scratch)]
+        limits = np.empty(2, dtype=np.int64)
+        whole = np.require(values, np.int64, ["C", "W"])
+        size = delta_binary_packed(whole, scratch, limits)
+        return scratch[:size], limits.tolist() if len(values) else []
     head = [_BLOCK, _BLOCK // _MINIBLOCK, len(values)]
     first = int(values[0]) if len(values) else 0
     parts = [*map(varint, head), varint(zigzag(first))]
@@ -40,7 +44,8 @@ def integers(values: Int64Array, scratch: Octets | None = None) -> Any:
         widths = [int(row.max()).bit_length() for row in rows]
         parts += [varint(zigzag(int(least))), bytes(widths)]
         parts += [_packed(row, width) for row, width in zip(rows, widths, strict=True)]
-    return b"".join(parts)
+    extremes = [int(values.min()), int(values.max())] if len(values) else []
+    return b"".join(parts), extremes
 
 
 def codes(values: NDArray[np.int32], width: int, scratch: Octets | None = None) -> Any:
@@ -74,6 +79,8 @@ def most_bytes(rows: int) -> int:
 
 def varint(value: int) -> bytes:
     """A number that is not negative, seven bits a byte, the lowest first."""
+    if value < 128:
+        return bytes((value,))
     out = bytearray()
     while value > 127:
         out.append(value & 127 | 128)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
@@ -25,7 +25,8 @@ _AHEAD = 4
 class TableWriter:
     """Parquet files in a folder that grow as pieces come; close it before reading them.
 
-    Pieces are encoded and hashed on another thread, a few ahead of it at most.
+    Pieces are encoded and hashed on another thread, a few ahead of it at most; it turns to columns
+    that stay as they are when there is nothing else.
 
     Args:
         folder: where.
@@ -40,7 +41,7 @@ class TableWriter:
         self._written = written
         self._compiled = compiled
         self._files: dict[str, ColumnarFile | _ArrowFile] = {}
-        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._tasks = _Tasks()
         self._held = threading.Semaphore(_AHEAD)
         self._error: BaseException | None = None
         self._abandoned = False
@@ -56,7 +57,7 @@ class TableWriter:
 
         self._raise()
         self._held.acquire()
-        self._tasks.put(add)
+        self._tasks.put(add, first=True)
 
     def write_later(self, name: str, make: Callable[[], Rows]) -> None:
         """Add rows that are made when their turn comes, from columns that stay as they are."""
@@ -71,7 +72,7 @@ class TableWriter:
                 self._files.pop(name).close()
 
         self._raise()
-        self._tasks.put(forget)
+        self._tasks.put(forget, first=True)
 
     def end(self, name: str) -> None:
         """Say that a table has all its rows: it can go to the disk while others are made."""
@@ -149,6 +150,28 @@ class TableWriter:
         self._files[name] = file
         file.write(rows if isinstance(file, _ArrowFile) else frame)
         self._written()
+
+
+class _Tasks:
+    """What a thread has to do, those things first that others wait for."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._first: deque[Callable[[], None] | None] = deque()
+        self._later: deque[Callable[[], None] | None] = deque()
+
+    def put(self, task: Callable[[], None] | None, *, first: bool = False) -> None:
+        """Do it after what was put before it."""
+        with self._changed:
+            (self._first if first else self._later).append(task)
+            self._changed.notify()
+
+    def get(self) -> Callable[[], None] | None:
+        """Wait for the next one."""
+        with self._changed:
+            while not self._first and not self._later:
+                self._changed.wait()
+            return (self._first or self._later).popleft()
 
 
 class _ArrowFile:

@@ -23,6 +23,7 @@ class Int32(int):
 Value: TypeAlias = bool | int | bytes | str | Struct | Sequence["Value"]
 
 _TRUE, _FALSE, _I32, _I64, _BINARY, _LIST, _STRUCT = 1, 2, 5, 6, 8, 9, 12
+_KINDS = {Int32: _I32, int: _I64, bytes: _BINARY, str: _BINARY, Struct: _STRUCT}
 
 
 def struct(fields: Mapping[int, Value | None]) -> Struct:
@@ -32,31 +33,26 @@ def struct(fields: Mapping[int, Value | None]) -> Struct:
     for number, value in fields.items():
         if value is None:
             continue
-        kind = (_TRUE if value else _FALSE) if isinstance(value, bool) else _kind(value)
-        out.append(number - last << 4 | kind)
-        last = number
-        if not isinstance(value, bool):
+        if isinstance(value, bool):
+            out.append(number - last << 4 | (_TRUE if value else _FALSE))
+        else:
+            out.append(number - last << 4 | _KINDS.get(type(value), _LIST))
             out += _encoded(value)
-    return Struct(bytes(out) + b"\0")
-
-
-def _kind(value: Value) -> int:
-    for kind, number in ((Int32, _I32), (int, _I64), (Struct, _STRUCT), ((bytes, str), _BINARY)):
-        if isinstance(value, kind):
-            return number
-    return _LIST
+        last = number
+    out.append(0)
+    return Struct(out)
 
 
 def _encoded(value: Value) -> bytes:
     if isinstance(value, int):
         return varint(zigzag(value))
     if isinstance(value, Struct):
-        return bytes(value)
+        return value
     if isinstance(value, str):
         value = value.encode()
     if isinstance(value, bytes):
         return varint(len(value)) + value
-    size = bytes([min(len(value), 15) << 4 | (_kind(value[0]) if value else _STRUCT)])
-    if len(value) >= 15:
-        size += varint(len(value))
-    return size + b"".join(map(_encoded, value))
+    kind = _KINDS.get(type(value[0]), _LIST) if value else _STRUCT
+    if len(value) < 15:
+        return bytes([len(value) << 4 | kind]) + b"".join(map(_encoded, value))
+    return bytes([15 << 4 | kind]) + varint(len(value)) + b"".join(map(_encoded, value))

@@ -13,13 +13,17 @@ _MORE = np.uint64(128)
 
 
 @njit(cache=True, nogil=True)
-def delta_binary_packed(values, out):
-    """Parquet's DELTA_BINARY_PACKED of int64 ``values`` into uint8 ``out``; how many bytes."""
+def delta_binary_packed(values, out, limits):
+    """Parquet's DELTA_BINARY_PACKED of int64 ``values`` into uint8 ``out``; how many bytes.
+
+    ``limits`` [2] take the least and the largest value, if there is one.
+    """
     count = len(values)
+    low = high = values[0] if count else np.int64(0)
     at = _varint(np.uint64(BLOCK), out, 0)
     at = _varint(np.uint64(BLOCK // MINIBLOCK), out, at)
     at = _varint(np.uint64(count), out, at)
-    at = _varint(_zigzag(values[0] if count else np.int64(0)), out, at)
+    at = _varint(_zigzag(low), out, at)
     above = np.empty(BLOCK, dtype=np.uint64)
     words = np.empty(MINIBLOCK + 1, dtype=np.uint64)
     for first in range(1, count, BLOCK):
@@ -31,6 +35,8 @@ def delta_binary_packed(values, out):
             step = np.uint64(now[k]) - np.uint64(before[k])
             above[k] = step
             least = min(least, np.int64(step))
+        for k in range(size):
+            low, high = min(low, now[k]), max(high, now[k])
         for k in range(size):
             above[k] -= np.uint64(least)
         above[size:] = 0
@@ -45,6 +51,7 @@ def delta_binary_packed(values, out):
             width = _bits(used)
             out[widths + mini] = width
             at = _pack(part, width, words, out, at)
+    limits[0], limits[1] = low, high
     return at
 
 
