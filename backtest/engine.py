@@ -442,10 +442,12 @@ class _Thinking:
         answered: BoolArray = self._room.column(np.bool_)
         for first, last in chunks(len(answered), self._room):
             np.equal(timing.status[first:last], Status.ANSWERED, out=answered[first:last])
-        reaching = answered
-        if not inference.strategy.stateful or self._in_full(timing):
-            reaching = self._all
+        in_full = not answered.all() and self._in_full(timing)
+        reaching = self._all if in_full or not inference.strategy.stateful else answered
         found = self._predictions("answers", inference, reaching, batches)
+        if in_full:
+            note = {name: self.notes["answers"][name] for name in ("key", "strategy", "answered")}
+            self.notes["undropped"] = {**note, "reused": True}
         return Answers(found.predictions, found.forecast, answered)
 
     def _in_full(self, timing: Timing) -> bool:
