@@ -160,7 +160,7 @@ def test_the_compiled_order_is_the_plain_one(count: int, reach: int, sequenced: 
     random = np.random.default_rng(count)
     ts = random.integers(-reach, reach, count, endpoint=True)
     seq = random.integers(0, 4, count if sequenced else 0)
-    order = np.empty(count, dtype=np.int64)
+    order = np.empty(count, dtype=np.int32)
     found = by_time(ts, seq, order)
     assert found or reach < 10  # many rows at one instant are left to numpy
     if found:

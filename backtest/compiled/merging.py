@@ -11,10 +11,10 @@ _CROWD = 64
 
 @njit(cache=True, nogil=True)
 def by_time(ts, seq, order):
-    """Fill ``order`` with the rows by (ts, seq), equal ones as they come; ``seq`` may be empty.
+    """Fill ``order`` (int32) with rows by (ts, seq), equal ones as they come; ``seq`` may be empty.
 
-    Rows are dealt to as many stretches of time as there are rows, and those few that share one are
-    sorted by insertion. Returns false where too many do.
+    Rows are dealt to about as many stretches of time as there are rows, and the few that share one
+    are sorted by insertion. Returns false where too many do.
     """
     count = len(ts)
     low, high = ts[0], ts[0]
@@ -22,7 +22,7 @@ def by_time(ts, seq, order):
         low, high = min(low, ts[i]), max(high, ts[i])
     span = np.uint64(high) - np.uint64(low)
     shift = np.uint64(0)
-    while (span >> shift) >= np.uint64(2 * count):
+    while (span >> shift) >= np.uint64(count):
         shift += np.uint64(1)
     first = np.zeros(np.int64(span >> shift) + 2, dtype=np.int32)
     for i in range(count):
@@ -37,31 +37,25 @@ def by_time(ts, seq, order):
         first[k] += 1
     sequenced = len(seq) > 0
     for i in range(1, count):
-        row = order[i]
+        row = np.uint64(order[i])
         time = ts[row]
         at = i
         while at > 0:
-            other = order[at - 1]
+            other = np.uint64(order[at - 1])
             if ts[other] < time:
                 break
             if ts[other] == time and not (sequenced and seq[other] > seq[row]):
                 break
             order[at] = other
             at -= 1
-        order[at] = row
+        if at < i:
+            order[at] = row
     return True
 
 
 @njit(cache=True, nogil=True)
-def places(order, place):
-    """Where each row goes: the inverse of ``order``, in ``place``."""
+def gather(column, order, out):
+    """``column`` at the rows of ``order``, in ``out``."""
     for i in range(len(order)):
-        place[np.uint64(order[i])] = i
-    return place
-
-
-@njit(cache=True, nogil=True)
-def scatter(part, place, out):
-    """Put the rows of a part where they go."""
-    for i in range(len(part)):
-        out[np.uint64(place[i])] = part[i]
+        out[i] = column[np.uint64(order[i])]
+    return out

@@ -19,6 +19,8 @@ import numpy as np
 from backtest.data.decode import Columns
 from backtest.events import Int64Array
 
+_SMALL = np.empty(0, dtype=np.int32)
+
 _KEPT = 64
 """Arrays of a type that are kept to be used again."""
 
@@ -195,44 +197,36 @@ class _Merger:
         """The parts as one sorted piece."""
         if len(parts) == 1:
             return parts[0]
-        ts, seq = self._joined("ts_event", parts), self._joined("seq", parts)
-        order = self._order(ts, seq)
-        if not self._compiled:
-            joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-            return {name: _permuted(array, order) for name, array in joined.items()}
-        from backtest.compiled.merging import places, scatter
+        joined = {name: self._joined([part[name] for part in parts]) for name in parts[0]}
+        order = self._order(joined["ts_event"], joined.get("seq"))
+        return {name: self._sorted(array, order) for name, array in joined.items()}
 
-        place = places(order, self._space.like(order, len(order)))
-        columns = {}
-        for name, first in parts[0].items():
-            if first.ndim > 1:
-                columns[name] = _permuted(np.concatenate([part[name] for part in parts]), order)
-                continue
-            columns[name] = out = self._space.like(first, len(order))
-            at = 0
-            for part in parts:
-                scatter(part[name], place[at : at + len(part[name])], out)
-                at += len(part[name])
-        return columns
-
-    def _joined(self, name: str, parts: Sequence[Columns]) -> Int64Array:
-        if name not in parts[0]:
-            return np.empty(0, dtype=np.int64)
-        arrays = [part[name] for part in parts]
+    def _joined(self, arrays: Sequence[Any]) -> Any:
+        if arrays[0].ndim > 1:
+            return np.concatenate(arrays)
         return np.concatenate(arrays, out=self._space.like(arrays[0], sum(map(len, arrays))))
 
-    def _order(self, ts: Int64Array, seq: Int64Array) -> Int64Array:
+    def _order(self, ts: Int64Array, seq: Int64Array | None) -> Any:
         if self._compiled:
             from backtest.compiled.merging import by_time
 
-            order = self._space.like(ts, len(ts))
-            if by_time(ts, seq, order):
+            order = self._space.like(_SMALL, len(ts))
+            if by_time(ts, ts[:0] if seq is None else seq, order):
                 return order
         # Both sorts are stable, which keeps the parts' order, and so the source, among equal keys.
         order = np.argsort(ts, kind="stable")
-        if len(seq) and not np.diff(ts[order]).all():
+        if seq is not None and not np.diff(ts[order]).all():
             return np.lexsort((seq, ts))
         return order
+
+    def _sorted(self, array: Any, order: Any) -> Any:
+        if self._compiled and array.ndim == 1 and order.dtype == _SMALL.dtype:
+            from backtest.compiled.merging import gather
+
+            return gather(array, order, self._space.like(array, len(order)))
+        if array.ndim == 2 and not array.flags.c_contiguous:  # filled by columns: [F, n] below
+            return np.take(array.T, order, axis=1).T
+        return np.take(array, order, axis=0)
 
 
 class _Space:
@@ -256,9 +250,3 @@ class _Space:
         known[:] = [one for one in known if len(one) >= count][-_KEPT:]
         known.append(np.empty(count + count // 4, dtype=array.dtype))
         return known[-1][:count]
-
-
-def _permuted(array: Any, order: Int64Array) -> Any:
-    if array.ndim == 2 and not array.flags.c_contiguous:  # filled column by column: [F, n] below
-        return np.take(array.T, order, axis=1).T
-    return np.take(array, order, axis=0)
