@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
+from backtest.columnar import Frame
 from backtest.events import BoolArray, EventBatch, Float32Array, Int64Array
 from backtest.execution import Fill
 from backtest.instruments import Instrument
@@ -61,8 +62,8 @@ class Answers:
 class TableSink(Protocol):
     """Takes tables of the run folder as they grow."""
 
-    def write(self, name: str, table: pa.Table) -> None:
-        """Add rows to a table; all its pieces have the same columns."""
+    def write(self, name: str, table: pa.Table | Frame) -> None:
+        """Add rows, whose values stay as they are; all pieces of a table have the same columns."""
 
     def discard(self, name: str) -> None:
         """Forget what was written to a table, which then starts anew."""

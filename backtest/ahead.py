@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 _T = TypeVar("_T")
 
 
-def ahead(items: Iterator[_T], depth: int) -> Iterator[_T]:
+def ahead(items: Iterator[_T], depth: int) -> Generator[_T, None, None]:
     """The items, made by another thread at most ``depth`` ahead of the consumer.
 
     The thread ends when the items do, when making one raises (which is raised here), or when this
-    iterator is closed.
+    iterator is closed; and then they are closed too, if they are a generator.
     """
     ready: queue.SimpleQueue[tuple[_T] | BaseException | None] = queue.SimpleQueue()
     slots = threading.Semaphore(depth)
@@ -43,3 +43,5 @@ def ahead(items: Iterator[_T], depth: int) -> Iterator[_T]:
         stopped.set()
         slots.release()
         thread.join()
+        if isinstance(items, Generator):
+            items.close()

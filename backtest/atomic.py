@@ -40,7 +40,7 @@ def new_folder(target: Path | str, *, marker: str, overwrite: bool = False) -> I
     """
     final = Path(os.path.realpath(target))
     with writing(final):
-        final.parent.mkdir(parents=True, exist_ok=True)
+        made = _parents(final)
         sweep(final)
         _check_target(final, marker, overwrite)
         folder, lock = _locked_sibling(final)
@@ -56,6 +56,9 @@ def new_folder(target: Path | str, *, marker: str, overwrite: bool = False) -> I
         # What bears the temporary name now is either unfinished or the folder that was replaced.
         shutil.rmtree(folder, ignore_errors=True)
         os.close(lock)
+        for parent in made:
+            with contextlib.suppress(OSError):  # it holds something
+                parent.rmdir()
 
 
 @contextmanager
@@ -163,6 +166,13 @@ def _remove_unlocked(path: Path) -> None:
             os.close(handle)
 
 
+def _parents(path: Path) -> list[Path]:
+    """Make the folders that a path lies in; those that were not there, innermost first."""
+    made = [parent for parent in path.parents if not parent.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return made
+
+
 def _check_target(final: Path, marker: str, overwrite: bool) -> None:
     if not os.path.lexists(final):
         return
@@ -181,7 +191,7 @@ def _check_target(final: Path, marker: str, overwrite: bool) -> None:
 def _locked_sibling(final: Path) -> tuple[Path, int]:
     while True:
         folder = final.with_name(f".{final.name}.tmp-{secrets.token_hex(4)}")
-        folder.mkdir()
+        folder.mkdir(parents=True)
         with contextlib.suppress(FileNotFoundError):
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             fcntl.flock(handle, fcntl.LOCK_EX)

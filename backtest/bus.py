@@ -7,7 +7,6 @@ without ``seq`` it is (ts_event, source, row).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +14,7 @@ import numpy as np
 from backtest.ahead import ahead
 from backtest.components import suggestion
 from backtest.data.decode import Columns, Decoder, Nonfinite, Policy, Selection
-from backtest.data.merge import SortedFile, stream
-from backtest.data.parquet import Footer, RowGroup, no_rows, scan
+from backtest.data.plan import Scan
 from backtest.errors import UsageError
 from backtest.events import BoolArray, EventBatch, Float32Array, concatenate
 
@@ -24,8 +22,7 @@ if TYPE_CHECKING:
     from backtest.data.dataset import Dataset
 
 _VALUES = ("ts_recv", "bid", "ask", "bid_size", "ask_size", "trade_price", "trade_size")
-_BATCHES_AHEAD = 4
-_SMALLEST_CHUNK = 4096
+_BATCHES_AHEAD = 2
 
 
 class EventBus:
@@ -76,7 +73,7 @@ class EventBus:
             features=self.features,
             nonfinite=nonfinite,
         )
-        self._scan = _Scan.of(dataset, selection)
+        self._scan = Scan.of(dataset, selection)
         self._decoders: list[Decoder] = []
 
     @property
@@ -91,7 +88,7 @@ class EventBus:
 
     def __iter__(self) -> Iterator[EventBatch]:
         self._decoders = self._scan.decoders()
-        columns = self._scan.stream(self._decoders, self.batch_rows)
+        columns = self._scan.stream(self._decoders, self.batch_rows, read_ahead=self.read_ahead)
         batches = (_event_batch(piece) for piece in columns)
         return ahead(batches, _BATCHES_AHEAD) if self.read_ahead else batches
 
@@ -132,7 +129,7 @@ def read_targets(
             remedy="Name their columns under [targets] in its card.",
         )
     selection = _selection(dataset, start, end, symbols, targets=dataset.targets)
-    plan = _Scan.of(dataset, selection)
+    plan = Scan.of(dataset, selection)
     parts = [columns["targets"] for columns in plan.stream(plan.decoders(), 65_536)]
     return np.concatenate(parts or [plan.nothing()["targets"]])
 
@@ -160,60 +157,10 @@ def stream_all(
         targets=dataset.targets,
         nonfinite=nonfinite,
     )
-    plan = _Scan.of(dataset, selection)
+    plan = Scan.of(dataset, selection)
     for columns in plan.stream(plan.decoders(), batch_rows):
         targets = columns.pop("targets", None)
         yield _event_batch(columns), targets
-
-
-@dataclass(frozen=True)
-class _Scan:
-    """Which row groups of which files may hold rows of a selection."""
-
-    dataset: Dataset
-    selection: Selection
-    files: tuple[tuple[int, Footer, tuple[RowGroup, ...]], ...]
-
-    @classmethod
-    def of(cls, dataset: Dataset, selection: Selection) -> _Scan:
-        files = []
-        for source, footer in enumerate(dataset.footers):
-            groups = tuple(g for g in footer.row_groups if _may_hold(g, selection))
-            if groups:
-                files.append((source, footer, groups))
-        return cls(dataset, selection, tuple(files))
-
-    def decoders(self) -> list[Decoder]:
-        layout = self.dataset.layout
-        return [Decoder(footer.place, layout, self.selection) for _, footer, _ in self.files]
-
-    def stream(self, decoders: Sequence[Decoder], batch_rows: int) -> Iterator[Columns]:
-        layout = self.dataset.layout
-        overlap = _most_at_once([_times(groups) for _, _, groups in self.files])
-        # Files that are open together share the memory that one would take.
-        rows = max(min(batch_rows, _SMALLEST_CHUNK), batch_rows // max(overlap, 1))
-        sorted_files = []
-        for (source, footer, groups), decoder in zip(self.files, decoders, strict=True):
-            batches = scan(
-                self.dataset.filesystem,
-                footer,
-                groups,
-                self.selection.file_columns(layout),
-                symbol=layout.core["symbol"],
-                batch_rows=rows,
-                ahead=_BATCHES_AHEAD if overlap <= 1 else 1,
-            )
-            times = _times(groups)
-            first = None if times is None else times[0]
-            least = 1 if overlap <= 1 else rows
-            sorted_files.append(SortedFile(source, first, decoder.decode_all(batches), least))
-        return stream(sorted_files, batch_rows)
-
-    def nothing(self) -> Columns:
-        """Columns of length 0, as the files would give them."""
-        layout = self.dataset.layout
-        decoder = Decoder(self.dataset.name, layout, self.selection)
-        return decoder.decode(0, no_rows(self.dataset.footers[0], layout.core["symbol"]))
 
 
 def _selection(
@@ -252,37 +199,6 @@ def _known(wanted: Sequence[str], known: Sequence[str], noun: str, place: str) -
     for name in wanted:
         if name not in known:
             raise UsageError(f"no {noun} {name!r}", place=place, remedy=suggestion(name, known))
-
-
-def _may_hold(group: RowGroup, selection: Selection) -> bool:
-    if group.times is not None:
-        low, high = group.times
-        if selection.start is not None and high < selection.start:
-            return False
-        if selection.end is not None and low >= selection.end:
-            return False
-    if selection.chosen is None or group.symbols is None:
-        return True
-    first, last = group.symbols
-    return any(first <= selection.symbols[i] <= last for i in np.flatnonzero(selection.chosen))
-
-
-def _times(groups: Sequence[RowGroup]) -> tuple[int, int] | None:
-    """Bounds of the row groups' ts_event; ``None`` if one of them does not state its own."""
-    times = [group.times for group in groups if group.times is not None]
-    if len(times) < len(groups):
-        return None
-    return min(low for low, _ in times), max(high for _, high in times)
-
-
-def _most_at_once(spans: Sequence[tuple[int, int] | None]) -> int:
-    """The most closed intervals that share an instant; an unknown one meets every other."""
-    edges = [edge for span in spans if span for edge in ((span[0], 0), (span[1], 1))]
-    count = most = sum(span is None for span in spans)
-    for _, closes in sorted(edges):
-        count += -1 if closes else 1
-        most = max(most, count)
-    return most
 
 
 def _event_batch(columns: Columns) -> EventBatch:

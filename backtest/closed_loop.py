@@ -6,27 +6,25 @@ own fills. Everything else is faster, and the same, in three passes.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from heapq import heappop, heappush
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from backtest.accounting import Answers, Ledger
-from backtest.errors import UsageError
-from backtest.events import NO_TIME, EventBatch, Float32Array, Int64Array
-from backtest.execution import Confirmation, OrderRules
+from backtest.accounting import Answers
+from backtest.columnar import Column, Frame
+from backtest.compiled import COMPILED_FROM
+from backtest.events import EventBatch, Float32Array, Int64Array
 from backtest.latency import Composition, Draws, LatencyModel, pass_sizes
+from backtest.live_desk import LiveDesk
 from backtest.predictions import Inference, checked
-from backtest.queueing import COMPILED_FROM, Queue, bypassed, receive, rule_of
+from backtest.queueing import Queue, bypassed, receive, rule_of
 from backtest.room import Room
 from backtest.server import InferenceServer, Status, Timing
-from backtest.settlement import Trader, Uncompiled, chunks, instrument_table, quote_chain, sized
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from backtest.settlement import chunks
 
 _TOLD = 1 << 14
 
@@ -50,11 +48,9 @@ class Loop:
     service: Int64Array
     sizes: Int64Array
 
-    def table(self) -> pa.Table:
+    def frame(self) -> Frame:
         """A row for each batch sent: its size and how long it was served, unscaled ns."""
-        import pyarrow as pa
-
-        return pa.table({"size": self.sizes, "service_ns": self.service})
+        return {"size": Column("int64", self.sizes), "service_ns": Column("int64", self.service)}
 
 
 def why_closed(service: LatencyModel, strategy: Any, scale: float) -> str | None:
@@ -105,10 +101,11 @@ class ClosedLoop:
         self._columns = [(f.name, getattr(events, f.name)) for f in fields(EventBatch)]
         self._present = [(k, c) for k, (_, c) in enumerate(self._columns) if c is not None]
         strategy = inference.strategy
+        self._outputs = strategy.outputs
         self._predictions: Float32Array = room.column(np.float32, strategy.outputs)
         self._draws = Draws(server.seed, "service")
-        self._spans: list[int] = []
-        self._sizes: list[int] = []
+        self._served = _Served(room)
+        self._unproved: list[tuple[slice | Int64Array, EventBatch]] = []
         self._handed = 0
 
     def run(self, compiled: bool | None = None) -> Loop:
@@ -133,6 +130,7 @@ class ClosedLoop:
             else:
                 numbers = events.symbol
                 timing = server.run(numbers, received, self._end, serve=self.serve)
+        self._prove()
         strategy_forecast: Float32Array = self._room.column(np.float32)
         answered = self._room.column(np.bool_)
         for first, last in chunks(len(events)):
@@ -142,8 +140,7 @@ class ClosedLoop:
         return Loop(
             timing,
             Answers(self._predictions, strategy_forecast, answered),
-            np.array(self._spans, dtype=np.int64),
-            np.array(self._sizes, dtype=np.int64),
+            *self._served.columns(),
         )
 
     def _compiled(self, rule: Any, received: Int64Array, order: Int64Array, symbols: int) -> Timing:
@@ -161,19 +158,28 @@ class ClosedLoop:
         scale = self._server.scale
         count = len(received)
         while queue.advance(count):
-            span = self.serve(queue.batch, queue.now)
+            span = self._serve(queue.rows, queue.now)
             queue.serve(span if scale == 1 else round(span * scale))
         return queue.timing
 
     def serve(self, numbers: Int64Array | Sequence[int], now: int) -> int:
         """Hand a batch to the strategy: its unscaled service time, ns."""
         numbers = np.asarray(numbers, dtype=np.int64)
+        first, count = int(numbers[0]), len(numbers)
+        # In arrival order, so a gapless stretch is a view.
+        gapless = bool((numbers == np.arange(first, first + count)).all())
+        return self._serve(slice(first, first + count) if gapless else numbers, now)
+
+    def _serve(self, rows: slice | Int64Array, now: int) -> int:
         if self._desk is not None:
             self._inference.strategy.on_fills(self._desk.confirmed(now))  # type: ignore[attr-defined]
-        batch = self._batch(numbers)
+        batch = self._batch(rows)
         predictions, measured = self._predict(batch)
-        self._predictions[numbers] = predictions
-        count = len(numbers)
+        self._predictions[rows] = predictions
+        count = len(predictions)
+        self._unproved.append((rows, batch))
+        if self._desk is not None:
+            self._prove()
         server = self._server
         if server.latency.live:
             span = measured
@@ -182,32 +188,39 @@ class ClosedLoop:
         else:
             symbols = batch.symbol.tolist()
             composition = Composition(batch.symbol, pass_sizes(symbols, server.duplicates))
-            u = self._draws[len(self._spans)] if server.latency.uses_draws else 0.0
+            u = self._draws[self._served.count] if server.latency.uses_draws else 0.0
             span = server.latency.service(composition, u)
-        self._spans.append(span)
-        self._sizes.append(count)
+        self._served.add(count, span)
         if self._desk is not None:
             ended = now + round(span * server.scale)
             if ended <= self._end:
+                numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
                 self._desk.answered(numbers, predictions, now, ended)
         before = self._handed
         self._handed += count
         if self._handed // _TOLD > before // _TOLD:
+            self._prove()
             self._progress(self._handed)
         return span
 
-    def _batch(self, numbers: Int64Array) -> EventBatch:
-        first, last = int(numbers[0]), int(numbers[-1]) + 1
-        # In arrival order, so a gapless stretch is a view.
-        rows: Any = slice(first, last) if self._gapless(numbers, first, last) else numbers
+    def _prove(self) -> None:
+        """Check that what was predicted since it was last checked is finite.
+
+        Raises:
+            RunError: it is not.
+        """
+        # A call for each batch would take as long as a small strategy itself.
+        some = [self._predictions[rows] for rows, _ in self._unproved]
+        if some and not np.isfinite(np.concatenate(some)).all():
+            for predictions, (_, batch) in zip(some, self._unproved, strict=True):
+                checked(self._inference, batch, predictions)
+        self._unproved.clear()
+
+    def _batch(self, rows: slice | Int64Array) -> EventBatch:
         values: list[Any] = [None] * len(self._columns)
         for k, column in self._present:
             values[k] = column[rows]
         return EventBatch(*values)
-
-    @staticmethod
-    def _gapless(numbers: Int64Array, first: int, last: int) -> bool:
-        return last - first == len(numbers) and bool((numbers[1:] > numbers[:-1]).all())
 
     def _predict(self, batch: EventBatch) -> tuple[Float32Array, int]:
         if self._session_of is not None:
@@ -215,7 +228,9 @@ class ClosedLoop:
         begun = perf_counter_ns()
         predictions = self._inference.strategy.predict(batch)
         spent = perf_counter_ns() - begun
-        return checked(self._inference, batch, predictions), spent
+        if predictions.shape != (len(batch), self._outputs) or predictions.dtype != np.float32:
+            checked(self._inference, batch, predictions)
+        return predictions, spent
 
     def _predict_by_session(self, batch: EventBatch) -> tuple[Float32Array, int]:
         """The same where a symbol's state is reset before its first event of a session."""
@@ -246,109 +261,32 @@ class ClosedLoop:
         return np.concatenate(found), spent
 
 
-class LiveDesk:
-    """Sends orders as answers become ready, and tells of fills when they are known.
+class _Served:
+    """Sizes and service times of batches, in room beyond the latest few."""
 
-    Orders of an instant are sent when it is over: only the newest answer of an instant trades.
-
-    Args:
-        ledger: the run as far as it is known: no timing, no answers.
-        rules: of orders.
-        forecast: the strategy's.
-    """
-
-    def __init__(
-        self, ledger: Ledger, rules: OrderRules, forecast: Callable[[Float32Array], Float32Array]
-    ) -> None:
-        room = ledger.room or Room(len(ledger.events))
-        self._ledger = ledger
-        self._rules = rules
-        self._forecast = forecast
-        self._tradable = np.array([i.tradable for i in ledger.instruments])
-        link, self._standing, mids = quote_chain(ledger, room)
-        self._wanted: Int64Array = room.column(np.int64)
-        timing = ledger.timing
-        symbols = len(ledger.symbols)
-        try:
-            self._trader = Trader(
-                ledger,
-                rules,
-                link,
-                self._wanted,
-                mids,
-                instrument_table(ledger.instruments),
-                np.empty(0, dtype=np.int64),
-                np.zeros((symbols, 11), dtype=np.int64),
-                np.zeros((0, 0, 9), dtype=np.int64),
-            )
-        except Uncompiled:
-            raise UsageError(
-                "fees in fractions of a billionth cannot be traded in a closed loop",
-                place=f"strategy {type(forecast).__name__}",
-                remedy="Round fee_per_lot in the dataset card to nine decimals.",
-            ) from None
-        self._begun, self._ended = timing.begun, timing.ended
-        self._all_received = timing.received
-        self._ready = NO_TIME
-        self._newest: dict[int, tuple[int, float]] = {}
-        self._unknown: list[tuple[int, int, Confirmation]] = []
-        self._count = 0
+    def __init__(self, room: Room) -> None:
+        self._columns = room.column(np.int64), room.column(np.int64)
+        self._latest = array("q"), array("q")
+        self._kept = 0
 
     @property
-    def received(self) -> Int64Array:
-        """Receipts, to be set before the first answer."""
-        return self._all_received
+    def count(self) -> int:
+        return self._kept + len(self._latest[0])
 
-    @received.setter
-    def received(self, received: Int64Array) -> None:
-        self._all_received[:] = received
+    def add(self, size: int, span: int) -> None:
+        for latest, value in zip(self._latest, (span, size), strict=True):
+            latest.append(value)
+        if len(self._latest[0]) == _TOLD:
+            self._keep()
 
-    def answered(
-        self, numbers: Int64Array, predictions: Float32Array, begun: int, ended: int
-    ) -> None:
-        """A batch is ready at ``ended``, which never comes before an earlier one's."""
-        if ended != self._ready:
-            self._send()
-            self._ready = ended
-        self._begun[numbers] = begun
-        self._ended[numbers] = ended
-        symbols = self._ledger.events.symbol[numbers].tolist()
-        forecasts = self._forecast(predictions).tolist()
-        for symbol, number, forecast in zip(symbols, numbers.tolist(), forecasts, strict=True):
-            newest = self._newest.get(symbol)
-            if newest is None or newest[0] < number:
-                self._newest[symbol] = number, forecast
+    def columns(self) -> tuple[Int64Array, ...]:
+        """Service times and sizes [batches]."""
+        self._keep()
+        return tuple(column[: self._kept] for column in self._columns)
 
-    def confirmed(self, now: int) -> list[Confirmation]:
-        """Fills that became known since they were last asked for, by when they did."""
-        if self._ready < now:
-            self._send()
-        known = []
-        while self._unknown and self._unknown[0][0] <= now:
-            known.append(heappop(self._unknown)[2])
-        return known
-
-    def _send(self) -> None:
-        chosen = list(self._newest.values())
-        self._newest.clear()
-        rows = np.array([number for number, _ in chosen], dtype=np.int64)
-        forecast = np.array([forecast for _, forecast in chosen], dtype=np.float32)
-        standing = self._standing[rows]
-        symbols = self._ledger.events.symbol[rows]
-        say = (standing >= 0) & (rows >= self._ledger.warmup) & self._tradable[symbols]
-        rows, standing, forecast, symbols = (a[say] for a in (rows, standing, forecast, symbols))
-        if not len(rows):
-            return
-        self._wanted[rows] = sized(self._ledger, self._rules, forecast, standing)
-        self._trader.stand_at(symbols, standing)
-        try:
-            filled = np.concatenate([*self._trader.run(0, len(rows), rows)])
-        except Uncompiled:
-            raise UsageError(
-                "a fill is worth more than 64 bits of money units hold",
-                place="closed loop",
-                remedy="Choose larger lots in the dataset card, or a smaller position.",
-            ) from None
-        for fill in self._trader.confirmations(filled):
-            self._count += 1
-            heappush(self._unknown, (fill.known, self._count, fill))
+    def _keep(self) -> None:
+        total = self.count
+        for column, latest in zip(self._columns, self._latest, strict=True):
+            column[self._kept : total] = latest
+            del latest[:]
+        self._kept = total

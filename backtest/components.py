@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from difflib import get_close_matches
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
@@ -139,6 +140,11 @@ def parse_spec(value: str | Mapping[str, Any], *, place: str) -> Spec:
 
 def parameters(component: type) -> list[Parameter]:
     """The declared parameters of a component class, in order."""
+    return [*_parameters(component)]
+
+
+@cache
+def _parameters(component: type) -> list[Parameter]:
     if not dataclasses.is_dataclass(component):
         return []
     hints = get_type_hints(component, include_extras=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -17,19 +18,21 @@ import numpy as np
 
 from backtest.accounting import Accountant, Answers, Ledger, SizingRule, TableSink
 from backtest.bus import EventBus, read_targets
-from backtest.closed_loop import ClosedLoop, LiveDesk, Loop, why_closed
+from backtest.closed_loop import ClosedLoop, Loop, why_closed
+from backtest.compiled import COMPILED_FROM
 from backtest.components import as_table, as_text
 from backtest.config import RunConfig
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.errors import UsageError
 from backtest.events import EventBatch, Float32Array, Int64Array
 from backtest.latency import LatencyModel, messages, scaled
+from backtest.live_desk import LiveDesk
 from backtest.metrics import accuracy, timing_metrics
 from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.manager import Plugins
 from backtest.plugins.parts import Kind
 from backtest.predictions import Inference, bind, session_numbers
-from backtest.queueing import simulate
+from backtest.queueing import Settled, simulate
 from backtest.room import RELEASE, Room
 from backtest.runs import MANIFEST, Run, RunWriter, identify
 from backtest.server import BatchingPolicy, InferenceServer, Timing
@@ -171,38 +174,41 @@ class Engine:
         strategy = scenario.inference.strategy
         why = why_closed(scenario.service, strategy, config.latency.scale)
         loop: Loop | None = None
-        if why is None:
-            timing = self._time(scenario, events, end, room)
-            answers = thinking.answers(timing)
-        else:
-            loop = self._closed(scenario, events, end, delays, room)
-            timing, answers = loop.timing, loop.answers
-            thinking.notes["answers"] = {"key": None, "reused": False}
         undropped, reference = None, None
-        # What a strategy that reacts would have answered had there been other fills, nobody knows.
-        if scenario.config.undropped and not hasattr(strategy, "on_fills"):
-            reference = thinking.reference(answers)
-            undropped = thinking.undropped(answers, reference)
-        writer = RunWriter(folder, run_id, scenario, inputs)
-        with writer.writing(room) as opened:
-            opened.write_passes(events, timing, answers)
-            if loop is not None:
-                opened.tables.write("service", loop.table())
-            sink = opened.tables if room.mapped else None
+        with RunWriter(folder, run_id, scenario, inputs).writing(room) as opened:
+            if why is None:
+                write = partial(opened.write_timing, events)
+                timing = self._time(scenario, events, end, room, write)
+                answers = thinking.answers(timing)
+            else:
+                loop = self._closed(scenario, events, end, delays, room)
+                timing, answers = loop.timing, loop.answers
+                thinking.notes["answers"] = {"key": None, "reused": False}
+                opened.tables.write("service", loop.frame())
+                for first, last in chunks(len(events)):
+                    opened.write_timing(events, timing, slice(first, last))
+            opened.write_answers(answers)
+            # What a strategy that reacts would have answered to other fills, nobody knows.
+            if scenario.config.undropped and not hasattr(strategy, "on_fills"):
+                reference = thinking.reference(answers)
+                undropped = thinking.undropped(answers, reference)
+            sink = opened.tables if len(events) >= COMPILED_FROM else None
             ledger = self._ledger(
                 scenario, events, timing, answers, undropped, end, delays, room, sink
             )
             self.progress("charge", 0, len(events))
             account = scenario.accountant.account(ledger)
+            accuracies = {
+                "reference": reference
+                and accuracy(
+                    answers, reference.predictions, reference.forecast, config.warmup, room
+                ),
+                "targets": self._accuracy_on_targets(scenario, ledger),
+            }
+            opened.tables.finish()  # the tally is made as the timing is written
             metrics = {
-                "timing": timing_metrics(timing, events.ts_event, room),
-                "accuracy": {
-                    "reference": reference
-                    and accuracy(
-                        answers, reference.predictions, reference.forecast, config.warmup, room
-                    ),
-                    "targets": self._accuracy_on_targets(scenario, ledger),
-                },
+                "timing": timing_metrics(timing, events.ts_event, opened.tally),
+                "accuracy": accuracies,
                 "account": dict(account.metrics),
             }
             run = opened.finish(
@@ -364,7 +370,14 @@ class Engine:
             config.seed,
         )
 
-    def _time(self, scenario: Scenario, events: EventBatch, end: int, room: Room) -> Timing:
+    def _time(
+        self,
+        scenario: Scenario,
+        events: EventBatch,
+        end: int,
+        room: Room,
+        settled: Settled = lambda timing, rows: None,
+    ) -> Timing:
         count = len(events)
         self.progress("time", 0, count)
         return simulate(
@@ -375,6 +388,7 @@ class Engine:
             end=end,
             room=room,
             progress=lambda done: self.progress("time", done, count),
+            settled=settled,
         )
 
     def _targets(self, scenario: Scenario, count: int) -> Float32Array | None:

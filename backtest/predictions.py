@@ -10,6 +10,7 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +139,10 @@ def predict(
                 at.advanced[:] = False
             at.session = now
             part = batch.select(rows)
-            out[numbers[rows]] = _answer(inference, part)
+            places: Any = numbers[rows]
+            if batches is None and places[-1] - places[0] + 1 == len(places):
+                places = slice(int(places[0]), int(places[-1]) + 1)
+            out[places] = _answer(inference, part)
             if not at.advanced.all():
                 at.advanced[part.symbol] = True
         before = at.answered
@@ -231,19 +235,24 @@ def _resets_sha256(dataset: Dataset) -> str | None:
 def _bits_sha256(answered: BoolArray) -> str:
     digest = hashlib.sha256()
     for first in range(0, len(answered), RELEASE):  # a multiple of 8: no byte is padded within
-        digest.update(np.packbits(answered[first : first + RELEASE]).data)
+        some = answered[first : first + RELEASE]
+        full = not len(some) % 8 and some.all()
+        digest.update(b"\xff" * (len(some) // 8) if full else np.packbits(some).data)
     return digest.hexdigest()
 
 
 def versions() -> dict[str, str]:
     """What answers can depend on: versions of distributions, and the digest of this package."""
-    found = {"backtest": package_sha256()}
-    for name in _VERSIONED:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    found = {name: version for name in _VERSIONED if (version := _version(name)) is not None}
+    return {"backtest": package_sha256(), **found}
+
+
+@cache
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def device_model(device: str) -> str:

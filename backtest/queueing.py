@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from backtest.compiled import COMPILED_FROM
 from backtest.events import EventBatch, Int32Array, Int64Array
 from backtest.latency import Draws, LatencyModel, SpanTable, drawn, scaled
 from backtest.room import Room
@@ -21,10 +22,7 @@ from backtest.server import (
     Timing,
 )
 
-COMPILED_FROM = 20_000
-"""Events from which on the compiled loops are worth loading."""
-
-CHUNK = 1 << 18
+CHUNK = 1 << 17
 """Events that are timed between two looks at the clock, and drawn for at once."""
 
 _DRAWS = 1 << 14
@@ -32,6 +30,9 @@ _LONGEST = 2**62
 
 Progress = Callable[[int], None]
 """Told how many events have been timed."""
+
+Settled = Callable[[Timing, slice], None]
+"""Given the timing, and rows of it that do not change any more."""
 
 
 def simulate(
@@ -43,6 +44,7 @@ def simulate(
     end: int,
     room: Room | None = None,
     progress: Progress = lambda done: None,
+    settled: Settled = lambda timing, rows: None,
     compiled: bool | None = None,
 ) -> Timing:
     """Serve every event of a window.
@@ -55,29 +57,43 @@ def simulate(
         end: when the window ends, ns; a service that ends later answers nothing.
         room: where the result lies; by default in memory.
         progress: told how far it is.
+        settled: given the timing with each stretch of ``CHUNK`` events, in order and the last one
+            shorter, as soon as nothing about it changes any more.
         compiled: run the compiled loops, or the plain ones; by default whatever suits.
     """
     room = room or Room(len(events))
     if compiled is None:
-        compiled = len(events) >= COMPILED_FROM or room.mapped
+        compiled = len(events) >= COMPILED_FROM
     rule = rule_of(server)
-    if not compiled or (rule is None and server.scale != 0 and not room.mapped):
+    if not compiled:
         spans = feed.feed(events, drawn(feed, server.seed, "feed", 0, len(events)))
-        return server.simulate(events.symbol, events.ts_event, spans, end=end)
-    if server.scale == 0:
-        return bypassed(events, room)
-    received, order = receive(server, events, feed, symbols, room)
-    if rule is None:
-        return server.run(events.symbol, received, end)
-    queue = Queue(server, rule, events.symbol, received, order, symbols=symbols, end=end, room=room)
-    for stop in range(CHUNK, len(events), CHUNK):
+        timing = server.simulate(events.symbol, events.ts_event, spans, end=end)
+    elif server.scale == 0:
+        timing = bypassed(events, room)
+    else:
+        received, order = receive(server, events, feed, symbols, room)
+        if rule is not None:
+            queue = Queue(
+                server, rule, events.symbol, received, order, symbols=symbols, end=end, room=room
+            )
+            _run(queue, room, progress, settled)
+            return queue.timing
+        timing = server.run(events.symbol, received, end)
+    for first in range(0, len(events), CHUNK):
+        settled(timing, slice(first, min(first + CHUNK, len(events))))
+    return timing
+
+
+def _run(queue: Queue, room: Room, progress: Progress, settled: Settled) -> None:
+    count, told = len(queue.timing.received), 0
+    for stop in [*range(CHUNK, count, CHUNK), count]:
         queue.advance(stop)
+        sure = count if stop == count else queue.settled
+        while told < sure and (told + CHUNK <= sure or sure == count):
+            settled(queue.timing, slice(told, min(told + CHUNK, count)))
+            told += CHUNK
         progress(stop)
         room.release()
-    queue.advance(len(events))
-    progress(len(events))
-    room.release()
-    return queue.timing
 
 
 def rule_of(server: InferenceServer) -> Rule | None:
@@ -110,6 +126,10 @@ def receive(
     server: InferenceServer, events: EventBatch, feed: LatencyModel, symbols: int, room: Room
 ) -> tuple[Int64Array, Int64Array]:
     """Receipts, and the order of arrival: empty where it is bus order."""
+    if type(feed).feed is LatencyModel.feed and not feed.uses_draws:
+        every = feed.spans(np.ones(1, dtype=np.int64), np.zeros(1))
+        if not every.any():
+            return events.ts_event, np.empty(0, dtype=np.int64)
     from backtest.compiled import queueing as loops
 
     received = room.column(np.int64)
@@ -201,12 +221,16 @@ class Queue:
         per_symbol = (np.zeros(symbols, dtype=np.int64) for _ in range(5))
         lines, first, last, before, after = per_symbol
         self._first_draw = 0
+        self._count, self._sure, self._done = count, 0, False
+        self._lines = lines
+        self._first = None if rule.takes == "arrival" else first
         self._columns: tuple[Any, ...] = (order, received, writable(symbols_of), lines)
         self._loop: Any = loops.serve_in_order
         if rule.takes != "arrival":
             self._loop = loops.serve_lines
             heap = np.zeros(symbols + 1, dtype=np.int64)
-            self._columns += (first, last, room.column(np.int64), heap, before, after)
+            stamps = np.full(symbols, -1, dtype=np.int64)
+            self._columns += (first, last, room.column(np.int64), heap, before, after, stamps)
         self._seen = np.zeros(symbols, dtype=np.int64)
         self._rounds = np.zeros(max(largest, 1), dtype=np.int64)
         t = self.timing
@@ -224,7 +248,7 @@ class Queue:
         """
         loops = self._loops
         self._rules[loops.STOP] = stop
-        while True:
+        while not self._done:
             code = self._loop(
                 self._state, self._rules, float(self._server.scale), *self._columns,
                 *self._table, self._seen, self._rounds, *self._results,
@@ -235,7 +259,9 @@ class Queue:
             if code == loops.UNKNOWN_SIZE:
                 size = self._state[loops.SIZE : loops.SIZE + 1]
                 self._server.latency.spans(size, np.zeros(1))
+            self._done = bool(code == loops.DONE)
             return bool(code == loops.DISPATCHED)
+        return False
 
     @property
     def now(self) -> int:
@@ -248,9 +274,29 @@ class Queue:
         return int(self._state[self._loops.BATCHES])
 
     @property
+    def settled(self) -> int:
+        """How many events at the beginning are served or given up for good."""
+        if self._done:
+            return self._count
+        head = self._state[self._loops.HEAD : self._loops.HEAD + 1]
+        waiting = head if self._first is None else self._first[self._lines > 0]
+        place = int(min(self._state[self._loops.NEXT], waiting.min(initial=self._count)))
+        order, received = self._columns[:2]
+        if place == self._count or not len(order):
+            return place
+        self._sure = int(self._loops.before(received, self._sure, received[order[place]]))
+        return self._sure
+
+    @property
     def batch(self) -> Int64Array:
         """Event numbers of the batch that awaits its service time, a view [k]."""
         return self.taken[: self._state[self._loops.TAKEN]]
+
+    @property
+    def rows(self) -> slice | Int64Array:
+        """The same for keeps, as a slice where they follow one another without a gap."""
+        first, count = int(self._state[self._loops.ROW]), int(self._state[self._loops.TAKEN])
+        return self.batch.copy() if first < 0 else slice(first, first + count)
 
     def serve(self, span: int) -> None:
         """Say how long that batch is served, scaled ns."""

@@ -21,8 +21,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backtest.atomic import new_folder, writing
+from backtest.columnar import Column, Frame
+from backtest.compiled import COMPILED_FROM
 from backtest.errors import DataError
 from backtest.hashing import sha256_of
+from backtest.metrics import Tally
 from backtest.predictions import device_model, versions
 from backtest.room import Room
 from backtest.server import Status
@@ -31,11 +34,10 @@ from backtest.tables import TableWriter
 
 if TYPE_CHECKING:
     import polars as pl
-    import pyarrow as pa
 
     from backtest.accounting import Account, Answers
     from backtest.engine import Scenario
-    from backtest.events import EventBatch
+    from backtest.events import BoolArray, EventBatch
     from backtest.plugins.manager import Plugins
     from backtest.plugins.parts import Kind
     from backtest.server import Timing
@@ -43,7 +45,8 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 """The file that makes a folder the folder of a run."""
 
-_FORMAT = 1
+_FORMAT = 2
+"""Of run folders: since 2 their digest is over pages, before it was over raw values."""
 
 
 def identify(scenario: Scenario, plugins: Plugins) -> tuple[str, dict[str, Any]]:
@@ -86,30 +89,51 @@ class RunWriter:
     def writing(self, room: Room) -> Iterator[OpenRun]:
         """A folder to write to, which becomes the run's when the block ends; else it vanishes."""
         with new_folder(self.folder, marker=MANIFEST, overwrite=True) as aside, writing(aside):
-            tables = TableWriter(aside, room.release)
+            tables = TableWriter(aside, room.release, compiled=room.rows >= COMPILED_FROM)
             try:
-                yield OpenRun(self, aside, tables)
-            finally:
-                tables.close()
+                yield OpenRun(self, aside, tables, room)
+            except BaseException:
+                tables.abandon()
+                raise
+            tables.close()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenRun:
-    """A run's folder while it is written."""
+    """A run's folder while it is written.
+
+    Attributes:
+        tally: of the timing that has been written; ``None`` where it is short.
+    """
 
     writer: RunWriter
     folder: Path
     tables: TableWriter
+    room: Room
+    tally: Tally | None = None
 
-    def write_passes(self, events: EventBatch, timing: Timing, answers: Answers) -> None:
-        """Write what passes 1 and 2 found."""
+    def write_timing(self, events: EventBatch, timing: Timing, rows: slice) -> None:
+        """Write some rows of what pass 1 found, and count them, when their turn comes."""
         symbols = self.writer.scenario.dataset.symbols
-        for first, last in chunks(len(events)):
-            rows = slice(first, last)
-            timed = partial(_timing_table, symbols, events.select(rows), timing, rows)
-            self.tables.write_later("timing", timed)
-            answered = partial(_prediction_table, answers, first, last)
+        if self.tally is None and len(events) >= COMPILED_FROM:
+            self.tally = Tally(timing, events.ts_event, self.room)
+        tally = self.tally
+
+        def make() -> Frame:
+            if tally is not None:
+                tally.add(rows)
+            return _timing_frame(symbols, events.select(rows), timing, rows)
+
+        self.tables.write_later("timing", make)
+        if rows.stop == len(events):
+            self.tables.end("timing")
+
+    def write_answers(self, answers: Answers) -> None:
+        """Write what pass 2 found."""
+        for first, last in chunks(len(answers.answered)):
+            answered = partial(_prediction_frame, answers, first, last)
             self.tables.write_later("predictions", answered)
+        self.tables.end("predictions")
 
     def finish(
         self, *, account: Account, metrics: Mapping[str, Any], predictions: Mapping[str, Any],
@@ -235,36 +259,33 @@ def open_run(path: Path) -> Run:
     return run
 
 
-def _timing_table(symbols: Any, events: EventBatch, timing: Timing, rows: slice) -> pa.Table:
-    """One row an event; instants of unanswered events are null."""
-    import pyarrow as pa
-
-    time = pa.timestamp("ns", "UTC")
-    unanswered = timing.status[rows] != Status.ANSWERED
-    dictionary = pa.DictionaryArray.from_arrays(
-        pa.array(events.symbol, pa.int32()), pa.array(list(symbols), pa.string())
-    )
-    return pa.table(
-        {
-            "ts_event": pa.array(events.ts_event, time),
-            "symbol": dictionary,
-            "ts_received": pa.array(timing.received[rows], time),
-            "ts_begun": pa.array(timing.begun[rows], time, mask=unanswered),
-            "ts_ended": pa.array(timing.ended[rows], time, mask=unanswered),
-            "status": pa.array(timing.status[rows], pa.uint8()),
-            "batch": pa.array(timing.batch[rows], pa.int64(), mask=unanswered),
-        }
-    )
+def _timing_frame(symbols: Any, events: EventBatch, timing: Timing, rows: slice) -> Frame:
+    """One row an event; instants of unanswered events are absent."""
+    silent: BoolArray = timing.status[rows] != Status.ANSWERED
+    unanswered = silent if silent.any() else None
+    return {
+        "ts_event": Column("time", events.ts_event),
+        "symbol": Column("category", events.symbol, names=tuple(symbols)),
+        "ts_received": Column("time", timing.received[rows]),
+        "ts_begun": Column("time", timing.begun[rows], unanswered),
+        "ts_ended": Column("time", timing.ended[rows], unanswered),
+        "status": Column("uint8", timing.status[rows]),
+        "batch": Column("int64", timing.batch[rows], unanswered),
+    }
 
 
-def _prediction_table(answers: Answers, first: int, last: int) -> pa.Table:
+def _prediction_frame(answers: Answers, first: int, last: int) -> Frame:
     """Answered events only: their numbers, outputs and forecast."""
-    import pyarrow as pa
-
-    numbers = first + np.flatnonzero(answers.answered[first:last])
-    outputs = np.ascontiguousarray(answers.predictions[numbers].T)
-    columns = {f"output_{k}": column for k, column in enumerate(outputs)}
-    return pa.table({"event": numbers, **columns, "forecast": answers.forecast[numbers]})
+    answered = answers.answered[first:last]
+    chosen: Any = slice(first, last) if answered.all() else first + np.flatnonzero(answered)
+    numbers = np.arange(first, last) if isinstance(chosen, slice) else chosen
+    outputs = answers.predictions[chosen].T
+    columns = {f"output_{k}": Column("float32", column) for k, column in enumerate(outputs)}
+    return {
+        "event": Column("int64", numbers),
+        **columns,
+        "forecast": Column("float32", answers.forecast[chosen]),
+    }
 
 
 def _in_sample(window: tuple[int, int] | None, span: tuple[int, int]) -> bool | None:
@@ -285,9 +306,10 @@ def _git() -> dict[str, Any] | None:
     if git is None:
         return None
 
-    def ask(*words: str) -> str | None:
-        done = subprocess.run([git, *words], capture_output=True, text=True, check=False)
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    commit = ask("rev-parse", "HEAD")
-    return (commit and {"commit": commit, "changed": bool(ask("status", "--porcelain"))}) or None
+    asked = [git, "status", "--porcelain=v2", "--branch"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    lines = done.stdout.splitlines() if done.returncode == 0 else []
+    commit = next((line.split()[2] for line in lines if line.startswith("# branch.oid ")), "")
+    if not commit or commit == "(initial)":
+        return None
+    return {"commit": commit, "changed": any(not line.startswith("#") for line in lines)}

@@ -21,6 +21,8 @@ from backtest.errors import RunError
 from backtest.events import NO_TIME, Int32Array, Int64Array
 from backtest.latency import Composition, Draws, LatencyModel, pass_sizes, scaled
 
+_STRETCH = 1 << 16
+
 
 class Status(IntEnum):
     """What became of an event. Only an answered one advances its symbol's state."""
@@ -57,6 +59,24 @@ class Timing:
     def answered(self) -> NDArray[np.bool_]:
         """Which events have an answer, bool [n]."""
         return self.status == Status.ANSWERED
+
+    def unbroken(self, lines: Int32Array) -> bool:
+        """Whether in each line, int32 [n], no event is answered after one that is not.
+
+        With symbols for lines, the answers then are those that there would be if every event had
+        been answered: what is missing is missing from the end.
+        """
+        missed = np.full(int(lines.max(initial=-1)) + 1, len(lines), dtype=np.int64)
+        for first in range(0, len(lines), _STRETCH):
+            some = lines[first : first + _STRETCH]
+            answered = self.status[first : first + _STRETCH] == Status.ANSWERED
+            if answered.all() and (missed == len(lines)).all():
+                continue
+            numbers = np.arange(first, first + len(some))
+            np.minimum.at(missed, some[~answered], numbers[~answered])
+            if (missed[some] < numbers)[answered].any():
+                return False
+        return True
 
     def batches(self) -> Iterator[Int64Array]:
         """Event numbers of each batch that was answered, in order of dispatch, int64 [k] each."""

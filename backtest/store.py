@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,8 @@ import numpy as np
 
 from backtest.atomic import new_file, sweep_all
 from backtest.checkpoints import Checkpoint
+from backtest.columnar import Column, Frame
+from backtest.columnar_file import ColumnarFile
 from backtest.errors import DataError
 from backtest.events import Float32Array
 from backtest.room import RELEASE, Room
@@ -75,19 +78,17 @@ class PredictionStore:
 
     def put(self, key: str, predictions: Float32Array, room: Room | None = None) -> None:
         """Keep predictions float32 [n, outputs], which lie in ``room``."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
 
-        schema = pa.schema([(f"output_{k}", pa.float32()) for k in range(predictions.shape[1])])
+        def frame(rows: slice) -> Frame:
+            outputs = enumerate(predictions[rows].T)
+            return {f"output_{k}": Column("float32", column) for k, column in outputs}
+
         with (
             new_file(self.path(key)) as path,
-            pq.ParquetWriter(
-                path, schema, write_page_checksum=True, use_dictionary=False
-            ) as writer,
+            closing(ColumnarFile(path, frame(slice(0)), hashed=False)) as file,
         ):
-            for first in range(0, max(len(predictions), 1), RELEASE):
-                columns = np.ascontiguousarray(predictions[first : first + RELEASE].T)
-                writer.write_table(pa.Table.from_arrays([*map(pa.array, columns)], schema=schema))
+            for first in range(0, len(predictions), RELEASE):
+                file.write(frame(slice(first, first + RELEASE)))
                 if room is not None:
                     room.release()
 

@@ -70,6 +70,7 @@ class Thinking:
             nonfinite=scenario.config.nonfinite,
             events=events,
         )
+        self._symbols = events.symbol
         self._all = np.broadcast_to(np.True_, len(events))
         self._found: dict[str, Answers] = {}
         self.notes: dict[str, Any] = {}
@@ -81,9 +82,21 @@ class Thinking:
         answered: BoolArray = self._room.column(np.bool_)
         for first, last in chunks(len(answered), self._room):
             np.equal(timing.status[first:last], Status.ANSWERED, out=answered[first:last])
-        reaching = answered if inference.strategy.stateful else self._all
+        in_full = not answered.all() and self._in_full(timing)
+        reaching = self._all if in_full or not inference.strategy.stateful else answered
         found = self._predictions("answers", inference, reaching, batches)
+        if in_full:
+            note = {name: self.notes["answers"][name] for name in ("key", "strategy", "answered")}
+            self.notes["undropped"] = {**note, "reused": True}
         return Answers(found.predictions, found.forecast, answered)
+
+    def _in_full(self, timing: Timing) -> bool:
+        """Whether answering every event, as is done for comparison, gives the run's own answers."""
+        strategy, table = self._scenario.inference.strategy, self._scenario.inference.table
+        if not (self._scenario.config.undropped and strategy.bitwise_invariant):
+            return False
+        symbols = self._symbols if strategy.scope == "symbol" else np.zeros_like(self._symbols)
+        return strategy.reference in (None, table["name"]) and timing.unbroken(symbols)
 
     def reference(self, answers: Answers) -> Answers:
         """Every event answered by the strategy that judges this one."""
@@ -136,10 +149,14 @@ class Thinking:
             predictions = np.zeros((len(answered), inference.strategy.outputs), dtype=np.float32)
         if predictions is None:
             predictions = self._computed(role, key, inference, answered, batches)
-        forecast: Float32Array = self._room.column(np.float32)
-        for first, last in chunks(len(forecast)):
-            forecast[first:last] = inference.strategy.forecast(predictions[first:last])
-            self._room.release()
+        forecast: Float32Array
+        if np.may_share_memory(inference.strategy.forecast(predictions[:1]), predictions):
+            forecast = inference.strategy.forecast(predictions)  # one output of several, as it is
+        else:
+            forecast = self._room.column(np.float32)
+            for first, last in chunks(len(forecast)):
+                forecast[first:last] = inference.strategy.forecast(predictions[first:last])
+                self._room.release()
         self._found[key] = Answers(predictions, forecast, answered)
         return self._found[key]
 

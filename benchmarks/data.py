@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from backtest.data.canonical import write_canonical
-from backtest.data.card import Card
+from backtest.atomic import new_folder
+from backtest.data.canonical import ROW_GROUP_ROWS, write_canonical
+from backtest.data.card import CARD_NAME, Card, Features, write_card
 from backtest.events import EventBatch
 
 START = 1_700_000_000_000_000_000
@@ -41,4 +46,54 @@ def dataset(folder: Path, events: int, symbols: int = 39) -> Path:
     if not path.exists():
         card = Card(name=path.name, symbols=tuple(f"S{k:02d}" for k in range(symbols)))
         write_canonical(path, card, ((batch, None) for batch in quotes(events, symbols)))
+    return path
+
+
+def by_symbol(folder: Path, events: int, symbols: int = 39) -> Path:
+    """The same quotes, a file for each symbol: files that all overlap in time."""
+    path = folder / f"quotes-{events}-{symbols}-by-symbol"
+    if path.exists():
+        return path
+    whole = dataset(folder, events, symbols)
+    with new_folder(path, marker=CARD_NAME) as aside:
+        table = pa.concat_tables(pq.read_table(file) for file in sorted(whole.glob("*.parquet")))
+        names = table["symbol"].cast(pa.string())
+        for k in range(symbols):
+            name = f"S{k:02d}"
+            rows = table.filter(pc.equal(names, name))
+            integers = [field.name for field in rows.schema if field.name != "symbol"]
+            pq.write_table(
+                rows,
+                aside / f"{name}.parquet",
+                compression="zstd",
+                row_group_size=ROW_GROUP_ROWS,
+                use_dictionary=["symbol"],
+                column_encoding=dict.fromkeys(integers, "DELTA_BINARY_PACKED"),
+                write_page_checksum=True,
+            )
+        write_card(aside, Card(name=path.name, symbols=tuple(f"S{k:02d}" for k in range(symbols))))
+    return path
+
+
+def with_features(folder: Path, events: int, layout: str, count: int = 79) -> Path:
+    """Quotes with features of normal noise, in one of the two canonical layouts."""
+    path = folder / f"features-{events}-{count}-{layout}"
+    if path.exists():
+        return path
+    random = np.random.default_rng(1)
+    names = tuple(f"f{k}" for k in range(count))
+    wide = Features(columns=names)
+    packed = Features(packed="features", names=names)
+    card = Card(
+        name=path.name,
+        symbols=tuple(f"S{k:02d}" for k in range(39)),
+        features=wide if layout == "wide" else packed,
+    )
+
+    def batches() -> Iterator[EventBatch]:
+        for batch in quotes(events):
+            matrix = random.standard_normal((len(batch), count), dtype=np.float32)
+            yield replace(batch, features=matrix)
+
+    write_canonical(path, card, batches())
     return path

@@ -66,6 +66,10 @@ class Strategy(ABC):
     batch_invariant: ClassVar[bool] = True
     """False: answers depend on the batches, so it is run in exactly the simulated ones."""
 
+    bitwise_invariant: ClassVar[bool] = False
+    """True: not a bit of an answer depends on how events are grouped into calls, so that answers to
+    the first events of each symbol may be taken from those to all of them."""
+
     stateful: ClassVar[bool] = True
     """False: an answer depends on its own event alone."""
 
@@ -111,6 +115,8 @@ class Strategy(ABC):
 
     def forecast(self, predictions: Float32Array) -> Float32Array:
         """Fold predictions [n, outputs] to the one number an event that sizing reads: the mean."""
+        if predictions.shape[1] == 1:
+            return predictions[:, 0]
         return predictions.mean(axis=1, dtype=np.float32)
 
     def training_window(self) -> tuple[int, int] | None:

@@ -33,6 +33,7 @@ class Imbalance(Strategy):
 
     smoothing: float = 1.0
 
+    bitwise_invariant: ClassVar[bool] = True
     needs_features: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backtest import settlement
 from backtest.accounting import COSTS, Account, Answers, Ledger, SizingRule
 from backtest.components import Spec, build
 from backtest.events import NO_PRICE, NO_TIME, EventBatch, Float32Array, Int64Array
@@ -166,8 +168,8 @@ def _decimal(rate: Fraction) -> Decimal:
     return Decimal(rate.numerator) / Decimal(rate.denominator)
 
 
-def settled(market: Market, compiled: bool = False) -> Account:
-    """The engine's account of a market, plain or compiled."""
+def settled(market: Market, compiled: bool = False, chunk: int = 100) -> Account:
+    """The engine's account of a market, plain or compiled and that in chunks of so many events."""
     events = events_of(market)
     timing = served(market, events)
     everyone = np.ones(len(events), dtype=np.bool_)
@@ -178,7 +180,8 @@ def settled(market: Market, compiled: bool = False) -> Account:
         events=events,
         timing=timing,
         answers=Answers(forecast[:, None], forecast, timing.answered),
-        undropped=Answers(forecast[:, None], forecast, everyone),
+        # The same array, as where all was answered, or one of its own.
+        undropped=Answers(forecast[:, None], forecast[:] if chunk % 2 else forecast, everyone),
         targets=None,
         sizing=Wanted(),
         entry=scaled(np.array(market.entry, dtype=np.int64), market.scale),
@@ -191,7 +194,8 @@ def settled(market: Market, compiled: bool = False) -> Account:
     if not compiled:
         return accountant.account_plainly(ledger)
     rules = accountant.rules(market.sessions, market.end)
-    account = settle(ledger, rules, accountant.bucket_ends(ledger))
+    with patch.object(settlement, "CHUNK", chunk):
+        account = settle(ledger, rules, accountant.bucket_ends(ledger))
     assert account.fills is not None
     return Account(account.metrics, {"fills": account.fills, "equity": account.equity})
 
@@ -249,15 +253,15 @@ def test_the_future_changes_no_fill(market: Market, last: int) -> None:
 
 @pytest.mark.parametrize("compiled", [False, True])
 @settings(max_examples=400, deadline=None, derandomize=True, database=None)
-@given(market=markets())
-def test_fills_and_money_are_the_oracles(compiled: bool, market: Market) -> None:
+@given(market=markets(), chunk=st.sampled_from([100, 1, 2, 3, 6]))
+def test_fills_and_money_are_the_oracles(compiled: bool, market: Market, chunk: int) -> None:
     # Settings are written as decimals, which cannot hold every fraction: take the nearest ones.
     market = replace(
         within_window(market),
         fee_rate=round(market.fee_rate, 9),
         impact=Fraction(str(float(market.impact))),
     )
-    account = settled(market, compiled)
+    account = settled(market, compiled, chunk)
     expected = market.account(market.timing())
 
     names = ("net", "decision", *COSTS, "ideal", "missed")

@@ -7,6 +7,7 @@ import tempfile
 import threading
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backtest.bus import EventBus, read_events, read_targets
+from backtest.compiled.merging import by_time
 from backtest.data.canonical import write_canonical
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.errors import DataError, UsageError
@@ -67,12 +69,31 @@ def dataset_from(folder: Path, files: list[list[Row]], with_seq: bool, row_group
     return dataset_of(folder, columns, row_group)
 
 
-@given(markets(), st.booleans(), st.integers(1, 9), st.integers(1, 80), st.booleans())
-@settings(max_examples=80)
+@given(
+    markets(),
+    st.booleans(),
+    st.integers(1, 9),
+    st.integers(1, 80),
+    st.booleans(),
+    st.sampled_from([0, 10**9]),
+    st.sampled_from([1, 3, 50]),
+)
+@settings(max_examples=150, deadline=None)
 def test_streams_in_the_total_order_however_files_and_batches_are_cut(
-    files: list[list[Row]], with_seq: bool, row_group: int, batch_rows: int, ahead: bool
+    files: list[list[Row]],
+    with_seq: bool,
+    row_group: int,
+    batch_rows: int,
+    ahead: bool,
+    compiled_from: int,
+    piece: int,
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch("backtest.data.plan.COMPILED_FROM", compiled_from),
+        patch("backtest.data.plan._SMALLEST_PIECE", piece),
+        patch("backtest.data.plan._TOGETHER", 0),
+    ):
         dataset = dataset_from(Path(folder), files, with_seq, row_group)
         batches = [*EventBus(dataset, batch_rows=batch_rows, read_ahead=ahead)]
     assert all(1 <= len(batch) <= batch_rows for batch in batches)
@@ -130,6 +151,44 @@ def test_many_wide_files_merge_with_their_features(tmp_path: Path) -> None:
     found = concatenate([*EventBus(dataset, batch_rows=700)])
     np.testing.assert_array_equal(found.ts_event, events.ts_event)
     np.testing.assert_array_equal(found.features, events.features)
+
+
+@pytest.mark.parametrize("count", [1, 2, 63, 64, 65, 1000])
+@pytest.mark.parametrize("reach", [0, 3, 10**6, 2**62])
+@pytest.mark.parametrize("sequenced", [False, True])
+def test_the_compiled_order_is_the_plain_one(count: int, reach: int, sequenced: bool) -> None:
+    random = np.random.default_rng(count)
+    ts = random.integers(-reach, reach, count, endpoint=True)
+    seq = random.integers(0, 4, count if sequenced else 0)
+    order = np.empty(count, dtype=np.int32)
+    found = by_time(ts, seq, order)
+    assert found or reach < 10  # many rows at one instant are left to numpy
+    if found:
+        expected = np.lexsort((seq, ts)) if sequenced else np.argsort(ts, kind="stable")
+        assert order.tolist() == expected.tolist()
+
+
+def test_merged_batches_that_are_kept_stay_as_they_were(tmp_path: Path) -> None:
+    """Arrays are used again only when nobody holds them."""
+    count = 30_000
+    random = np.random.default_rng(3)
+    files: dict[str, Any] = {}
+    for number in range(4):
+        mine = np.arange(number, count, 4)
+        ts = np.sort(random.integers(0, 10**6, len(mine)))
+        quotes = {"symbol": ["A"] * len(mine), "bid": mine, "ask": mine + 1}
+        files[f"{number}.parquet"] = {"ts_event": ts, **quotes}
+    dataset = dataset_of(tmp_path, files, 1000)
+    kept, dropped = [], []
+    for number, batch in enumerate(EventBus(dataset, batch_rows=500)):
+        assert batch.bid is not None
+        dropped.append(batch.bid.copy())
+        kept.append(batch if number % 3 else batch.select(slice(0, 1)))
+    assert sum(map(len, dropped)) == count
+    for number, batch in enumerate(kept):
+        assert batch.bid is not None
+        wanted = dropped[number] if number % 3 else dropped[number][:1]
+        assert batch.bid.tolist() == wanted.tolist()
 
 
 def test_absent_values_get_their_markers(tmp_path: Path) -> None:

@@ -15,14 +15,18 @@ from hypothesis import strategies as st
 
 from backtest.accounting import Answers, Ledger
 from backtest.api import run
-from backtest.closed_loop import ClosedLoop, LiveDesk
+from backtest.closed_loop import ClosedLoop
+from backtest.errors import RunError
 from backtest.events import EventBatch, Float32Array, Int64Array
 from backtest.execution import Confirmation
 from backtest.latency import Composition, Float64Array, LatencyModel, scaled
+from backtest.live_desk import LiveDesk
 from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.hookspecs import Register, hookimpl
+from backtest.plugins.latency_models import Constant
 from backtest.plugins.manager import Plugins, load_plugins
 from backtest.plugins.parts import Origin
+from backtest.plugins.policies import AtMost
 from backtest.predictions import Inference
 from backtest.room import Room
 from backtest.server import InferenceServer, Timing
@@ -250,6 +254,40 @@ def test_measured_service_times_replay(
     for name in ("timing", "predictions", "fills", "equity"):
         assert live.table(name).equals(again.table(name)), name
     assert live.metrics == again.metrics
+
+
+@dataclass
+class Failing(Strategy):
+    """Gives something that cannot be traded with its batch number ``at``."""
+
+    at: int = 5
+    how: float = np.nan
+    wide: int = 1
+
+    needs_features: ClassVar[bool] = False
+
+    def predict(self, batch: EventBatch) -> Float32Array:
+        self.at -= 1
+        width = self.wide if self.at < 0 else 1
+        return np.full((len(batch), width), self.how if self.at < 0 else 0.0, dtype=np.float32)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("limit", [1, 3])
+@pytest.mark.parametrize("at", [0, 5, 99])
+@pytest.mark.parametrize(("how", "wide"), [(np.nan, 1), (np.inf, 1), (0.0, 2)])
+def test_an_answer_that_cannot_be_traded_stops_the_loop(
+    compiled: bool, limit: int, at: int, how: float, wide: int
+) -> None:
+    """Batches are proved finite some at a time: the one that is not is found all the same."""
+    events = EventBatch(np.arange(300, dtype=np.int32) % 7, 1000 * np.arange(300))
+    session = Session(tuple("ABCDEFG"))
+    inference = Inference(Failing(at, how, wide), {"name": "failing"}, {}, session)
+    server = InferenceServer(AtMost(limit), Constant(10), line_limit=1000)
+    loop = ClosedLoop(server, inference, events, Constant(0), end=10**9, room=Room(300))
+    problem = "not float32" if wide > 1 else f"ts_event {1000 * at}$|ts_event {1000 * at}\n"
+    with pytest.raises(RunError, match=problem):
+        loop.run(compiled)
 
 
 def test_a_strategy_reacts_to_its_fills(

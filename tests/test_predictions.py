@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -128,8 +127,8 @@ def other_build(patch: pytest.MonkeyPatch) -> None:
 
 def other_version(name: str) -> Callable[[pytest.MonkeyPatch], None]:
     def change(patch: pytest.MonkeyPatch) -> None:
-        known = metadata.version
-        patch.setattr(metadata, "version", lambda n: "99" if n == name else known(n))
+        known = predictions._version
+        patch.setattr(predictions, "_version", lambda n: "99" if n == name else known(n))
 
     change.__name__ = f"other_{name}"
     return change

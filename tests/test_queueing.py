@@ -17,7 +17,7 @@ from backtest import queueing
 from backtest.errors import UsageError
 from backtest.events import EventBatch
 from backtest.latency import LatencyModel
-from backtest.metrics import _counted, _sorted
+from backtest.metrics import Tally, _sorted
 from backtest.plugins.latency_models import Affine, Constant, Exponential, Profile
 from backtest.plugins.policies import (
     All,
@@ -91,7 +91,7 @@ def test_nothing_depends_on_where_it_pauses(
         with monkeypatch.context() as patched:
             patched.setattr(queueing, "CHUNK", 17)
             patched.setattr(queueing, "_DRAWS", 100)
-            room = Room(len(events), tmp_path, in_memory=0)
+            room = Room(len(events), tmp_path, memory=0)
             pieces = queueing.simulate(
                 server, events, Exponential(900), symbols=7, end=end, compiled=True, room=room
             )
@@ -155,7 +155,10 @@ def test_quantiles_by_counting_are_exact(reach: int) -> None:
     steps = random.integers(0, reach, (3, n)) ** random.integers(1, 2, (3, n))
     received, begun, ended = ts + np.cumsum(steps, axis=0)
     status = random.integers(0, 5, n).astype(np.uint8)
-    timing = Timing(received, begun, ended, status, np.arange(n))
-    assert _counted(timing, ts) == _sorted(timing, ts)
+    answered = Timing(received, begun, ended, status, np.arange(n))
     silent = Timing(received, begun, ended, np.ones(n, np.uint8), np.full(n, -1))
-    assert _counted(silent, ts) == _sorted(silent, ts)
+    for timing in (answered, silent):
+        tally = Tally(timing, ts)
+        for rows in (slice(0, 1), slice(1, 700), slice(700, n)):
+            tally.add(rows)
+        assert tally.summary() == _sorted(timing, ts)

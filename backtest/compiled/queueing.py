@@ -15,11 +15,12 @@ DONE, PAUSED, DRAWS, DISPATCHED, UNKNOWN_SIZE = 0, 1, 2, 3, 4
 batch has no draws yet; a batch was sent whose service time is awaited; or the batch's size, in
 ``state``, is none that the latency profile knows."""
 
-NEXT, HEAD, WAITING, BATCHES, NOW, TAKEN, PENDING, SIZE, FIRST, LAST, HEAP = range(11)
+NEXT, HEAD, WAITING, BATCHES, NOW, TAKEN, PENDING, SIZE, FIRST, LAST, HEAP, ROW = range(12)
 """Places in ``state``: next arrival; oldest position that may wait; events that wait; batches sent;
 the clock; events in ``taken``; whether their service time is awaited; a size that is unknown; ends
-of the list of symbols; entries of the heap."""
-STATE_SIZE = 11
+of the list of symbols; entries of the heap; the first event in ``taken`` if those after it follow
+without a gap, else -1."""
+STATE_SIZE = 12
 
 (
     END,
@@ -100,6 +101,14 @@ def arrivals(ts_event, received, order):
         order[placed] = heap[0]
         placed += 1
         count = _drop(heap, count, received)
+
+
+@njit(cache=True, nogil=True)
+def before(received, first, instant):
+    """The first event from ``first`` on that is not received before an instant."""
+    while first < len(received) and received[first] < instant:
+        first += 1
+    return first
 
 
 @njit(cache=True, nogil=True)
@@ -185,11 +194,140 @@ def _complete(now, free, number, count, end, taken, begun, ended, status, batch)
 
 
 @njit(cache=True, nogil=True)
+def _stretch(taken, count):
+    """The first of some events if the others follow it without a gap, else -1."""
+    for k in range(1, count):
+        if taken[k] != taken[0] + k:
+            return np.int64(-1)
+    return taken[0]
+
+
+@njit(cache=True, nogil=True)
 def _silence(e, why, begun, ended, status, batch):
     begun[e] = _NO_TIME
     ended[e] = _NO_TIME
     status[e] = why
     batch[e] = -1
+
+
+@njit(cache=True, nogil=True)
+def _flow(
+    head, now, number, stop, end, limit, line, wait_for, wait, draws, first_draw, step, per_event,
+    base, received, begun, ended, batch,
+):  # fmt: skip
+    """Serve on from where nothing waits before ``head``, as long as it is simple; where that ends.
+
+    It is while nobody is dropped, all arrivals that matter lie before ``stop``, and batches end in
+    the window. The first four places of a batch are written whether or not it has so many: which
+    branch is taken for a batch of one to three is anyone's guess, and a wrong guess costs more than
+    the writing. Whoever lies beyond is written again when served.
+    """
+    most = min(limit, line + 1)
+    near = stop - max(wait_for, 4)
+    total = len(received)
+    while head < near and number < draws:
+        ready = received[head]
+        if wait_for > 1:
+            ready = min(ready + wait, received[head + wait_for - 1])
+        then = max(now, ready)
+        count = np.int64(1)
+        for k in range(1, 4):
+            count += received[head + k] <= then
+        if count == 4:
+            while count < most and head + count < stop and received[head + count] <= then:
+                count += 1
+            if head + count >= stop or count > line:
+                break
+        count = min(count, limit)
+        if count == limit and head + line < total and received[head + line] <= then:
+            break
+        free = then + base[(number - first_draw) * step] + per_event * count
+        if free > end:
+            break
+        if limit < 4:
+            for e in range(head, head + count):
+                begun[e] = then
+                ended[e] = free
+                batch[e] = number
+        else:
+            for k in range(4):
+                begun[head + k] = then
+                ended[head + k] = free
+                batch[head + k] = number
+            for e in range(head + 4, head + count):
+                begun[e] = then
+                ended[e] = free
+                batch[e] = number
+        head += count
+        now = free
+        number += 1
+    return head, now, number
+
+
+@njit(cache=True, nogil=True)
+def _flow_by_symbol(
+    head, now, number, stop, end, limit, line, newest, draws, first_draw, step, per_event,
+    base, received, symbols, stamps, begun, ended, status, batch,
+):  # fmt: skip
+    """The same for policies that take one event of each symbol, as long as nobody is left waiting.
+
+    ``stamps`` [S] take the newest position of each symbol among those that are served together.
+    """
+    most = line + 1
+    near = stop - 4
+    if limit < 4:
+        return head, now, number
+    while head < near and number < draws:
+        then = max(now, received[head])
+        count = np.int64(1)
+        for k in range(1, 4):
+            count += received[head + k] <= then
+        if count < 4:
+            s0, s1, s2 = symbols[head], symbols[head + 1], symbols[head + 2]
+            two, three = count > 1, count > 2
+            # Whether a newer event of the same symbol comes with it.
+            old0 = (two & (s1 == s0)) | (three & (s2 == s0))
+            old1 = three & (s2 == s1)
+            older = np.int64(old0) + np.int64(old1)
+            if older and not newest:
+                break
+            free = then + base[(number - first_draw) * step] + per_event * (count - older)
+            if free > end:
+                break
+            for k in range(3):
+                begun[head + k] = then
+                ended[head + k] = free
+                batch[head + k] = number
+            if older:
+                if old0:
+                    _silence(head, _CONFLATED, begun, ended, status, batch)
+                if old1:
+                    _silence(head + 1, _CONFLATED, begun, ended, status, batch)
+        else:
+            while count < most and head + count < stop and received[head + count] <= then:
+                count += 1
+            if head + count >= stop or count > line:
+                break
+            served = np.int64(0)
+            for p in range(head, head + count):
+                served += stamps[symbols[p]] < head
+                stamps[symbols[p]] = p
+            free = then + base[(number - first_draw) * step] + per_event * served
+            if served > limit or free > end or (served < count and not newest):
+                for p in range(head, head + count):
+                    stamps[symbols[p]] = -1
+                break
+            for p in range(head, head + count):
+                if stamps[symbols[p]] == p:
+                    begun[p] = then
+                    ended[p] = free
+                    batch[p] = number
+                else:
+                    _silence(p, _CONFLATED, begun, ended, status, batch)
+        head += count
+        now = free
+        number += 1
+    return head, now, number
 
 
 @njit(cache=True, nogil=True)
@@ -218,7 +356,14 @@ def serve_in_order(
         now = free
         number += 1
         state[PENDING] = 0
+    flows = simple and not (live or mapped) and max_age < 0
     while now <= end:
+        if waiting == 0 and flows:
+            head, now, number = _flow(
+                ahead, now, number, min(stop, total), end, limit, line, wait_for, wait, draws,
+                first_draw, step, per_event, base, received, begun, ended, batch,
+            )  # fmt: skip
+            ahead = head
         while ahead < total:
             e = order[ahead] if mapped else ahead
             if received[e] > now:
@@ -278,7 +423,7 @@ def serve_in_order(
                 waiting -= 1
                 lines[symbols[e]] -= 1
         if live:
-            state[TAKEN], state[PENDING] = count, 1
+            state[TAKEN], state[PENDING], state[ROW] = count, 1, _stretch(taken, count)
             code = DISPATCHED
             break
         if simple:
@@ -362,7 +507,7 @@ def _unlink(s, state, before, after):
 @njit(cache=True, nogil=True)
 def serve_lines(
     state, rules, scale, order, received, symbols, lines, first, last, link, heap, before, after,
-    base, sizes, quantiles, seen, rounds, taken, begun, ended, status, batch,
+    stamps, base, sizes, quantiles, seen, rounds, taken, begun, ended, status, batch,
 ):  # fmt: skip
     """Policies that take one event of each symbol: the oldest, or the newest.
 
@@ -386,7 +531,13 @@ def serve_lines(
         now = free
         number += 1
         state[PENDING] = 0
+    flows = simple and not (live or mapped) and max_age < 0
     while now <= end:
+        if waiting == 0 and flows:
+            ahead, now, number = _flow_by_symbol(
+                ahead, now, number, min(stop, total), end, limit, line, newest, draws, first_draw,
+                step, per_event, base, received, symbols, stamps, begun, ended, status, batch,
+            )  # fmt: skip
         while ahead < total:
             e = order[ahead] if mapped else ahead
             if received[e] > now or ahead >= stop:
@@ -485,7 +636,7 @@ def serve_lines(
                     _push(heap, entries, link[p])
                     entries += 1
         if live:
-            state[TAKEN], state[PENDING] = count, 1
+            state[TAKEN], state[PENDING], state[ROW] = count, 1, _stretch(taken, count)
             code = DISPATCHED
             break
         if simple:

@@ -13,12 +13,10 @@ BINS = (64 - MANTISSA) << MANTISSA
 @njit(cache=True, nogil=True)
 def bin_of(value):
     """The coarse bin of a value that is not negative; bins are ascending."""
-    if value < (1 << (MANTISSA + 1)):
-        return value
-    shift = 0
+    shift = np.int64(0)
     while (value >> shift) >= (1 << (MANTISSA + 1)):
         shift += 1
-    return (np.int64(shift) << MANTISSA) + (value >> shift)
+    return (shift << MANTISSA) + (value >> shift)
 
 
 @njit(cache=True, nogil=True)
@@ -36,17 +34,21 @@ def coarse(ts_event, received, begun, ended, status, batch, counts, most, status
 
     ``most`` [5] takes the largest of each, and of ``batch``; ``statuses`` [5] counts all events.
     """
+    fed, queued, served, stayed = counts[0], counts[1], counts[2], counts[3]
+    most0, most1, most2, most3, most4 = most[0], most[1], most[2], most[3], most[4]
     for i in range(len(ts_event)):
         statuses[status[i]] += 1
         if status[i] == 0:
-            delays = (
-                received[i] - ts_event[i], begun[i] - received[i],
-                ended[i] - begun[i], ended[i] - received[i],
-            )  # fmt: skip
-            for k in range(4):
-                counts[k, bin_of(delays[k])] += 1
-                most[k] = max(most[k], delays[k])
-            most[4] = max(most[4], batch[i])
+            feed, queueing = received[i] - ts_event[i], begun[i] - received[i]
+            service, sojourn = ended[i] - begun[i], ended[i] - received[i]
+            fed[np.uint64(bin_of(feed))] += 1
+            queued[np.uint64(bin_of(queueing))] += 1
+            served[np.uint64(bin_of(service))] += 1
+            stayed[np.uint64(bin_of(sojourn))] += 1
+            most0, most1 = max(most0, feed), max(most1, queueing)
+            most2, most3 = max(most2, service), max(most3, sojourn)
+            most4 = max(most4, batch[i])
+    most[0], most[1], most[2], most[3], most[4] = most0, most1, most2, most3, most4
 
 
 @njit(cache=True, nogil=True)

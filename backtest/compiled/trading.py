@@ -1,8 +1,8 @@
 """Pass 3 as compiled loops: standing quotes, orders, fills and their attribution, in exact int64.
 
 The plain twins are ``execution.trade`` and ``accounting.attribute``. Rows are events in bus order;
-``link`` chains a symbol's valid quotes forward (``INVALID``: the row sets none; -1: the last one).
-Whatever might not fit 64 bits is noticed before it is used, and then said by ``OVERFLOW``.
+``link`` chains a symbol's valid quotes forward by how many rows lie between (``LAST``: none yet;
+``INVALID``: the row sets none). Whatever might not fit is noticed before it is used.
 """
 
 from __future__ import annotations
@@ -10,13 +10,17 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-INVALID = -2
+LAST, INVALID = 0, -1
 SILENT = np.iinfo(np.int64).min
 """In ``wanted``: the event has no say."""
 
-DONE, FULL, CROWDED, OVERFLOW = 0, 1, 2, 3
+QUOTED, SAYS = 1, 2
+"""Flags of an event: its symbol trades, after warm-up, at a quote that stands; it is answered, and
+its symbol's newest answer of that instant."""
+
+DONE, FULL, CROWDED, OVERFLOW, EARLY = 0, 1, 2, 3, 4
 """Why ``trade`` returned: all done; no room for another fill, or for another order on its way; a
-number that 64 bits do not hold."""
+number that 64 bits do not hold; an order arrives at quotes that are not known yet."""
 
 CURRENT, CONFIRMED, OUTSTANDING, POSITION, ARRIVED, QUOTE, BOUGHT, SOLD, ORDERS, POINTER = range(10)
 """Places in a symbol's row of ``book``; five pointers into its quotes follow."""
@@ -27,59 +31,97 @@ EVENT, SYMBOL, LOTS, PRICE, T0, T1, T2, T3, T4, CASH, DECISION, COST = range(12)
 FILL_SIZE = COST + 7
 
 _LARGE = 4.6e18
+_MODEST = np.int64(2**60)
 _FAR = np.int64(2**62)
-_LAST = np.iinfo(np.int64).max
+_LATEST = np.iinfo(np.int64).max
 _NO_PRICE = np.iinfo(np.int64).min
+_REACH = np.iinfo(np.int32).max
+
+
+@njit(cache=True, nogil=True)
+def final_mids(symbol, bid, ask, known, mids):
+    """From the end of a chunk backward: ``mids`` [S] takes the doubled mid of each symbol's last
+    valid quote, unless it is ``known`` [S] already. Returns whether all are."""
+    left = 0
+    for s in range(len(known)):
+        left += not known[s]
+    for i in range(len(symbol) - 1, -1, -1):
+        if left == 0:
+            break
+        s = symbol[i]
+        b, a = bid[i], ask[i]
+        if not known[s] and b != _NO_PRICE and a != _NO_PRICE and b <= a:
+            known[s] = True
+            mids[s] = b + a
+            left -= 1
+    return left == 0
 
 
 @njit(cache=True, nogil=True)
 def stand(
-    first, symbol, ts_event, bid, ask, status, ended,
-    link, wanted, current, latest, ends, marks, clock, standing, say,
+    first, warmup, symbol, ts_event, bid, ask, status, ended,
+    link, wanted, current, latest, tradable, ends, marks, clock, standing, mids, flags,
 ):  # fmt: skip
     """Follow the quotes through rows ``first`` on: columns of one chunk, ``link`` and ``wanted`` of
-    all. ``current`` [S] is each symbol's standing row, ``latest`` [S] its newest answered one with
-    its instant in ``ended``; ``marks`` [k, S] takes the doubled mids at ``ends``, ``clock`` where
-    that stands.
+    all. ``current`` [S] is each symbol's standing row and doubled mid, ``latest`` [S] its newest
+    answered row with its instant in ``ended``; ``marks`` [k, S] takes the doubled mids at ``ends``,
+    ``clock`` where that stands. ``standing``, ``mids`` and ``flags`` take what holds at each event.
 
     Returns whether each symbol's answers become ready in the order of its events.
     """
     in_order = True
     symbols = len(current)
     mark = clock[0]
+    due = ends[mark] if mark < len(ends) else _LATEST
     for i in range(len(symbol)):
         row = first + i
-        while mark < len(ends) and ts_event[i] > ends[mark]:
+        while ts_event[i] > due:
             for s in range(symbols):
                 marks[mark, s] = current[s, 1]
             mark += 1
-        s = symbol[i]
+            due = ends[mark] if mark < len(ends) else _LATEST
+        s = np.uint64(symbol[i])
         b, a = bid[i], ask[i]
+        before = current[s, 0]
         if b != _NO_PRICE and a != _NO_PRICE and b <= a:
-            if current[s, 0] >= 0:
-                link[current[s, 0]] = row
+            if before >= 0:
+                if row - before > _REACH:
+                    in_order = False
+                link[np.uint64(before)] = row - before
+            before = row
             current[s, 0] = row
             current[s, 1] = b + a
-            link[row] = -1
+            link[np.uint64(row)] = LAST
         else:
-            link[row] = INVALID
-        standing[i] = current[s, 0]
-        say[i] = 0
+            link[np.uint64(row)] = INVALID
+        standing[i] = before
+        mids[i] = current[s, 1]
+        flag = np.uint8(0)
+        if before >= 0 and row >= warmup and tradable[s]:
+            flag = np.uint8(QUOTED)
         if status[i] == 0:
-            before = latest[s, 0]
-            if before >= 0:
+            flag |= np.uint8(SAYS)
+            other = latest[s, 0]
+            if other >= 0:
                 if latest[s, 1] == ended[i]:
-                    if before >= first:
-                        say[before - first] = 0
+                    if other >= first:
+                        flags[other - first] &= np.uint8(QUOTED)
                     else:
-                        wanted[before] = SILENT
+                        wanted[other] = SILENT
                 elif latest[s, 1] > ended[i]:
                     in_order = False
             latest[s, 0] = row
             latest[s, 1] = ended[i]
-            say[i] = 1
+        flags[i] = flag
     clock[0] = mark
     return in_order
+
+
+@njit(cache=True, nogil=True)
+def wish(flags, target, wanted):
+    """Of one chunk: ``wanted`` takes the targets of the events that have a say."""
+    for i in range(len(flags)):
+        wanted[i] = target[i] if flags[i] == QUOTED | SAYS else SILENT
 
 
 @njit(cache=True, nogil=True)
@@ -91,21 +133,21 @@ def finish_marks(current, marks, clock):
 
 
 @njit(cache=True, nogil=True)
-def paper(symbol, ts_event, standing, target, say, bid, ask, pending, held, band):
-    """Trade every event's ``target`` at its own mid: ``held`` [S, 2] takes position and what it
-    cost in half-tick-lots. ``pending`` [S, 4] is each symbol's newest event: its instant, whether
-    it has a say, target, doubled mid. ``bid`` and ``ask`` are of the standing quotes.
+def paper(symbol, ts_event, flags, target, mids, pending, held, band):
+    """Trade the ``target`` of every event of a chunk at its own mid: ``held`` [S, 2] takes position
+    and what it cost in half-tick-lots. ``pending`` [S, 4] is each symbol's newest event: its
+    instant, whether it is ``QUOTED``, target, doubled mid.
 
     Returns whether everything fitted 64 bits.
     """
     for i in range(len(symbol)):
-        s = symbol[i]
+        s = np.uint64(symbol[i])
         if pending[s, 0] != ts_event[i] and not _hold(pending[s], held[s], band):
             return False
         pending[s, 0] = ts_event[i]
-        pending[s, 1] = say[i]
+        pending[s, 1] = flags[i] & QUOTED
         pending[s, 2] = target[i]
-        pending[s, 3] = bid[i] + ask[i]
+        pending[s, 3] = mids[i]
     return True
 
 
@@ -122,8 +164,10 @@ def finish_paper(pending, held, band):
 def _hold(newest, held, band):
     if newest[1] == 0:
         return True
-    change = newest[2] - held[0]
     newest[1] = 0
+    if newest[2] == held[0]:
+        return True
+    change = newest[2] - held[0]
     if abs(float(newest[2]) - float(held[0])) * (abs(newest[3]) + 1.0) > _LARGE:
         return False
     if abs(change) <= band:
@@ -141,10 +185,10 @@ def _hold(newest, held, band):
 def _walk(row, time, ts_event, link):
     """From a quote that stands at or before ``time`` to the one that stands then."""
     while True:
-        following = link[row]
-        if following < 0 or ts_event[following] > time:
+        step = link[np.uint64(row)]
+        if step <= 0 or ts_event[np.uint64(row + step)] > time:
             return row
-        row = following
+        row += step
 
 
 @njit(cache=True, nogil=True)
@@ -160,28 +204,19 @@ def _is_open(time, opens, closes):
 
 
 @njit(cache=True, nogil=True)
-def _add(sums, k, amount):
-    """Add to a sum; whether it still fits."""
-    total = sums[k] + amount
-    if ((sums[k] ^ total) & (amount ^ total)) < 0:
-        return False
-    sums[k] = total
-    return True
-
-
-@njit(cache=True, nogil=True)
 def trade(
-    state, first, last, events, symbol, ts_event, bid, ask, bid_size, ask_size, link, wanted,
-    received, begun, ended, entry, response,
+    state, first, last, frontier, events, symbol, ts_event, bid, ask, bid_size, ask_size, link,
+    wanted, received, begun, ended, entry, response,
     book, pool, instruments, mids, rules, opens, closes, ends, fills, sums, booked,
 ):  # fmt: skip
     """Orders and fills of the events ``first`` to ``last``, from ``state[0]`` on.
 
     Args:
         state: the next event, fills so far, the first free entry of ``pool``.
+        frontier: every event before this instant is linked, ns.
         events: if not empty, the rows to decide on instead, ``first`` to ``last`` being places
             among them; each symbol's in order.
-        entry, response: latencies of the events from ``first`` on.
+        entry, response: latencies of the events from ``first`` on, or one for all.
         book: a row a symbol.
         pool: orders on their way: response arrives, lots ordered, lots filled, next entry.
         instruments: worth of a half-tick-lot, fee per lot, fee rate's numerator and denominator.
@@ -194,17 +229,23 @@ def trade(
     band, c_over, c_under, end = rules[0], rules[1], rules[2], rules[3]
     always, unlimited = rules[4] == 1, rules[5] == 1
     listed = len(events) > 0
+    # Latencies that are the same for all are given once.
+    varied = np.int64(len(entry) > 1)
+    answers = np.int64(len(response) > 1)
+    near = 0
     for i in range(state[0], last):
         state[0] = i
-        e = events[i] if listed else i
-        s = symbol[e]
+        e = np.uint64(events[i] if listed else i)
+        s = np.uint64(symbol[e])
         me = book[s]
         if not listed and link[e] != INVALID:
             me[CURRENT] = e
         target = wanted[e]
-        if target == SILENT:
+        if target == SILENT or (me[ORDERS] < 0 and target == me[CONFIRMED]):
             continue
         ready = ended[e]
+        if ready >= frontier:  # a newer answer may yet have its say at that instant
+            return EARLY
         before, at = -1, me[ORDERS]
         while at >= 0:
             after = pool[at, 3]
@@ -220,16 +261,20 @@ def trade(
             else:
                 before = at
             at = after
-        if abs(float(target) - float(me[CONFIRMED]) - float(me[OUTSTANDING])) > _LARGE:
+        confirmed, outstanding = me[CONFIRMED], me[OUTSTANDING]
+        large = max(abs(target), abs(confirmed), abs(outstanding)) > _MODEST
+        if large and abs(float(target) - float(confirmed) - float(outstanding)) > _LARGE:
             return OVERFLOW
-        order = target - me[CONFIRMED] - me[OUTSTANDING]
+        order = target - confirmed - outstanding
         if abs(order) <= band:
             continue
         if state[1] == len(fills):
             return FULL
         if state[2] < 0:
             return CROWDED
-        arrived = max(me[ARRIVED], ready + min(entry[i - first], _FAR))
+        arrived = max(me[ARRIVED], ready + min(entry[(i - first) * varied], _FAR))
+        if arrived >= frontier and arrived <= end:
+            return EARLY
         me[ARRIVED] = arrived
         filled = np.int64(0)
         if arrived <= end and (always or _is_open(arrived, opens, closes)):
@@ -241,29 +286,34 @@ def trade(
                 me[SOLD] = 0
             side = np.int64(1) if order > 0 else np.int64(-1)
             taken = BOUGHT if order > 0 else SOLD
-            touch = ask[p4] if order > 0 else bid[p4]
+            q4 = np.uint64(p4)
+            touch = ask[q4] if order > 0 else bid[q4]
             displayed = _FAR
             if not unlimited:
-                displayed = ask_size[p4] if order > 0 else bid_size[p4]
+                displayed = ask_size[q4] if order > 0 else bid_size[q4]
             lots = min(abs(order), displayed - me[taken])
             if lots > 0:
                 me[taken] += lots
                 filled = side * lots
                 moved = np.int64(0)
                 if c_over > 0:
-                    spread = 2 * (ask[p4] - bid[p4])
+                    spread = 2 * (ask[q4] - bid[q4])
                     push = float(c_over) * float(spread) * float(lots)
                     if push > _LARGE or float(c_under) * float(displayed) > _LARGE:
                         return OVERFLOW
                     over, under = c_over * spread * lots, c_under * displayed
                     moved = (over + under - 1) // under
-                p0 = _walk(max(me[POINTER], me[CURRENT]), ts_event[e], ts_event, link)
-                p1 = _walk(max(me[POINTER + 1], p0), received[e], ts_event, link)
-                p2 = _walk(max(me[POINTER + 2], p1), begun[e], ts_event, link)
-                p3 = _walk(max(me[POINTER + 3], p2), ready, ts_event, link)
+                m4 = bid[q4] + ask[q4]
+                m0 = m1 = m2 = m3 = m4
+                p0 = p1 = p2 = p3 = p4
+                if p4 != me[CURRENT]:  # else the quote has stood all the while
+                    p0 = _walk(max(me[POINTER], me[CURRENT]), ts_event[e], ts_event, link)
+                    p1 = _walk(max(me[POINTER + 1], p0), received[e], ts_event, link)
+                    p2 = _walk(max(me[POINTER + 2], p1), begun[e], ts_event, link)
+                    p3 = _walk(max(me[POINTER + 3], p2), ready, ts_event, link)
+                    m0, m1 = bid[p0] + ask[p0], bid[p1] + ask[p1]
+                    m2, m3 = bid[p2] + ask[p2], bid[p3] + ask[p3]
                 me[POINTER], me[POINTER + 1], me[POINTER + 2], me[POINTER + 3] = p0, p1, p2, p3
-                m0, m1, m2 = bid[p0] + ask[p0], bid[p1] + ask[p1], bid[p2] + ask[p2]
-                m3, m4 = bid[p3] + ask[p3], bid[p4] + ask[p4]
                 price = 2 * touch + side * moved
                 worth, per_lot, rate_over, rate_under = instruments[s]
                 largest = abs(float(price)) + moved + abs(float(mids[s]))
@@ -272,13 +322,17 @@ def trade(
                 money = largest * lots * worth
                 if money > _LARGE:
                     return OVERFLOW
-                notional = lots * abs(price) * worth
-                whole, rest = notional // rate_under, notional % rate_under
+                whole = rest = np.int64(0)
+                if rate_over != 0:
+                    notional = lots * abs(price) * worth
+                    whole = notional // rate_under
+                    rest = notional - whole * rate_under
                 charged = abs(float(whole) * rate_over) + abs(float(per_lot) * lots)
                 if charged + money > _LARGE or abs(float(rest) * rate_over) > _LARGE / 2:
                     return OVERFLOW
                 fee = per_lot * lots + whole * rate_over
-                fee -= -(rest * rate_over) // rate_under
+                if rest != 0:
+                    fee -= -(rest * rate_over) // rate_under
                 q = filled * worth
                 k = state[1]
                 row = fills[k]
@@ -297,30 +351,47 @@ def trade(
                 row[COST + 6] = fee
                 state[1] = k + 1
                 me[POSITION] += filled
-                fits = _add(sums[s], 9, 1) and _add(sums[s], 10, lots)
-                low, high = 0, len(ends)
-                while low < high:
-                    middle = (low + high) >> 1
-                    if ends[middle] < arrived:
-                        low = middle + 1
-                    else:
-                        high = middle
-                bucket = booked[s, low] if len(booked) else sums[s]
-                if len(booked):
-                    fits = fits and _add(bucket, 0, filled) and _add(bucket, 1, row[CASH])
+                sums[s, 9] += 1
+                sums[s, 10] += lots
+                over = min(sums[s, 10], np.int64(0))
                 for c in range(9):
-                    fits = fits and _add(sums[s], c, row[CASH + c])
-                    if len(booked) and c >= 2:
-                        fits = fits and _add(bucket, c, row[CASH + c])
-                if not fits:
+                    total = sums[s, c] + row[CASH + c]
+                    over |= (sums[s, c] ^ total) & (row[CASH + c] ^ total)
+                    sums[s, c] = total
+                if len(booked):
+                    while near < len(ends) and ends[near] < arrived:
+                        near += 1
+                    while near > 0 and ends[near - 1] >= arrived:
+                        near -= 1
+                    bucket = booked[s, near]
+                    total = bucket[0] + filled
+                    over |= (bucket[0] ^ total) & (filled ^ total)
+                    bucket[0] = total
+                    total = bucket[1] + row[CASH]
+                    over |= (bucket[1] ^ total) & (row[CASH] ^ total)
+                    bucket[1] = total
+                    for c in range(2, 9):
+                        total = bucket[c] + row[CASH + c]
+                        over |= (bucket[c] ^ total) & (row[CASH + c] ^ total)
+                        bucket[c] = total
+                if over < 0:
                     return OVERFLOW
         me[OUTSTANDING] += order
         at = state[2]
         state[2] = pool[at, 3]
-        pool[at, 0] = arrived + min(response[i - first], _LAST - arrived)
+        pool[at, 0] = arrived + min(response[(i - first) * answers], _LATEST - arrived)
         pool[at, 1] = order
         pool[at, 2] = filled
         pool[at, 3] = me[ORDERS]
         me[ORDERS] = at
     state[0] = last
     return DONE
+
+
+@njit(cache=True, nogil=True)
+def columns_of(fills, order, columns):
+    """Fills [k, FILL_SIZE] in an order, column by column."""
+    for i in range(len(order)):
+        row = fills[order[i]]
+        for c in range(len(columns)):
+            columns[c, i] = row[c]

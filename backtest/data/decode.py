@@ -119,7 +119,7 @@ class Decoder:
         high = len(ts) if selection.end is None else int(np.searchsorted(ts, selection.end))
         batch = batch.slice(low, max(high - low, 0))
         first_row += low
-        rows = np.arange(batch.num_rows)
+        rows: Int64Array | None = None
         ids = self._symbols(batch, first_row)
         if selection.chosen is not None:
             keep = selection.chosen[ids]
@@ -139,7 +139,7 @@ class Decoder:
             features = self._features(batch)
             bad = nonfinite_cells(features)
             if bad is not None and selection.nonfinite == "refuse":
-                self._refuse(bad, features, selection.features, ids, first_row + rows)
+                self._refuse(bad, features, selection.features, ids, first_row, rows)
             if bad is not None and selection.nonfinite == "zero":
                 features = self._zeroed(features, bad)
             columns["features"] = features
@@ -147,7 +147,7 @@ class Decoder:
             targets = wide_matrix(batch, selection.targets)
             bad = nonfinite_cells(targets)
             if bad is not None and selection.nonfinite != "keep":
-                self._refuse(bad, targets, selection.targets, ids, first_row + rows)
+                self._refuse(bad, targets, selection.targets, ids, first_row, rows)
             columns["targets"] = targets
         return columns
 
@@ -208,7 +208,7 @@ class Decoder:
             self._codes = np.array([self._ids.get(name, -1) for name in names], dtype=np.int32)
             self._dictionary = column.dictionary
         indices = column.indices.to_numpy()
-        ids: Int32Array = self._codes[indices]
+        ids: Int32Array = np.take(self._codes, indices)
         if (self._codes < 0).any() and (ids < 0).any():
             i = int(np.argmax(ids < 0))
             name = column.dictionary[int(indices[i])].as_py()
@@ -240,12 +240,14 @@ class Decoder:
         matrix: Float32Array,
         names: Sequence[str],
         ids: Int32Array,
-        rows: Int64Array,
+        first_row: int,
+        rows: Int64Array | None,
     ) -> None:
         i = int(np.argmax(bad.any(axis=1)))
         k = int(np.argmax(bad[i]))
+        row = first_row + (i if rows is None else int(rows[i]))
         raise DataError(
-            f"row {rows[i]} ({self._selection.symbols[ids[i]]}) has {matrix[i, k]} in {names[k]!r}",
+            f"row {row} ({self._selection.symbols[ids[i]]}) has {matrix[i, k]} in {names[k]!r}",
             place=self._place,
             remedy="One NaN would spoil a symbol's state for good: mend the data, or ask for"
             ' nonfinite = "zero" (features only).',

@@ -2,13 +2,16 @@
 
 Files that do not overlap in time stream one after another without a copy. Those that do are merged
 in a window that reaches to the smallest of the keys read last from each file: below it nothing
-more can come, so what lies below is joined and sorted, and the file that bounds it is read on.
+more can come, so what lies below is joined and sorted, a stretch of time after another, and the
+files that have little left are read on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,68 +19,131 @@ import numpy as np
 from backtest.data.decode import Columns
 from backtest.events import Int64Array
 
+_SMALL = np.empty(0, dtype=np.int32)
+
+_KEPT = 64
+"""Arrays of a type that are kept to be used again."""
+
+_NOBODY_ELSE = 3
+"""References to an array that lies in a list and in a variable, as counted by a call."""
+
 Key: TypeAlias = tuple[int, int, int]
 """(ts_event, seq, source) of a row; seq is 0 throughout if the files have none."""
 
 
-@dataclass
 class SortedFile:
-    """One file's rows, a decoded chunk at a time.
+    """One file's rows, a decoded piece at a time.
 
-    Attributes:
+    Args:
         source: the file's place among the dataset's files.
         first: no row has a smaller ts_event; ``None`` if its footer does not say.
-        chunks: the rest of the file.
+        pieces: the file.
         least: rows to have at hand: where files overlap, the more the fewer the merges.
-        columns: the chunk at hand, less the rows taken from it.
+        pool: decodes the next piece while this one is merged; ``None``: when it is needed.
+
+    Attributes:
         last: the key of the last row read.
+        left: how many rows are at hand.
     """
 
-    source: int
-    first: int | None
-    chunks: Iterator[Columns]
-    least: int = 1
-    columns: Columns = field(default_factory=dict)
-    last: Key = (0, 0, 0)
+    def __init__(
+        self,
+        source: int,
+        first: int | None,
+        pieces: Iterator[Columns],
+        least: int = 1,
+        pool: Executor | None = None,
+    ) -> None:
+        self.source = source
+        self.first = first
+        self.last: Key = (0, 0, 0)
+        self.left = 0
+        self._least = least
+        self._pieces = pieces
+        self._pool = pool
+        self._next: Future[Columns | None] | None = None
+        self._held: deque[Columns] = deque()
 
     def refill(self) -> bool:
         """Have at least ``least`` rows at hand if the file has them; false if it has no more."""
-        while self._rows() < self.least:
-            columns = next(self.chunks, None)
-            if columns is None:
-                break
-            if len(columns["ts_event"]):
+        while self.left < self._least and (columns := self._read()) is not None:
+            if count := len(columns["ts_event"]):
                 seq = int(columns["seq"][-1]) if "seq" in columns else 0
                 self.last = int(columns["ts_event"][-1]), seq, self.source
-                self.columns = _joined([self.columns, columns]) if self._rows() else columns
-        return self._rows() > 0
+                self.left += count
+                self._held.append(columns)
+        return self.left > 0
 
-    def _rows(self) -> int:
-        return len(self.columns["ts_event"]) if self.columns else 0
+    def _read(self) -> Columns | None:
+        if self._pool is None:
+            return next(self._pieces, None)
+        columns = next(self._pieces, None) if self._next is None else self._next.result()
+        if columns is not None:
+            self._next = self._pool.submit(next, self._pieces, None)
+        return columns
 
-    def take(self, bound: Key) -> Columns | None:
-        """The rows at hand with keys up to the bound, which leave; ``None`` if there are none."""
-        ts = self.columns["ts_event"]
-        count = len(ts)
-        if self.last > bound:
-            time, seq, source = bound
-            low, high = int(np.searchsorted(ts, time)), int(np.searchsorted(ts, time, "right"))
-            first = self.source <= source
-            if "seq" in self.columns:
-                tied = self.columns["seq"][low:high]
-                count = low + int(np.searchsorted(tied, seq, "right" if first else "left"))
-            else:
-                count = high if first else low
-        taken = rows_of(self.columns, slice(0, count))
-        self.columns = rows_of(self.columns, slice(count, None))
-        return taken if count else None
+    @property
+    def time(self) -> int:
+        """The ts_event of the first row at hand."""
+        return int(self._held[0]["ts_event"][0])
+
+    def up_to(self, bound: Key) -> int:
+        """How many rows at hand have keys up to the bound."""
+        if self.last <= bound:
+            return self.left
+        return self._count(lambda columns: self._up_to(columns, bound))
+
+    def before(self, time: int) -> int:
+        """How many rows at hand are earlier than an instant."""
+        return self._count(lambda columns: int(np.searchsorted(columns["ts_event"], time)))
+
+    def take(self, count: int) -> list[Columns]:
+        """The first rows at hand, which leave."""
+        self.left -= count
+        parts = []
+        while count:
+            columns = self._held.popleft()
+            size = len(columns["ts_event"])
+            if size > count:
+                self._held.appendleft(rows_of(columns, slice(count, None)))
+                columns = rows_of(columns, slice(count))
+            parts.append(columns)
+            count -= min(size, count)
+        return parts
+
+    def _count(self, of: Callable[[Columns], int]) -> int:
+        total = 0
+        for columns in self._held:
+            count = of(columns)
+            total += count
+            if count < len(columns["ts_event"]):
+                break
+        return total
+
+    def _up_to(self, columns: Columns, bound: Key) -> int:
+        ts = columns["ts_event"]
+        time, seq, source = bound
+        low, high = int(np.searchsorted(ts, time)), int(np.searchsorted(ts, time, "right"))
+        first = self.source <= source
+        if "seq" not in columns:
+            return high if first else low
+        tied = columns["seq"][low:high]
+        return low + int(np.searchsorted(tied, seq, "right" if first else "left"))
 
 
-def stream(files: Sequence[SortedFile], batch_rows: int) -> Iterator[Columns]:
+def stream(
+    files: Sequence[SortedFile], batch_rows: int, *, compiled: bool = False
+) -> Iterator[Columns]:
     """Rows of all files in the total order, in pieces of 1 to ``batch_rows``.
 
     A file is opened only when its first row may be due, so disjoint files are read one at a time.
+
+    Args:
+        files: the files.
+        batch_rows: rows of a piece, at most; windows are about as large.
+        compiled: find the order in a compiled loop, which is worth loading for many rows.
     """
+    merger = _Merger(compiled)
     closed = sorted(files, key=lambda f: (f.first is not None, f.first or 0))
     live: list[SortedFile] = []
     while True:
@@ -88,11 +154,27 @@ def stream(files: Sequence[SortedFile], batch_rows: int) -> Iterator[Columns]:
                 live.append(file)
         if not live:
             return
-        bound = min(file.last for file in live)
         live.sort(key=lambda f: f.source)
-        columns = _merge([part for file in live if (part := file.take(bound)) is not None])
-        for low in range(0, len(columns["ts_event"]), batch_rows):
-            yield rows_of(columns, slice(low, low + batch_rows))
+        for parts in _windows(live, min(file.last for file in live), batch_rows):
+            columns = merger.merged(parts)
+            for low in range(0, len(columns["ts_event"]), batch_rows):
+                yield rows_of(columns, slice(low, low + batch_rows))
+
+
+def _windows(live: Sequence[SortedFile], bound: Key, rows: int) -> Iterator[list[Columns]]:
+    """The files' rows up to a bound, by stretches of time with about so many rows."""
+    counts = [file.up_to(bound) for file in live]
+    start = min(file.time for file in live)
+    pieces = max(round(sum(counts) / rows), 1)
+    for k in range(1, pieces + 1):
+        time = start + (bound[0] - start) * k // pieces
+        parts: list[Columns] = []
+        for at, file in enumerate(live):
+            count = counts[at] if k == pieces else min(file.before(time), counts[at])
+            counts[at] -= count
+            parts += file.take(count)
+        if parts:
+            yield parts
 
 
 def rows_of(columns: Columns, rows: slice) -> Columns:
@@ -104,28 +186,67 @@ def _may_precede(file: SortedFile, bound: Key) -> bool:
     return file.first is None or file.first <= bound[0]
 
 
-def _merge(parts: Sequence[Columns]) -> Columns:
-    """Sorted parts, given in the order of their files, as one sorted piece."""
-    if len(parts) == 1:
-        return parts[0]
-    joined = _joined(parts)
-    order = _order(joined["ts_event"], joined.get("seq"))
-    return {name: _permuted(array, order) for name, array in joined.items()}
+class _Merger:
+    """Merges sorted parts, given in the order of their files, in space that it uses again."""
+
+    def __init__(self, compiled: bool) -> None:
+        self._compiled = compiled
+        self._space = _Space()
+
+    def merged(self, parts: Sequence[Columns]) -> Columns:
+        """The parts as one sorted piece."""
+        if len(parts) == 1:
+            return parts[0]
+        joined = {name: self._joined([part[name] for part in parts]) for name in parts[0]}
+        order = self._order(joined["ts_event"], joined.get("seq"))
+        return {name: self._sorted(array, order) for name, array in joined.items()}
+
+    def _joined(self, arrays: Sequence[Any]) -> Any:
+        if arrays[0].ndim > 1:
+            return np.concatenate(arrays)
+        return np.concatenate(arrays, out=self._space.like(arrays[0], sum(map(len, arrays))))
+
+    def _order(self, ts: Int64Array, seq: Int64Array | None) -> Any:
+        if self._compiled:
+            from backtest.compiled.merging import by_time
+
+            order = self._space.like(_SMALL, len(ts))
+            if by_time(ts, ts[:0] if seq is None else seq, order):
+                return order
+        # Both sorts are stable, which keeps the parts' order, and so the source, among equal keys.
+        order = np.argsort(ts, kind="stable")
+        if seq is not None and not np.diff(ts[order]).all():
+            return np.lexsort((seq, ts))
+        return order
+
+    def _sorted(self, array: Any, order: Any) -> Any:
+        if self._compiled and array.ndim == 1 and order.dtype == _SMALL.dtype:
+            from backtest.compiled.merging import gather
+
+            return gather(array, order, self._space.like(array, len(order)))
+        if array.ndim == 2 and not array.flags.c_contiguous:  # filled by columns: [F, n] below
+            return np.take(array.T, order, axis=1).T
+        return np.take(array, order, axis=0)
 
 
-def _joined(parts: Sequence[Columns]) -> Columns:
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+class _Space:
+    """Arrays to be used again as soon as nobody else holds them or a view of them.
 
+    Fresh memory costs several times what a merge does.
+    """
 
-def _order(ts: Int64Array, seq: Int64Array | None) -> Int64Array:
-    # Both sorts are stable, which keeps the parts' order, and so the source, among equal keys.
-    order = np.argsort(ts, kind="stable")
-    if seq is not None and not np.diff(ts[order]).all():
-        return np.lexsort((seq, ts))
-    return order
+    def __init__(self) -> None:
+        self._arrays: dict[Any, list[Any]] = {}
 
-
-def _permuted(array: Any, order: Int64Array) -> Any:
-    if array.ndim == 2 and not array.flags.c_contiguous:  # filled column by column: [F, n] below
-        return np.take(array.T, order, axis=1).T
-    return np.take(array, order, axis=0)
+    def like(self, array: Any, count: int) -> Any:
+        """An array of that type with ``count`` elements, whatever they are."""
+        known = self._arrays.setdefault(array.dtype.str, [])
+        for k in range(len(known)):
+            free = known[k]
+            # Whoever else holds it, or a view of it, counts; nobody can come by it but here.
+            if len(free) >= count and sys.getrefcount(free) == _NOBODY_ELSE:
+                known.append(known.pop(k))
+                return free[:count]
+        known[:] = [one for one in known if len(one) >= count][-_KEPT:]
+        known.append(np.empty(count + count // 4, dtype=array.dtype))
+        return known[-1][:count]

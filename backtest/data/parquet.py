@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
-import pyarrow.dataset as pads
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
@@ -18,6 +18,9 @@ from backtest.errors import DataError
 
 if TYPE_CHECKING:
     from backtest.data.card import Columns
+
+_AT_ONCE = 1 << 17
+"""Rows of a row group up to which it is decoded whole, which is quicker."""
 
 DAMAGED = "The file is damaged or is not Parquet: fetch or ingest it again."
 
@@ -133,43 +136,85 @@ def scan(
     *,
     symbol: str,
     batch_rows: int,
-    ahead: int,
-) -> Iterator[tuple[RowGroup, int, pa.RecordBatch]]:
+    together: bool = False,
+) -> Generator[tuple[RowGroup, int, pa.RecordBatch], None, None]:
     """The row groups' batches in order, each with its group and the file's row where it starts.
 
-    Page checksums are verified wherever the file has them. pyarrow's scanner is used because it
-    decodes several row groups at once; it gives batches in order.
+    Page checksums are verified wherever the file has them. What is decoded and not yet given is
+    bounded; pyarrow's own scanner reads ahead as far as its consumer is slow.
 
     Args:
-        ahead: batches that pyarrow may decode before they are asked for.
+        batch_rows: rows of a batch, at most.
+        together: other files are decoded at the same time: this one is, little by little, by the
+            calling thread alone.
 
     Raises:
         DataError: a damaged page, or rows other than the footer states.
     """
-    options = pads.ParquetFragmentScanOptions(page_checksum_verification=True)
-    parquet = pads.ParquetFileFormat(
-        dictionary_columns={symbol}, default_fragment_scan_options=options
-    )
+    # Few large requests pay over a network; on a disk they only take memory.
+    far = not isinstance(filesystem, pafs.LocalFileSystem)
     with mapped_errors(footer.place):
-        fragment = parquet.make_fragment(footer.path, filesystem)
-        scanner = fragment.subset(row_group_ids=[group.index for group in groups]).scanner(
-            columns=list(columns), batch_size=batch_rows, batch_readahead=ahead, use_threads=True
-        )
-        batches = scanner.to_batches()
+        file = filesystem.open_input_file(footer.path)
+    with file:
+        with mapped_errors(footer.place):
+            parquet = pq.ParquetFile(
+                file, read_dictionary=[symbol], pre_buffer=far, page_checksum_verification=True
+            )
+        for some in _stretches(groups, batch_rows):
+            tables = _tables(parquet, some, list(columns), batch_rows, together)
+            waiting: deque[pa.RecordBatch] = deque()
+            for group in some:
+                read = 0
+                while read < group.rows:
+                    with mapped_errors(footer.place):
+                        while not waiting and (table := next(tables, None)) is not None:
+                            waiting += table.to_batches(max_chunksize=batch_rows)
+                    if not waiting:
+                        _miscounted(group, footer.place)
+                    batch = waiting.popleft()
+                    if batch.num_rows > group.rows - read and group is some[-1]:
+                        _miscounted(group, footer.place)
+                    if batch.num_rows > group.rows - read:
+                        waiting.appendleft(batch.slice(group.rows - read))
+                        batch = batch.slice(0, group.rows - read)
+                    yield group, group.first_row + read, batch
+                    read += batch.num_rows
+
+
+def _stretches(groups: Sequence[RowGroup], rows: int) -> Iterator[list[RowGroup]]:
+    """Successive groups that are decoded together: as many as have no more than so many rows."""
+    some: list[RowGroup] = []
     for group in groups:
-        read = 0
-        while read < group.rows:
-            with mapped_errors(footer.place):
-                batch = next(batches, None)
-            if batch is None or read + batch.num_rows > group.rows:
-                raise DataError(
-                    f"row group {group.index} does not hold the {group.rows} rows that the footer"
-                    " states",
-                    place=footer.place,
-                    remedy=DAMAGED,
-                )
-            yield group, group.first_row + read, batch
-            read += batch.num_rows
+        if some and sum(g.rows for g in some) + group.rows > rows:
+            yield some
+            some = []
+        some.append(group)
+    if some:
+        yield some
+
+
+def _tables(
+    parquet: pq.ParquetFile,
+    groups: Sequence[RowGroup],
+    columns: list[str],
+    batch_rows: int,
+    together: bool,
+) -> Iterator[Any]:
+    """What some row groups hold, in one piece unless that is too large to be decoded at once."""
+    numbers = [group.index for group in groups]
+    if not together and sum(group.rows for group in groups) <= max(_AT_ONCE, batch_rows):
+        yield parquet.read_row_groups(numbers, columns=columns)
+        return
+    for batch in parquet.iter_batches(batch_rows, numbers, columns, use_threads=not together):
+        yield pa.Table.from_batches([batch])
+
+
+def _miscounted(group: RowGroup, place: str) -> NoReturn:
+    raise DataError(
+        f"row group {group.index} does not hold the {group.rows} rows that the footer states",
+        place=place,
+        remedy=DAMAGED,
+    )
 
 
 def no_rows(footer: Footer, symbol: str) -> pa.RecordBatch:

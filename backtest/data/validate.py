@@ -208,7 +208,6 @@ def _check_rows(
         wanted if sink is None else footer.schema.names,
         symbol=layout.core["symbol"],
         batch_rows=_BATCH_ROWS,
-        ahead=2,
     )
     rows = 0
     names = [*RULES]

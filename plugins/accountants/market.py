@@ -20,13 +20,14 @@ from backtest.accounting import (
     attribute,
     totals,
 )
+from backtest.compiled import COMPILED_FROM
 from backtest.components import Nanoseconds
 from backtest.errors import DataError, RunError, UsageError
 from backtest.events import Int64Array
 from backtest.execution import Decision, OrderRules, newest_of_each_instant, trade
-from backtest.queueing import COMPILED_FROM
 from backtest.quotes import StandingQuotes
-from backtest.settlement import Settlement, Uncompiled, settle
+from backtest.settlement import Settlement, settle
+from backtest.trader import Uncompiled
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from backtest.errors import UsageError
 from backtest.events import NO_PRICE, EventBatch
 from backtest.strategies.base import Session
-from backtest.strategies.imbalance import Imbalance
+from backtest.strategies.imbalance import _COMPILED_FROM, Imbalance
 
 
 def events(rows: list[tuple[int, int, int, int, int]]) -> EventBatch:
@@ -56,6 +57,29 @@ def test_without_a_usable_quote_the_last_answer_stands() -> None:
         ]
     )
     assert predict(Imbalance(), batch) == [0.0, 0.5, 0.5, 0.5, 0.5]
+
+
+@pytest.mark.parametrize("smoothing", [1.0, 0.3])
+def test_not_a_bit_depends_on_how_events_are_grouped(smoothing: float) -> None:
+    random = np.random.default_rng(0)
+    count = 2 * _COMPILED_FROM + 10
+    sizes = random.integers(0, 9, (2, count))
+    batch = EventBatch(
+        symbol=random.integers(0, 3, count).astype(np.int32),
+        ts_event=np.arange(count),
+        bid=random.integers(9, 12, count),
+        ask=np.full(count, 11),
+        bid_size=sizes[0],
+        ask_size=sizes[1],
+    )
+    rule = Imbalance(smoothing)
+    assert rule.bitwise_invariant
+    found = []
+    for cuts in ([], [1, 7], [_COMPILED_FROM - 1], [5, _COMPILED_FROM + 5, count - 1]):
+        rule.bind(Session(("A", "B", "C")))
+        parts = [batch.select(slice(*ends)) for ends in pairwise([0, *cuts, count])]
+        found.append(np.concatenate([rule.predict(part) for part in parts]).tobytes())
+    assert len(set(found)) == 1
 
 
 def test_an_empty_call_is_legal() -> None:

@@ -1,0 +1,61 @@
+"""The order of rows by time, where they come as a few sorted runs one after another."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+_CROWD = 64
+"""Rows of one stretch of time from which on sorting them by insertion no longer pays."""
+
+
+@njit(cache=True, nogil=True)
+def by_time(ts, seq, order):
+    """Fill ``order`` (int32) with rows by (ts, seq), equal ones as they come; ``seq`` may be empty.
+
+    Rows are dealt to about as many stretches of time as there are rows, and the few that share one
+    are sorted by insertion. Returns false where too many do.
+    """
+    count = len(ts)
+    low, high = ts[0], ts[0]
+    for i in range(count):
+        low, high = min(low, ts[i]), max(high, ts[i])
+    span = np.uint64(high) - np.uint64(low)
+    shift = np.uint64(0)
+    while (span >> shift) >= np.uint64(count):
+        shift += np.uint64(1)
+    first = np.zeros(np.int64(span >> shift) + 2, dtype=np.int32)
+    for i in range(count):
+        first[((np.uint64(ts[i]) - np.uint64(low)) >> shift) + np.uint64(1)] += 1
+    for k in range(1, len(first)):
+        if first[k] > _CROWD:
+            return False
+        first[k] += first[k - 1]
+    for i in range(count):
+        k = (np.uint64(ts[i]) - np.uint64(low)) >> shift
+        order[first[k]] = i
+        first[k] += 1
+    sequenced = len(seq) > 0
+    for i in range(1, count):
+        row = np.uint64(order[i])
+        time = ts[row]
+        at = i
+        while at > 0:
+            other = np.uint64(order[at - 1])
+            if ts[other] < time:
+                break
+            if ts[other] == time and not (sequenced and seq[other] > seq[row]):
+                break
+            order[at] = other
+            at -= 1
+        if at < i:
+            order[at] = row
+    return True
+
+
+@njit(cache=True, nogil=True)
+def gather(column, order, out):
+    """``column`` at the rows of ``order``, in ``out``."""
+    for i in range(len(order)):
+        out[i] = column[np.uint64(order[i])]
+    return out

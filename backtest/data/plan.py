@@ -1,0 +1,144 @@
+"""Which row groups of which files may hold rows of a selection, and those rows as one stream."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from backtest.ahead import ahead
+from backtest.compiled import COMPILED_FROM
+from backtest.data.decode import Columns, Decoder, Selection
+from backtest.data.merge import SortedFile, stream
+from backtest.data.parquet import Footer, RowGroup, no_rows, scan
+
+if TYPE_CHECKING:
+    from backtest.data.dataset import Dataset
+
+_DECODED_AHEAD = 1
+_SMALLEST_PIECE = 4096
+_TOGETHER = 96 << 20
+"""Bytes of decoded rows that files which overlap in time may hold together."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Which row groups of which files may hold rows of a selection."""
+
+    dataset: Dataset
+    selection: Selection
+    files: tuple[tuple[int, Footer, tuple[RowGroup, ...]], ...]
+
+    @classmethod
+    def of(cls, dataset: Dataset, selection: Selection) -> Scan:
+        """What footers say of a selection."""
+        files = []
+        for source, footer in enumerate(dataset.footers):
+            groups = tuple(g for g in footer.row_groups if _may_hold(g, selection))
+            if groups:
+                files.append((source, footer, groups))
+        return cls(dataset, selection, tuple(files))
+
+    def decoders(self) -> list[Decoder]:
+        """A decoder for each file."""
+        layout = self.dataset.layout
+        return [Decoder(footer.place, layout, self.selection) for _, footer, _ in self.files]
+
+    def stream(
+        self, decoders: Sequence[Decoder], batch_rows: int, *, read_ahead: bool = False
+    ) -> Iterator[Columns]:
+        """The selection's rows in the total order, in pieces of 1 to ``batch_rows``."""
+        overlap = max(_most_at_once([_times(groups) for _, _, groups in self.files]), 1)
+        with ExitStack() as stack:
+            if overlap == 1:
+                yield from stream(self._open(stack, decoders, batch_rows, read_ahead), batch_rows)
+                return
+            # Files that are open together share some memory, in pieces that are worth decoding.
+            rows = max(_TOGETHER // (overlap * self._width), min(batch_rows, _SMALLEST_PIECE))
+            total = sum(group.rows for _, _, groups in self.files for group in groups)
+            pool = ThreadPoolExecutor(os.cpu_count(), "event-bus") if read_ahead else None
+            files = self._open(stack, decoders, rows, False, least=rows // 2, pool=pool)
+            if pool is not None:
+                stack.callback(pool.shutdown, cancel_futures=True)
+            yield from stream(files, batch_rows, compiled=total >= COMPILED_FROM)
+
+    def _open(
+        self,
+        stack: ExitStack,
+        decoders: Sequence[Decoder],
+        rows: int,
+        decode_ahead: bool,
+        *,
+        least: int | None = None,
+        pool: Executor | None = None,
+    ) -> list[SortedFile]:
+        """The files, closed with the stack; ``least`` is meant where they overlap."""
+        layout = self.dataset.layout
+        files = []
+        for (source, footer, groups), decoder in zip(self.files, decoders, strict=True):
+            batches = scan(
+                self.dataset.filesystem,
+                footer,
+                groups,
+                self.selection.file_columns(layout),
+                symbol=layout.core["symbol"],
+                batch_rows=rows,
+                together=least is not None,
+            )
+            if decode_ahead:
+                batches = ahead(batches, _DECODED_AHEAD)
+            stack.callback(batches.close)
+            times = _times(groups)
+            first = None if times is None else times[0]
+            pieces = decoder.decode_all(batches)
+            files.append(SortedFile(source, first, pieces, max(least or 1, 1), pool))
+        return files
+
+    @property
+    def _width(self) -> int:
+        """Bytes of a row, about."""
+        layout, selection = self.dataset.layout, self.selection
+        features = layout.features if layout.packed and selection.features else selection.features
+        return 8 * (3 + len(selection.values)) + 4 * (len(features) + len(selection.targets))
+
+    def nothing(self) -> Columns:
+        """Columns of length 0, as the files would give them."""
+        layout = self.dataset.layout
+        decoder = Decoder(self.dataset.name, layout, self.selection)
+        return decoder.decode(0, no_rows(self.dataset.footers[0], layout.core["symbol"]))
+
+
+def _may_hold(group: RowGroup, selection: Selection) -> bool:
+    if group.times is not None:
+        low, high = group.times
+        if selection.start is not None and high < selection.start:
+            return False
+        if selection.end is not None and low >= selection.end:
+            return False
+    if selection.chosen is None or group.symbols is None:
+        return True
+    first, last = group.symbols
+    return any(first <= selection.symbols[i] <= last for i in np.flatnonzero(selection.chosen))
+
+
+def _times(groups: Sequence[RowGroup]) -> tuple[int, int] | None:
+    """Bounds of the row groups' ts_event; ``None`` if one of them does not state its own."""
+    times = [group.times for group in groups if group.times is not None]
+    if len(times) < len(groups):
+        return None
+    return min(low for low, _ in times), max(high for _, high in times)
+
+
+def _most_at_once(spans: Sequence[tuple[int, int] | None]) -> int:
+    """The most closed intervals that share an instant; an unknown one meets every other."""
+    edges = [edge for span in spans if span for edge in ((span[0], 0), (span[1], 1))]
+    count = most = sum(span is None for span in spans)
+    for _, closes in sorted(edges):
+        count += -1 if closes else 1
+        most = max(most, count)
+    return most

@@ -1,0 +1,95 @@
+"""Where the time of a whole run goes: ``python -m benchmarks.stages``.
+
+CPU time by stage, in ns an event: the least of several runs, since other processes disturb it less
+than wall time. What is called inside another stage counts for itself alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import os
+import resource
+import shutil
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import backtest
+from backtest import columnar_file, engine, metrics, predictions, queueing, settlement, trader
+from benchmarks.data import dataset
+from benchmarks.running import RUN
+
+_STAGES = (
+    (engine, "collected", "take what is read"),
+    (queueing, "receive", "pass 1: receipts"),
+    (queueing.Queue, "advance", "pass 1: the server"),
+    (engine, "predict", "pass 2: the strategy"),
+    (predictions.PredictionStore, "put", "pass 2: its answers stored"),
+    (settlement.Desk, "_decide", "pass 3: quotes and targets"),
+    (trader.Trader, "run_to", "pass 3: orders and fills"),
+    (settlement, "fill_frame", "pass 3: fills by arrival"),
+    (metrics.Tally, "add", "delays counted"),
+    (columnar_file.ColumnarFile, "write", "tables packed, hashed and written"),
+)
+
+
+def main() -> None:
+    """Run it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=5_000_000)
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "ticktoll")
+    given = parser.parse_args()
+    folder = dataset(given.scratch, given.events)
+    spent: dict[str, float] = {}
+    inner = threading.local()
+    for owner, name, label in _STAGES:
+        setattr(owner, name, _timed(getattr(owner, name), label, spent, inner))
+    least: dict[str, float] = {}
+    for repeat in range(given.repeats + 1):
+        shutil.rmtree(given.scratch / "runs", ignore_errors=True)
+        spent.clear()
+        begun, wall = _cpu(), time.perf_counter()
+        backtest.run(dataset=str(folder), runs=given.scratch / "runs", **RUN)
+        spent["all threads, CPU"] = _cpu() - begun
+        spent["wall"] = time.perf_counter() - wall
+        for label, seconds in spent.items():
+            if repeat:
+                least[label] = min(least.get(label, seconds), seconds)
+    for label, seconds in least.items():
+        print(f"{seconds / given.events * 1e9:7.1f} ns  {label}")  # noqa: T201
+    print(f"load {os.getloadavg()[0]:.2f}")  # noqa: T201
+
+
+def _timed(
+    call: Callable[..., Any], label: str, spent: dict[str, float], inner: threading.local
+) -> Callable[..., Any]:
+    """The call, its own CPU time added to ``spent``."""
+
+    @functools.wraps(call)
+    def timed(*given: Any, **named: Any) -> Any:
+        stack: list[float] = inner.__dict__.setdefault("stack", [])
+        stack.append(0.0)
+        begun = time.thread_time()
+        try:
+            return call(*given, **named)
+        finally:
+            took = time.thread_time() - begun
+            spent[label] = spent.get(label, 0) + took - stack.pop()
+            if stack:
+                stack[-1] += took
+
+    return timed
+
+
+def _cpu() -> float:
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""How benchmarks are timed: several runs after one that compiles, beside the load."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+Once = Callable[[], None]
+
+
+def timed(events: int, repeats: int, once: Once) -> dict[str, Any]:
+    """Speeds of some runs in million events/s, the first not counted but told: it compiles."""
+    return timed_together(events, repeats, {"": once})[""]
+
+
+def timed_together(events: int, repeats: int, all_of: dict[str, Once]) -> dict[str, dict[str, Any]]:
+    """The same of several things in turn, so that what slows one slows the others too."""
+    first = {name: _spent(once) for name, once in all_of.items()}
+    spent: dict[str, list[float]] = {name: [] for name in all_of}
+    for _ in range(repeats):
+        for name, once in all_of.items():
+            spent[name].append(_spent(once))
+    return {name: speeds(events, first[name], of) for name, of in spent.items()}
+
+
+def speeds(events: int, first: float, spent: list[float]) -> dict[str, Any]:
+    """What some runs come to, given the seconds that they took."""
+    return {
+        "best": round(events / min(spent) / 1e6, 3),
+        "median": round(events / median(spent) / 1e6, 3),
+        "first_run_s": round(first, 2),
+        "events": events,
+        "load": round(os.getloadavg()[0], 2),
+    }
+
+
+def _spent(once: Once) -> float:
+    begun = time.perf_counter()
+    once()
+    return time.perf_counter() - begun
