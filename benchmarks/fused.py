@@ -4,7 +4,7 @@
     python benchmarks/fused.py strategies fp16+fp32 OUT.json      about 30 s (90 s uncompiled)
     python benchmarks/fused.py strategies fp16-start OUT.json     the cold start alone
     python benchmarks/fused.py time       fp16      OUT.json      about 10 s (25 s uncompiled)
-    python benchmarks/fused.py kernels    fp16      OUT.json 39   about 8 s
+    python benchmarks/fused.py kernels    fp16      OUT.json 20 10   about 8 s; events, symbols
     python benchmarks/fused.py history    fp16      OUT.json      about 30 s
     python benchmarks/fused.py tune       fp16      OUT.json 40 1 8   seconds, and batch sizes
 
@@ -309,13 +309,14 @@ def tune(precision: Precision, sizes: list[int], seconds: float) -> dict[str, An
     return found
 
 
-def kernels(precision: Precision, rows: int) -> dict[str, Any]:
-    """Time of each kernel, run alone in order."""
+def kernels(precision: Precision, rows: int, symbols: int) -> dict[str, Any]:
+    """Time of each kernel, run alone in order, with this many events of so many symbols."""
     without_overlap()
     bench = Bench(precision, slots=max(rows, 2))
     model = bench.model(Tiles(precision), rows)
-    replay = make_replay(model, bench.streams, rows)
-    fill(replay, list(range(rows)), bench.rng)
+    slots = [row * symbols // rows for row in range(rows)]
+    replay = make_replay(model, bench.streams, rows, max(map(slots.count, slots)))
+    fill(replay, slots, bench.rng)
     replay.run()
     return {
         f"tower_{index}": profiled(branch, precision, rows, index)
@@ -508,7 +509,7 @@ def main() -> None:
         "check": lambda: check(precision),  # type: ignore[arg-type]
         "history": lambda: history(precision),  # type: ignore[arg-type]
         "tune": lambda: tune(precision, [*map(int, sys.argv[5:])], float(sys.argv[4])),  # type: ignore[arg-type]
-        "kernels": lambda: kernels(precision, int(sys.argv[4])),  # type: ignore[arg-type]
+        "kernels": lambda: kernels(precision, int(sys.argv[4]), int(sys.argv[-1])),  # type: ignore[arg-type]
         "strategies": lambda: strategies(precision.split("+"), save),
         "time": lambda: timings(precision, sys.argv[4:]),  # type: ignore[arg-type]
     }

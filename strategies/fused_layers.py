@@ -164,11 +164,12 @@ class Layers:
         cell = state["slstm.y"], state["slstm.c"], state["slstm.n"], state["slstm.m"]
         if step.is_history and self._scans:
             tile = self.tiles.scan(w["slstm.state"])
-            self.up(s["c"], w["slstm.input"][:, :2].flatten(1, 2), s["gates_if"])
-            self.up(s["u"], w["slstm.input"][:, 2:].flatten(1, 2), s["gates_zo"])
+            sums = s["cell"].view(2, rows, -1)
+            self.up(s["c"], w["slstm.input"][:, :2].flatten(1, 2), sums[0])
+            self.up(s["u"], w["slstm.input"][:, 2:].flatten(1, 2), sums[1])
             self._arrived.zero_()
             slstm_scan(
-                (s["gates_if"], s["gates_zo"]),
+                (sums[0], sums[1]),
                 gates[1:],
                 cell,
                 runs,
@@ -178,9 +179,20 @@ class Layers:
                 self._precision,
             )
         else:
-            tile = self.tiles.cell(rows, w["slstm.input"])
             for turn in range(step.turns):
-                slstm_cell(s["c"], s["u"], gates, cell, s["y"], runs, turn, tile, self._precision)
+                tile = self.tiles.cell(rows // (turn + 1), w["slstm.input"])
+                slstm_cell(
+                    (s["c"], s["u"]),
+                    gates,
+                    cell,
+                    s["y"],
+                    s["cell"],
+                    runs,
+                    turn,
+                    step.turns,
+                    tile,
+                    self._precision,
+                )
         slstm_exit(
             s["y"],
             s["t"],

@@ -51,6 +51,16 @@ def expm1(x):
 
 
 @triton.jit
+def decay(x):
+    """exp(x) for x <= 0, near 1 rounded once, for what a recurrence multiplies by again and again.
+
+    The hardware's exp is off by an ulp or two and near 1 to one side: over the thousand steps that
+    such a state remembers, a thousand times that.
+    """
+    return tl.where(x < -1.0, tl.exp(x), 1.0 + expm1(x))
+
+
+@triton.jit
 def log_sigmoid(x):
     return tl.minimum(x, 0.0) - log1p(tl.exp(-tl.abs(x)))
 

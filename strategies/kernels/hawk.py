@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from backtest.strategies.kernels.arithmetic import expm1, gelu, sigmoid
+from backtest.strategies.kernels.arithmetic import decay, expm1, gelu, sigmoid
 from backtest.strategies.kernels.overlap import follow, overlap
 from backtest.strategies.kernels.runs import Runs, find_run
 
@@ -91,7 +91,8 @@ def _rglru(
         i = sigmoid(tl.load(at, mask=mask, other=0.0))
         exponent = rate * sigmoid(tl.load(at + SIZE, mask=mask, other=0.0))
         u = tl.load(u_in + event * HIDDEN + r, mask=mask, other=0.0)
-        h = tl.exp(exponent) * h + tl.sqrt(-expm1(2.0 * exponent)) * (i * u)
+        lost = expm1(exponent)
+        h = decay(exponent) * h + tl.sqrt(-lost * (2.0 + lost)) * (i * u)
         gate = gelu(tl.load(gate_in + event * gate_stride + r, mask=mask, other=0.0))
         tl.store(out + event * HIDDEN + r, (gate * h).to(out.dtype.element_ty), mask=mask)
     tl.store(h_at, h, mask=mask)

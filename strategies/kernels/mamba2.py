@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from backtest.strategies.kernels.arithmetic import rms_scale, silu, softplus
+from backtest.strategies.kernels.arithmetic import decay, rms_scale, silu, softplus
 from backtest.strategies.kernels.convolution import keep_window, taps, window
 from backtest.strategies.kernels.deferred import Deferred, due, rings
 from backtest.strategies.kernels.matrix_state import catch_up, update
@@ -230,7 +230,7 @@ def _mamba2_state(
         b = tl.load(at + HEADS * P + rz)
         c = tl.load(at + HEADS * P + Z + rz)
         dt = softplus(tl.load(dt_in + event * dt_stride + head) + bias)
-        keep = tl.exp(a * dt)
+        keep = decay(a * dt)
         v = dt * x
         s = update(s, keep, v, b)
         y = tl.sum(s * c[None, :], axis=1)
@@ -279,7 +279,7 @@ def _mamba2_steps(
     mask = r < HEADS
     before = tl.load(dt_in + row * dt_stride + r, mask=mask, other=0.0)
     dt = softplus(before + tl.load(bias + r, mask=mask, other=0.0))
-    keep = tl.exp(tl.load(a_in + r, mask=mask, other=0.0) * dt)
+    keep = decay(tl.load(a_in + r, mask=mask, other=0.0) * dt)
     tl.store(keep_out + row * HEADS + r, keep, mask=mask)
     tl.store(dt_out + row * HEADS + r, dt, mask=mask)
 

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from backtest.strategies.kernels.arithmetic import larger, log_sigmoid, silu
+from backtest.strategies.kernels.arithmetic import decay, larger, log_sigmoid, silu
 from backtest.strategies.kernels.convolution import keep_window, taps, window
 from backtest.strategies.kernels.deferred import Deferred, due, remember, rings
 from backtest.strategies.kernels.matrix_state import catch_up, update
@@ -168,7 +168,7 @@ def _next_gates(
     f = _gate(parts, bias, row, HEADS + head, TILES, BT, 2 * HEADS)
     decayed = m + log_sigmoid(f)
     m = larger(i, decayed)
-    return m, tl.exp(decayed - m), tl.exp(i - m)
+    return m, decay(decayed - m), tl.exp(i - m)
 
 
 def mlstm_state(

@@ -41,3 +41,18 @@ def find_run(first, count, program):
     if first is not None:
         row = tl.load(first + program)
     return row, tl.load(count + row)
+
+
+@triton.jit
+def rows_in_turn(slot, turn, rows, this_turn, first, BM: tl.constexpr, BLOCK: tl.constexpr):
+    """BM of the rows whose turn it is, from the first-th on, in order; -1 where there are no more.
+
+    BLOCK is a power of two that holds all rows.
+    """
+    r = tl.arange(0, BLOCK)
+    own = tl.load(slot + r, mask=r < rows, other=-1)
+    now = (tl.load(turn + r, mask=r < rows, other=-1) == this_turn) & (own >= 0)
+    place = tl.cumsum(now.to(tl.int32), axis=0) - 1
+    wanted = first + tl.arange(0, BM)
+    found = now[None, :] & (place[None, :] == wanted[:, None])
+    return tl.max(tl.where(found, r[None, :], -1), axis=1)

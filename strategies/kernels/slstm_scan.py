@@ -17,7 +17,14 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from backtest.strategies.kernels.arithmetic import larger, log_sigmoid, operand, sigmoid, tanh
+from backtest.strategies.kernels.arithmetic import (
+    decay,
+    larger,
+    log_sigmoid,
+    operand,
+    sigmoid,
+    tanh,
+)
 from backtest.strategies.kernels.product import DOT, Precision, Tile
 from backtest.strategies.kernels.runs import Runs
 
@@ -148,7 +155,7 @@ def _advance(i, f, z, o, cell, norm, m):
     decayed = m + log_sigmoid(f)
     m = larger(i, decayed)
     gain = tl.exp(i - m)
-    keep = tl.exp(decayed - m)
+    keep = decay(decayed - m)
     cell = keep * cell + gain * tanh(z)
     norm = keep * norm + gain
     return cell, norm, m, sigmoid(o) * cell / (norm + 1e-6)

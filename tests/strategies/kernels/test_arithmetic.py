@@ -10,7 +10,7 @@ from tests.strategies.interpreted import DEVICE  # isort: skip  # before any ker
 import triton
 import triton.language as tl
 
-from backtest.strategies.kernels.arithmetic import operand
+from backtest.strategies.kernels.arithmetic import decay, operand
 
 
 @triton.jit
@@ -34,3 +34,25 @@ def test_tf32_operands_are_rounded_to_nearest() -> None:
     torch.testing.assert_close(out, exact, atol=0, rtol=0, equal_nan=True)
     _as_operand[(1,)](x, out, "ieee")
     torch.testing.assert_close(out, x, atol=0, rtol=0, equal_nan=True)
+
+
+@triton.jit
+def _decay(x, out, BLOCK: tl.constexpr):
+    r = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    tl.store(out + r, decay(tl.load(x + r)))
+
+
+def test_decay_is_rounded_once() -> None:
+    x = -torch.logspace(-6, 1, 4096, dtype=torch.float32, device=DEVICE)
+    out = torch.empty_like(x)
+    _decay[(4,)](x, out, 1024)
+    error = out.double() - x.double().exp()
+    near = x > -0.1
+    assert float(error[near].abs().max()) <= 2**-24  # what lies between two floats
+    assert abs(float(error[near].mean())) <= 1e-9  # to neither side
+    assert float((error / x.double().exp()).abs().max()) <= 3e-7
+    edges = torch.tensor([0.0, -torch.inf, -200.0, torch.nan], device=DEVICE)
+    found = torch.empty_like(edges)
+    _decay[(1,)](edges, found, 4)
+    wanted = torch.tensor([1.0, 0.0, 0.0, torch.nan], device=DEVICE)
+    torch.testing.assert_close(found, wanted, atol=0, rtol=0, equal_nan=True)
