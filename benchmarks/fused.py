@@ -237,7 +237,7 @@ class Fixed(Tiles):
     def __init__(self, precision: Precision, **choices: Any) -> None:
         super().__init__(precision)
         self._choices = choices
-        for name in ("mlstm", "retnet", "mamba2"):
+        for name in ("mlstm", "retnet", "mamba2", "chunks"):
             if name in choices:
                 setattr(self, name, choices[name])
 
@@ -357,17 +357,18 @@ def history(precision: Precision) -> dict[str, Any]:
     k = 64 if precision == "fp16" else 32
     for name, tile in {
         "256x128": Tile(128, 256, k, 1, 8, 3),
-        "128x128 s3": Tile(128, 128, k, 1, 8, 3),
-        "128x128 w4": Tile(128, 128, k, 1, 4, 3),
         "64x128": Tile(64, 128, k, 1, 4, 4),
     }.items():
         tiles[name] = Fixed(precision, up=tile, down=tile)
-    for k_scan, warps, stages in ((64, 8, 2), (64, 4, 3)):
-        scan = Tile(64, 16, k_scan, 1, warps, stages)
-        tiles[f"scan {k_scan} w{warps} s{stages}"] = Fixed(precision, scan=scan)
-    for tower, choices in enumerate((((16, 8), (32, 16)), ((32, 4), (64, 8)), ((16, 4), (32, 8)))):
-        for choice in choices:
-            tiles[f"sequence {tower} {choice}"] = Fixed(precision, **{f"sequence_{tower}": choice})
+    tiles["scan w8 s2"] = Fixed(precision, scan=Tile(64, 16, 64, 1, 8, 2))
+    if precision == "fp16":
+        for warps in ((4, 4, 8), (8, 8, 8), (8, 4, 4)):
+            tiles[f"chunks w{warps}"] = Fixed(precision, chunks=warps)
+    else:
+        others = ((16, 8), (32, 16)), ((32, 4), (64, 8)), ((16, 4), (32, 8))
+        for tower, choices in enumerate(others):
+            for size in choices:
+                tiles[f"sequence {tower} {size}"] = Fixed(precision, **{f"sequence_{tower}": size})
     for name, choice in tiles.items():
         ensemble.layers.tiles = choice
         times = []

@@ -12,6 +12,7 @@ from torch import Tensor
 from backtest.strategies.deferred_states import DeferredStates
 from backtest.strategies.fused_tiles import Tiles
 from backtest.strategies.fused_weights import FusedBlock, FusedWeights
+from backtest.strategies.kernels.chunks import Prepared, matrix_chunks, parts_of
 from backtest.strategies.kernels.convolution import convolve
 from backtest.strategies.kernels.deferred import Deferred
 from backtest.strategies.kernels.hawk import rglru
@@ -205,34 +206,38 @@ class Layers:
         up, inner = s["up"], 2 * config.hidden
         self.up(s["normed"], w["mlstm.up"], up)
         conv = w["mlstm.taps"], w["mlstm.taps_bias"], state["mlstm.conv"]
+        qkv = s["qkv_rounded" if step.is_history else "qkv"]
+        read = s["read"].view(-1, rows, inner)
         mlstm_entry(
             up[:, :inner],
             conv,
             w["mlstm.qkv"],
             w["mlstm.gates"],
             runs,
-            (s["conv"], s["qkv"], s["gates"]),
+            (s["conv"], qkv, s["gates"]),
         )
         gates_in = s["gates"], w["mlstm.gates_bias"]
         matrix, vectors = state["mlstm.C"], (state["mlstm.n"], state["mlstm.m"])
         if step.is_history:
-            mlstm_steps(s["qkv"], *gates_in, vectors, runs, (s["keep"], s["scale"], s["weight"]))
-            q, k, v = s["qkv"].view(rows, 3, config.heads, -1).unbind(1)
-            self._sequence(0, at.block, (q, k, v), (s["keep"], s["scale"]), matrix, runs, s["read"])
+            mlstm_steps(qkv, *gates_in, vectors, runs, (s["keep"], s["scale"], s["weight"]))
+            q, k, v = qkv.view(rows, 3, config.heads, -1).unbind(1)
+            steps = s["keep"], s["scale"]
+            read = self._sequence(0, batch, at.block, (q, k, v), steps, matrix, read)
         else:
             columns, warps = self.tiles.mlstm
             mlstm_state(
-                s["qkv"],
+                qkv,
                 *gates_in,
                 (matrix, *vectors),
                 runs,
-                (s["read"], s["weight"]),
+                (read[0], s["weight"]),
                 deferred=self._lag(0, at.block),
                 columns=columns,
                 warps=warps,
             )
+            read = read[:1]
         mlstm_exit(
-            s["read"],
+            read,
             s["weight"],
             s["conv"],
             up[:, inner:],
@@ -253,19 +258,20 @@ class Layers:
         self.up(s["normed"], w["up"], up)
         z = inner + 2 * STATE_SIZE
         conv = state["x_conv"], state["b_conv"], state["c_conv"]
-        mamba2_entry(up, (w["taps"], w["taps_bias"]), conv, runs, s["xbc"])
+        xbc = s["xbc_rounded" if step.is_history else "xbc"]
+        mamba2_entry(up, (w["taps"], w["taps_bias"]), conv, runs, xbc)
         heads, gate, dt = (w["a"], w["d"], w["dt_bias"]), up[:, z : z + inner], up[:, z + inner :]
         if step.is_history:
             steps = s["keep"], s["dt"]
             mamba2_steps(dt, (w["a"], w["dt_bias"]), steps)
-            x, b, c = torch.split(s["xbc"], [inner, STATE_SIZE, STATE_SIZE], dim=1)
+            x, b, c = torch.split(xbc, [inner, STATE_SIZE, STATE_SIZE], dim=1)
             q, k = (shared[:, None].expand(-1, len(w["a"]), -1) for shared in (c, b))
             qkv = q, k, x.view(len(x), -1, HEAD_SIZE)
-            self._sequence(1, at.block, qkv, steps, state["ssm"], runs, s["y"])
-            mamba2_exit(s["y"], s["xbc"], gate, w["d"], w["norm"], s["h"])
+            self._sequence(1, batch, at.block, qkv, steps, state["ssm"], s["y"][None])
+            mamba2_exit(s["y"], xbc, gate, w["d"], w["norm"], s["h"])
         else:
             mamba2_state(
-                s["xbc"],
+                xbc,
                 gate,
                 dt,
                 heads,
@@ -285,15 +291,15 @@ class Layers:
         self._enter(batch, block, at, before)
         up = s["up"]
         self.up(s["normed"], w["up"], up)
-        decay, angle = w["decay"], w["angle"]
+        decay, angle, rows = w["decay"], w["angle"], len(up)
+        read = s["y"].view(-1, rows, hidden)
         if step.is_history:
-            retnet_steps(up, angle, state["offset"], runs, (s["q"], s["k"]))
-            rows, heads = len(up), len(decay)
-            v = up[:, 2 * hidden : 3 * hidden].view(rows, heads, -1)
-            qkv = s["q"].view(v.shape), s["k"].view(v.shape), v
-            steps = decay.expand(rows, -1), self._one.expand(rows, heads)
-            self._sequence(2, at.block, qkv, steps, state["S"], runs, s["y"])
+            retnet_steps(up, angle, state["offset"], runs, s["qkv_rounded"])
+            q, k, v = s["qkv_rounded"].view(rows, 3, len(decay), -1).unbind(1)
+            steps = decay.expand(rows, -1), self._one.expand(rows, len(decay))
+            read = self._sequence(2, batch, at.block, (q, k, v), steps, state["S"], read)
         else:
+            read = read[:1]
             columns, warps = self.tiles.retnet
             retnet_state(
                 up,
@@ -301,13 +307,13 @@ class Layers:
                 state["offset"],
                 state["S"],
                 runs,
-                s["y"],
+                read[0],
                 deferred=self._lag(2, at.block),
                 columns=columns,
                 warps=warps,
             )
         scale = state["offset"], state["scale"]
-        retnet_exit(s["y"], up[:, 3 * hidden :], decay, scale, runs, s["h"])
+        retnet_exit(read, up[:, 3 * hidden :], decay, scale, runs, s["h"])
         return self.down(batch, s["h"], w["down"]), None, None
 
     def hawk(self, batch: Batch, block: FusedBlock, at: Place, before: Before) -> Added:
@@ -333,25 +339,29 @@ class Layers:
     def _sequence(
         self,
         tower: int,
+        batch: Batch,
         block: int,
         qkv: tuple[Tensor, Tensor, Tensor],
         steps: tuple[Tensor, Tensor],
         state: Tensor,
-        runs: Runs,
         out: Tensor,
-    ) -> None:
-        columns, warps = self.tiles.sequence(tower)
-        matrix_sequence(
-            qkv,
-            steps,
-            state,
-            runs,
-            out,
-            transposed=tower == 1,
-            deferred=self._lag(tower, block),
-            columns=columns,
-            warps=warps,
-        )
+    ) -> Tensor:
+        """A matrix state through a history: y as sums, in the first places of ``out``."""
+        runs, lag, turned = batch.step.runs, self._lag(tower, block), tower == 1
+        if self._precision != "fp16":
+            columns, warps = self.tiles.sequence(tower)
+            matrix_sequence(
+                qkv, steps, state, runs, out[0],
+                transposed=turned, deferred=lag, columns=columns, warps=warps,
+            )  # fmt: skip
+            return out[:1]
+        s, out = batch.scratch, out[: parts_of(qkv[0].shape[2])]
+        prepared = Prepared(s["shares"], s["begin"], s["end"])
+        matrix_chunks(
+            qkv, steps, state, runs, prepared, out,
+            transposed=turned, deferred=lag, warps=self.tiles.chunks[tower],
+        )  # fmt: skip
+        return out
 
     def _lag(self, tower: int, block: int) -> Deferred | None:
         return self._deferred[tower, block] if self._deferred else None

@@ -25,6 +25,9 @@ class Tiles:
     mamba2 = 4
     """Warps of a program of the Mamba2 state."""
 
+    chunks = (8, 4, 8)
+    """Warps of a program that takes xLSTM's, Mamba2's, RetNet's states through chunks of events."""
+
     def sequence(self, tower: int) -> tuple[int, int]:
         """Value columns and warps of a program that takes a tower's states through many events."""
         return ((32, 8), (64, 4), (32, 4))[tower]

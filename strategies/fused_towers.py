@@ -9,9 +9,11 @@ import torch
 from torch import Tensor
 
 from backtest.strategies.deferred_states import DeferredStates
+from backtest.strategies.ensemble import EnsembleConfig
 from backtest.strategies.fused_layers import MAX_SPLIT, Batch, Layers, Leaves, Place, Step
 from backtest.strategies.fused_tiles import LARGEST, Tiles
 from backtest.strategies.fused_weights import FusedWeights
+from backtest.strategies.kernels.chunks import EVENTS, parts_of
 from backtest.strategies.kernels.mlstm import gate_tiles
 from backtest.strategies.kernels.product import Precision, product
 from backtest.strategies.kernels.residual import readout, residual_norm
@@ -40,6 +42,68 @@ class _Scratch:
         return Batch(step, {n: whole[:rows] for n, whole in self._whole.items()}, self._parts)
 
 
+_ROUNDED = "normed", "mlp", "h", "u", "c", "y_rounded", "qkv_rounded", "xbc_rounded"
+"""What products read, by name."""
+
+
+def _shapes(config: EnsembleConfig) -> list[dict[str, tuple[int, ...]]]:
+    """Each tower's intermediate results, a row."""
+    d, inner, heads = config.hidden, 2 * config.hidden, config.heads
+    small = inner // HEAD_SIZE  # Mamba2's heads
+
+    def chunks(heads: int) -> dict[str, tuple[int, ...]]:
+        return {"shares": (heads, EVENTS), "begin": (heads,), "end": (heads,)}
+
+    xlstm = {
+        "t": (d,),
+        "u": (d,),
+        "c": (d,),
+        "y": (d,),
+        "y_rounded": (d,),
+        "cell": (4 * d,),
+        "x1": (d,),
+        "up": (2 * inner,),
+        "conv": (inner,),
+        "qkv": (3, inner),
+        "qkv_rounded": (3, inner),
+        "gates": (gate_tiles(inner), 2 * heads),
+        "keep": (heads,),
+        "scale": (heads,),
+        "read": (parts_of(inner // heads) * inner,),
+        "weight": (heads,),
+        "h": (inner,),
+    }
+    mamba2 = {
+        "up": (2 * inner + 2 * STATE_SIZE + small,),
+        "xbc": (inner + 2 * STATE_SIZE,),
+        "xbc_rounded": (inner + 2 * STATE_SIZE,),
+        "keep": (small,),
+        "dt": (small,),
+        "y": (inner,),
+        "h": (inner,),
+    }
+    retnet = {
+        "up": (4 * d,),
+        "qkv_rounded": (3, d),
+        "y": (parts_of(d // heads) * d,),
+        "h": (d,),
+    }
+    hawk: dict[str, tuple[int, ...]] = {
+        "up": (2 * d,),
+        "conv": (d,),
+        "u": (d,),
+        "gates": (2 * d,),
+        "h": (d,),
+    }
+    common = {"x": (d,), "normed": (d,), "mlp": (config.mlp,)}
+    return [
+        common | xlstm | chunks(heads),
+        common | mamba2 | chunks(small),
+        common | retnet | chunks(heads),
+        common | hawk,
+    ]
+
+
 class FusedEnsemble:
     """The ensemble over slot-indexed state, updated in place.
 
@@ -65,42 +129,10 @@ class FusedEnsemble:
         self._state = state
         self._deferred = deferred
         self.layers = Layers(weights, precision, tiles or Tiles(precision), deferred)
-        config, device = weights.config, weights.readout.device
-        d, inner = config.hidden, 2 * config.hidden
-        rounded = torch.float16 if precision == "fp16" else torch.float32
-        common = {"x": (d,), "normed": (d,), "mlp": (config.mlp,)}
-        shapes: tuple[dict[str, tuple[int, ...]], ...] = (
-            {
-                "t": (d,),
-                "u": (d,),
-                "c": (d,),
-                "y": (d,),
-                "y_rounded": (d,),
-                "cell": (4 * d,),
-                "x1": (d,),
-                "up": (2 * inner,),
-                "conv": (inner,),
-                "qkv": (3, inner),
-                "gates": (gate_tiles(inner), 2 * config.heads),
-                "keep": (config.heads,),
-                "scale": (config.heads,),
-                "read": (inner,),
-                "weight": (config.heads,),
-                "h": (inner,),
-            },
-            {
-                "up": (2 * inner + 2 * STATE_SIZE + inner // HEAD_SIZE,),
-                "xbc": (inner + 2 * STATE_SIZE,),
-                "keep": (inner // HEAD_SIZE,),
-                "dt": (inner // HEAD_SIZE,),
-                "y": (inner,),
-                "h": (inner,),
-            },
-            {"up": (4 * d,), "q": (d,), "k": (d,), "y": (d,), "h": (d,)},
-            {"up": (2 * d,), "conv": (d,), "u": (d,), "gates": (2 * d,), "h": (d,)},
-        )
-        products = dict.fromkeys(("normed", "mlp", "h", "u", "c", "y_rounded"), rounded)
-        self._scratch = [_Scratch(common | own, products, rows, device) for own in shapes]
+        device = weights.readout.device
+        types = dict.fromkeys(_ROUNDED, torch.float16 if precision == "fp16" else torch.float32)
+        types["shares"] = torch.float16
+        self._scratch = [_Scratch(own, types, rows, device) for own in _shapes(weights.config)]
 
     def towers(self, step: Step) -> list[Callable[[], None]]:
         """One callable a tower that launches its kernels; they may run side by side."""

@@ -42,7 +42,7 @@ def mamba2_entry(
         conv: weight [4, I + 2Z], bias [I + 2Z].
         states: of x [slots, I, 3], b and c [slots, Z, 3], float32, in place.
         runs: which rows belong together.
-        out: float32 [B, I + 2Z].
+        out: [B, I + 2Z].
     """
     inner, shared = states[0].shape[1], states[1].shape[1]
     grid = (runs.programs, triton.cdiv(inner, _TILE) + 2 * triton.cdiv(shared, _TILE))
@@ -289,7 +289,7 @@ def mamba2_exit(y: Tensor, xbc: Tensor, z: Tensor, d: Tensor, norm: Tensor, out:
 
     Args:
         y: S c, float32 [B, I].
-        xbc: x, b, c side by side, float32 [B, I + 2Z].
+        xbc: x, b, c side by side, [B, I + 2Z].
         z: the output gate before silu, float32 [B, I], rows contiguous.
         d: [N].
         norm: weight [I].

@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from backtest.strategies.kernels.arithmetic import decay, larger, log_sigmoid, silu
+from backtest.strategies.kernels.arithmetic import decay, larger, log_sigmoid, silu, sum_splits
 from backtest.strategies.kernels.convolution import keep_window, taps, window
 from backtest.strategies.kernels.deferred import Deferred, due, remember, rings
 from backtest.strategies.kernels.matrix_state import catch_up, update
@@ -336,7 +336,7 @@ def mlstm_steps(
     """What ``matrix_sequence`` needs of mLSTM, and n in place; m is left for ``mlstm_exit``.
 
     Args:
-        qkv: float32 [B, 3, I].
+        qkv: [B, 3, I].
         gates: partial sums [B, tiles, 2H].
         bias: of the gates, [2H].
         state: n [slots, H, K] and m [slots, H], float32.
@@ -396,8 +396,8 @@ def _mlstm_steps(
     n = tl.load(n_at, mask=rk < SIZE, other=0.0)
     for event in range(row, row + events):
         at = qkv + event * (3 * INNER) + head * SIZE + rk
-        q = tl.load(at, mask=rk < SIZE, other=0.0)
-        k = tl.load(at + INNER, mask=rk < SIZE, other=0.0)
+        q = tl.load(at, mask=rk < SIZE, other=0.0).to(tl.float32)
+        k = tl.load(at + INNER, mask=rk < SIZE, other=0.0).to(tl.float32)
         m, keep, gain = _next_gates(m, parts, bias, event, head, HEADS, TILES, BT)
         n = keep * n + (gain * SCALE) * k
         read = tl.abs(tl.sum(q * n, axis=0))
@@ -421,7 +421,7 @@ def mlstm_exit(
     """(GroupNorm(y / weight) + skip * c) * silu(g); m in place.
 
     Args:
-        y: q^T C, float32 [B, I].
+        y: q^T C, float32 [S, B, I], to be summed.
         weight: the denominator, float32 [B, H].
         c: the convolved input, float32 [B, I].
         g: the output gate before silu, float32 [B, I], rows contiguous.
@@ -431,7 +431,7 @@ def mlstm_exit(
         runs: which rows belong together.
         out: [B, I] of the products' dtype.
     """
-    rows, inner = y.shape
+    sums, rows, inner = y.shape
     heads = weight.shape[1]
     parts, bias = gates
     _mlstm_exit[(rows, heads)](
@@ -446,7 +446,9 @@ def mlstm_exit(
         runs.slot,
         runs.count,
         out,
+        y.stride(0),
         g.stride(0),
+        SUMS=sums,
         INNER=inner,
         HEADS=heads,
         SIZE=inner // heads,
@@ -473,7 +475,9 @@ def _mlstm_exit(
     slot,
     count,
     out,
+    y_stride,
     g_stride,
+    SUMS: tl.constexpr,
     INNER: tl.constexpr,
     HEADS: tl.constexpr,
     SIZE: tl.constexpr,
@@ -502,7 +506,7 @@ def _mlstm_exit(
         for event in range(row, row + events):
             m, _, _ = _next_gates(m, parts, bias, event, head, HEADS, TILES, BT)
         tl.store(m_at, m)
-    y = tl.load(y_in + row * INNER + r, mask=mask, other=0.0)
+    y = sum_splits(y_in, row * INNER + r, mask, y_stride, SUMS)
     y = y / tl.load(weight_in + row * HEADS + head)
     mean = tl.sum(y, axis=0) / SIZE
     centred = tl.where(mask, y - mean, 0.0)

@@ -11,7 +11,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from backtest.strategies.kernels.arithmetic import silu
+from backtest.strategies.kernels.arithmetic import silu, sum_splits
 from backtest.strategies.kernels.deferred import Deferred, due, remember, rings
 from backtest.strategies.kernels.matrix_state import catch_up, update
 from backtest.strategies.kernels.overlap import follow, overlap
@@ -170,20 +170,17 @@ def _retnet_state(
         tl.store(s_at, s, mask=mask)
 
 
-def retnet_steps(
-    qkvg: Tensor, angle: Tensor, offset: Tensor, runs: Runs, out: tuple[Tensor, Tensor]
-) -> None:
-    """Queries, and keys scaled, rotated by their events' positions.
+def retnet_steps(qkvg: Tensor, angle: Tensor, offset: Tensor, runs: Runs, qkv: Tensor) -> None:
+    """Queries, and keys scaled, rotated by their events' positions; values as they are.
 
     Args:
         qkvg: projections q, k, v, g side by side, float32 [B, 4D].
         angle: [K].
         offset: positions, int32 [slots], left for ``retnet_exit``.
         runs: which rows belong together; no padding.
-        out: q and k, float32 [B, D] each.
+        qkv: [B, 3, D], written.
     """
-    q, k = out
-    rows, hidden = q.shape
+    rows, _, hidden = qkv.shape
     size = len(angle)
     _retnet_steps[rows, hidden // size](
         qkvg,
@@ -191,8 +188,7 @@ def retnet_steps(
         offset,
         runs.slot,
         runs.turn,
-        q,
-        k,
+        qkv,
         SCALE=size**-0.5,
         HIDDEN=hidden,
         SIZE=size,
@@ -208,8 +204,7 @@ def _retnet_steps(
     offset_in,
     slot,
     turn,
-    q_out,
-    k_out,
+    qkv,
     SCALE: tl.constexpr,
     HIDDEN: tl.constexpr,
     SIZE: tl.constexpr,
@@ -223,9 +218,10 @@ def _retnet_steps(
     position = tl.load(offset_in + tl.load(slot + row).to(tl.int64)) + tl.load(turn + row)
     cos, sin = _rotation(position, angle, rk)
     at = qkvg + row * (4 * HIDDEN) + head * SIZE
-    to = row * HIDDEN + head * SIZE + rk
-    tl.store(q_out + to, _rotated(at, rk, in_k, cos, sin), mask=in_k)
-    tl.store(k_out + to, _rotated(at + HIDDEN, rk, in_k, cos, sin) * SCALE, mask=in_k)
+    to = qkv + row * (3 * HIDDEN) + head * SIZE + rk
+    tl.store(to, _rotated(at, rk, in_k, cos, sin), mask=in_k)
+    tl.store(to + HIDDEN, _rotated(at + HIDDEN, rk, in_k, cos, sin) * SCALE, mask=in_k)
+    tl.store(to + 2 * HIDDEN, tl.load(at + 2 * HIDDEN + rk, mask=in_k, other=0.0), mask=in_k)
 
 
 def retnet_exit(
@@ -241,14 +237,14 @@ def retnet_exit(
     1/sqrt(s) folds into the norm: its eps becomes eps * s.
 
     Args:
-        y: q^T S, float32 [B, D].
+        y: q^T S, float32 [S, B, D], to be summed.
         g: the gate before silu, float32 [B, D], rows contiguous.
         decay: [H].
         state: offset int32 [slots] and scale float32 [slots, H].
         runs: which rows belong together.
         out: [B, D] of the products' dtype.
     """
-    _, hidden = y.shape
+    sums, _, hidden = y.shape
     heads = decay.shape[0]
     _retnet_exit[(runs.programs, heads)](
         y,
@@ -259,7 +255,9 @@ def retnet_exit(
         runs.count,
         runs.first,
         out,
+        y.stride(0),
         g.stride(0),
+        SUMS=sums,
         HEADS=heads,
         SIZE=hidden // heads,
         BK=triton.next_power_of_2(hidden // heads),
@@ -279,7 +277,9 @@ def _retnet_exit(
     count,
     first,
     out,
+    y_stride,
     g_stride,
+    SUMS: tl.constexpr,
     HEADS: tl.constexpr,
     SIZE: tl.constexpr,
     BK: tl.constexpr,
@@ -299,7 +299,7 @@ def _retnet_exit(
     follow(PDL)
     for event in range(row, row + events):
         s = decay * s + 1.0
-        y = tl.load(y_in + event * (HEADS * SIZE) + r, mask=mask, other=0.0)
+        y = sum_splits(y_in, event * (HEADS * SIZE) + r, mask, y_stride, SUMS)
         y = y / tl.sqrt(tl.sum(y * y, axis=0) / SIZE + 1e-6 * s)
         y *= silu(tl.load(g_in + event * g_stride + r, mask=mask, other=0.0))
         tl.store(out + event * (HEADS * SIZE) + r, y.to(out.dtype.element_ty), mask=mask)

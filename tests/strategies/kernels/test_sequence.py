@@ -111,13 +111,15 @@ def test_mlstm_steps(runs: Runs) -> None:
 def test_retnet_steps(runs: Runs, offset: int) -> None:
     heads, size = 3, 20
     qkvg, angle = draw(ROWS, 4 * heads * size), draw(size, seed=1).abs()
-    q, k = (torch.empty(ROWS, heads * size, device=DEVICE) for _ in range(2))
-    retnet_steps(qkvg, angle, integers([0, 0, offset, 5]), runs, (q, k))
+    qkv = torch.empty(ROWS, 3, heads * size, device=DEVICE)
+    retnet_steps(qkvg, angle, integers([0, 0, offset, 5]), runs, qkv)
+    q, k, v = qkv.unbind(1)
     position = torch.tensor([offset if s == 2 else 5 if s == 3 else 0 for s in SLOTS]).to(DEVICE)
     cos, sin = rotation(position + torch.tensor(TURNS).to(DEVICE), angle, torch.float64)
     for found, raw, scale in ((q, qkvg, 1.0), (k, qkvg[:, heads * size :], size**-0.5)):
         plain = raw[:, : heads * size].double().view(ROWS, heads, size) * scale
         torch.testing.assert_close(found, rotate(plain, cos, sin).flatten(1).float(), **CLOSE)
+    assert torch.equal(v, qkvg[:, 2 * heads * size : 3 * heads * size])
 
 
 def test_mamba2_steps_and_exit() -> None:

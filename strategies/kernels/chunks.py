@@ -1,0 +1,315 @@
+"""``S <- a S + k v^T``, ``y = q^T S`` over runs of many events, by products of whole chunks.
+
+What ``sequence.py`` does event by event, with q, k, v and the state that q reads rounded to float16
+(sums and the state itself stay float32). Within a chunk of L events from the state S_0, where A_j
+is the product of a up to event j and b the factor of k,
+
+    y_j = A_j q_j S_0 + sum over i <= j of (A_j / A_i) b_i (q_j k_i) v_i
+    S_L = A_L S_0     + sum over i of      (A_L / A_i) b_i k_i v_i^T
+
+so all that is done are products of matrices, which have hardware of their own. One kernel prepares
+what depends on no state: the weights of v in the first sum, A_j, and (A_L / A_i) b_i. Another takes
+tiles of the state through the chunks. The quotients are exponentials of differences of sums of
+logarithms; none exceeds 1.
+
+Source: Yang et al., "Gated Linear Attention Transformers with Hardware-Efficient Training" (2024).
+Plain reference: ``backtest.strategies.kernels.matrix_state.advance_plain``, event by event.
+"""
+
+# mypy: disable-error-code="no-untyped-def,untyped-decorator"
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from backtest.strategies.kernels.arithmetic import larger
+from backtest.strategies.kernels.deferred import Deferred, due, rings
+from backtest.strategies.kernels.matrix_state import catch_up
+from backtest.strategies.kernels.runs import Runs, find_run
+
+EVENTS = 64
+"""Events of a chunk: the rows of the hardware's largest product."""
+
+_KEYS = 256
+"""Keys of a program at most."""
+
+_VALUES = 64
+"""Values of a program. With fewer, Triton 3.6 and 3.7 compile products that read past their shared
+memory (triton-lang/triton issue 11366): no side of what lies there may be shorter than 64."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What a chunk's events need that depends on no state.
+
+    Attributes:
+        weights: of the chunk's v in y, float16 [B, H, EVENTS].
+        begin: of the state before the chunk in y, float32 [B, H].
+        end: of k v^T in the state after it, float32 [B, H].
+    """
+
+    weights: Tensor
+    begin: Tensor
+    end: Tensor
+
+
+def parts_of(keys: int) -> int:
+    """How many sums y comes in."""
+    return triton.cdiv(keys, _KEYS)
+
+
+def matrix_chunks(
+    qkv: tuple[Tensor, Tensor, Tensor],
+    steps: tuple[Tensor, Tensor],
+    state: Tensor,
+    runs: Runs,
+    prepared: Prepared,
+    out: Tensor,
+    *,
+    transposed: bool = False,
+    deferred: Deferred | None = None,
+    warps: int,
+) -> None:
+    """The state of every run in place, whatever was deferred, and what is read from it.
+
+    Args:
+        qkv: q and k [B, H, K], v [B, H, V], float16; any strides but the last, heads may share.
+        steps: a and the factor of k at each event, float32 [B, H], any strides.
+        state: float32 [slots, H, K, V], or [slots, H, V, K] if transposed.
+        runs: which rows belong together.
+        prepared: room for it, contiguous.
+        out: y in ``parts_of(K)`` sums, float32 [parts, B, H V].
+        transposed: whether a row of the state belongs to a value.
+        deferred: what the state lags behind; nothing afterwards.
+        warps: warps of a program.
+    """
+    q, k, v = qkv
+    keep, scale = steps
+    _, heads, keys = q.shape
+    values = v.shape[2]
+    tile = min(_KEYS, max(64, triton.next_power_of_2(keys)))
+    rows = runs.slot, runs.count, runs.first
+    room = prepared.weights, prepared.begin, prepared.end
+    _prepare[heads, runs.programs](
+        q,
+        k,
+        *steps,
+        *rows[1:],
+        *room,
+        *q.stride()[:2],
+        *k.stride()[:2],
+        *keep.stride(),
+        *scale.stride(),
+        HEADS=heads,
+        K=keys,
+        BK=64,
+        L=EVENTS,
+        num_warps=4,
+        num_stages=3,
+    )
+    parts = parts_of(keys)
+    _advance[parts * triton.cdiv(values, _VALUES), heads, runs.programs](
+        *qkv,
+        *room,
+        state,
+        *rows,
+        out,
+        out.stride(0),
+        *q.stride()[:2],
+        *k.stride()[:2],
+        *v.stride()[:2],
+        **rings(deferred),
+        HEADS=heads,
+        K=keys,
+        V=values,
+        PARTS=parts,
+        KEY_HEADS=1 if deferred is None else deferred.k.shape[2],
+        TRANSPOSED=transposed,
+        EVEN=keys % tile == 0,
+        BK=tile,
+        BV=_VALUES,
+        L=EVENTS,
+        num_warps=warps,
+        num_stages=1,
+    )
+
+
+@triton.jit
+def _tile(at, rows, row_step, rk, K: tl.constexpr, EVEN: tl.constexpr):
+    """Keys rk of some rows."""
+    at += rows[:, None] * row_step + rk[None, :]
+    if EVEN:
+        return tl.load(at)
+    return tl.load(at, mask=(rk < K)[None, :], other=0.0)
+
+
+@triton.jit
+def _prepare(
+    q_in,
+    k_in,
+    keep_in,
+    scale_in,
+    count,
+    first,
+    weights,
+    begin_out,
+    end_out,
+    q_row,
+    q_head,
+    k_row,
+    k_head,
+    keep_row,
+    keep_head,
+    scale_row,
+    scale_head,
+    HEADS: tl.constexpr,
+    K: tl.constexpr,
+    BK: tl.constexpr,
+    L: tl.constexpr,
+):
+    row, events = find_run(first, count, tl.program_id(1))
+    if events == 0:
+        return
+    head = tl.program_id(0)
+    event = tl.arange(0, L)
+    before = event[:, None] >= event[None, :]
+    for begin in range(0, events, L):
+        live = begin + event < events
+        # Where there are no more events, the last once more, with no weight: cheaper than masks.
+        at = (row + begin).to(tl.int64) + tl.minimum(event, events - 1 - begin)
+        sums = tl.zeros([L, L], dtype=tl.float32)
+        for start in range(0, K, BK):
+            rk = start + tl.arange(0, BK)
+            q = _tile(q_in + head * q_head, at, q_row, rk, K, K % BK == 0)
+            k = _tile(k_in + head * k_head, at, k_row, rk, K, K % BK == 0)
+            sums = tl.dot(q, tl.trans(k), sums)
+        keep = tl.load(keep_in + at * keep_row + head * keep_head, mask=live, other=1.0)
+        scale = tl.load(scale_in + at * scale_row + head * scale_head, mask=live, other=0.0)
+        # Where nothing is kept, as good as nothing: of two -inf the difference is NaN.
+        lost = tl.cumsum(tl.log(larger(keep, 1e-35)), axis=0)
+        share = tl.exp(tl.where(before, lost[:, None] - lost[None, :], 0.0)) * scale[None, :]
+        sums = tl.where(before, sums * share, 0.0)
+        to = at * HEADS + head
+        tl.store(
+            weights + to[:, None] * L + event[None, :], sums.to(tl.float16), mask=live[:, None]
+        )
+        total = tl.sum(tl.where(event == L - 1, lost, 0.0), axis=0)
+        tl.store(begin_out + to, tl.exp(lost), mask=live)
+        tl.store(end_out + to, tl.exp(total - lost) * scale, mask=live)
+
+
+@triton.jit(do_not_specialize=["phase"])
+def _advance(  # noqa: PLR0915 - a kernel is one function, or its tiles leave the registers
+    q_in,
+    k_in,
+    v_in,
+    weights,
+    begin_in,
+    end_in,
+    state,
+    slot,
+    count,
+    first,
+    out,
+    out_part,
+    q_row,
+    q_head,
+    k_row,
+    k_head,
+    v_row,
+    v_head,
+    since,
+    keep_ring,
+    k_ring,
+    v_ring,
+    phase,
+    DEPTH: tl.constexpr,
+    HEADS: tl.constexpr,
+    K: tl.constexpr,
+    V: tl.constexpr,
+    PARTS: tl.constexpr,
+    KEY_HEADS: tl.constexpr,
+    TRANSPOSED: tl.constexpr,
+    EVEN: tl.constexpr,
+    BK: tl.constexpr,
+    BV: tl.constexpr,
+    L: tl.constexpr,
+):
+    row, events = find_run(first, count, tl.program_id(2))
+    if events == 0:
+        return
+    head = tl.program_id(1)
+    part = tl.program_id(0) % PARTS
+    own = tl.load(slot + row).to(tl.int64)
+    row = row.to(tl.int64)
+    rk = part * BK + tl.arange(0, BK)
+    rv = tl.program_id(0) // PARTS * BV + tl.arange(0, BV)
+    in_v = (rv < V)[None, :]
+    mask = (rk < K)[:, None] & in_v
+    s_at = state + (own * HEADS + head) * (K * V)
+    if TRANSPOSED:
+        s_at += rk[:, None] + rv[None, :] * K
+    else:
+        s_at += rk[:, None] * V + rv[None, :]
+    s = tl.load(s_at, mask=mask, other=0.0)
+    if since is not None:
+        pending, place, _ = due(since, own, phase, events, DEPTH)
+        oldest = own * (2 * DEPTH) + place - pending
+        s = catch_up(
+            s,
+            pending,
+            keep_ring + oldest * HEADS + head,
+            HEADS,
+            k_ring + (oldest * KEY_HEADS + head % KEY_HEADS) * K,
+            KEY_HEADS * K,
+            v_ring + (oldest * HEADS + head) * V,
+            HEADS * V,
+            rk,
+            rv,
+            K,
+            V,
+        )
+    q_in += row * q_row + head * q_head
+    k_in += row * k_row + head * k_head
+    v_in += row * v_row + head * v_head
+    by_row = row * HEADS + head
+    weights += by_row * L
+    begin_in += by_row
+    end_in += by_row
+    out += part * out_part + row * (HEADS * V) + head * V
+    event = tl.arange(0, L)
+    for begin in range(0, events, L):
+        live = begin + event < events
+        at = tl.minimum(event, events - 1 - begin)
+        q = _tile(q_in, at, q_row, rk, K, EVEN)
+        k = _tile(k_in, at, k_row, rk, K, EVEN)
+        v = tl.load(v_in + at[:, None] * v_row + rv[None, :], mask=in_v, other=0.0)
+        at *= HEADS
+        from_begin = tl.load(begin_in + at)
+        to_end = tl.load(end_in + at, mask=live, other=0.0)
+        lasting = tl.load(begin_in + tl.minimum(L - 1, events - 1 - begin) * HEADS)
+        # NaN times the 0 of an earlier event would reach it, so it joins in again after products.
+        sound = tl.abs(v.to(tl.float32)) < 65504.0
+        v = tl.where(sound, v, 0.0)
+        y = tl.dot(q, s.to(tl.float16)) * from_begin[:, None]
+        s = tl.dot(tl.trans(k), (v.to(tl.float32) * to_end[:, None]).to(tl.float16), s * lasting)
+        weighed = event < tl.where(part == 0, events - begin, 0)
+        w_at = weights + at[:, None] * L + event[None, :]
+        y = tl.dot(tl.load(w_at, mask=weighed[:, None], other=0.0), v, y)
+        rubbish = tl.where(sound, 0, 1)
+        if tl.max(tl.max(rubbish, axis=1), axis=0) > 0:
+            y = tl.where(tl.cumsum(rubbish, axis=0) > 0, float("nan"), y)
+            s = tl.where(tl.max(rubbish, axis=0)[None, :] > 0, float("nan"), s)
+        tl.store(out + event[:, None] * (HEADS * V) + rv[None, :], y, mask=live[:, None] & in_v)
+        q_in += L * q_row
+        k_in += L * k_row
+        v_in += L * v_row
+        weights += L * HEADS * L
+        begin_in += L * HEADS
+        end_in += L * HEADS
+        out += L * HEADS * V
+    tl.store(s_at, s, mask=mask)
