@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from numba import carray, njit, types
-from numba.extending import intrinsic
+from numba import carray, njit
+
+from backtest.compiled.addresses import float32_at
 
 _BLOCK = 2048
 """Rows that are filled by one column after another: they stay in cache until they are whole."""
-
-
-@intrinsic
-def _column(typing_context, address):
-    """The float32 numbers at an address."""
-
-    def generate(context, builder, signature, arguments):
-        return builder.inttoptr(arguments[0], context.get_value_type(signature.return_type))
-
-    return types.CPointer(types.float32)(types.uint64), generate
 
 
 @njit(cache=True, nogil=True)
@@ -31,16 +22,16 @@ def interleave(addresses, out):
     for first in range(0, count, _BLOCK):
         last = min(first + _BLOCK, count)
         for k in range(0, fours, 4):
-            a = carray(_column(addresses[k]), count)
-            b = carray(_column(addresses[k + 1]), count)
-            c = carray(_column(addresses[k + 2]), count)
-            d = carray(_column(addresses[k + 3]), count)
+            a = carray(float32_at(addresses[k]), count)
+            b = carray(float32_at(addresses[k + 1]), count)
+            c = carray(float32_at(addresses[k + 2]), count)
+            d = carray(float32_at(addresses[k + 3]), count)
             for i in range(first, last):
                 out[i, k] = a[i]
                 out[i, k + 1] = b[i]
                 out[i, k + 2] = c[i]
                 out[i, k + 3] = d[i]
         for k in range(fours, width):
-            a = carray(_column(addresses[k]), count)
+            a = carray(float32_at(addresses[k]), count)
             for i in range(first, last):
                 out[i, k] = a[i]
