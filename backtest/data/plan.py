@@ -108,6 +108,8 @@ class Scan:
 
     def _lanes(self, groups: Sequence[RowGroup]) -> int:
         """How many row groups to decode at the same time, in bounded memory."""
+        if not self.selection.features:
+            return 1  # columns of about one size keep all cores busy, and cheaper
         largest = max(group.rows for group in groups) * self._width
         return max(min(os.cpu_count() or 1, _SIDE_BY_SIDE // largest), 1)
 

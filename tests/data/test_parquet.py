@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from backtest.data.card import Columns
+from backtest.data.decode import Selection
 from backtest.data.parquet import read_footer, scan
 from backtest.data.plan import Scan
 from backtest.errors import DataError
@@ -105,13 +106,21 @@ def test_row_groups_too_large_to_be_decoded_at_once_take_no_lanes(tmp_path: Path
     assert seen == {threading.current_thread().name}
 
 
-@pytest.mark.parametrize(("row_bytes", "cores", "lanes"), [(40, 4, 4), (400, 8, 2), (4000, 8, 1)])
+@pytest.mark.parametrize(
+    ("features", "row_bytes", "cores", "lanes"),
+    [(("f",), 40, 4, 4), (("f",), 400, 8, 2), (("f",), 4000, 8, 1), ((), 40, 4, 1)],
+)
 def test_lanes_are_as_many_as_memory_allows(
-    monkeypatch: pytest.MonkeyPatch, row_bytes: int, cores: int, lanes: int
+    monkeypatch: pytest.MonkeyPatch,
+    features: tuple[str, ...],
+    row_bytes: int,
+    cores: int,
+    lanes: int,
 ) -> None:
     from backtest.data.parquet import RowGroup
 
     monkeypatch.setattr("os.cpu_count", lambda: cores)
     monkeypatch.setattr(Scan, "_width", property(lambda self: row_bytes))
-    scan_of = Scan(None, None, ())  # type: ignore[arg-type]
+    selection = Selection(None, None, SYMBOLS, None, (), features, (), "refuse")
+    scan_of = Scan(None, selection, ())  # type: ignore[arg-type]
     assert scan_of._lanes([RowGroup(0, 0, 131_072), RowGroup(1, 131_072, 5)]) == lanes
