@@ -29,7 +29,8 @@ class EventBus:
     """Event batches of a dataset in the total order; each iteration starts anew.
 
     Batches hold 1 to ``batch_rows`` events. Where one ends and the next begins follows the files,
-    so nothing may depend on it. Arrays may be read-only views of decoded pages.
+    so nothing may depend on it. Arrays may be read-only views of decoded pages;
+    features lie row by row.
 
     Args:
         dataset: the dataset.

@@ -20,13 +20,17 @@ from backtest.compiled import COMPILED_FROM
 from backtest.events import EventBatch, Float32Array, Int64Array
 from backtest.latency import Composition, Draws, LatencyModel, pass_sizes
 from backtest.live_desk import LiveDesk
+from backtest.live_queue import LiveQueue
 from backtest.predictions import Inference, checked
-from backtest.queueing import Queue, bypassed, receive, rule_of
+from backtest.queueing import bypassed, receive, rule_of
 from backtest.room import Room
 from backtest.server import InferenceServer, Status, Timing
 from backtest.settlement import chunks
 
 _TOLD = 1 << 14
+"""Events after which what was predicted is proved, what was served is kept, and people are told."""
+
+_FLOAT32 = np.dtype(np.float32)
 
 Progress = Callable[[int], None]
 """Told how many events have been handed to the strategy."""
@@ -98,15 +102,16 @@ class ClosedLoop:
         self._session_of = session_of
         self._desk = desk
         self._progress = progress
-        self._columns = [(f.name, getattr(events, f.name)) for f in fields(EventBatch)]
-        self._present = [(k, c) for k, (_, c) in enumerate(self._columns) if c is not None]
-        strategy = inference.strategy
+        self._columns: list[Any] = [getattr(events, f.name) for f in fields(EventBatch)]
+        self._strategy = strategy = inference.strategy
+        self._live = server.latency.live
         self._outputs = strategy.outputs
         self._predictions: Float32Array = room.column(np.float32, strategy.outputs)
         self._draws = Draws(server.seed, "service")
         self._served = _Served(room)
-        self._unproved: list[tuple[slice | Int64Array, EventBatch]] = []
-        self._handed = 0
+        self._note_size, self._note_span = self._served.sizes.append, self._served.spans.append
+        self._unproved: list[slice | Int64Array] = []
+        self._handed, self._told = 0, _TOLD
 
     def run(self, compiled: bool | None = None) -> Loop:
         """Run it; ``compiled`` as for ``queueing.simulate``."""
@@ -144,7 +149,7 @@ class ClosedLoop:
         )
 
     def _compiled(self, rule: Any, received: Int64Array, order: Int64Array, symbols: int) -> Timing:
-        queue = Queue(
+        queue = LiveQueue(
             self._server,
             rule,
             self._events.symbol,
@@ -153,11 +158,9 @@ class ClosedLoop:
             symbols=symbols,
             end=self._end,
             room=self._room,
-            live=True,
         )
         scale = self._server.scale
-        count = len(received)
-        while queue.advance(count):
+        while queue.step():
             span = self._serve(queue.rows, queue.now)
             queue.serve(span if scale == 1 else round(span * scale))
         return queue.timing
@@ -171,37 +174,50 @@ class ClosedLoop:
         return self._serve(slice(first, first + count) if gapless else numbers, now)
 
     def _serve(self, rows: slice | Int64Array, now: int) -> int:
-        if self._desk is not None:
-            self._inference.strategy.on_fills(self._desk.confirmed(now))  # type: ignore[attr-defined]
+        desk = self._desk
+        if desk is not None:
+            self._strategy.on_fills(desk.confirmed(now))  # type: ignore[attr-defined]
         batch = self._batch(rows)
-        predictions, measured = self._predict(batch)
-        self._predictions[rows] = predictions
-        count = len(predictions)
-        self._unproved.append((rows, batch))
-        if self._desk is not None:
-            self._prove()
-        server = self._server
-        if server.latency.live:
-            span = measured
-        elif server.scale == 0:
-            span = 0
+        if self._session_of is None:
+            begun = perf_counter_ns()
+            predictions = self._strategy.predict(batch)
+            span = perf_counter_ns() - begun
         else:
-            symbols = batch.symbol.tolist()
-            composition = Composition(batch.symbol, pass_sizes(symbols, server.duplicates))
-            u = self._draws[self._served.count] if server.latency.uses_draws else 0.0
-            span = server.latency.service(composition, u)
-        self._served.add(count, span)
-        if self._desk is not None:
-            ended = now + round(span * server.scale)
+            predictions, span = self._predict_by_session(batch)
+        count = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+        if predictions.shape != (count, self._outputs) or predictions.dtype != _FLOAT32:
+            checked(self._inference, batch, predictions)
+        self._predictions[rows] = predictions
+        self._unproved.append(rows)
+        if desk is not None:
+            self._prove()
+        if not self._live:
+            span = self._asked(batch)
+        self._note_size(count)
+        self._note_span(span)
+        if desk is not None:
+            ended = now + round(span * self._server.scale)
             if ended <= self._end:
                 numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
-                self._desk.answered(numbers, predictions, now, ended)
-        before = self._handed
+                desk.answered(numbers, predictions, now, ended)
         self._handed += count
-        if self._handed // _TOLD > before // _TOLD:
+        if self._handed >= self._told:
+            self._told = (self._handed // _TOLD + 1) * _TOLD
             self._prove()
+            self._served.keep()
             self._progress(self._handed)
         return span
+
+    def _asked(self, batch: EventBatch) -> int:
+        """What the latency model says of a batch, unscaled ns."""
+        server = self._server
+        if server.scale == 0:
+            return 0
+        composition = Composition(
+            batch.symbol, pass_sizes(batch.symbol.tolist(), server.duplicates)
+        )
+        u = self._draws[self._served.count] if server.latency.uses_draws else 0.0
+        return server.latency.service(composition, u)
 
     def _prove(self) -> None:
         """Check that what was predicted since it was last checked is finite.
@@ -209,28 +225,21 @@ class ClosedLoop:
         Raises:
             RunError: it is not.
         """
-        # A call for each batch would take as long as a small strategy itself.
-        some = [self._predictions[rows] for rows, _ in self._unproved]
-        if some and not np.isfinite(np.concatenate(some)).all():
-            for predictions, (_, batch) in zip(some, self._unproved, strict=True):
-                checked(self._inference, batch, predictions)
+        # A call for each batch would take as long as a small strategy itself. What lies between
+        # two batches is proved already, or zero.
+        stretches = [rows for rows in self._unproved if isinstance(rows, slice)]
+        some = [self._predictions[rows] for rows in self._unproved if not isinstance(rows, slice)]
+        if stretches:
+            first = min(rows.start for rows in stretches)
+            some.append(self._predictions[first : max(rows.stop for rows in stretches)])
+        if not all(np.isfinite(predictions).all() for predictions in some):
+            for rows in self._unproved:
+                checked(self._inference, self._batch(rows), self._predictions[rows])
         self._unproved.clear()
 
     def _batch(self, rows: slice | Int64Array) -> EventBatch:
-        values: list[Any] = [None] * len(self._columns)
-        for k, column in self._present:
-            values[k] = column[rows]
-        return EventBatch(*values)
-
-    def _predict(self, batch: EventBatch) -> tuple[Float32Array, int]:
-        if self._session_of is not None:
-            return self._predict_by_session(batch)
-        begun = perf_counter_ns()
-        predictions = self._inference.strategy.predict(batch)
-        spent = perf_counter_ns() - begun
-        if predictions.shape != (len(batch), self._outputs) or predictions.dtype != np.float32:
-            checked(self._inference, batch, predictions)
-        return predictions, spent
+        columns: Any = [None if column is None else column[rows] for column in self._columns]
+        return EventBatch(*columns)
 
     def _predict_by_session(self, batch: EventBatch) -> tuple[Float32Array, int]:
         """The same where a symbol's state is reset before its first event of a session."""
@@ -262,31 +271,30 @@ class ClosedLoop:
 
 
 class _Served:
-    """Sizes and service times of batches, in room beyond the latest few."""
+    """Sizes and service times of batches, in room beyond the latest few.
+
+    Attributes:
+        sizes, spans: of the latest batches.
+    """
 
     def __init__(self, room: Room) -> None:
+        self.sizes, self.spans = array("q"), array("q")
         self._columns = room.column(np.int64), room.column(np.int64)
-        self._latest = array("q"), array("q")
         self._kept = 0
 
     @property
     def count(self) -> int:
-        return self._kept + len(self._latest[0])
-
-    def add(self, size: int, span: int) -> None:
-        for latest, value in zip(self._latest, (span, size), strict=True):
-            latest.append(value)
-        if len(self._latest[0]) == _TOLD:
-            self._keep()
+        return self._kept + len(self.spans)
 
     def columns(self) -> tuple[Int64Array, ...]:
         """Service times and sizes [batches]."""
-        self._keep()
+        self.keep()
         return tuple(column[: self._kept] for column in self._columns)
 
-    def _keep(self) -> None:
+    def keep(self) -> None:
+        """Move the latest to where there is room."""
         total = self.count
-        for column, latest in zip(self._columns, self._latest, strict=True):
+        for column, latest in zip(self._columns, (self.spans, self.sizes), strict=True):
             column[self._kept : total] = latest
             del latest[:]
         self._kept = total

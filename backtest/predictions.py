@@ -44,11 +44,18 @@ class Inference:
     origin: dict[str, Any]
     session: Session
 
-    def key(self, stream: Stream, answered: BoolArray, batches: list[Int64Array] | None) -> str:
+    def key(
+        self,
+        stream: Stream,
+        answered: BoolArray,
+        batches: list[Int64Array] | None,
+        release: Callable[[], None] = lambda: None,
+    ) -> str:
         """The content key of its answers to some events of a stream: a hash of all they depend on.
 
         Args:
             stream, answered, batches: as for ``predict``.
+            release: called now and then, to let go of the pages of what was read.
         """
         chunk = chunk_size(self.strategy.needs_features) if batches is None else None
         return sha256_of(
@@ -64,7 +71,7 @@ class Inference:
                 "seed": self.session.seed,
                 "device": device_model(self.session.device),
                 "versions": versions(),
-                "answered": _bits_sha256(answered),
+                "answered": _bits_sha256(answered, release),
                 "batches": batches and [hashlib.sha256(b.tobytes()).hexdigest() for b in batches],
                 "chunk": chunk,
                 "resets": _resets_sha256(stream.dataset),
@@ -130,8 +137,7 @@ def predict(
         checkpoint = None
     at = None if checkpoint is None else checkpoint.load(strategy, symbols, calls, out)
     at = at or Position(np.zeros(symbols, dtype=np.bool_))
-    room.release()
-    total = int(np.count_nonzero(answered))
+    total = room.count(answered)
     for numbers, batch in calls.read(at.call):
         for now, rows in _by_session(stream.dataset, batch.ts_event):
             if at.session not in (None, now):
@@ -232,12 +238,13 @@ def _resets_sha256(dataset: Dataset) -> str | None:
     return hashlib.sha256(dataset.sessions[:, 0].tobytes()).hexdigest()
 
 
-def _bits_sha256(answered: BoolArray) -> str:
+def _bits_sha256(answered: BoolArray, release: Callable[[], None]) -> str:
     digest = hashlib.sha256()
     for first in range(0, len(answered), RELEASE):  # a multiple of 8: no byte is padded within
         some = answered[first : first + RELEASE]
         full = not len(some) % 8 and some.all()
         digest.update(b"\xff" * (len(some) // 8) if full else np.packbits(some).data)
+        release()
     return digest.hexdigest()
 
 

@@ -26,7 +26,9 @@ CHUNK = 1 << 17
 """Events that are timed between two looks at the clock, and drawn for at once."""
 
 _DRAWS = 1 << 14
-_LONGEST = 2**62
+
+LONGEST = 2**62
+"""A span that no clock outlives, ns."""
 
 Progress = Callable[[int], None]
 """Told how many events have been timed."""
@@ -167,7 +169,7 @@ class Queue:
         symbols: size of the symbol table.
         end: when the window ends, ns.
         room: where the result lies.
-        live: pause at each batch until its service time is said.
+        live: stop at each batch, as ``LiveQueue`` does.
     """
 
     def __init__(
@@ -208,7 +210,7 @@ class Queue:
             (loops.LIVE, live),
             (loops.MODE, loops.NEWEST if rule.takes == "newest" else loops.OLDEST),
         ):
-            self._rules[place] = min(int(value), _LONGEST)
+            self._rules[place] = min(int(value), LONGEST)
         self._rules[loops.END] = end
         self.taken = np.zeros(largest, dtype=np.int64)
         self.timing = Timing(
@@ -237,36 +239,26 @@ class Queue:
         self._results = (self.taken, t.begun, t.ended, t.status, t.batch)
         self._draw(0)
 
-    def advance(self, stop: int) -> bool:
-        """Go on until the arrivals before position ``stop`` are used up, or a live batch is sent.
-
-        Returns:
-            Whether a batch (``batch``) now awaits its service time (``serve``).
+    def advance(self, stop: int) -> None:
+        """Go on until the arrivals before position ``stop`` are used up.
 
         Raises:
             UsageError: a batch has a size that the latency model does not know.
         """
         loops = self._loops
         self._rules[loops.STOP] = stop
-        while not self._done:
+        code = loops.DRAWS
+        while code == loops.DRAWS and not self._done:
             code = self._loop(
                 self._state, self._rules, float(self._server.scale), *self._columns,
                 *self._table, self._seen, self._rounds, *self._results,
             )  # fmt: skip
             if code == loops.DRAWS:
                 self._draw(int(self._state[loops.BATCHES]))
-                continue
             if code == loops.UNKNOWN_SIZE:
                 size = self._state[loops.SIZE : loops.SIZE + 1]
                 self._server.latency.spans(size, np.zeros(1))
             self._done = bool(code == loops.DONE)
-            return bool(code == loops.DISPATCHED)
-        return False
-
-    @property
-    def now(self) -> int:
-        """The clock, ns."""
-        return int(self._state[self._loops.NOW])
 
     @property
     def number(self) -> int:
@@ -287,21 +279,6 @@ class Queue:
         self._sure = int(self._loops.before(received, self._sure, received[order[place]]))
         return self._sure
 
-    @property
-    def batch(self) -> Int64Array:
-        """Event numbers of the batch that awaits its service time, a view [k]."""
-        return self.taken[: self._state[self._loops.TAKEN]]
-
-    @property
-    def rows(self) -> slice | Int64Array:
-        """The same for keeps, as a slice where they follow one another without a gap."""
-        first, count = int(self._state[self._loops.ROW]), int(self._state[self._loops.TAKEN])
-        return self.batch.copy() if first < 0 else slice(first, first + count)
-
-    def serve(self, span: int) -> None:
-        """Say how long that batch is served, scaled ns."""
-        self._rules[self._loops.SPAN] = min(span, _LONGEST)
-
     def _draw(self, first: int) -> None:
         server, latency = self._server, self._server.latency
         table: SpanTable | None = None
@@ -315,7 +292,7 @@ class Queue:
             server.scale == 1
             and not self._rules[self._loops.ROUNDS]
             and not len(table.sizes)
-            and longest < _LONGEST
+            and longest < LONGEST
         )
         self._rules[self._loops.FIRST_DRAW] = first
         self._rules[self._loops.PER_EVENT] = table.per_event

@@ -72,6 +72,14 @@ class Room:
         self._maps += other._maps
         self._memory = min(self._memory, other._memory)
 
+    def count(self, marks: NDArray[np.bool_]) -> int:
+        """How many of some marks [rows] are set; pages are released on the way."""
+        count = 0
+        for first in range(0, len(marks), RELEASE):
+            count += int(np.count_nonzero(marks[first : first + RELEASE]))
+            self.release()
+        return count
+
     def release(self) -> None:
         """Let go of resident pages; their content stays in the files."""
         for mapped in self._maps:

@@ -60,22 +60,27 @@ class Timing:
         """Which events have an answer, bool [n]."""
         return self.status == Status.ANSWERED
 
-    def unbroken(self, lines: Int32Array) -> bool:
+    def unbroken(self, lines: Int32Array, release: Callable[[], None] = lambda: None) -> bool:
         """Whether in each line, int32 [n], no event is answered after one that is not.
 
         With symbols for lines, the answers then are those that there would be if every event had
         been answered: what is missing is missing from the end.
+
+        Args:
+            release: called after each stretch of events, to let go of their pages.
         """
         missed = np.full(int(lines.max(initial=-1)) + 1, len(lines), dtype=np.int64)
         for first in range(0, len(lines), _STRETCH):
             some = lines[first : first + _STRETCH]
             answered = self.status[first : first + _STRETCH] == Status.ANSWERED
             if answered.all() and (missed == len(lines)).all():
+                release()
                 continue
             numbers = np.arange(first, first + len(some))
             np.minimum.at(missed, some[~answered], numbers[~answered])
             if (missed[some] < numbers)[answered].any():
                 return False
+            release()
         return True
 
     def batches(self) -> Iterator[Int64Array]:

@@ -82,7 +82,7 @@ class Thinking:
         answered: BoolArray = self._room.column(np.bool_)
         for first, last in chunks(len(answered), self._room):
             np.equal(timing.status[first:last], Status.ANSWERED, out=answered[first:last])
-        in_full = not answered.all() and self._in_full(timing)
+        in_full = not self._every(answered) and self._in_full(timing)
         reaching = self._all if in_full or not inference.strategy.stateful else answered
         found = self._predictions("answers", inference, reaching, batches)
         if in_full:
@@ -96,7 +96,12 @@ class Thinking:
         if not (self._scenario.config.undropped and strategy.bitwise_invariant):
             return False
         symbols = self._symbols if strategy.scope == "symbol" else np.zeros_like(self._symbols)
-        return strategy.reference in (None, table["name"]) and timing.unbroken(symbols)
+        if strategy.reference not in (None, table["name"]):
+            return False
+        return timing.unbroken(symbols, self._room.release)
+
+    def _every(self, answered: BoolArray) -> bool:
+        return self._room.count(answered) == len(answered)
 
     def reference(self, answers: Answers) -> Answers:
         """Every event answered by the strategy that judges this one."""
@@ -116,7 +121,9 @@ class Thinking:
 
     def undropped(self, answers: Answers, reference: Answers) -> Answers:
         """Every event answered by the strategy itself; an exact one's reference stands for it."""
-        if self._scenario.inference.strategy.conformance == "exact" and not answers.answered.all():
+        if self._scenario.inference.strategy.conformance == "exact" and not self._every(
+            answers.answered
+        ):
             return reference
         name = self._scenario.inference.strategy.reference
         if name is None or name == self._scenario.inference.table["name"]:
@@ -125,7 +132,7 @@ class Thinking:
 
     def _own(self, answers: Answers) -> Answers:
         strategy = self._scenario.inference.strategy
-        if answers.answered.all():
+        if self._every(answers.answered):
             return answers
         batches = None if strategy.batch_invariant else [np.arange(len(self._all))]
         return self._predictions("undropped", self._scenario.inference, self._all, batches)
@@ -133,7 +140,7 @@ class Thinking:
     def _predictions(
         self, role: str, inference: Inference, answered: Any, batches: list[Int64Array] | None
     ) -> Answers:
-        key = inference.key(self._stream, answered, batches)
+        key = inference.key(self._stream, answered, batches, self._room.release)
         if key in self._found:
             return self._found[key]
         predictions = self._store.get(key, self._room) if self._reuse else None
@@ -141,7 +148,7 @@ class Thinking:
             "key": key,
             "reused": predictions is not None,
             "strategy": inference.table["name"],
-            "answered": int(answered.sum()),
+            "answered": self._room.count(answered),
         }
         if predictions is not None and not self._dry:
             self._store.checkpoint(key).discard()  # of a process killed right after storing them

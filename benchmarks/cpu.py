@@ -27,38 +27,54 @@ _READ = {
     "features_packed": "79 features in one column, handed out row by row",
 }
 
+_AIMED_AT = {
+    "quotes": "60 %, then 90 % of the bound",
+    "features_wide": "60 %, then 87 % of the bound",
+    "features_packed": "60 %, then 87 % of the bound",
+    "all": "100",
+    "newest-per-symbol": "30",
+    "end_to_end": "8",
+    "closed_loop": "1.5, then 6",
+}
+"""Medians that the project aims at, where it has said so: first what must be, then what may be."""
+
 
 def table(results: dict[str, Any]) -> str:
-    """The figures as a Markdown table, each beside its bound."""
-    rows: list[tuple[str, dict[str, Any], str, dict[str, Any]]] = []
+    """The figures as a Markdown table, each beside its bound and what is aimed at."""
+    rows: list[tuple[str, str, dict[str, Any], str, dict[str, Any]]] = []
     read = results["reading"]
     for key, what in _READ.items():
-        rows.append((f"bus: {what}", read[key]["bus"], "bare scan of them", read[key]["scan"]))
+        rows.append((key, f"bus: {what}", read[key]["bus"], "bare scan of them", read[key]["scan"]))
     passes = dict(results["pass_1"])
     copy = passes.pop("copy")
-    rows += [(f"pass 1, `{name}`", row, "its columns copied", copy) for name, row in passes.items()]
-    whole, scan = results["end_to_end"], read["quotes"]["scan"]
-    rows.append(("end to end: quotes, rule, market, run folder", whole, "bare scan", scan))
-    loop = results["closed_loop"]
-    rows.append(("closed loop, batches of 16", loop["loop"], "the calls alone", loop["calls"]))
-    lines = [
-        "| million events/s | best | median | bound | median | of the bound | load |",
-        "|---|---|---|---|---|---|---|",
+    rows += [
+        (name, f"pass 1, `{name}`", row, "its columns copied", copy) for name, row in passes.items()
     ]
-    for what, row, bound, of in rows:
+    whole, scan = results["end_to_end"], read["quotes"]["scan"]
+    whole_run = "end to end: quotes, rule, market, run folder"
+    rows.append(("end_to_end", whole_run, whole, "bare scan", scan))
+    loop = results["closed_loop"]
+    calls = "the calls alone", loop["calls"]
+    rows.append(("closed_loop", "closed loop, batches of 16", loop["loop"], *calls))
+    lines = [
+        "| million events/s | best | median | bound | median | of the bound | aimed at | load |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for key, what, row, bound, of in rows:
         figures = f"{row['best']:.3g} | {row['median']:.3g} | {bound} | {of['median']:.3g}"
         share = f"{row['median'] / of['median']:.0%}"
-        lines.append(f"| {what} | {figures} | {share} | {row['load']} |")
+        lines.append(f"| {what} | {figures} | {share} | {_AIMED_AT.get(key, '')} | {row['load']} |")
     for name, row in results.get("peers", {}).items():
         speed = row.get("speed", row.get("unavailable"))
         load = row.get("load", "")
-        lines.append(f"| {name}, {row.get('what', '')} | {speed} | | | | | {load} |")
+        lines.append(f"| {name}, {row.get('what', '')} | {speed} | | | | | | {load} |")
     if "memory" in results:
         short, long = results["memory"].items()
         lines += [
             "",
             f"Peak resident memory of a whole run: {short[1]:,} MB with {short[0]:,} events, "
-            f"{long[1]:,} MB with {long[0]:,} ({long[1] / short[1]:.2f} times as much).",
+            f"{long[1]:,} MB with {long[0]:,} ({long[1] / short[1]:.2f} times as much; aimed at: "
+            "1.2 at most).",
         ]
     return "\n".join(lines)
 

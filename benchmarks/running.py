@@ -150,16 +150,17 @@ def closed_loop(events: int, repeats: int) -> dict[str, Any]:
 
 
 _MEMORY = """
-import resource, shutil, sys
+import sys
 sys.path.insert(0, {root!r})
 import backtest
+from benchmarks.timing import peak_mb
 backtest.run(dataset={folder!r}, runs={runs!r}, reuse=False, **{run!r})
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(peak_mb())
 """
 
 
 def memory(scratch: Path, short: int, long: int) -> dict[int, int]:
-    """Peak resident memory (MB) of whole runs by length, each in a process of its own."""
+    """Peak resident memory (MB) of whole runs by length, each in a new process of its own."""
     found: dict[int, int] = {}
     for events in (short, long):
         runs = scratch / "memory-runs"
@@ -172,6 +173,6 @@ def memory(scratch: Path, short: int, long: int) -> dict[int, int]:
         )
         command = [sys.executable, "-c", program]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
-        found[events] = round(float(done.stdout))
+        found[events] = int(done.stdout)
         shutil.rmtree(runs, ignore_errors=True)
     return found

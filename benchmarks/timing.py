@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -35,6 +38,19 @@ def speeds(events: int, first: float, spent: list[float]) -> dict[str, Any]:
         "events": events,
         "load": round(os.getloadavg()[0], 2),
     }
+
+
+def peak_mb() -> int:
+    """The most memory that this program had resident, MB.
+
+    Not what ``getrusage`` tells: on Linux that is also what the process that started this one held.
+    """
+    status = Path("/proc/self/status")
+    if not status.exists():
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak >> (20 if sys.platform == "darwin" else 10)
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) >> 10
 
 
 def _spent(once: Once) -> float:

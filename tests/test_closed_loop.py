@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from backtest.accounting import Answers, Ledger
 from backtest.api import run
 from backtest.closed_loop import ClosedLoop
+from backtest.compiled.addresses import places_of
 from backtest.errors import RunError
 from backtest.events import EventBatch, Float32Array, Int64Array
 from backtest.execution import Confirmation
@@ -26,7 +27,7 @@ from backtest.plugins.hookspecs import Register, hookimpl
 from backtest.plugins.latency_models import Constant
 from backtest.plugins.manager import Plugins, load_plugins
 from backtest.plugins.parts import Origin
-from backtest.plugins.policies import AtMost
+from backtest.plugins.policies import AtMost, NewestPerSymbol, OnePerSymbol
 from backtest.predictions import Inference
 from backtest.room import Room
 from backtest.server import InferenceServer, Timing
@@ -288,6 +289,89 @@ def test_an_answer_that_cannot_be_traded_stops_the_loop(
     problem = "not float32" if wide > 1 else f"ts_event {1000 * at}$|ts_event {1000 * at}\n"
     with pytest.raises(RunError, match=problem):
         loop.run(compiled)
+
+
+@dataclass
+class Counting(Strategy):
+    """Answers with the number of its call, but for one event."""
+
+    bad: int = -1
+
+    needs_features: ClassVar[bool] = False
+
+    def predict(self, batch: EventBatch) -> Float32Array:
+        self.calls = getattr(self, "calls", -1) + 1
+        answers = np.full((len(batch), 1), self.calls, dtype=np.float32)
+        answers[batch.ts_event == self.bad] = np.nan
+        return answers
+
+
+def counted(policy: Any, count: int, bad: int = -1, **columns: Any) -> tuple[ClosedLoop, list[int]]:
+    """A loop over many crowded events of seven symbols, and how far it says it is."""
+    made = {
+        "symbol": np.arange(count, dtype=np.int32) % 7,
+        "ts_event": 3 * np.arange(count, dtype=np.int64),
+    }
+    events, session = EventBatch(**{**made, **columns}), Session(tuple("ABCDEFG"))
+    inference = Inference(Counting(bad), {"name": "counting"}, {}, session)
+    server = InferenceServer(policy, Constant(10), line_limit=1000)
+    told: list[int] = []
+    loop = ClosedLoop(
+        server, inference, events, Constant(0), end=10**9, room=Room(count), progress=told.append
+    )
+    return loop, told
+
+
+@pytest.mark.parametrize("policy", [AtMost(3), OnePerSymbol(), NewestPerSymbol()])
+def test_what_is_put_off_is_done_in_the_end(policy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proofs and records are made some at a time; the last ones, too, and in the right places."""
+    monkeypatch.setattr("backtest.closed_loop._TOLD", 64)
+    loop, told = counted(policy, 1000)
+    done = loop.run(True)
+    plain = counted(policy, 1000)[0].run(False)
+    answered = done.answers.answered
+    assert np.array_equal(answered, plain.answers.answered)
+    assert 100 < answered.sum() <= 1000
+    sizes = np.bincount(done.timing.batch[answered])
+    assert done.sizes.tolist() == sizes.tolist() == plain.sizes.tolist()
+    assert done.service.tolist() == [10] * len(sizes)
+    assert np.array_equal(done.answers.predictions[answered, 0], done.timing.batch[answered])
+    assert told == sorted(told)
+    assert [t // 64 for t in told] == sorted({t // 64 for t in told})
+    assert sizes.sum() // 64 == len(told)
+    assert not loop._unproved
+
+
+@pytest.mark.parametrize("policy", [AtMost(3), OnePerSymbol(), AtMost(1)])
+@pytest.mark.parametrize("bad", [0, 40, 997])
+def test_the_one_answer_that_is_not_finite_is_found_where_proofs_are_put_off(
+    policy: Any, bad: int
+) -> None:
+    loop, _ = counted(policy, 998, bad=3 * bad)
+    symbol = "ABCDEFG"[bad % 7]
+    with pytest.raises(RunError, match=rf"nan\] for symbol '{symbol}' at ts_event {3 * bad}\b"):
+        loop.run(True)
+
+
+@pytest.mark.parametrize("policy", [AtMost(3), OnePerSymbol()])
+def test_columns_may_be_read_only_and_strided(policy: Any) -> None:
+    symbol = np.repeat(np.arange(1000, dtype=np.int32) % 7, 2)[::2]
+    ts_event = 3 * np.arange(1000, dtype=np.int64)
+    ts_event.setflags(write=False)
+    one = counted(policy, 1000)[0].run(True)
+    other = counted(policy, 1000, symbol=symbol, ts_event=ts_event)[0].run(True)
+    for name in ("received", "begun", "ended", "status", "batch"):
+        np.testing.assert_array_equal(getattr(one.timing, name), getattr(other.timing, name))
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros(4, dtype=np.int32), np.zeros(8, dtype=np.int64)[::2], np.zeros(4)]
+)
+def test_only_whole_arrays_of_the_right_type_are_handed_over_by_address(array: Any) -> None:
+    good = np.arange(5)
+    assert places_of([good], int32=7).tolist() == [good.ctypes.data, 5]
+    with pytest.raises(ValueError, match="array 1 is no piece of int64"):
+        places_of([good, array])
 
 
 def test_a_strategy_reacts_to_its_fills(

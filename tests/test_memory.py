@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -20,7 +22,10 @@ from backtest.data.card import Card
 from backtest.data.dataset import open_dataset
 from backtest.events import EventBatch
 from backtest.room import Room
+from backtest.server import Status, Timing
+from benchmarks.timing import peak_mb
 
+ROOT = Path(__file__).parents[1]
 PIECE = 2048
 SHORT, LONG = 30_000, 210_000
 
@@ -101,6 +106,36 @@ def test_the_bus_decodes_no_further_ahead_than_it_must(tmp_path: Path) -> None:
     rows = len(first) + sum(map(len, events))
     assert rows == LONG
     assert held < 8 * 8 * LONG / 5
+
+
+def test_marks_are_counted_and_let_go_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "RELEASE", 64)
+    made = Room(1000, tmp_path, memory=0)
+    marks = made.column(np.bool_)
+    marks[::3] = True
+    released: list[int] = []
+    monkeypatch.setattr(made, "release", lambda: released.append(1))
+    assert made.count(marks) == 334
+    assert len(released) == 16
+    lines = np.zeros(1000, dtype=np.int32)
+    times = np.zeros(1000, dtype=np.int64)
+    status = np.where(marks, Status.DROPPED, Status.ANSWERED).astype(np.uint8)
+    for of, unbroken in ((status, False), (np.zeros_like(status), True)):
+        monkeypatch.setattr("backtest.server._STRETCH", 100)
+        released.clear()
+        assert Timing(times, times, times, of, times).unbroken(lines, made.release) == unbroken
+        assert len(released) == (10 if unbroken else 0)
+
+
+def test_a_peak_is_the_programs_own() -> None:
+    """Not that of the process that started it, which a child's rusage tells on Linux."""
+    held = np.ones(300 << 20, dtype=np.uint8)
+    program = "from benchmarks.timing import peak_mb; print(peak_mb())"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert 1 <= int(done.stdout) < 200
+    assert held[-1]
+    assert peak_mb() > 300
 
 
 def test_columns_beyond_the_bound_lie_in_files(tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 
 from backtest.atomic import new_folder, writing
 from backtest.data.card import CARD_NAME, Card, write_card
-from backtest.data.decode import Nonfinite, nonfinite_cells
+from backtest.data.decode import Nonfinite
+from backtest.data.matrices import nonfinite_cells
 from backtest.data.parquet import footer_digest
 from backtest.data.schema import TIMESTAMP
 from backtest.errors import DataError

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -13,6 +12,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from backtest.components import suggestion
+from backtest.data.matrices import (
+    ROWS,
+    nonfinite_cells,
+    packed_matrix,
+    wide_matrix,
+    with_rows,
+)
 from backtest.data.parquet import DAMAGED, RowGroup, mapped_errors
 from backtest.data.schema import Layout
 from backtest.data.times import format_utc
@@ -74,12 +80,21 @@ class Selection:
 class Decoder:
     """Decodes one file's batches, which must come in order.
 
+    Args:
+        place: the file as a person would write it.
+        layout: what the file holds.
+        selection: what is wanted of it.
+        compiled: use compiled loops, which are worth loading for many rows.
+
     Attributes:
         replaced: features that were set to 0, under the policy ``zero``.
     """
 
-    def __init__(self, place: str, layout: Layout, selection: Selection) -> None:
+    def __init__(
+        self, place: str, layout: Layout, selection: Selection, *, compiled: bool = False
+    ) -> None:
         self.replaced = 0
+        self._compiled = compiled
         self._place = place
         self._layout = layout
         self._selection = selection
@@ -87,6 +102,14 @@ class Decoder:
         self._dictionary: Any = None
         self._codes: Int32Array = np.empty(0, dtype=np.int32)
         self._last: tuple[int, int] | None = None
+
+    def prepare(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """The same batch with its features row by row in one column, in any order of batches."""
+        names = self._selection.features
+        if not names or self._layout.packed is not None:
+            return batch
+        matrix = wide_matrix(batch, names, compiled=self._compiled)
+        return with_rows(batch, names, matrix)
 
     def decode_all(
         self, batches: Iterator[tuple[RowGroup, int, pa.RecordBatch]]
@@ -97,7 +120,7 @@ class Decoder:
     def decode(
         self, first_row: int, batch: pa.RecordBatch, times: tuple[int, int] | None = None
     ) -> Columns:
-        """The batch's rows inside the selection.
+        """A prepared batch's rows inside the selection.
 
         Args:
             first_row: the batch's first row in the file.
@@ -222,7 +245,7 @@ class Decoder:
     def _features(self, batch: pa.RecordBatch) -> Float32Array:
         layout, wanted = self._layout, self._selection.features
         if layout.packed is None:
-            return wide_matrix(batch, wanted)
+            return packed_matrix(batch.column(ROWS), len(wanted))
         matrix = packed_matrix(batch.column(layout.packed), len(layout.features))
         if wanted == layout.features:
             return matrix
@@ -254,17 +277,6 @@ class Decoder:
         )
 
 
-def nonfinite_cells(matrix: Float32Array) -> BoolArray | None:
-    """Where a matrix [n, F] holds NaN or infinity, bool [n, F]; ``None`` if nowhere."""
-    # A finite sum proves every cell finite, at a tenth of the cost of asking each one.
-    with np.errstate(over="ignore", invalid="ignore"):
-        total = float(np.add.reduce(matrix, axis=None))
-    if math.isfinite(total):
-        return None
-    bad: BoolArray = ~np.isfinite(matrix)
-    return bad if bad.any() else None
-
-
 def int64_column(column: pa.Array, absent: int | None = None) -> Int64Array:
     """A column of integers or instants, its nulls replaced by ``absent``."""
     if pa.types.is_timestamp(column.type):
@@ -273,26 +285,3 @@ def int64_column(column: pa.Array, absent: int | None = None) -> Int64Array:
         column = pc.fill_null(column, absent)
     values: Int64Array = column.to_numpy()
     return values
-
-
-def wide_matrix(batch: pa.RecordBatch, names: Sequence[str]) -> Float32Array:
-    """Columns as a float32 [n, F] view of an [F, n] buffer; nulls become NaN."""
-    buffer = np.empty((len(names), batch.num_rows), dtype=np.float32)
-    for i, name in enumerate(names):
-        buffer[i] = batch.column(name).to_numpy(zero_copy_only=False)
-    return buffer.T
-
-
-def packed_matrix(column: pa.Array, width: int) -> Float32Array:
-    """A binary column as float32 [n, width] without a copy; null rows become NaN, in a copy."""
-    cells = np.frombuffer(
-        column.buffers()[1] or b"",
-        dtype="<f4",
-        count=len(column) * width,
-        offset=column.offset * width * 4,
-    )
-    matrix: Float32Array = cells.reshape(len(column), width)
-    if column.null_count:
-        matrix = matrix.copy()
-        matrix[column.is_null().to_numpy(zero_copy_only=False)] = np.nan
-    return matrix

@@ -8,7 +8,6 @@ files that have little left are read on.
 
 from __future__ import annotations
 
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
@@ -17,15 +16,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from backtest.data.decode import Columns
+from backtest.data.space import Space
 from backtest.events import Int64Array
 
-_SMALL = np.empty(0, dtype=np.int32)
-
-_KEPT = 64
-"""Arrays of a type that are kept to be used again."""
-
-_NOBODY_ELSE = 3
-"""References to an array that lies in a list and in a variable, as counted by a call."""
+_SMALL = np.dtype(np.int32)
 
 Key: TypeAlias = tuple[int, int, int]
 """(ts_event, seq, source) of a row; seq is 0 throughout if the files have none."""
@@ -191,7 +185,7 @@ class _Merger:
 
     def __init__(self, compiled: bool) -> None:
         self._compiled = compiled
-        self._space = _Space()
+        self._space = Space()
 
     def merged(self, parts: Sequence[Columns]) -> Columns:
         """The parts as one sorted piece."""
@@ -204,13 +198,13 @@ class _Merger:
     def _joined(self, arrays: Sequence[Any]) -> Any:
         if arrays[0].ndim > 1:
             return np.concatenate(arrays)
-        return np.concatenate(arrays, out=self._space.like(arrays[0], sum(map(len, arrays))))
+        return np.concatenate(arrays, out=self._space.flat(arrays[0].dtype, sum(map(len, arrays))))
 
     def _order(self, ts: Int64Array, seq: Int64Array | None) -> Any:
         if self._compiled:
             from backtest.compiled.merging import by_time
 
-            order = self._space.like(_SMALL, len(ts))
+            order = self._space.flat(_SMALL, len(ts))
             if by_time(ts, ts[:0] if seq is None else seq, order):
                 return order
         # Both sorts are stable, which keeps the parts' order, and so the source, among equal keys.
@@ -220,33 +214,8 @@ class _Merger:
         return order
 
     def _sorted(self, array: Any, order: Any) -> Any:
-        if self._compiled and array.ndim == 1 and order.dtype == _SMALL.dtype:
+        if self._compiled and array.ndim == 1 and order.dtype == _SMALL:
             from backtest.compiled.merging import gather
 
-            return gather(array, order, self._space.like(array, len(order)))
-        if array.ndim == 2 and not array.flags.c_contiguous:  # filled by columns: [F, n] below
-            return np.take(array.T, order, axis=1).T
+            return gather(array, order, self._space.flat(array.dtype, len(order)))
         return np.take(array, order, axis=0)
-
-
-class _Space:
-    """Arrays to be used again as soon as nobody else holds them or a view of them.
-
-    Fresh memory costs several times what a merge does.
-    """
-
-    def __init__(self) -> None:
-        self._arrays: dict[Any, list[Any]] = {}
-
-    def like(self, array: Any, count: int) -> Any:
-        """An array of that type with ``count`` elements, whatever they are."""
-        known = self._arrays.setdefault(array.dtype.str, [])
-        for k in range(len(known)):
-            free = known[k]
-            # Whoever else holds it, or a view of it, counts; nobody can come by it but here.
-            if len(free) >= count and sys.getrefcount(free) == _NOBODY_ELSE:
-                known.append(known.pop(k))
-                return free[:count]
-        known[:] = [one for one in known if len(one) >= count][-_KEPT:]
-        known.append(np.empty(count + count // 4, dtype=array.dtype))
-        return known[-1][:count]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -137,6 +138,8 @@ def scan(
     symbol: str,
     batch_rows: int,
     together: bool = False,
+    lanes: int = 1,
+    prepare: Callable[[pa.RecordBatch], pa.RecordBatch] = lambda batch: batch,
 ) -> Generator[tuple[RowGroup, int, pa.RecordBatch], None, None]:
     """The row groups' batches in order, each with its group and the file's row where it starts.
 
@@ -147,21 +150,46 @@ def scan(
         batch_rows: rows of a batch, at most.
         together: other files are decoded at the same time: this one is, little by little, by the
             calling thread alone.
+        lanes: how many pieces of the file are decoded at the same time, ahead of the consumer; 1:
+            none before it is needed. Row groups that are too large to be decoded at once take one.
+        prepare: done to what is decoded, by whoever decodes it, in any order; rows stay rows.
 
     Raises:
         DataError: a damaged page, or rows other than the footer states.
     """
     # Few large requests pay over a network; on a disk they only take memory.
     far = not isinstance(filesystem, pafs.LocalFileSystem)
-    with mapped_errors(footer.place):
-        file = filesystem.open_input_file(footer.path)
-    with file:
-        with mapped_errors(footer.place):
-            parquet = pq.ParquetFile(
-                file, read_dictionary=[symbol], pre_buffer=far, page_checksum_verification=True
-            )
-        for some in _stretches(groups, batch_rows):
-            tables = _tables(parquet, some, list(columns), batch_rows, together)
+    stretches = list(_stretches(groups, batch_rows))
+    whole = not together and all(_at_once(some, batch_rows) for some in stretches)
+    with ExitStack() as stack:
+        parquets: list[pq.ParquetFile] = []
+        for _ in range(max(min(lanes if whole else 1, len(stretches)), 1)):
+            with mapped_errors(footer.place):
+                file = stack.enter_context(filesystem.open_input_file(footer.path))
+                parquet = pq.ParquetFile(
+                    file,
+                    metadata=parquets[0].metadata if parquets else None,
+                    read_dictionary=[symbol],
+                    pre_buffer=far,
+                    page_checksum_verification=True,
+                )
+            parquets.append(parquet)
+
+        def tables_of(number: int) -> Iterator[Any]:
+            parquet = parquets[number % len(parquets)]
+            for table in _tables(parquet, stretches[number], list(columns), batch_rows, together):
+                yield pa.Table.from_batches([prepare(batch) for batch in table.to_batches()])
+
+        def all_tables_of(number: int) -> list[Any]:
+            with mapped_errors(footer.place):
+                return [*tables_of(number)]
+
+        decoded: Iterator[Iterator[Any]] = map(tables_of, range(len(stretches)))
+        if len(parquets) > 1:
+            ahead = _side_by_side(all_tables_of, len(stretches), len(parquets))
+            stack.callback(ahead.close)
+            decoded = map(iter, ahead)
+        for some, tables in zip(stretches, decoded, strict=True):
             waiting: deque[pa.RecordBatch] = deque()
             for group in some:
                 read = 0
@@ -181,6 +209,22 @@ def scan(
                     read += batch.num_rows
 
 
+def _side_by_side(
+    tables_of: Callable[[int], list[Any]], count: int, lanes: int
+) -> Generator[list[Any], None, None]:
+    """What each of some stretches holds, ``lanes`` of them decoded at the same time.
+
+    Stretches whose numbers differ by ``lanes`` never are, so they can share what reads them.
+    """
+    with ThreadPoolExecutor(lanes, "event-bus") as pool:
+        begun = deque(pool.submit(tables_of, number) for number in range(lanes))
+        for number in range(lanes, count + lanes):
+            tables = begun.popleft().result()
+            if number < count:
+                begun.append(pool.submit(tables_of, number))
+            yield tables
+
+
 def _stretches(groups: Sequence[RowGroup], rows: int) -> Iterator[list[RowGroup]]:
     """Successive groups that are decoded together: as many as have no more than so many rows."""
     some: list[RowGroup] = []
@@ -193,6 +237,10 @@ def _stretches(groups: Sequence[RowGroup], rows: int) -> Iterator[list[RowGroup]
         yield some
 
 
+def _at_once(groups: Sequence[RowGroup], batch_rows: int) -> bool:
+    return sum(group.rows for group in groups) <= max(_AT_ONCE, batch_rows)
+
+
 def _tables(
     parquet: pq.ParquetFile,
     groups: Sequence[RowGroup],
@@ -202,7 +250,7 @@ def _tables(
 ) -> Iterator[Any]:
     """What some row groups hold, in one piece unless that is too large to be decoded at once."""
     numbers = [group.index for group in groups]
-    if not together and sum(group.rows for group in groups) <= max(_AT_ONCE, batch_rows):
+    if not together and _at_once(groups, batch_rows):
         yield parquet.read_row_groups(numbers, columns=columns)
         return
     for batch in parquet.iter_batches(batch_rows, numbers, columns, use_threads=not together):

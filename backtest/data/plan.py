@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _DECODED_AHEAD = 1
 _SMALLEST_PIECE = 4096
+_SIDE_BY_SIDE = 128 << 20
+"""Bytes of row groups of one file that are decoded at the same time."""
+
 _TOGETHER = 96 << 20
 """Bytes of decoded rows that files which overlap in time may hold together."""
 
@@ -46,8 +49,11 @@ class Scan:
 
     def decoders(self) -> list[Decoder]:
         """A decoder for each file."""
-        layout = self.dataset.layout
-        return [Decoder(footer.place, layout, self.selection) for _, footer, _ in self.files]
+        layout, compiled = self.dataset.layout, self._rows >= COMPILED_FROM
+        return [
+            Decoder(footer.place, layout, self.selection, compiled=compiled)
+            for _, footer, _ in self.files
+        ]
 
     def stream(
         self, decoders: Sequence[Decoder], batch_rows: int, *, read_ahead: bool = False
@@ -60,12 +66,11 @@ class Scan:
                 return
             # Files that are open together share some memory, in pieces that are worth decoding.
             rows = max(_TOGETHER // (overlap * self._width), min(batch_rows, _SMALLEST_PIECE))
-            total = sum(group.rows for _, _, groups in self.files for group in groups)
             pool = ThreadPoolExecutor(os.cpu_count(), "event-bus") if read_ahead else None
             files = self._open(stack, decoders, rows, False, least=rows // 2, pool=pool)
             if pool is not None:
                 stack.callback(pool.shutdown, cancel_futures=True)
-            yield from stream(files, batch_rows, compiled=total >= COMPILED_FROM)
+            yield from stream(files, batch_rows, compiled=self._rows >= COMPILED_FROM)
 
     def _open(
         self,
@@ -89,6 +94,8 @@ class Scan:
                 symbol=layout.core["symbol"],
                 batch_rows=rows,
                 together=least is not None,
+                lanes=self._lanes(groups) if decode_ahead else 1,
+                prepare=decoder.prepare,
             )
             if decode_ahead:
                 batches = ahead(batches, _DECODED_AHEAD)
@@ -98,6 +105,17 @@ class Scan:
             pieces = decoder.decode_all(batches)
             files.append(SortedFile(source, first, pieces, max(least or 1, 1), pool))
         return files
+
+    def _lanes(self, groups: Sequence[RowGroup]) -> int:
+        """How many row groups to decode at the same time, in bounded memory."""
+        if not self.selection.features:
+            return 1  # columns of about one size keep all cores busy, and cheaper
+        largest = max(group.rows for group in groups) * self._width
+        return max(min(os.cpu_count() or 1, _SIDE_BY_SIDE // largest), 1)
+
+    @property
+    def _rows(self) -> int:
+        return sum(group.rows for _, _, groups in self.files for group in groups)
 
     @property
     def _width(self) -> int:
@@ -110,7 +128,8 @@ class Scan:
         """Columns of length 0, as the files would give them."""
         layout = self.dataset.layout
         decoder = Decoder(self.dataset.name, layout, self.selection)
-        return decoder.decode(0, no_rows(self.dataset.footers[0], layout.core["symbol"]))
+        batch = no_rows(self.dataset.footers[0], layout.core["symbol"])
+        return decoder.decode(0, decoder.prepare(batch))
 
 
 def _may_hold(group: RowGroup, selection: Selection) -> bool:

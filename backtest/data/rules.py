@@ -9,14 +9,9 @@ from typing import Literal, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from backtest.data.decode import (
-    Columns,
-    int64_column,
-    nonfinite_cells,
-    packed_matrix,
-    wide_matrix,
-)
+from backtest.data.decode import Columns, int64_column
 from backtest.data.duplicates import Duplicates
+from backtest.data.matrices import nonfinite_cells, packed_matrix, wide_matrix
 from backtest.data.parquet import mapped_errors
 from backtest.data.schema import Layout
 from backtest.data.times import format_utc

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backtest.data.decode import nonfinite_cells
+from backtest.data.matrices import nonfinite_cells
 from backtest.events import Float32Array, Int32Array, Int64Array
 
 _BINS = 1024

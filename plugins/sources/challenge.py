@@ -50,7 +50,7 @@ class Challenge(Source):
 
         from backtest.data.canonical import CanonicalWriter
         from backtest.data.card import Card, Features, Targets
-        from backtest.data.decode import wide_matrix
+        from backtest.data.matrices import wide_matrix
         from backtest.data.parquet import mapped_errors
 
         with mapped_errors(str(input)):

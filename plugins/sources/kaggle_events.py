@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.card import Card, Features, Targets
-from backtest.data.decode import wide_matrix
+from backtest.data.matrices import wide_matrix
 from backtest.data.parquet import mapped_errors
 from backtest.data.schema import describe_difference
 from backtest.data.sources import IngestReport

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.card import Card, Features, Targets
-from backtest.data.decode import Columns, wide_matrix
+from backtest.data.decode import Columns
+from backtest.data.matrices import wide_matrix
 from backtest.data.merge import SortedFile, stream
 from backtest.data.schema import describe_difference
 from backtest.data.sources import IngestReport
