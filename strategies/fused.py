@@ -91,8 +91,9 @@ class Fused(EnsembleStrategy):
         import torch
 
         from backtest.strategies.deferred_states import DeferredStates
+        from backtest.strategies.fused_sequences import ROWS as HISTORY_ROWS
         from backtest.strategies.fused_sequences import SequenceSteps
-        from backtest.strategies.fused_towers import FusedEnsemble
+        from backtest.strategies.fused_towers import FusedEnsemble, scratch_bytes
         from backtest.strategies.fused_weights import prepare
         from backtest.strategies.graphs import Branches
         from backtest.strategies.state_pool import SymbolStatePool
@@ -116,6 +117,9 @@ class Fused(EnsembleStrategy):
             device=self._device,
             capacity=session.capacity,
             copies=_COPIES,
+            reserve=sum(
+                scratch_bytes(config, self.precision, rows) for rows in (ROWS[-1], HISTORY_ROWS)
+            ),
         )
         self._deferred = deferred = DeferredStates(self._pool.tensors, config.depth)
         self._pool.watcher = deferred

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from math import prod
 
 import torch
 from torch import Tensor
@@ -34,8 +35,7 @@ class _Scratch:
             name: torch.zeros((rows, *shape), dtype=options.get(name, torch.float32), device=device)
             for name, shape in shapes.items()
         }
-        words = max(rows, MAX_SPLIT * min(rows, LARGEST)) * shapes["x"][0]
-        self._parts = torch.zeros(words, device=device)
+        self._parts = torch.zeros(_part_words(rows, shapes["x"][0]), device=device)
 
     def cut(self, step: Step) -> Batch:
         rows = len(step.features)
@@ -104,6 +104,28 @@ def _shapes(config: EnsembleConfig) -> list[dict[str, tuple[int, ...]]]:
     ]
 
 
+def scratch_bytes(config: EnsembleConfig, precision: Precision, rows: int) -> int:
+    """What the intermediate results of a ``FusedEnsemble`` take."""
+    types, towers = _types(precision), _shapes(config)
+    row = sum(
+        prod(shape) * types.get(name, torch.float32).itemsize
+        for shapes in towers
+        for name, shape in shapes.items()
+    )
+    return rows * row + 4 * len(towers) * _part_words(rows, config.hidden)
+
+
+def _types(precision: Precision) -> dict[str, torch.dtype]:
+    """The types of what is not float32."""
+    rounded = torch.float16 if precision == "fp16" else torch.float32
+    return dict.fromkeys(_ROUNDED, rounded) | {"shares": torch.float16}
+
+
+def _part_words(rows: int, hidden: int) -> int:
+    """Numbers in all parts of a product back to the hidden size."""
+    return max(rows, MAX_SPLIT * min(rows, LARGEST)) * hidden
+
+
 class FusedEnsemble:
     """The ensemble over slot-indexed state, updated in place.
 
@@ -129,9 +151,7 @@ class FusedEnsemble:
         self._state = state
         self._deferred = deferred
         self.layers = Layers(weights, precision, tiles or Tiles(precision), deferred)
-        device = weights.readout.device
-        types = dict.fromkeys(_ROUNDED, torch.float16 if precision == "fp16" else torch.float32)
-        types["shares"] = torch.float16
+        device, types = weights.readout.device, _types(precision)
         self._scratch = [_Scratch(own, types, rows, device) for own in _shapes(weights.config)]
 
     def towers(self, step: Step) -> list[Callable[[], None]]:

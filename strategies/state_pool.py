@@ -53,6 +53,7 @@ class SymbolStatePool:
         batch_dim: the axis that counts symbols, the same in every leaf.
         copies: how often a symbol's state is on the device at once, at most: in its slot, and
             beside it while a batch of all symbols is answered.
+        reserve: bytes of the device's free memory that others will take.
 
     Attributes:
         init: the state of one symbol never seen, on the device.
@@ -71,13 +72,15 @@ class SymbolStatePool:
         capacity: int | None = None,
         batch_dim: int = 0,
         copies: float = 1,
+        reserve: int = 0,
     ) -> None:
         self.batch_dim = batch_dim
         self.device = torch.device(device)
         with torch.no_grad():
             self.init = map_leaves(lambda leaf: leaf.to(self.device), init_state(1))
             if capacity is None:
-                capacity = _room(self.device) // max(1, round(copies * bytes_of(self.init)))
+                room = max(0, _room(self.device) - reserve)
+                capacity = room // max(1, round(copies * bytes_of(self.init)))
                 if capacity < symbols:
                     _log.warning(
                         "%s has room for the state of %d of %d symbols at once: the others wait in "

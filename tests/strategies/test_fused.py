@@ -20,7 +20,9 @@ from backtest.strategies.batched import Batched
 from backtest.strategies.ensemble import Ensemble, EnsembleConfig
 from backtest.strategies.ensemble_init import init_weights
 from backtest.strategies.fused import ROWS, Fused
+from backtest.strategies.fused_towers import FusedEnsemble, scratch_bytes
 from backtest.strategies.fused_weights import prepare
+from backtest.strategies.kernels.product import Precision
 from backtest.strategies.tensor_files import write_safetensors
 from tests.conformance import CHECKS, Case, random_events
 
@@ -108,6 +110,18 @@ def test_a_weight_beyond_float16_is_named(model: Ensemble) -> None:
 def test_the_class_follows_from_the_precision() -> None:
     classes = [Fused(precision=p).conformance for p in ("fp32", "tf32", "fp16")]
     assert classes == ["exact", "close", "close"]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("rows", [3, 200])
+def test_room_is_left_for_intermediate_results(
+    model: Ensemble, precision: Precision, rows: int
+) -> None:
+    ensemble = FusedEnsemble(prepare(model, precision), precision, {}, rows)
+    buffers = [scratch for tower in ensemble._scratch for scratch in tower._whole.values()]
+    buffers += [tower._parts for tower in ensemble._scratch]
+    held = sum(buffer.nbytes for buffer in buffers)
+    assert scratch_bytes(model.config, precision, rows) == held
 
 
 def test_without_a_gpu_it_says_so(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:

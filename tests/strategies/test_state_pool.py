@@ -203,3 +203,5 @@ def test_without_a_capacity_as_many_slots_as_there_is_room_for(
     assert tight.capacity == 2
     assert "room for the state of 2 of 7 symbols" in caplog.text
     assert SymbolStatePool(init_state, symbols=7, copies=30).capacity == 1
+    assert SymbolStatePool(init_state, symbols=7, reserve=4 * each).capacity == 3
+    assert SymbolStatePool(init_state, symbols=7, reserve=9 * each).capacity == 1
