@@ -28,7 +28,8 @@ from backtest.strategies.kernels.residual import residual_norm, rms_norm
 from backtest.strategies.kernels.retnet import retnet_exit, retnet_state, retnet_steps
 from backtest.strategies.kernels.runs import Runs
 from backtest.strategies.kernels.sequence import matrix_sequence
-from backtest.strategies.kernels.slstm import slstm_cell, slstm_entry, slstm_exit
+from backtest.strategies.kernels.slstm import slstm_entry, slstm_exit
+from backtest.strategies.kernels.slstm_cell import slstm_cell
 from backtest.strategies.kernels.slstm_scan import fits, slstm_scan
 from backtest.strategies.towers.mamba2 import HEAD_SIZE, STATE_SIZE
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from tests.strategies.interpreted import DEVICE  # isort: skip  # before any kernel
 from backtest.strategies.kernels.product import Tile
 from backtest.strategies.kernels.runs import Runs
-from backtest.strategies.kernels.slstm import slstm_cell
+from backtest.strategies.kernels.slstm_cell import slstm_cell
 
 HEADS = 2
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from tests.strategies.interpreted import DEVICE  # isort: skip  # before any kernel
 from backtest.strategies.kernels.product import Tile, product_plain
 from backtest.strategies.kernels.runs import Runs
-from backtest.strategies.kernels.slstm import slstm_cell
+from backtest.strategies.kernels.slstm_cell import slstm_cell
 from backtest.strategies.kernels.slstm_scan import fits, slstm_scan
 from tests.strategies.kernels.conftest import SLOTS
 
