@@ -27,8 +27,8 @@ import triton.language as tl
 from torch import Tensor
 
 from backtest.strategies.kernels.arithmetic import larger
-from backtest.strategies.kernels.deferred import Deferred, due, rings
-from backtest.strategies.kernels.matrix_state import catch_up
+from backtest.strategies.kernels.deferred import Deferred, rings, up_to_date
+from backtest.strategies.kernels.matrix_state import tile_at
 from backtest.strategies.kernels.runs import Runs, find_run
 
 EVENTS = 64
@@ -250,29 +250,12 @@ def _advance(  # noqa: PLR0915 - a kernel is one function, or its tiles leave th
     rv = tl.program_id(0) // PARTS * BV + tl.arange(0, BV)
     in_v = (rv < V)[None, :]
     mask = (rk < K)[:, None] & in_v
-    s_at = state + (own * HEADS + head) * (K * V)
-    if TRANSPOSED:
-        s_at += rk[:, None] + rv[None, :] * K
-    else:
-        s_at += rk[:, None] * V + rv[None, :]
+    s_at = tile_at(state, own, head, rk, rv, HEADS, K, V, TRANSPOSED)
     s = tl.load(s_at, mask=mask, other=0.0)
-    if since is not None:
-        pending, place, _ = due(since, own, phase, events, DEPTH)
-        oldest = own * (2 * DEPTH) + place - pending
-        s = catch_up(
-            s,
-            pending,
-            keep_ring + oldest * HEADS + head,
-            HEADS,
-            k_ring + (oldest * KEY_HEADS + head % KEY_HEADS) * K,
-            KEY_HEADS * K,
-            v_ring + (oldest * HEADS + head) * V,
-            HEADS * V,
-            rk,
-            rv,
-            K,
-            V,
-        )
+    s = up_to_date(
+        s, own, head, rk, rv, events, since, keep_ring, k_ring, v_ring, phase,
+        DEPTH, HEADS, KEY_HEADS, K, V,
+    )  # fmt: skip
     q_in += row * q_row + head * q_head
     k_in += row * k_row + head * k_head
     v_in += row * v_row + head * v_head

@@ -91,6 +91,46 @@ def due(since, slot, phase, events, DEPTH: tl.constexpr):
 
 
 @triton.jit
+def up_to_date(
+    s,
+    slot,
+    head,
+    rk,
+    rv,
+    events,
+    since,
+    keep_ring,
+    k_ring,
+    v_ring,
+    phase,
+    DEPTH: tl.constexpr,
+    HEADS: tl.constexpr,
+    KEY_HEADS: tl.constexpr,
+    K: tl.constexpr,
+    V: tl.constexpr,
+):
+    """A tile of a head's state after the steps that its ring holds, if any are deferred."""
+    if since is not None:
+        pending, place, _ = due(since, slot, phase, events, DEPTH)
+        oldest = slot * (2 * DEPTH) + place - pending
+        s = catch_up(
+            s,
+            pending,
+            keep_ring + oldest * HEADS + head,
+            HEADS,
+            k_ring + (oldest * KEY_HEADS + head % KEY_HEADS) * K,
+            KEY_HEADS * K,
+            v_ring + (oldest * HEADS + head) * V,
+            HEADS * V,
+            rk,
+            rv,
+            K,
+            V,
+        )
+    return s
+
+
+@triton.jit
 def remember(
     keep_ring,
     k_ring,

@@ -22,6 +22,27 @@ def update(s, keep, rows, columns):
 
 
 @triton.jit
+def tile_at(
+    state,
+    slot,
+    head,
+    rk,
+    rv,
+    HEADS: tl.constexpr,
+    K: tl.constexpr,
+    V: tl.constexpr,
+    TRANSPOSED: tl.constexpr,
+):
+    """Where keys rk and values rv of a head's state lie, in [slots, H, K, V] or [.., V, K]."""
+    at = state + (slot * HEADS + head) * (K * V)
+    if TRANSPOSED:
+        at += rk[:, None] + rv[None, :] * K
+    else:
+        at += rk[:, None] * V + rv[None, :]
+    return at
+
+
+@triton.jit
 def catch_up(
     s,
     pending,

@@ -16,8 +16,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from backtest.strategies.kernels.deferred import Deferred, due, rings
-from backtest.strategies.kernels.matrix_state import catch_up, update
+from backtest.strategies.kernels.deferred import Deferred, rings, up_to_date
+from backtest.strategies.kernels.matrix_state import tile_at, update
 from backtest.strategies.kernels.runs import Runs, find_run
 
 _REGISTERS = 128
@@ -133,29 +133,12 @@ def _matrix_sequence(
     rk = tl.arange(0, BK)
     rv = tl.program_id(0) * BV + tl.arange(0, BV)
     mask = (rk < K)[:, None] & (rv < V)[None, :]
-    at = state + (own * HEADS + head) * (K * V)
-    if TRANSPOSED:
-        at += rk[:, None] + rv[None, :] * K
-    else:
-        at += rk[:, None] * V + rv[None, :]
+    at = tile_at(state, own, head, rk, rv, HEADS, K, V, TRANSPOSED)
     s = tl.load(at, mask=mask, other=0.0)
-    if since is not None:
-        pending, place, _ = due(since, own, phase, events, DEPTH)
-        oldest = own * (2 * DEPTH) + place - pending
-        s = catch_up(
-            s,
-            pending,
-            keep_ring + oldest * HEADS + head,
-            HEADS,
-            k_ring + (oldest * KEY_HEADS + head % KEY_HEADS) * K,
-            KEY_HEADS * K,
-            v_ring + (oldest * HEADS + head) * V,
-            HEADS * V,
-            rk,
-            rv,
-            K,
-            V,
-        )
+    s = up_to_date(
+        s, own, head, rk, rv, events, since, keep_ring, k_ring, v_ring, phase,
+        DEPTH, HEADS, KEY_HEADS, K, V,
+    )  # fmt: skip
     row = row.to(tl.int64)
     q_at = q_in + row * q_row + head * q_head
     k_at = k_in + row * k_row + head * k_head
