@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -250,8 +252,24 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "5ec2e7" * 8)
     monkeypatch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    yield
+    # Ray's ``auto`` finds any cluster among the machine's processes, even one that is on its way
+    # out, so there is one at a time.
+    with (Path(tempfile.gettempdir()) / "ticktoll-tests-of-ray").open("w") as one:
+        fcntl.flock(one, fcntl.LOCK_EX)
+        yield
+        deadline = time.monotonic() + 60
+        while names_in_processes(own) and time.monotonic() < deadline:
+            time.sleep(0.2)
     shutil.rmtree(own, ignore_errors=True)
+
+
+def names_in_processes(text: str) -> list[str]:
+    """Command lines of running processes with a text in them; none where no system tells."""
+    lines = []
+    for place in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # it has just ended
+            lines.append(place.read_bytes().decode(errors="replace"))
+    return [line for line in lines if text in line]
 
 
 RAY_JOBS = """
