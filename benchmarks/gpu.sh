@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Everything that is measured at full size on one NVIDIA GPU, about eleven minutes on an H100:
+# Everything that is measured at full size on one NVIDIA GPU, about a quarter of an hour on an H200, besides the last step:
 #   benchmarks/gpu.sh RESULTS [PYTHON]
 # leaves latency profiles (RESULTS/CARD-*.parquet), figures (*.json), verdicts and a log of each step.
 # What is timed comes first, and nothing else runs then; a step that fails is named, and the others
@@ -64,3 +64,5 @@ grep -hE ' (FAIL|claims) |fails' "$results/verify-fused.log"
 wait
 grep -hE ' (FAIL|claims) |fails' "$results/verify-batched.log"
 profile compiled compiled $all 20
+LINES_SHOWN=1 step verify-compiled "$python" -m backtest verify compiled --device cuda --seed 1 \
+  --set $full

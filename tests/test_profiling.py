@@ -87,15 +87,21 @@ def test_a_profile_is_read_back_by_the_latency_model(tmp_path: Path) -> None:
     assert Profile(str(path)).max_batch == 4
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "p.parquet"
     options = ("--sizes", "2,1", "--batches", "3", "--output", str(path))
+    monkeypatch.setattr("sys.argv", ["backtest", "profile", "imbalance", *options])
     assert run("imbalance", *options, "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert [timing["batch_size"] for timing in told["timings"]] == [1, 2]
     assert told["verified"] == "quick"
     assert list(read_profile(path)) == [1, 2]
-    assert profile_metadata(path)["verified"] == "quick"
+    metadata = profile_metadata(path)
+    assert metadata["verified"] == "quick"
+    command = "backtest profile imbalance --sizes 2,1 --batches 3 --output p.parquet"
+    assert metadata["command"] == command
 
 
 def test_what_fails_verification_is_not_timed_unless_asked(

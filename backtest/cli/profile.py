@@ -84,7 +84,9 @@ def profile(
     )
     measured.about["verified"] = "no" if unverified else "quick"
     if output is not None:
-        write_profile(output, measured, shlex.join(["backtest", *sys.argv[1:]]))
+        # A profile is passed on: it does not tell whose folder it was written to.
+        words = [word.replace(str(output), output.name) for word in sys.argv[1:]]
+        write_profile(output, measured, shlex.join(["backtest", *words]))
     if as_json:
         print_json(_as_data(measured))
         return
