@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Everything that is measured at full size on one NVIDIA GPU, about a quarter of an hour on an H200, besides the last step:
+# Everything that is measured at full size on one NVIDIA GPU, about a quarter of an hour on an H200
+# besides the last step:
 #   benchmarks/gpu.sh RESULTS [PYTHON]
 # leaves latency profiles (RESULTS/CARD-*.parquet), figures (*.json), verdicts and a log of each step.
 # What is timed comes first, and nothing else runs then; a step that fails is named, and the others
