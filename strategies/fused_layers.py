@@ -357,7 +357,7 @@ class Layers:
             )  # fmt: skip
             return out[:1]
         s, out = batch.scratch, out[: parts_of(qkv[0].shape[2])]
-        prepared = Prepared(s["shares"], s["begin"], s["end"])
+        prepared = Prepared(s["shares"], s["unit"], s["begin"], s["end"])
         matrix_chunks(
             qkv, steps, state, runs, prepared, out,
             transposed=turned, deferred=lag, warps=self.tiles.chunks[tower],

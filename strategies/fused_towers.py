@@ -52,7 +52,7 @@ def _shapes(config: EnsembleConfig) -> list[dict[str, tuple[int, ...]]]:
     small = inner // HEAD_SIZE  # Mamba2's heads
 
     def chunks(heads: int) -> dict[str, tuple[int, ...]]:
-        return {"shares": (heads, EVENTS), "begin": (heads,), "end": (heads,)}
+        return {"shares": (heads, EVENTS), **dict.fromkeys(("unit", "begin", "end"), (heads,))}
 
     xlstm = {
         "t": (d,),

@@ -10,7 +10,8 @@ is the product of a up to event j and b the factor of k,
 so all that is done are products of matrices, which have hardware of their own. One kernel prepares
 what depends on no state: the weights of v in the first sum, A_j, and (A_L / A_i) b_i. Another takes
 tiles of the state through the chunks. The quotients are exponentials of differences of sums of
-logarithms; none exceeds 1.
+logarithms; none exceeds 1. What might exceed float16's range, q k and the state, is divided by a
+unit first, which is 1 but for numbers of that size.
 
 Source: Yang et al., "Gated Linear Attention Transformers with Hardware-Efficient Training" (2024).
 Plain reference: ``backtest.strategies.kernels.matrix_state.advance_plain``, event by event.
@@ -31,6 +32,9 @@ from backtest.strategies.kernels.deferred import Deferred, rings, up_to_date
 from backtest.strategies.kernels.matrix_state import tile_at
 from backtest.strategies.kernels.runs import Runs, find_run
 
+_LARGEST = 32768.0
+"""Half of float16's range: what lies beyond is told in larger units."""
+
 EVENTS = 64
 """Events of a chunk: the rows of the hardware's largest product."""
 
@@ -47,12 +51,14 @@ class Prepared:
     """What a chunk's events need that depends on no state.
 
     Attributes:
-        weights: of the chunk's v in y, float16 [B, H, EVENTS].
+        weights: of the chunk's v in y, in units, float16 [B, H, EVENTS].
+        unit: float32 [B, H].
         begin: of the state before the chunk in y, float32 [B, H].
         end: of k v^T in the state after it, float32 [B, H].
     """
 
     weights: Tensor
+    unit: Tensor
     begin: Tensor
     end: Tensor
 
@@ -93,7 +99,7 @@ def matrix_chunks(
     values = v.shape[2]
     tile = min(_KEYS, max(64, triton.next_power_of_2(keys)))
     rows = runs.slot, runs.count, runs.first
-    room = prepared.weights, prepared.begin, prepared.end
+    room = prepared.weights, prepared.unit, prepared.begin, prepared.end
     _prepare[heads, runs.programs](
         q,
         k,
@@ -108,6 +114,7 @@ def matrix_chunks(
         K=keys,
         BK=64,
         L=EVENTS,
+        LARGEST=_LARGEST,
         num_warps=4,
         num_stages=3,
     )
@@ -133,6 +140,7 @@ def matrix_chunks(
         BK=tile,
         BV=_VALUES,
         L=EVENTS,
+        LARGEST=_LARGEST,
         num_warps=warps,
         num_stages=1,
     )
@@ -148,6 +156,12 @@ def _tile(at, rows, row_step, rk, K: tl.constexpr, EVEN: tl.constexpr):
 
 
 @triton.jit
+def _size(x):
+    """|x|; NaN has none."""
+    return tl.where(tl.abs(x) >= 0.0, tl.abs(x), 0.0)
+
+
+@triton.jit
 def _prepare(
     q_in,
     k_in,
@@ -156,6 +170,7 @@ def _prepare(
     count,
     first,
     weights,
+    unit_out,
     begin_out,
     end_out,
     q_row,
@@ -170,6 +185,7 @@ def _prepare(
     K: tl.constexpr,
     BK: tl.constexpr,
     L: tl.constexpr,
+    LARGEST: tl.constexpr,
 ):
     row, events = find_run(first, count, tl.program_id(1))
     if events == 0:
@@ -193,10 +209,13 @@ def _prepare(
         lost = tl.cumsum(tl.log(larger(keep, 1e-35)), axis=0)
         share = tl.exp(tl.where(before, lost[:, None] - lost[None, :], 0.0)) * scale[None, :]
         sums = tl.where(before, sums * share, 0.0)
+        unit = tl.maximum(tl.max(_size(sums), axis=1) / LARGEST, 1.0)
+        sums /= unit[:, None]
         to = at * HEADS + head
         tl.store(
             weights + to[:, None] * L + event[None, :], sums.to(tl.float16), mask=live[:, None]
         )
+        tl.store(unit_out + to, unit, mask=live)
         total = tl.sum(tl.where(event == L - 1, lost, 0.0), axis=0)
         tl.store(begin_out + to, tl.exp(lost), mask=live)
         tl.store(end_out + to, tl.exp(total - lost) * scale, mask=live)
@@ -208,6 +227,7 @@ def _advance(  # noqa: PLR0915 - a kernel is one function, or its tiles leave th
     k_in,
     v_in,
     weights,
+    unit_in,
     begin_in,
     end_in,
     state,
@@ -238,6 +258,7 @@ def _advance(  # noqa: PLR0915 - a kernel is one function, or its tiles leave th
     BK: tl.constexpr,
     BV: tl.constexpr,
     L: tl.constexpr,
+    LARGEST: tl.constexpr,
 ):
     row, events = find_run(first, count, tl.program_id(2))
     if events == 0:
@@ -261,6 +282,7 @@ def _advance(  # noqa: PLR0915 - a kernel is one function, or its tiles leave th
     v_in += row * v_row + head * v_head
     by_row = row * HEADS + head
     weights += by_row * L
+    unit_in += by_row
     begin_in += by_row
     end_in += by_row
     out += part * out_part + row * (HEADS * V) + head * V
@@ -272,17 +294,19 @@ def _advance(  # noqa: PLR0915 - a kernel is one function, or its tiles leave th
         k = _tile(k_in, at, k_row, rk, K, EVEN)
         v = tl.load(v_in + at[:, None] * v_row + rv[None, :], mask=in_v, other=0.0)
         at *= HEADS
+        unit = tl.load(unit_in + at)
         from_begin = tl.load(begin_in + at)
         to_end = tl.load(end_in + at, mask=live, other=0.0)
         lasting = tl.load(begin_in + tl.minimum(L - 1, events - 1 - begin) * HEADS)
         # NaN times the 0 of an earlier event would reach it, so it joins in again after products.
         sound = tl.abs(v.to(tl.float32)) < 65504.0
         v = tl.where(sound, v, 0.0)
-        y = tl.dot(q, s.to(tl.float16)) * from_begin[:, None]
+        s_unit = tl.maximum(tl.max(tl.max(_size(s), axis=1), axis=0) / LARGEST, 1.0)
+        y = tl.dot(q, (s / s_unit).to(tl.float16)) * (from_begin * s_unit / unit)[:, None]
         s = tl.dot(tl.trans(k), (v.to(tl.float32) * to_end[:, None]).to(tl.float16), s * lasting)
         weighed = event < tl.where(part == 0, events - begin, 0)
         w_at = weights + at[:, None] * L + event[None, :]
-        y = tl.dot(tl.load(w_at, mask=weighed[:, None], other=0.0), v, y)
+        y = tl.dot(tl.load(w_at, mask=weighed[:, None], other=0.0), v, y) * unit[:, None]
         rubbish = tl.where(sound, 0, 1)
         if tl.max(tl.max(rubbish, axis=1), axis=0) > 0:
             y = tl.where(tl.cumsum(rubbish, axis=0) > 0, float("nan"), y)
@@ -292,6 +316,7 @@ def _advance(  # noqa: PLR0915 - a kernel is one function, or its tiles leave th
         k_in += L * k_row
         v_in += L * v_row
         weights += L * HEADS * L
+        unit_in += L * HEADS
         begin_in += L * HEADS
         end_in += L * HEADS
         out += L * HEADS * V

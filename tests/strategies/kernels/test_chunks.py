@@ -72,7 +72,7 @@ def advance(
     q, k, v = qkv
     rows, heads, keys = q.shape
     weights = torch.full((rows, heads, EVENTS), torch.nan, dtype=torch.float16, device=DEVICE)
-    prepared = Prepared(weights, *torch.full((2, rows, heads), torch.nan, device=DEVICE))
+    prepared = Prepared(weights, *torch.full((3, rows, heads), torch.nan, device=DEVICE))
     out = torch.full((parts_of(keys), rows, heads * v.shape[2]), torch.nan, device=DEVICE)
     matrix_chunks(
         (q, k, v), steps, state, runs, prepared, out,
@@ -130,6 +130,17 @@ def test_it_catches_up_first() -> None:
     out = advance(qkv, steps, late, deferred)
     assert_like(out, wanted)
     assert_like(late, wanted_state)
+
+
+def test_products_and_states_beyond_float16_are_told_in_larger_units() -> None:
+    (q, k, v), (keep, scale), state = inputs(20, 20)
+    qkv, state = (200 * q, 200 * k, v), 1e6 * state
+    assert float((qkv[0].float() * qkv[1].float()).sum(2).abs().max()) > 1e5
+    steps = keep, torch.ones_like(scale)
+    wanted_state, wanted = plain(make_runs(), qkv, steps, state)
+    out = advance(qkv, steps, state)
+    assert_like(out, wanted)
+    assert_like(state, wanted_state)
 
 
 def test_what_is_forgotten_is_gone() -> None:
