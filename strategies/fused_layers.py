@@ -29,7 +29,7 @@ from backtest.strategies.kernels.retnet import retnet_exit, retnet_state, retnet
 from backtest.strategies.kernels.runs import Runs
 from backtest.strategies.kernels.sequence import matrix_sequence
 from backtest.strategies.kernels.slstm import slstm_entry, slstm_exit
-from backtest.strategies.kernels.slstm_cell import slstm_cell
+from backtest.strategies.kernels.slstm_cell import most_rows, slstm_cell
 from backtest.strategies.kernels.slstm_scan import fits, slstm_scan
 from backtest.strategies.towers.mamba2 import HEAD_SIZE, STATE_SIZE
 
@@ -182,7 +182,7 @@ class Layers:
             )
         else:
             for turn in range(step.turns):
-                tile = self.tiles.cell(rows // (turn + 1), w["slstm.input"])
+                tile = self.tiles.cell(most_rows(rows, turn), w["slstm.input"])
                 slstm_cell(
                     (s["c"], s["u"]),
                     gates,

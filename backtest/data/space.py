@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from typing import Any
 
 import numpy as np
@@ -20,14 +19,9 @@ class Space:
 
     def __init__(self) -> None:
         self._arrays: dict[str, list[Any]] = {}
-        self._lock = threading.Lock()
 
     def flat(self, dtype: np.dtype[Any], count: int) -> Any:
-        """An array [count] of that type, whatever its elements are; from any thread."""
-        with self._lock:
-            return self._flat(dtype, count)
-
-    def _flat(self, dtype: np.dtype[Any], count: int) -> Any:
+        """An array [count] of that type, whatever its elements are."""
         known = self._arrays.setdefault(dtype.str, [])
         for k in range(len(known)):
             free = known[k]

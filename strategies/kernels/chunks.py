@@ -98,13 +98,13 @@ def matrix_chunks(
     _, heads, keys = q.shape
     values = v.shape[2]
     tile = min(_KEYS, max(64, triton.next_power_of_2(keys)))
-    rows = runs.slot, runs.count, runs.first
     room = prepared.weights, prepared.unit, prepared.begin, prepared.end
     _prepare[heads, runs.programs](
         q,
         k,
         *steps,
-        *rows[1:],
+        runs.count,
+        runs.first,
         *room,
         *q.stride()[:2],
         *k.stride()[:2],
@@ -123,7 +123,9 @@ def matrix_chunks(
         *qkv,
         *room,
         state,
-        *rows,
+        runs.slot,
+        runs.count,
+        runs.first,
         out,
         out.stride(0),
         *q.stride()[:2],

@@ -27,6 +27,11 @@ PACKED = 128
 """Rows of the largest batch of which a later turn's rows are sought out, to fill fewer tiles."""
 
 
+def most_rows(rows: int, turn: int) -> int:
+    """How many rows a turn's launch goes through: for a later one those it seeks out, at most."""
+    return rows // (turn + 1) if rows <= PACKED else rows
+
+
 def slstm_cell(
     inputs: tuple[Tensor, Tensor],
     weights: tuple[Tensor, Tensor, Tensor],
@@ -61,8 +66,7 @@ def slstm_cell(
     rows, hidden = y.shape
     w_in, w_state, bias = weights
     heads, _, size, _ = w_in.shape
-    packed = turn > 0 and rows <= PACKED
-    most = rows // (turn + 1) if packed else rows
+    most = most_rows(rows, turn)
     grid = (triton.cdiv(size, tile.n), heads, triton.cdiv(most, tile.rows))
     _slstm_cell[grid](
         *inputs,
@@ -83,7 +87,7 @@ def slstm_cell(
         BM=tile.rows,
         BN=tile.n,
         BK=tile.k,
-        PACKED=triton.next_power_of_2(rows) if packed else 0,
+        PACKED=triton.next_power_of_2(rows) if most < rows else 0,
         EVEN=size % tile.n == 0 and size % tile.k == 0,
         PRECISION=DOT[precision],
         num_warps=tile.warps,
