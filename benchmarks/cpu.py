@@ -7,18 +7,16 @@ unavoidable is done.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import platform
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from benchmarks.data import dataset
 from benchmarks.peers import peers
 from benchmarks.reading import reading
 from benchmarks.running import closed_loop, end_to_end, memory, queues
+from benchmarks.timing import parser_of
 
 _READ = {
     "quotes": "one file of quotes",
@@ -81,12 +79,9 @@ def table(results: dict[str, Any]) -> str:
 
 def main() -> None:
     """Run the benchmarks."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=5_000_000)
+    parser = parser_of(__doc__, repeats=5)
     parser.add_argument("--long", type=int, default=0, help="also compare memory with so many")
-    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--peers", action="store_true", help="install and run other engines")
-    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "ticktoll")
     parser.add_argument("--table", action="store_true", help="print a table instead of JSON")
     given = parser.parse_args()
     events, repeats, scratch = given.events, given.repeats, given.scratch

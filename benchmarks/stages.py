@@ -6,29 +6,36 @@ than wall time. What is called inside another stage counts for itself alone.
 
 from __future__ import annotations
 
-import argparse
 import functools
 import os
 import resource
 import shutil
-import tempfile
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import backtest
-from backtest import columnar_file, engine, metrics, predictions, queueing, settlement, trader
+from backtest import (
+    columnar_file,
+    engine,
+    metrics,
+    queueing,
+    settlement,
+    store,
+    thinking,
+    trader,
+)
 from benchmarks.data import dataset
 from benchmarks.running import RUN
+from benchmarks.timing import parser_of
 
 _STAGES = (
     (engine, "collected", "take what is read"),
     (queueing, "receive", "pass 1: receipts"),
     (queueing.Queue, "advance", "pass 1: the server"),
-    (engine, "predict", "pass 2: the strategy"),
-    (predictions.PredictionStore, "put", "pass 2: its answers stored"),
+    (thinking, "predict", "pass 2: the strategy"),
+    (store.PredictionStore, "put", "pass 2: its answers stored"),
     (settlement.Desk, "_decide", "pass 3: quotes and targets"),
     (trader.Trader, "run_to", "pass 3: orders and fills"),
     (settlement, "fill_frame", "pass 3: fills by arrival"),
@@ -39,11 +46,7 @@ _STAGES = (
 
 def main() -> None:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=5_000_000)
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "ticktoll")
-    given = parser.parse_args()
+    given = parser_of(__doc__, repeats=9).parse_args()
     folder = dataset(given.scratch, given.events)
     spent: dict[str, float] = {}
     inner = threading.local()

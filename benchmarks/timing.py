@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,15 @@ from statistics import median
 from typing import Any
 
 Once = Callable[[], None]
+
+
+def parser_of(about: str | None, *, repeats: int) -> argparse.ArgumentParser:
+    """What every benchmark of whole runs may be told."""
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--events", type=int, default=5_000_000)
+    parser.add_argument("--repeats", type=int, default=repeats)
+    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "ticktoll")
+    return parser
 
 
 def timed(events: int, repeats: int, once: Once) -> dict[str, Any]:

@@ -6,11 +6,9 @@ have written. CPU seconds are of all threads.
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import os
 import shutil
-import tempfile
 import time
 from pathlib import Path
 from statistics import median
@@ -24,6 +22,7 @@ from backtest import columnar_file, store, tables
 from backtest.columnar import Frame
 from benchmarks.data import dataset
 from benchmarks.running import RUN
+from benchmarks.timing import parser_of
 
 
 class PyarrowFile:
@@ -72,11 +71,7 @@ def _table(frame: Frame) -> pa.Table:
 
 def main() -> None:
     """Run it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--events", type=int, default=5_000_000)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--scratch", type=Path, default=Path(tempfile.gettempdir()) / "ticktoll")
-    given = parser.parse_args()
+    given = parser_of(__doc__, repeats=5).parse_args()
     folder = dataset(given.scratch, given.events)
     runs = given.scratch / "runs"
     spent: dict[str, list[tuple[float, float]]] = {"its own": [], "pyarrow's": []}

@@ -1,0 +1,29 @@
+"""Benchmarks that replace parts of the package still find those parts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("stages", ("take what is read", "pass 2: the strategy", "its answers stored", "wall")),
+        ("writers", ("its own    writer:", "pyarrow's  writer:")),
+    ],
+)
+def test_it_runs(script: str, told: tuple[str, ...], tmp_path: Path) -> None:
+    options = ("--events", "3000", "--repeats", "1", "--scratch", str(tmp_path))
+    done = subprocess.run(
+        [sys.executable, "-m", f"benchmarks.{script}", *options],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    for text in told:
+        assert text in done.stdout
