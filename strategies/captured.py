@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -18,9 +19,9 @@ from torch import Tensor, nn
 
 from backtest.events import Float32Array, Int64Array
 from backtest.strategies.device import exact_float32
-from backtest.strategies.graphs import Branches, Fields, Replay
+from backtest.strategies.graphs import Branches, Fields, Replay, Way
 from backtest.strategies.state_pool import SymbolStatePool
-from backtest.strategies.state_tree import Tree, first_difference, named_leaves, rebuild
+from backtest.strategies.state_tree import first_difference, named_leaves, rebuild
 
 _log = logging.getLogger(__name__)
 
@@ -130,49 +131,48 @@ class CapturedSteps:
         return None
 
     def _capture(self, size: int) -> Replay:
-        inputs = Fields(
-            {
-                "features": ((size, self._features), torch.float32),
-                "slots": ((size,), torch.int64),
-            },
-            self._pool.device,
-        )
-        outputs = Fields({"answers": ((size, self._outputs), torch.float32)}, self._pool.device)
+        device = self._pool.device
+        way: Way = "mapped" if self._kernels else "copy"
+        shapes = {
+            "features": ((size, self._features), torch.float32),
+            "slots": ((size,), torch.int64),
+        }
+        inputs = Fields(shapes, device, way)
+        outputs = Fields({"answers": ((size, self._outputs), torch.float32)}, device, way)
         inputs.host["slots"][:] = self._pool.spare
         inputs.upload()  # also for the step that is tried before it is captured
-
-        def step() -> None:
-            slots = inputs.device["slots"]
-            y, state = self._model(inputs.device["features"], self._gather(slots))
-            self._scatter(slots, state)
-            outputs.device["answers"].copy_(y.reshape(size, -1))
-
-        _refuse_to_wait(step, self._pool.device)
+        parts = self._by_kernels if self._kernels else self._by_torch
+        step = partial(parts, inputs.device, outputs.device["answers"])
+        _refuse_to_wait(step, device)
         replay = Replay(self._streams, inputs, [step], outputs)
         if self._streams.captures and not replay.captured:
-            _mend_generator(self._pool.device)
+            _mend_generator(device)
             raise Uncapturable("a step cannot be captured")
         return replay
 
-    def _gather(self, slots: Tensor) -> Tree:
-        pool = self._pool
-        if not self._kernels:
-            return pool.gather(slots)
-        from backtest.strategies.kernels.rows import gather_rows
+    def _by_torch(self, inputs: Mapping[str, Tensor], answers: Tensor) -> None:
+        slots = inputs["slots"]
+        y, state = self._model(inputs["features"], self._pool.gather(slots))
+        self._pool.scatter(slots, state)
+        answers.copy_(y.reshape(answers.shape))
 
-        picked = gather_rows(list(pool.tensors.values()), slots, pool.batch_dim)
-        return rebuild(pool.init, iter(picked))
+    def _by_kernels(self, inputs: Mapping[str, Tensor], answers: Tensor) -> None:
+        """Features and slots are read with the state, and answers written with it."""
+        from backtest.strategies.kernels.rows import gather_rows, scatter_rows
 
-    def _scatter(self, slots: Tensor, state: Tree) -> None:
-        pool = self._pool
-        if not self._kernels:
-            return pool.scatter(slots, state)
-        from backtest.strategies.kernels.rows import scatter_rows
-
+        pool, device = self._pool, self._pool.device
+        pools = list(pool.tensors.values())
+        crossed = {
+            name: torch.empty(field.shape, dtype=field.dtype, device=device)
+            for name, field in inputs.items()
+        }
+        along = [(inputs[name], crossed[name]) for name in inputs]
+        picked = gather_rows(pools, inputs["slots"], pool.batch_dim, along)
+        y, state = self._model(crossed["features"], rebuild(pool.init, iter(picked)))
         named = dict(named_leaves(state))
         batch = [named[name] for name in pool.tensors]
-        scatter_rows(list(pool.tensors.values()), slots, batch, pool.batch_dim)
-        return None
+        out = [(y.reshape(answers.shape).contiguous(), answers)]
+        scatter_rows(pools, crossed["slots"], batch, pool.batch_dim, out)
 
 
 class Uncapturable(Exception):

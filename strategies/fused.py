@@ -148,9 +148,11 @@ class Fused(EnsembleStrategy):
         if (rows, turns) not in self._replays:
             features = self._ensemble.weights.config.features
             shapes = dict.fromkeys(("slot", "turn", "count"), ((rows,), torch.int32))
-            inputs = Fields({**shapes, "x": ((rows, features), torch.float32)}, self._device)
+            shape = rows, features
+            inputs = Fields({**shapes, "x": (shape, torch.float32)}, self._device, "kernel")
             inputs.host["slot"][:] = -1
-            outputs = Fields({"y": ((rows, self.outputs), torch.float32)}, self._device)
+            y = (rows, self.outputs), torch.float32
+            outputs = Fields({"y": y}, self._device, "mapped")
             x = inputs.device
             runs = Runs(x["slot"], x["turn"], x["count"])
             step = Step(x["x"], runs, turns, outputs.device["y"])

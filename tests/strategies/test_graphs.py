@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from backtest.strategies.graphs import Branches, Fields, Replay
+from backtest.strategies.graphs import Branches, Fields, Replay, Way
 
 DEVICES = [torch.device("cpu")] + ([torch.device("cuda:0")] if torch.cuda.is_available() else [])
 
@@ -19,9 +19,10 @@ def device(request: pytest.FixtureRequest) -> torch.device:
     return found
 
 
-def test_fields_cross_together_and_do_not_overlap(device: torch.device) -> None:
+@pytest.mark.parametrize("way", ["copy", "kernel"])
+def test_fields_cross_together_and_do_not_overlap(device: torch.device, way: Way) -> None:
     shapes = {"a": ((3,), torch.int32), "b": ((2, 5), torch.float32), "none": ((0, 4), torch.int64)}
-    fields = Fields(shapes, device)
+    fields = Fields(shapes, device, way)
     fields.host["a"][:] = [1, 2, 3]
     fields.host["b"][:] = 7
     fields.upload()

@@ -7,6 +7,8 @@ import torch
 
 from tests.strategies.interpreted import DEVICE  # isort: skip  # before any kernel
 from backtest.strategies.kernels.rows import (
+    copy_block,
+    copy_block_plain,
     gather_rows,
     gather_rows_plain,
     scatter_rows,
@@ -42,3 +44,33 @@ def test_scattered(axis: int) -> None:
     scatter_rows_plain(wanted, SLOTS, new, axis)
     for leaf, right in zip(found, wanted, strict=True):
         assert torch.equal(leaf, right)
+
+
+@pytest.mark.parametrize("scatter", [False, True])
+@pytest.mark.parametrize("width", [0, 1, 300])  # 300: wider than any leaf's row in a program
+def test_rows_copied_along(scatter: bool, width: int) -> None:
+    """In any dtype, to float32 or as they are, from and to what a kernel reaches of the host."""
+    pinned = DEVICE.type == "cuda"
+    sources = torch.rand(3, width, pin_memory=pinned), torch.arange(3, device=DEVICE)
+    doubles = torch.rand(3, 2, dtype=torch.float64, device=DEVICE)
+    targets = torch.zeros(3, width, device=DEVICE), torch.zeros_like(sources[1])
+    host = torch.zeros(3, 2, pin_memory=pinned)
+    along = [*zip(sources, targets, strict=True), (doubles, host)]
+    if scatter:
+        scatter_rows(pools(0), SLOTS, gather_rows(pools(0), SLOTS, 0), 0, along)
+    else:
+        gather_rows(pools(0), SLOTS, 0, along)
+    if pinned:
+        torch.cuda.synchronize()
+    for source, target in zip(sources, targets, strict=True):
+        assert torch.equal(source.cpu(), target.cpu())
+    assert torch.equal(doubles.float().cpu(), host)
+
+
+@pytest.mark.parametrize("size", [0, 4, 1024, 2052])
+def test_a_block(size: int) -> None:
+    source = torch.randint(256, (size,), dtype=torch.uint8).to(DEVICE)
+    found, wanted = (torch.zeros_like(source) for _ in range(2))
+    copy_block(source, found)
+    copy_block_plain(source, wanted)
+    assert torch.equal(found, wanted)
