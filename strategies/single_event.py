@@ -1,4 +1,4 @@
-"""torch's recurrent layers, given one event at a time, by kernels made for that."""
+"""torch's recurrent and linear layers, given one event of each symbol, by kernels made for that."""
 
 from __future__ import annotations
 
@@ -10,19 +10,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from backtest.strategies.kernels.linear import LARGEST, linear
 from backtest.strategies.kernels.lstm import lstm_layer
 
 
 @contextmanager
 def single_events(module: nn.Module) -> Iterator[None]:
-    """Inside the block, the module's ``LSTM`` and ``LSTMCell`` step by one kernel a layer.
+    """Inside the block, some of the module's layers step by one kernel each.
 
-    That holds for float32, one direction, biases, no projection, and sequences of one event; all
-    else goes to torch as before.
+    These are ``LSTM`` (a kernel for each of its layers) and ``LSTMCell``, in one direction, with
+    biases and without projection, for sequences of one event; and ``Linear`` with few weights. All
+    in float32; all else goes to torch as before.
     """
+    steps = {nn.LSTM: _lstm, nn.LSTMCell: _cell, nn.Linear: _linear}
     patched = [layer for layer in module.modules() if _suits(layer)]
     for layer in patched:
-        step: Any = _lstm if type(layer) is nn.LSTM else _cell
+        step: Any = steps[type(layer)]
         layer.forward = partial(step, layer, layer.forward)
     try:
         yield
@@ -36,6 +39,8 @@ def _suits(layer: nn.Module) -> bool:
         plain = not layer.bidirectional and not layer.proj_size and layer.bias
     elif type(layer) is nn.LSTMCell:
         plain = layer.bias
+    elif type(layer) is nn.Linear:
+        plain = 0 < layer.weight.numel() <= LARGEST and layer.weight.is_contiguous()
     else:
         return False
     return plain and all(p.dtype == torch.float32 for p in layer.parameters())
@@ -51,7 +56,8 @@ def _lstm(
     h_new, c_new = torch.empty_like(h), torch.empty_like(c)
     y = x.select(time, 0).contiguous()
     for i, (w_ih, w_hh, b_ih, b_hh) in enumerate(layer.all_weights):
-        lstm_layer(y, h[i], c[i], (w_ih, w_hh), (b_ih, b_hh), h_new[i], c_new[i])
+        weights, biases = (w_ih, w_hh), (b_ih, b_hh)
+        lstm_layer(y, h[i], c[i], weights, biases, h_new[i], c_new[i], starts=i == 0)
         y = h_new[i]
     return y.unsqueeze(time), (h_new, c_new)
 
@@ -66,3 +72,14 @@ def _cell(
     weights, biases = (layer.weight_ih, layer.weight_hh), (layer.bias_ih, layer.bias_hh)
     lstm_layer(x.contiguous(), h, c, weights, biases, h_new, c_new)
     return h_new, c_new
+
+
+def _linear(layer: nn.Linear, original: Any, x: Tensor) -> Tensor:
+    fits = x.dtype == torch.float32 and x.ndim > 1 and x.shape[-1] == layer.in_features
+    if not fits or not x.numel():
+        y: Tensor = original(x)
+        return y
+    out = x.new_empty(*x.shape[:-1], layer.out_features)
+    rows = x.reshape(-1, layer.in_features).contiguous()
+    linear(rows, layer.weight, layer.bias, out.view(-1, layer.out_features))
+    return out

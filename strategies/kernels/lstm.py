@@ -14,10 +14,12 @@ import triton.language as tl
 from torch import Tensor
 
 from backtest.strategies.kernels.arithmetic import sigmoid, tanh
+from backtest.strategies.kernels.overlap import follow, overlap
 
-_UNITS = 4
+_UNITS = 2
 _ROWS = 8
 _CHUNK = 128
+_PROGRAMS = 512
 
 
 def lstm_layer(
@@ -28,6 +30,8 @@ def lstm_layer(
     biases: tuple[Tensor, Tensor],
     h_new: Tensor,
     c_new: Tensor,
+    *,
+    starts: bool = True,
 ) -> None:
     """Write the next h and c into ``h_new`` and ``c_new``. All contiguous, float32.
 
@@ -36,10 +40,12 @@ def lstm_layer(
         h, c, h_new, c_new: [B, H].
         weights: [4H, I] and [4H, H].
         biases: [4H] each.
+        starts: whether anything but another layer may have been launched just before.
     """
     rows, hidden = h.shape
-    tile = min(_ROWS, triton.next_power_of_2(rows))
-    _lstm_layer[triton.cdiv(hidden, _UNITS), triton.cdiv(rows, tile)](
+    units = triton.cdiv(hidden, _UNITS)
+    tile = row_tile(rows, units)
+    _lstm_layer[units, triton.cdiv(rows, tile)](
         x,
         h,
         c,
@@ -53,7 +59,22 @@ def lstm_layer(
         ROWS=tile,
         UNITS=_UNITS,
         CHUNK=_CHUNK,
+        num_warps=2,
+        **overlap(x, starts=starts),
     )
+
+
+def row_tile(rows: int, programs: int) -> int:
+    """Rows of a program: as few as leave all of the grid's programs room on the device at once.
+
+    Args:
+        rows: rows of the batch.
+        programs: programs that share the work on one row.
+    """
+    tile = 1
+    while tile < min(_ROWS, rows) and programs * triton.cdiv(rows, tile) > _PROGRAMS:
+        tile *= 2
+    return tile
 
 
 def lstm_layer_plain(
@@ -83,6 +104,7 @@ def _lstm_layer(
     ROWS: tl.constexpr,
     UNITS: tl.constexpr,
     CHUNK: tl.constexpr,
+    PDL: tl.constexpr,
 ):
     unit = tl.program_id(0) * UNITS + tl.arange(0, UNITS)
     row = tl.program_id(1) * ROWS + tl.arange(0, ROWS)
@@ -92,12 +114,19 @@ def _lstm_layer(
     f = tl.zeros([ROWS, UNITS, CHUNK], tl.float32)
     g = tl.zeros([ROWS, UNITS, CHUNK], tl.float32)
     o = tl.zeros([ROWS, UNITS, CHUNK], tl.float32)
-    for start in tl.static_range(0, INPUTS, CHUNK):
-        k = start + tl.arange(0, CHUNK)
-        i, f, g, o = _add(i, f, g, o, x, w_ih, row, rows, unit, real, k, INPUTS, HIDDEN)
-    for start in tl.static_range(0, HIDDEN, CHUNK):
-        k = start + tl.arange(0, CHUNK)
-        i, f, g, o = _add(i, f, g, o, h, w_hh, row, rows, unit, real, k, HIDDEN, HIDDEN)
+    # The first weights are on their way while the layer before still works on x.
+    k = tl.arange(0, CHUNK)
+    first_x = _weights(w_ih, unit, real, k, INPUTS, HIDDEN)
+    first_h = _weights(w_hh, unit, real, k, HIDDEN, HIDDEN)
+    follow(PDL)
+    i, f, g, o = _add(i, f, g, o, x, first_x, row, rows, k, INPUTS)
+    i, f, g, o = _add(i, f, g, o, h, first_h, row, rows, k, HIDDEN)
+    for start in tl.static_range(CHUNK, INPUTS, CHUNK):
+        w = _weights(w_ih, unit, real, start + k, INPUTS, HIDDEN)
+        i, f, g, o = _add(i, f, g, o, x, w, row, rows, start + k, INPUTS)
+    for start in tl.static_range(CHUNK, HIDDEN, CHUNK):
+        w = _weights(w_hh, unit, real, start + k, HIDDEN, HIDDEN)
+        i, f, g, o = _add(i, f, g, o, h, w, row, rows, start + k, HIDDEN)
     i_gate = sigmoid(_total(i, b_ih, b_hh, unit, real))
     f_gate = sigmoid(_total(f, b_ih + HIDDEN, b_hh + HIDDEN, unit, real))
     g_gate = tanh(_total(g, b_ih + 2 * HIDDEN, b_hh + 2 * HIDDEN, unit, real))
@@ -110,18 +139,27 @@ def _lstm_layer(
 
 
 @triton.jit
-def _add(i, f, g, o, x, w, row, rows, unit, real, k, INPUTS: tl.constexpr, HIDDEN: tl.constexpr):
-    """Add x[:, k] times the four gates' rows of w [4 HIDDEN, INPUTS], not yet summed over k."""
-    known = k < INPUTS
-    mask = (row < rows)[:, None] & known[None, :]
-    part = tl.load(x + row[:, None] * INPUTS + k[None, :], mask=mask, other=0.0)[:, None, :]
+def _weights(w, unit, real, k, INPUTS: tl.constexpr, HIDDEN: tl.constexpr):
+    """The four gates' rows of w [4 HIDDEN, INPUTS] for these units, in columns k."""
     at = w + unit[:, None] * INPUTS + k[None, :]
-    mine = real[:, None] & known[None, :]
+    mine = real[:, None] & (k < INPUTS)[None, :]
     gate = HIDDEN * INPUTS
-    i += part * tl.load(at, mask=mine, other=0.0)[None, :, :]
-    f += part * tl.load(at + gate, mask=mine, other=0.0)[None, :, :]
-    g += part * tl.load(at + 2 * gate, mask=mine, other=0.0)[None, :, :]
-    o += part * tl.load(at + 3 * gate, mask=mine, other=0.0)[None, :, :]
+    i = tl.load(at, mask=mine, other=0.0)
+    f = tl.load(at + gate, mask=mine, other=0.0)
+    g = tl.load(at + 2 * gate, mask=mine, other=0.0)
+    o = tl.load(at + 3 * gate, mask=mine, other=0.0)
+    return i, f, g, o
+
+
+@triton.jit
+def _add(i, f, g, o, x, w, row, rows, k, INPUTS: tl.constexpr):
+    """Add x[:, k] times the four gates' weights, not yet summed over k."""
+    mask = (row < rows)[:, None] & (k < INPUTS)[None, :]
+    part = tl.load(x + row[:, None] * INPUTS + k[None, :], mask=mask, other=0.0)[:, None, :]
+    i += part * w[0][None, :, :]
+    f += part * w[1][None, :, :]
+    g += part * w[2][None, :, :]
+    o += part * w[3][None, :, :]
     return i, f, g, o
 
 
