@@ -72,9 +72,9 @@ def state_tensors(config: EnsembleConfig, slots: int, **options: Any) -> dict[st
 
 def step_fields(rows: int, features: int) -> tuple[Fields, Fields]:
     ints = dict.fromkeys(("slot", "turn", "count"), ((rows,), torch.int32))
-    inputs = Fields({**ints, "features": ((rows, features), torch.float32)}, DEVICE)
+    inputs = Fields({**ints, "features": ((rows, features), torch.float32)}, DEVICE, "kernel")
     inputs.host["slot"][:] = -1
-    return inputs, Fields({"out": ((rows, 4), torch.float32)}, DEVICE)
+    return inputs, Fields({"out": ((rows, 4), torch.float32)}, DEVICE, "mapped")
 
 
 def make_replay(model: FusedEnsemble, streams: Branches, rows: int, turns: int = 1) -> Replay:
@@ -241,11 +241,11 @@ class Fixed(Tiles):
             if name in choices:
                 setattr(self, name, choices[name])
 
-    def up(self, rows: int, weight: torch.Tensor) -> Tile:
-        return self._choices.get("up") or super().up(rows, weight)
+    def up(self, tower: int, rows: int, weight: torch.Tensor) -> Tile:
+        return self._choices.get("up") or super().up(tower, rows, weight)
 
-    def down(self, rows: int, weight: torch.Tensor) -> Tile:
-        return self._choices.get("down") or super().down(rows, weight)
+    def down(self, tower: int, rows: int, weight: torch.Tensor) -> Tile:
+        return self._choices.get("down") or super().down(tower, rows, weight)
 
     def scan(self, weight: torch.Tensor) -> Tile:
         return self._choices.get("scan") or super().scan(weight)

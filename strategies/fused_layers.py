@@ -71,11 +71,13 @@ class Batch:
 
     Attributes:
         step: the step.
+        tower: which tower.
         scratch: the tower's intermediate results by name, [B, ...].
         parts: room for the parts of a product back to the hidden size.
     """
 
     step: Step
+    tower: int
     scratch: Mapping[str, Tensor]
     parts: Tensor
 
@@ -129,6 +131,7 @@ class Layers:
 
     def up(
         self,
+        batch: Batch,
         x: Tensor,
         weight: Tensor,
         out: Tensor,
@@ -137,13 +140,13 @@ class Layers:
         relu: bool = False,
     ) -> None:
         """A product whose result is wide, written whole."""
-        tile = self.tiles.up(x.shape[0], weight)
+        tile = self.tiles.up(batch.tower, len(x), weight)
         product(x, weight, out, tile, self._precision, bias=bias, relu=relu)
 
     def down(self, batch: Batch, x: Tensor, weight: Tensor) -> Tensor:
         """A product back to the hidden size, in parts [S, B, D]."""
         rows, hidden = len(x), weight.shape[0]
-        tile = self.tiles.down(rows, weight)
+        tile = self.tiles.down(batch.tower, rows, weight)
         parts = batch.parts[: tile.split * rows * hidden].view(tile.split, rows, hidden)
         product(x, weight, parts, tile, self._precision)
         return parts
@@ -167,8 +170,8 @@ class Layers:
         if step.is_history and self._scans:
             tile = self.tiles.scan(w["slstm.state"])
             sums = s["cell"].view(2, rows, -1)
-            self.up(s["c"], w["slstm.input"][:, :2].flatten(1, 2), sums[0])
-            self.up(s["u"], w["slstm.input"][:, 2:].flatten(1, 2), sums[1])
+            self.up(batch, s["c"], w["slstm.input"][:, :2].flatten(1, 2), sums[0])
+            self.up(batch, s["u"], w["slstm.input"][:, 2:].flatten(1, 2), sums[1])
             self._arrived.zero_()
             slstm_scan(
                 (sums[0], sums[1]),
@@ -205,7 +208,7 @@ class Layers:
             config.heads // 2,
         )
         up, inner = s["up"], 2 * config.hidden
-        self.up(s["normed"], w["mlstm.up"], up)
+        self.up(batch, s["normed"], w["mlstm.up"], up)
         conv = w["mlstm.taps"], w["mlstm.taps_bias"], state["mlstm.conv"]
         qkv = s["qkv_rounded" if step.is_history else "qkv"]
         read = s["read"].view(-1, rows, inner)
@@ -256,7 +259,7 @@ class Layers:
         w, runs, inner = block.layer, step.runs, 2 * self._config.hidden
         self._enter(batch, block, at, before)
         up = s["up"]
-        self.up(s["normed"], w["up"], up)
+        self.up(batch, s["normed"], w["up"], up)
         z = inner + 2 * STATE_SIZE
         conv = state["x_conv"], state["b_conv"], state["c_conv"]
         xbc = s["xbc_rounded" if step.is_history else "xbc"]
@@ -291,7 +294,7 @@ class Layers:
         w, runs, hidden = block.layer, step.runs, self._config.hidden
         self._enter(batch, block, at, before)
         up = s["up"]
-        self.up(s["normed"], w["up"], up)
+        self.up(batch, s["normed"], w["up"], up)
         decay, angle, rows = w["decay"], w["angle"], len(up)
         read = s["y"].view(-1, rows, hidden)
         if step.is_history:
@@ -323,10 +326,10 @@ class Layers:
         w, runs, hidden = block.layer, step.runs, self._config.hidden
         self._enter(batch, block, at, before)
         up = s["up"]
-        self.up(s["normed"], w["up"], up)
+        self.up(batch, s["normed"], w["up"], up)
         conv = w["taps"], w["taps_bias"], state["conv"]
         convolve(up[:, hidden:], conv, runs, (s["conv"], s["u"]), activate=False)
-        self.up(s["u"], w["gates"], s["gates"])
+        self.up(batch, s["u"], w["gates"], s["gates"])
         blocks = w["gates"].shape[0]
         gates = s["gates"].view(-1, blocks, 2, hidden // blocks)
         rglru(gates, s["conv"], up[:, :hidden], w["log_a"], state["h"], runs, s["h"])

@@ -12,6 +12,16 @@ from backtest.strategies.kernels.product import Precision, Tile
 LARGEST = 128
 """Rows of the largest tile, and of the largest batch that is not cut up along its rows."""
 
+_LONGEST = 0
+"""xLSTM's tower, the longest chain of kernels, which no step ends before. At up to 64 rows the
+others leave it bandwidth: with fewer parts and stages, fewer of their loads are on the way."""
+
+_SPLITS = 4, 2, 1, 1
+"""Parts of products back to the hidden size, by tower, at few rows."""
+
+_EVEN_SPLIT = 4
+"""The same at many rows, where all towers are bound by more than memory."""
+
 
 class Tiles:
     """Tiles for one precision."""
@@ -35,13 +45,14 @@ class Tiles:
     def __init__(self, precision: Precision) -> None:
         self._wide = precision == "fp16"
 
-    def up(self, rows: int, weight: Tensor) -> Tile:
+    def up(self, tower: int, rows: int, weight: Tensor) -> Tile:
         """For products whose result is wide enough to fill the device unsplit."""
-        return self._tile(rows, weight, split=1)
+        return self._tile(tower, rows, weight, split=1)
 
-    def down(self, rows: int, weight: Tensor) -> Tile:
+    def down(self, tower: int, rows: int, weight: Tensor) -> Tile:
         """For products back to the hidden size."""
-        return self._tile(rows, weight, split=4)
+        even = _rows(rows) > (64 if self._wide else 16)
+        return self._tile(tower, rows, weight, split=_EVEN_SPLIT if even else _SPLITS[tower])
 
     def features(self, rows: int, weight: Tensor) -> Tile:
         """For the first product, in float32 over few features."""
@@ -59,7 +70,7 @@ class Tiles:
         size = weight.shape[-1]
         return Tile(64, 16, _fit(64, size), warps=4, stages=3)
 
-    def _tile(self, rows: int, weight: Tensor, split: int) -> Tile:
+    def _tile(self, tower: int, rows: int, weight: Tensor, split: int) -> Tile:
         n, k = weight.shape[-2:]
         if rows > LARGEST:
             k_tile = 64 if self._wide else 32
@@ -68,6 +79,10 @@ class Tiles:
         warps, stages, n_tile = 4, 4, 64
         if self._wide:
             k_tile = 128 if m < 64 else 64
+            if m <= 64 and tower != _LONGEST:
+                stages = 3
+            elif m == 64:
+                stages = 6
         elif m == 16 or (m == 32 and split == 1):
             k_tile, stages = 64, 3
         else:

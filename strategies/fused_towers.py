@@ -37,9 +37,10 @@ class _Scratch:
         }
         self._parts = torch.zeros(_part_words(rows, shapes["x"][0]), device=device)
 
-    def cut(self, step: Step) -> Batch:
+    def cut(self, step: Step, tower: int) -> Batch:
         rows = len(step.features)
-        return Batch(step, {n: whole[:rows] for n, whole in self._whole.items()}, self._parts)
+        own = {name: whole[:rows] for name, whole in self._whole.items()}
+        return Batch(step, tower, own, self._parts)
 
 
 _ROUNDED = "normed", "mlp", "h", "u", "c", "y_rounded", "qkv_rounded", "xbc_rounded"
@@ -160,7 +161,7 @@ class FusedEnsemble:
 
     def _tower(self, step: Step, index: int) -> None:
         weights, layers = self.weights.towers[index], self.layers
-        batch = self._scratch[index].cut(step)
+        batch = self._scratch[index].cut(step, index)
         s = batch.scratch
         product(
             step.features,
@@ -179,7 +180,7 @@ class FusedEnsemble:
             residual_norm(
                 s["x"], parts, block.norm2, s["normed"], inner=inner, inner_weight=inner_weight
             )
-            layers.up(s["normed"], block.up, s["mlp"], bias=block.up_bias, relu=True)
+            layers.up(batch, s["normed"], block.up, s["mlp"], bias=block.up_bias, relu=True)
             before = layers.down(batch, s["mlp"], block.down), block.down_bias
         last = self.weights.readout, self.weights.readout_bias
         since = self._deferred.since.get(index) if self._deferred else None
