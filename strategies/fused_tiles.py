@@ -20,7 +20,7 @@ _SPLITS = 4, 2, 1, 1
 """Parts of products back to the hidden size, by tower, at few rows."""
 
 _EVEN_SPLIT = 4
-"""The same at many rows, where all towers are bound by more than memory."""
+"""The same at more rows, for every tower."""
 
 
 class Tiles:

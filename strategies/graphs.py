@@ -114,11 +114,28 @@ class Branches:
     def _anchored(self) -> torch.cuda.CUDAGraph:
         """A graph that lives as long as this: torch drops a pool with the last graph in it."""
         graph, word = torch.cuda.CUDAGraph(), torch.zeros(1, device=self.device)
-        with torch.cuda.stream(self.origin):
-            graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
+        with self.capturing(graph):
             word.zero_()
-            graph.capture_end()
         return graph
+
+    @contextmanager
+    def capturing(self, graph: torch.cuda.CUDAGraph) -> Iterator[None]:
+        """What is launched inside goes into the graph.
+
+        No garbage is collected meanwhile: freeing a dead graph's memory is not allowed then.
+        """
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            with torch.cuda.stream(self.origin):
+                graph.capture_begin(pool=self.pool, capture_error_mode="thread_local")
+                try:
+                    yield
+                finally:
+                    graph.capture_end()
+        finally:
+            if collecting:
+                gc.enable()
 
     def wait(self) -> None:
         """Until what was launched is done."""
@@ -142,18 +159,6 @@ class Branches:
             for branch in branches:
                 branch()
         outputs.download()
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """No garbage is collected inside: a dead graph's memory, freed amid a capture, breaks it."""
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()
 
 
 class Replay:
@@ -198,12 +203,8 @@ class Replay:
         torch.cuda.synchronize(streams.device)
         graph = torch.cuda.CUDAGraph()
         try:
-            with _no_collection(), torch.cuda.stream(streams.origin):
-                graph.capture_begin(pool=streams.pool, capture_error_mode="thread_local")
-                try:
-                    streams.launch(self.inputs, self._branches, self.outputs)
-                finally:
-                    graph.capture_end()
+            with streams.capturing(graph):
+                streams.launch(self.inputs, self._branches, self.outputs)
         except RuntimeError as error:
             problem = str(error).partition("\n")[0]
             _log.warning("no CUDA graph, so every kernel is launched by itself: %s", problem)

@@ -2,7 +2,8 @@
 
 i, f, g, o = W_ih x + b_ih + W_hh h + b_hh (torch's order of gates), c' = σ(f) c + σ(i) tanh(g),
 h' = σ(o) tanh(c') (Hochreiter and Schmidhuber, 1997, with forget gates). Libraries' kernels are
-made for whole sequences: on one H200 a layer of 128 took cuDNN's 38 µs, and takes this one 6 µs.
+made for whole sequences: a layer of 128 took cuDNN's 38 µs on one H200, and takes this one 2 to 3
+for up to 8 rows on one H100.
 """
 
 # mypy: disable-error-code="no-untyped-def,misc,untyped-decorator"

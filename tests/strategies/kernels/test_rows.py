@@ -47,7 +47,7 @@ def test_scattered(axis: int) -> None:
 
 
 @pytest.mark.parametrize("scatter", [False, True])
-@pytest.mark.parametrize("width", [0, 1, 300])  # 300: wider than any leaf's row in a program
+@pytest.mark.parametrize("width", [0, 1, 700])  # 700: wider than any leaf
 def test_rows_copied_along(scatter: bool, width: int) -> None:
     """In any dtype, to float32 or as they are, from and to what a kernel reaches of the host."""
     pinned = DEVICE.type == "cuda"
