@@ -74,6 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         print_error(str(error))
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:  # before typer, which tells of those amid a command, was ready
+        sys.exit(130)
     except Exception as error:
         if os.environ.get(_DEBUG):
             raise
@@ -86,6 +88,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(1)
     finally:
         _flush_stdout()
+        # An interrupt amid code that is a string, such as the methods of a dataclass, makes CPython
+        # end by SIGINT whatever the exit code, until other such code has run.
+        exec("")
 
 
 def _print_version(asked: bool) -> None:

@@ -93,8 +93,10 @@ def sweep(
 
 def _tell_rest(swept: Sweep) -> None:
     from backtest.cli.console import err
+    from backtest.runs import MANIFEST
 
-    done = sum(point.state == "done" for point in swept.points)
+    # Of some that are finished the sweep may not have heard.
+    done = sum((swept.runs / point.id / MANIFEST).exists() for point in swept.points if point.id)
     err.print(
         f"Interrupted with {done} of {len(swept.points)} runs done; the same command goes on "
         "from there.",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from backtest import __version__
+from backtest import __version__, cli
 from backtest.cli import main
 from backtest.errors import BacktestError, DataError, RunError, UsageError
 from backtest.plugins import manager
@@ -55,6 +55,23 @@ def test_a_bug_is_one_line_until_asked_for_more(
 
 def test_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
     fail_with(monkeypatch, KeyboardInterrupt())
+    assert code_of("plugins") == 130
+
+
+def test_an_interrupt_ends_a_process_by_its_exit_code(tmp_path: Path) -> None:
+    """An interrupt within ``exec`` of a string, which CPython remembers, is like any other."""
+    plugin = tmp_path / "interrupted.py"
+    plugin.write_text('exec("raise KeyboardInterrupt")\n')
+    command = [sys.executable, "-m", "backtest", "plugins", "--plugin", str(plugin)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_an_interrupt_before_the_command_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    def app(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "app", app)
     assert code_of("plugins") == 130
 
 
