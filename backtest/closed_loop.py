@@ -102,7 +102,8 @@ class ClosedLoop:
         self._session_of = session_of
         self._desk = desk
         self._progress = progress
-        self._columns: list[Any] = [getattr(events, f.name) for f in fields(EventBatch)]
+        handed = events.read_only()
+        self._columns: list[Any] = [getattr(handed, f.name) for f in fields(EventBatch)]
         self._strategy = strategy = inference.strategy
         self._live = server.latency.live
         self._outputs = strategy.outputs
@@ -185,7 +186,11 @@ class ClosedLoop:
         else:
             predictions, span = self._predict_by_session(batch)
         count = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
-        if predictions.shape != (count, self._outputs) or predictions.dtype != _FLOAT32:
+        if (
+            type(predictions) is not np.ndarray
+            or predictions.shape != (count, self._outputs)
+            or predictions.dtype != _FLOAT32
+        ):
             checked(self._inference, batch, predictions)
         self._predictions[rows] = predictions
         self._unproved.append(rows)

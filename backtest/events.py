@@ -62,11 +62,24 @@ class EventBatch:
         selected: dict[str, Any] = {k: None if v is None else v[rows] for k, v in columns.items()}
         return EventBatch(**selected)
 
+    def read_only(self) -> EventBatch:
+        """The same columns, as views that nobody can write to."""
+        columns = {f.name: getattr(self, f.name) for f in fields(self)}
+        views: dict[str, Any] = {k: None if v is None else locked(v) for k, v in columns.items()}
+        return EventBatch(**views)
+
     def valid_quote(self) -> BoolArray:
         """Rows with a two-sided, uncrossed quote, bool [n]; all false without quotes."""
         if self.bid is None or self.ask is None:
             return np.zeros(len(self), dtype=np.bool_)
         return (self.bid != NO_PRICE) & (self.ask != NO_PRICE) & (self.bid <= self.ask)
+
+
+def locked(column: NDArray[Any]) -> NDArray[Any]:
+    """A view that nobody can write to."""
+    view = column.view()
+    view.flags.writeable = False
+    return view
 
 
 def concatenate(batches: Sequence[EventBatch]) -> EventBatch:

@@ -22,7 +22,7 @@ from backtest.errors import RunError, UsageError
 from backtest.events import BoolArray, EventBatch, Float32Array, Int64Array
 from backtest.hashing import package_sha256, sha256_of
 from backtest.room import RELEASE, Room
-from backtest.strategies.base import Session, Strategy
+from backtest.strategies.base import Session, Strategy, form_problem
 from backtest.stream import Calls, Stream, chunk_size
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def predict(
                 strategy.reset(range(symbols))
                 at.advanced[:] = False
             at.session = now
-            part = batch.select(rows)
+            part = batch.select(rows).read_only()
             places: Any = numbers[rows]
             if batches is None and places[-1] - places[0] + 1 == len(places):
                 places = slice(int(places[0]), int(places[-1]) + 1)
@@ -210,14 +210,10 @@ def checked(inference: Inference, batch: EventBatch, predictions: Float32Array) 
     Raises:
         RunError: they are not.
     """
-    wanted = (len(batch), inference.strategy.outputs)
     name = inference.table["name"]
-    if predictions.shape != wanted or predictions.dtype != np.float32:
-        raise RunError(
-            f"predict gave {predictions.dtype} {list(predictions.shape)}, not float32 "
-            f"{list(wanted)}",
-            place=f"strategy {name!r}",
-        )
+    problem = form_problem(predictions, len(batch), inference.strategy.outputs)
+    if problem is not None:
+        raise RunError(problem, place=f"strategy {name!r}")
     if not np.isfinite(predictions).all():
         row = int(np.flatnonzero(~np.isfinite(predictions).all(axis=1))[0])
         symbol = inference.session.symbols[batch.symbol[row]]

@@ -22,11 +22,8 @@ from backtest.components import build, parameters, parse_spec, suggestion
 from backtest.errors import PluginError, UsageError
 from backtest.plugins import hookspecs
 from backtest.plugins.hooktable import hooks
-from backtest.plugins.loading import describe, load_file, source_sha256
+from backtest.plugins.loading import GROUP, describe, load_file, source_sha256
 from backtest.plugins.parts import Failure, Kind, Loaded, Origin, Part
-
-GROUP = "backtest"
-"""The entry-point group that installed packages name their plugins in."""
 
 SHIPPED = (
     "backtest.strategies.registration",

@@ -93,7 +93,8 @@ class Strategy(ABC):
         """Answer every event of the batch and advance state.
 
         Args:
-            batch: ``n`` events in time order.
+            batch: ``n`` events in time order. Its columns cannot be written to: they are the run's
+                own.
 
         Returns:
             float32 [n, outputs], in the batch's order.
@@ -153,3 +154,15 @@ class Strategy(ABC):
         Called after ``bind``.
         """
         return {}
+
+
+def form_problem(predictions: object, events: int, outputs: int) -> str | None:
+    """What is wrong with the form of what ``predict`` gave for some events; ``None``: nothing."""
+    wanted = (events, outputs)
+    if isinstance(predictions, np.ndarray):
+        if predictions.shape == wanted and predictions.dtype == np.float32:
+            return None
+        form = f"{predictions.dtype} {list(predictions.shape)}"
+    else:
+        form = f"a {type(predictions).__name__}"
+    return f"predict gave {form}, not float32 {list(wanted)}"

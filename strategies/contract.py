@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from backtest.errors import UsageError
+from backtest.plugins.loading import describe
 from backtest.strategies.device import exact_float32
 from backtest.strategies.state_tree import Tree, first_difference, map_leaves, named_leaves
 
@@ -24,10 +26,28 @@ def count_outputs(module: nn.Module, features: int, device: torch.device, batch_
 
     Raises:
         UsageError: the module breaks the contract; a state leaf is named by its path.
+        torch.OutOfMemoryError: the step does not fit.
     """
     init = getattr(module, "init_state", None)
     if init is None:
         raise _broken(f"{type(module).__name__} has no method init_state(n)")
+    try:
+        y = _try_step(module, init, features, device, batch_dim)
+    except (UsageError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise _broken(f"a step of {_TRIAL} new symbols raises {describe(error)}") from error
+    return 1 if y.ndim == 1 else y.shape[1]
+
+
+def _try_step(
+    module: nn.Module,
+    init: Callable[[int], Tree],
+    features: int,
+    device: torch.device,
+    batch_dim: int,
+) -> Tensor:
+    """The answers to events of two new symbols: [2] or [2, outputs]."""
     with torch.inference_mode():
         one, two = _named(init(1)), init(_TRIAL)
         for name, leaf in _named(two).items():
@@ -43,11 +63,21 @@ def count_outputs(module: nn.Module, features: int, device: torch.device, batch_
                     f"and {wide}: axis {batch_dim} does not count symbols"
                 )
         state = map_leaves(lambda leaf: leaf.to(device), two)
-        y, new = module(torch.zeros(_TRIAL, features, device=device), state)
-        _compare(_named(two), _named(new), "forward")
+        found = module(torch.zeros(_TRIAL, features, device=device), state)
+    if not (isinstance(found, tuple | list) and len(found) == 2 and isinstance(found[0], Tensor)):
+        raise _broken(f"forward returns {_form(found)}, not (y, state)")
+    y, new = found
+    _compare(_named(two), _named(new), "forward")
     if y.ndim not in (1, 2) or y.shape[0] != _TRIAL:
         raise _broken(f"forward answers two symbols with shape {tuple(y.shape)}, not [2, outputs]")
-    return 1 if y.ndim == 1 else y.shape[1]
+    return y
+
+
+def _form(found: object) -> str:
+    """What was returned, by its types."""
+    if isinstance(found, tuple | list):
+        return f"({', '.join(type(item).__name__ for item in found)})"
+    return f"a {type(found).__name__}"
 
 
 def sequence_difference(

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
-from backtest.errors import DataError
+from backtest.errors import DataError, UsageError
 from backtest.events import EventBatch, Float32Array, Int32Array
 from backtest.strategies.base import Conformance, Session
 from backtest.strategies.pooled import PooledStrategy
@@ -129,12 +129,15 @@ class ModuleStrategy(PooledStrategy):
         """The module, one event at a time; none in float64 if it cannot be cast to it."""
         import torch
 
+        from backtest.strategies.contract import count_outputs
         from backtest.strategies.device import find_device
         from backtest.strategies.plain_steps import PlainSteps
 
         device = find_device(session.device)
         dtype = torch.float64 if double else torch.float32
         module: Any = self._made(session).to(device)
+        # What breaks the contract is told before anything else is tried.
+        count_outputs(module, len(session.features), device, self.batch_dim)
         steps = PlainSteps(module.double() if double else module, device, dtype, 1, self.batch_dim)
         if double and not steps.keeps_precision(len(session.features)):
             return None
@@ -174,6 +177,11 @@ class ModuleStrategy(PooledStrategy):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(session.seed)
             module = self.module(len(session.features))
+        if not isinstance(module, torch.nn.Module):
+            raise UsageError(
+                f"{type(self).__name__}.module returns a {type(module).__name__}, "
+                "not a torch.nn.Module"
+            )
         if self.weights is not None:
             _load(module, self.weights)
         return module.eval()

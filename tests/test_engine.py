@@ -83,11 +83,32 @@ class Broken(Summing):
 
     def predict(self, batch: EventBatch) -> Float32Array:
         out = super().predict(batch)
+        if self.how == "list":
+            return out.tolist()
         if self.how == "nan":
             out[-1] = np.nan
         return (
             out.astype(np.float64) if self.how == "dtype" else out[: -(self.how == "shape") or None]
         )
+
+
+@dataclass
+class Writing(Summing):
+    """Changes what it is given."""
+
+    column: str = "bid"
+
+    def predict(self, batch: EventBatch) -> Float32Array:
+        getattr(batch, self.column)[0] = 1
+        return super().predict(batch)
+
+
+@dataclass
+class ReactingWriting(Writing):
+    """The same in a closed loop."""
+
+    def on_fills(self, fills: Any) -> None:
+        """Does not care."""
 
 
 @dataclass
@@ -151,7 +172,10 @@ class TestPlugin:
 
     @hookimpl
     def backtest_register_strategies(self, register: Register[Strategy]) -> None:
-        for part in (Summing, Seeing, Counting, Broken, Reacting, Cramped, Undivided, Faltering):
+        for part in (
+            *(Summing, Seeing, Counting, Broken, Reacting, Cramped, Undivided, Faltering),
+            *(Writing, ReactingWriting),
+        ):
             register(part.__name__.lower(), part)
 
     @hookimpl
@@ -397,13 +421,24 @@ def test_hooks_hear_of_the_run(settings: dict[str, Any], plugin: TestPlugin) -> 
 
 
 @pytest.mark.parametrize(
-    ("how", "problem"), [("nan", "nan"), ("dtype", "float64"), ("shape", "not float32")]
+    ("how", "problem"),
+    [("nan", "nan"), ("dtype", "float64"), ("shape", "not float32"), ("list", "gave a list")],
 )
 def test_a_wrong_answer_stops_the_run(settings: dict[str, Any], how: str, problem: str) -> None:
     with pytest.raises(RunError, match=problem) as caught:
         run(**{**settings, "strategy": f"broken:how={how}"})
     assert "strategy 'broken'" in str(caught.value)
     assert not settings["runs"].exists()
+
+
+@pytest.mark.parametrize("policy", ["all", "one"])
+@pytest.mark.parametrize("strategy", ["writing", "reactingwriting"])
+@pytest.mark.parametrize("column", ["symbol", "ts_event", "bid", "bid_size", "features"])
+def test_a_strategy_cannot_change_the_run_through_its_batch(
+    settings: dict[str, Any], strategy: str, column: str, policy: str
+) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        run(**{**settings, "strategy": f"{strategy}:column={column}", "policy": policy})
 
 
 @pytest.mark.parametrize(

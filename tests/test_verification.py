@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,75 @@ class Crashing(Imbalance):
         raise ZeroDivisionError("by zero")
 
 
+@dataclass
+class Counter(Strategy):  # cannot forget
+    needs_features = False
+
+    def bind(self, session):
+        self.count = np.zeros(len(session.symbols))
+
+    def predict(self, batch):
+        answers = np.empty((len(batch), 1), dtype=np.float32)
+        for row, symbol in enumerate(batch.symbol):
+            self.count[symbol] += 1
+            answers[row] = self.count[symbol]
+        return answers
+
+    def snapshot(self, symbols):
+        return {"count": self.count[list(symbols)]}
+
+    def restore(self, symbols, state):
+        self.count[list(symbols)] = state["count"]
+
+
+@dataclass
+class Clumsy(Strategy):  # answers right, but not in the form that is asked for
+    how: str = "flat"
+    stateful = False
+
+    def predict(self, batch):
+        if self.how == "writes":
+            batch.bid[:] = 0
+        answers = batch.features[:, :1].copy()
+        if self.how == "flat":
+            return answers[:, 0]
+        return answers.tolist() if self.how == "list" else answers.astype(np.float64)
+
+
+class Leaks(Averages):
+    def forward(self, x, state):
+        y, state = super().forward(x, state)
+        return y + 0.1 * y.mean(), state
+
+
+class Spoils(Averages):
+    def forward(self, x, state):
+        y, state = super().forward(x, state)
+        return y + 0 * x.sum(), state
+
+
+class Lone(Averages):
+    def forward(self, x, state):
+        if len(x) == 1:
+            raise RuntimeError("one is not enough")
+        return super().forward(x, state)
+
+
+class Leaking(ModuleStrategy):
+    def module(self, features):
+        return Leaks(features)
+
+
+class Spoiling(ModuleStrategy):
+    def module(self, features):
+        return Spoils(features)
+
+
+class Lonely(ModuleStrategy):
+    def module(self, features):
+        return Lone(features)
+
+
 class Follower(Imbalance):
     reference = "imbalance"
     conformance = "exact"
@@ -117,7 +187,10 @@ class Market(Imbalance):
 
 @hookimpl
 def backtest_register_strategies(register):
-    own = (Module, Sequenced, Peeking, Uncastable, Noisy, Forgotten, Crashing, Follower, Market)
+    own = (
+        Module, Sequenced, Peeking, Uncastable, Noisy, Forgotten, Crashing, Counter, Clumsy,
+        Leaking, Spoiling, Lonely, Follower, Market,
+    )
     for part in own:
         register(part.__name__.lower(), part)
 """
@@ -244,11 +317,52 @@ def test_a_reset_that_does_nothing_fails(verification: Verification) -> None:
     assert "reset" in failed(verification.verify("forgotten"))
 
 
+def test_what_does_not_need_a_reset_is_not_blamed_on_it(verification: Verification) -> None:
+    """Strategies are then bound anew, where otherwise one is reset."""
+    assert failed(verification.verify("counter")) == ["reset", "slot reuse"]
+
+
 def test_a_crash_is_a_finding(verification: Verification) -> None:
     verdict = verification.verify("crashing")
     assert not verdict.holds
     detail = next(check.detail for check in verdict.checks if check.name == "snapshot")
-    assert detail == "ZeroDivisionError: by zero"
+    assert detail.startswith("ZeroDivisionError: by zero (")
+    assert "tried.py, line " in detail
+
+
+def test_a_crash_while_answers_are_compared_is_a_finding(verification: Verification) -> None:
+    verdict = verification.verify("lonely")
+    assert (verdict.measured, verdict.holds) == (None, False)
+    detail = next(check.detail for check in verdict.checks if check.name == "answers")
+    assert "one is not enough" in detail
+    assert "symbol permutation" in failed(verdict), "the rest is tried all the same"
+
+
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        ("clumsy:how=flat", "predict gave float32 [1], not float32 [1, 1]"),
+        ("clumsy:how=double", "predict gave float64 [1, 1], not float32 [1, 1]"),
+        ("clumsy:how=list", "predict gave a list, not float32 [1, 1]"),
+        ("clumsy:how=writes", "is read-only"),
+    ],
+)
+def test_what_no_run_would_take_fails(verification: Verification, spec: str, problem: str) -> None:
+    verdict = verification.verify(spec)
+    assert not verdict.holds
+    assert problem in next(c.detail for c in verdict.checks if c.name == "batching")
+
+
+@pytest.mark.parametrize("strategy", ["leaking", "spoiling"])
+def test_what_one_symbol_does_to_others_is_told_by_a_value(
+    verification: Verification, strategy: str
+) -> None:
+    details = {check.name: check.detail for check in verification.verify(strategy).checks}
+    for name in ("isolation", "padding"):
+        assert re.fullmatch(
+            r"answers of the other symbols: \d+ of \d+ differ; at \[\d+, \d\] is nan, not \S+",
+            details[name],
+        )
 
 
 def test_a_market_wide_one_claims_no_look_ahead_alone(verification: Verification) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -72,6 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BacktestError as error:
         from backtest.cli.console import print_error
 
+        if os.environ.get(_DEBUG) and error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
         print_error(str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:  # before typer, which tells of those amid a command, was ready
@@ -80,11 +83,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if os.environ.get(_DEBUG):
             raise
         from backtest.cli.console import print_error
+        from backtest.plugins.loading import describe, plugin_line
 
-        print_error(
-            f"this is a bug: {type(error).__name__}: {error}\n"
-            f"  Please report it with the traceback that {_DEBUG}=1 or --debug shows."
-        )
+        if plugin_line(error) is None:
+            print_error(
+                f"this is a bug: {type(error).__name__}: {error}\n"
+                f"  Please report it with the traceback that {_DEBUG}=1 or --debug shows."
+            )
+        else:
+            print_error(f"a plugin failed: {describe(error)}\n  --debug shows the whole traceback.")
         sys.exit(1)
     finally:
         _flush_stdout()

@@ -124,9 +124,10 @@ def as_data(verdict: Verdict) -> dict[str, Any]:
 
 def _sentence(verdict: Verdict) -> str:
     claim = f"claims {verdict.claimed}" if verdict.claimed else "claims no class"
-    found = f"is {verdict.measured}" if verdict.measured else "has no reference"
+    unmeasured = "was not measured" if verdict.claimed else "has no reference"
+    found = f"is {verdict.measured}" if verdict.measured else unmeasured
     failed = [check.name for check in verdict.checks if check.claimed and not check.passed]
-    ending = f"FAILS: {', '.join(failed)}" if failed else "holds what it claims"
+    ending = f"FAILS: {'; '.join(failed)}" if failed else "holds what it claims"
     return f"{verdict.strategy} {claim}, {found}, and {ending}."
 
 

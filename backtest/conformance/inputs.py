@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from backtest.events import EventBatch, Float32Array, Int64Array
-from backtest.strategies.base import Strategy
+from backtest.strategies.base import Strategy, form_problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +86,17 @@ def turns(events: EventBatch) -> Int64Array:
 
 
 def answers(strategy: Strategy, events: EventBatch, cuts: Sequence[int]) -> Float32Array:
-    """Predictions for all events, ``predict`` being called on the pieces between the cuts."""
+    """Predictions for all events, ``predict`` being called on the pieces between the cuts.
+
+    Raises:
+        AssertionError: a call gave something of another form than float32 [n, outputs].
+    """
     edges = [0, *cuts, len(events)]
-    pieces = [strategy.predict(events.select(slice(a, b))) for a, b in pairwise(edges)]
+    pieces = []
+    for piece in (events.select(slice(a, b)).read_only() for a, b in pairwise(edges)):
+        pieces.append(strategy.predict(piece))
+        problem = form_problem(pieces[-1], len(piece), strategy.outputs)
+        assert problem is None, problem
     return np.concatenate(pieces)
 
 

@@ -23,6 +23,7 @@ from backtest.conformance.reference import References, Truth, free_memory, judge
 from backtest.conformance.trials import Trials
 from backtest.errors import BacktestError
 from backtest.events import Float32Array
+from backtest.plugins.loading import describe
 from backtest.settings import spec_text
 from backtest.strategies.base import Conformance, Strategy
 
@@ -124,18 +125,15 @@ class Verification:
             notes=list(trials.notes),
         )
         self._tell(f"{verdict.strategy}: the right answers")
-        judge, judge_name = judge_of(self._plugins, strategy, name, self._reference)
-        truths = self._references.by(judge, judge_name, other=judge is not strategy)
-        del judge
-        rms, most = WITHOUT_DOUBLE, WITHOUT_DOUBLE
-        if strategy.scope == "market":
-            truths = None
-            verdict.notes.append("state is shared across symbols: only look-ahead is checked")
-        if truths is not None:
-            self._compare(verdict, strategy, truths)
-            rms, most = _slack(verdict)
-        elif strategy.scope == "symbol":
-            verdict.notes.append("it defines its own function: only invariances are checked")
+        began = time.perf_counter()
+        try:
+            self._judge(verdict, strategy, name)
+        except BacktestError:
+            raise
+        except Exception as error:  # a crash is a finding, too
+            seconds = time.perf_counter() - began
+            self._note(verdict, Check("answers", False, True, _told(error), seconds))
+        rms, most = _slack(verdict)
         del strategy
         free_memory()
         case = Case(make, trials.small_session, trials.small_events, most, rms, reuse=True)
@@ -147,6 +145,19 @@ class Verification:
         """Keep a check, and tell it at once: the next may take minutes."""
         verdict.checks.append(check)
         self._tell(f"{verdict.strategy}: {check.name}: {check.result}; {check.detail}")
+
+    def _judge(self, verdict: Verdict, strategy: Strategy, name: str) -> None:
+        """Hold answers and state to the right ones, where there are such."""
+        judge, judge_name = judge_of(self._plugins, strategy, name, self._reference)
+        if strategy.scope == "market":
+            verdict.notes.append("state is shared across symbols: only look-ahead is checked")
+            return
+        truths = self._references.by(judge, judge_name, other=judge is not strategy)
+        del judge  # which may hold much of a device's memory
+        if truths is None:
+            verdict.notes.append("it defines its own function: only invariances are checked")
+        else:
+            self._compare(verdict, strategy, truths)
 
     def _compare(self, verdict: Verdict, strategy: Strategy, truths: Mapping[str, Truth]) -> None:
         self._tell(f"{verdict.strategy}: binding")
@@ -189,8 +200,8 @@ class Verification:
             began = time.perf_counter()
             problem = _problem(check, case, self._trials.seed)
             if name == "reset" and problem is not None:
-                case.reuse = False
-            detail = problem or (check.__doc__ or "").partition("\n")[0]
+                case.distrust_reset()
+            detail = problem or (check.__doc__ or "").partition("\n")[0].replace("``", "")
             seconds = time.perf_counter() - began
             yield Check(name, problem is None, name not in unclaimed, detail, seconds)
 
@@ -234,12 +245,12 @@ def _maker(plugins: Plugins, spec: str | Mapping[str, Any]) -> Callable[[], Stra
 
 def _slack(verdict: Verdict) -> tuple[float, float]:
     """How far two groupings may be apart: twice what each may be from the right answers."""
+    if verdict.measured is None or verdict.claimed is None:
+        return WITHOUT_DOUBLE, WITHOUT_DOUBLE
     if verdict.claimed == "exact":
         outputs = [e for errors in verdict.errors.values() for e in errors if e.kind == "output"]
         most = max((e.max_bound for e in outputs), default=0.0)
         return WITHOUT_DOUBLE + 2 * most, WITHOUT_DOUBLE + 2 * most
-    if verdict.claimed is None:
-        return WITHOUT_DOUBLE, WITHOUT_DOUBLE
     return 2 * CLOSE_RMS, 2 * CLOSE_MAX
 
 
@@ -257,10 +268,14 @@ def _problem(check: Callable[[Case, int], None], case: Case, seed: int) -> str |
     """What a check found wrong; a crash is a finding too."""
     try:
         check(case, seed)
-    except AssertionError as error:
-        return " ".join(str(error).split())[:200]
     except BacktestError:
         raise
     except Exception as error:
-        return f"{type(error).__name__}: {error}"[:200]
+        return _told(error)
     return None
+
+
+def _told(error: Exception) -> str:
+    """What an exception says: an assertion of a check's own, or a crash, with its place."""
+    text = str(error) if isinstance(error, AssertionError) else describe(error)
+    return " ".join(text.split())[:300]

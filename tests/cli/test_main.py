@@ -17,6 +17,21 @@ from backtest.plugins import manager
 
 ROOT = Path(__file__).parents[2]
 
+DIVIDING = """
+import backtest
+
+class Dividing(backtest.Strategy):
+    stateful = False
+    needs_features = False
+
+    def predict(self, batch):
+        return [1 / 0 for _ in batch.bid]
+
+@backtest.hookimpl
+def backtest_register_strategies(register):
+    register("dividing", Dividing)
+"""
+
 
 def fail_with(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def load_plugins(*args: object, **kwargs: object) -> None:
@@ -51,6 +66,31 @@ def test_a_bug_is_one_line_until_asked_for_more(
     assert "this is a bug: ZeroDivisionError: by zero" in capsys.readouterr().err
     with pytest.raises(ZeroDivisionError):
         main(["--debug", "plugins"])
+
+
+def test_a_plugins_bug_is_told_as_such_with_its_line(
+    small_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin = tmp_path / "dividing.py"
+    plugin.write_text(DIVIDING)
+    words = ["--dataset", str(small_dataset), "--service", "affine:1ms,0.1ms"]
+    words += ["--strategy", "dividing", "--plugin", str(plugin), "--runs", str(tmp_path / "runs")]
+    assert code_of("run", *words) == 1
+    told = f"a plugin failed: ZeroDivisionError: division by zero ({plugin}, line 9)\n"
+    assert told in capsys.readouterr().err
+
+
+def test_what_stands_behind_a_failure_is_shown_when_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BACKTEST_DEBUG", "")
+    error = UsageError("the module raises ZeroDivisionError")
+    error.__cause__ = ZeroDivisionError("by zero")
+    fail_with(monkeypatch, error)
+    assert code_of("plugins") == 2
+    assert capsys.readouterr().err == "Error: the module raises ZeroDivisionError\n"
+    assert code_of("--debug", "plugins") == 2
+    assert capsys.readouterr().err.startswith("ZeroDivisionError: by zero\nError: the module")
 
 
 def test_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -175,9 +175,28 @@ class Sums(Counter):
         return y.sum(), new
 
 
+class Single(Counter):
+    def forward(self, x: Tensor, state: Any) -> Any:
+        return super().forward(x, state)[0]
+
+
+class Raises(Counter):
+    def forward(self, x: Tensor, state: Any) -> Any:
+        raise ValueError("no mood")
+
+
+class NoNumber(Counter):
+    def init_state(self) -> Any:  # type: ignore[override]
+        return super().init_state(1)
+
+
 @pytest.mark.parametrize(
     ("broken", "named"),
     [
+        (Single, r"forward returns a Tensor, not \(y, state\)"),
+        (Raises, r"a step of 2 new symbols raises ValueError: no mood \(.*test_module.py, line"),
+        (NoNumber, "raises TypeError: .*init_state"),
+        (lambda: lambda x, state: (x, state), "Counting.module returns a function, not a torch"),
         (Drops, "drops the state leaf 'age'"),
         (Adds, "adds a state leaf 'more'"),
         (Casts, "'age' from torch.int16"),
@@ -188,7 +207,9 @@ class Sums(Counter):
         (Sums, "with shape"),
     ],
 )
-def test_a_broken_contract_is_named_at_bind(broken: type[nn.Module], named: str) -> None:
+def test_a_broken_contract_is_named(broken: Callable[[], nn.Module], named: str) -> None:
     make: Callable[[int], nn.Module] = lambda features: broken()  # noqa: E731 - a field's value
     with pytest.raises(UsageError, match=named):
         bound(Counting(make=make))
+    with pytest.raises(UsageError, match=named):
+        Counting(make=make).plain_steps(SESSION, double=True)
