@@ -8,6 +8,7 @@ import inspect
 import re
 import sys
 import traceback
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -89,9 +90,14 @@ def plugin_line(error: BaseException) -> str | None:
     ``None`` where no plugin but the shipped ones stands in its traceback.
     """
     found = None
-    packages = {point.module.partition(".")[0] for point in entry_points(group=GROUP)}
     for frame, line in traceback.walk_tb(error.__traceback__):
         module = str(frame.f_globals.get("__name__"))
-        if module.startswith(_FILE_MODULE) or module.partition(".")[0] in packages - {"backtest"}:
+        if module.startswith(_FILE_MODULE) or module.partition(".")[0] in _plugin_packages():
             found = f"{frame.f_code.co_filename}, line {line}"
     return found
+
+
+@cache
+def _plugin_packages() -> set[str]:
+    """Packages whose entry points are plugins, but for the project's own."""
+    return {point.module.partition(".")[0] for point in entry_points(group=GROUP)} - {"backtest"}

@@ -59,7 +59,7 @@ class PlainSteps:
 
         Returns:
             Answers, float64 [n, outputs], and ``{leaf: array [len(shown), ...]}``; floating leaves
-            as float64. A symbol without events has the init state.
+            as float64, complex ones as complex128. A symbol without events has the init state.
         """
         pieces: list[tuple[NDArray[np.int64], Tensor]] = []
         last: dict[int, dict[str, Tensor]] = {}
@@ -102,14 +102,18 @@ class PlainSteps:
 
     def _init(self, n: int) -> Tree:
         def placed(leaf: Tensor) -> Tensor:
-            floating = leaf.is_floating_point() and self.dtype == torch.float64
-            return leaf.to(self.device, self.dtype if floating else leaf.dtype)
+            dtype = _double(leaf.dtype) if self.dtype == torch.float64 else leaf.dtype
+            return leaf.to(self.device, dtype)
 
         return map_leaves(placed, self.model.init_state(n))
 
     def _rows_of(self, state: Tree, index: int) -> dict[str, Tensor]:
         rows = {name: leaf.select(self.batch_dim, index) for name, leaf in named_leaves(state)}
-        return {
-            name: row.to("cpu", torch.float64 if row.is_floating_point() else row.dtype, copy=True)
-            for name, row in rows.items()
-        }
+        return {name: row.to("cpu", _double(row.dtype), copy=True) for name, row in rows.items()}
+
+
+def _double(dtype: torch.dtype) -> torch.dtype:
+    """The dtype of the same kind in double precision; integers stay as they are."""
+    if dtype.is_complex:
+        return torch.complex128
+    return torch.float64 if dtype.is_floating_point else dtype

@@ -161,6 +161,31 @@ class Lone(Averages):
         return super().forward(x, state)
 
 
+class Overflows(Averages):
+    def forward(self, x, state):
+        y, state = super().forward(x, state)
+        return torch.where(y > 0.1, torch.inf, y), state
+
+
+class Rotates(Averages):
+    def init_state(self, n):
+        return {"phase": torch.ones(n, 2, dtype=torch.complex64)}
+
+    def forward(self, x, state):
+        phase = state["phase"] * torch.exp(1j * x[:, :2])
+        return phase.real, {"phase": phase}
+
+
+class Overflowing(ModuleStrategy):
+    def module(self, features):
+        return Overflows(features)
+
+
+class Rotating(ModuleStrategy):
+    def module(self, features):
+        return Rotates(features)
+
+
 class Leaking(ModuleStrategy):
     def module(self, features):
         return Leaks(features)
@@ -189,7 +214,7 @@ class Market(Imbalance):
 def backtest_register_strategies(register):
     own = (
         Module, Sequenced, Peeking, Uncastable, Noisy, Forgotten, Crashing, Counter, Clumsy,
-        Leaking, Spoiling, Lonely, Follower, Market,
+        Leaking, Spoiling, Lonely, Overflowing, Rotating, Follower, Market,
     )
     for part in own:
         register(part.__name__.lower(), part)
@@ -304,7 +329,7 @@ def test_one_that_defines_its_own_function_has_invariances_only(
 ) -> None:
     verdict = verification.verify("imbalance")
     assert (verdict.claimed, verdict.measured, verdict.holds) == (None, None, True)
-    assert len(verdict.checks) == 9
+    assert len(verdict.checks) == 10
 
 
 def test_one_that_follows_another_is_held_to_its_answers(verification: Verification) -> None:
@@ -315,6 +340,17 @@ def test_one_that_follows_another_is_held_to_its_answers(verification: Verificat
 
 def test_a_reset_that_does_nothing_fails(verification: Verification) -> None:
     assert "reset" in failed(verification.verify("forgotten"))
+
+
+def test_answers_must_be_finite(verification: Verification) -> None:
+    assert failed(verification.verify("overflowing")) == ["finite answers"]
+
+
+def test_complex_state_is_compared(verification: Verification) -> None:
+    verdict = verification.verify("rotating")
+    assert (verdict.measured, verdict.holds) == ("exact", True)
+    (error,) = [e for e in verdict.errors["random features"] if e.kind == "state"]
+    assert 0 < error.rms < 1e-5
 
 
 def test_what_does_not_need_a_reset_is_not_blamed_on_it(verification: Verification) -> None:

@@ -79,8 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:  # before typer, which tells of those amid a command, was ready
         sys.exit(130)
-    except Exception as error:
-        if os.environ.get(_DEBUG):
+    except BaseException as error:  # panics of polars are no Exception, nor is sys.exit
+        if os.environ.get(_DEBUG) or _regular(error):
             raise
         from backtest.cli.console import print_error
         from backtest.plugins.loading import describe, plugin_line
@@ -98,6 +98,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # An interrupt amid code that is a string, such as the methods of a dataclass, makes CPython
         # end by SIGINT whatever the exit code, until other such code has run.
         exec("")
+
+
+def _regular(error: BaseException) -> bool:
+    """Whether it is the exit that typer ends a command by, not one that something in it called."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return isinstance(error, SystemExit) and frame.f_globals["__name__"].startswith("typer.")
 
 
 def _print_version(asked: bool) -> None:

@@ -108,7 +108,7 @@ def state_errors(
         if name not in found or found[name].shape != wanted.shape:
             errors.append(Error("state", name, np.inf, np.inf))
             continue
-        finite = wanted[np.isfinite(wanted)].astype(np.float64)
+        finite = np.abs(wanted[np.isfinite(wanted)]).astype(np.float64)
         unit = float(np.sqrt(np.mean(finite**2))) if finite.size else 0.0
         own = None if plain is None else plain[name]
         errors.append(_error("state", name, found[name], wanted, own, unit or 1.0))
@@ -131,11 +131,11 @@ def holds(measured: Conformance, claimed: Conformance) -> bool:
 
 def distance(found: NDArray[Any], right: NDArray[Any]) -> Floats:
     """Absolute differences; 0 where both are the same infinity or both NaN, else infinite there."""
-    if not np.issubdtype(right.dtype, np.floating):
+    if not np.issubdtype(right.dtype, np.inexact):
         return np.where(found == right, 0.0, np.inf)
     same = (found == right) | (np.isnan(found) & np.isnan(right))
     with np.errstate(invalid="ignore", over="ignore"):
-        apart = np.abs(found.astype(np.float64) - right)
+        apart = np.abs(found.astype(np.result_type(found, np.float64)) - right)
     apart[same] = 0
     return np.where(np.isnan(apart), np.inf, apart)
 

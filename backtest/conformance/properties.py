@@ -217,8 +217,20 @@ def check_padding(case: Case, seed: int) -> None:
     _check_untouched(case, ordered, victim, [large, *(large + cut for cut in small)])
 
 
+def check_finite(case: Case, seed: int) -> None:
+    """Answers to finite events are finite: no other can be traded."""
+    found = answers(
+        case.bound(), case.events, random_cuts(len(case.events), np.random.default_rng(seed))
+    )
+    bad = np.argwhere(~np.isfinite(found))
+    assert not len(bad), (
+        f"{len(bad)} of {found.size}; at {bad[0].tolist()} is {found[tuple(bad[0])]}"
+    )
+
+
 CHECKS: dict[str, Callable[[Case, int], None]] = {
     "reset": check_reset,  # first: the others may rely on it
+    "finite answers": check_finite,
     "batching": check_batching,
     "no look-ahead": check_no_look_ahead,
     "slot reuse": check_slot_reuse,

@@ -17,19 +17,20 @@ from backtest.plugins import manager
 
 ROOT = Path(__file__).parents[2]
 
-DIVIDING = """
+FAILING = """
+import sys
 import backtest
 
-class Dividing(backtest.Strategy):
+class Failing(backtest.Strategy):
     stateful = False
     needs_features = False
 
     def predict(self, batch):
-        return [1 / 0 for _ in batch.bid]
+        return {}
 
 @backtest.hookimpl
 def backtest_register_strategies(register):
-    register("dividing", Dividing)
+    register("failing", Failing)
 """
 
 
@@ -68,16 +69,19 @@ def test_a_bug_is_one_line_until_asked_for_more(
         main(["--debug", "plugins"])
 
 
-def test_a_plugins_bug_is_told_as_such_with_its_line(
-    small_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("does", "told"),
+    [("1 / 0", "ZeroDivisionError: division by zero"), ("sys.exit(0)", "SystemExit: 0")],
+)
+def test_a_plugins_failure_is_told_as_such_with_its_line(
+    does: str, told: str, small_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plugin = tmp_path / "dividing.py"
-    plugin.write_text(DIVIDING)
+    plugin = tmp_path / "failing.py"
+    plugin.write_text(FAILING.format(does))
     words = ["--dataset", str(small_dataset), "--service", "affine:1ms,0.1ms"]
-    words += ["--strategy", "dividing", "--plugin", str(plugin), "--runs", str(tmp_path / "runs")]
+    words += ["--strategy", "failing", "--plugin", str(plugin), "--runs", str(tmp_path / "runs")]
     assert code_of("run", *words) == 1
-    told = f"a plugin failed: ZeroDivisionError: division by zero ({plugin}, line 9)\n"
-    assert told in capsys.readouterr().err
+    assert f"a plugin failed: {told} ({plugin}, line 10)\n" in capsys.readouterr().err
 
 
 def test_what_stands_behind_a_failure_is_shown_when_asked(
