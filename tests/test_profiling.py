@@ -122,4 +122,4 @@ def test_what_fails_verification_is_not_timed_unless_asked(
 @pytest.mark.parametrize("sizes", ["", "0", "1,x", "-1"])
 def test_sizes_that_are_none(sizes: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("imbalance", "--sizes", sizes) == 2
-    assert "are no sizes" in capsys.readouterr().err
+    assert "are not whole numbers from 1 on" in capsys.readouterr().err

@@ -186,6 +186,20 @@ class Rotating(ModuleStrategy):
         return Rotates(features)
 
 
+class Drifts(Averages):
+    calls = 0
+
+    def forward(self, x, state):
+        y, state = super().forward(x, state)
+        Drifts.calls += 1
+        return y + 0.01 * (Drifts.calls % 100), state
+
+
+class Drifting(ModuleStrategy):
+    def module(self, features):
+        return Drifts(features)
+
+
 class Leaking(ModuleStrategy):
     def module(self, features):
         return Leaks(features)
@@ -214,7 +228,7 @@ class Market(Imbalance):
 def backtest_register_strategies(register):
     own = (
         Module, Sequenced, Peeking, Uncastable, Noisy, Forgotten, Crashing, Counter, Clumsy,
-        Leaking, Spoiling, Lonely, Overflowing, Rotating, Follower, Market,
+        Leaking, Spoiling, Lonely, Drifting, Overflowing, Rotating, Follower, Market,
     )
     for part in own:
         register(part.__name__.lower(), part)
@@ -340,6 +354,13 @@ def test_one_that_follows_another_is_held_to_its_answers(verification: Verificat
 
 def test_a_reset_that_does_nothing_fails(verification: Verification) -> None:
     assert "reset" in failed(verification.verify("forgotten"))
+
+
+def test_plain_steps_that_differ_from_one_another_are_noted(verification: Verification) -> None:
+    verdict = verification.verify("drifting")
+    assert "isolation" in failed(verdict)
+    assert any("not give the same answers twice" in note for note in verdict.notes)
+    assert not verification.verify("module").notes
 
 
 def test_answers_must_be_finite(verification: Verification) -> None:

@@ -102,7 +102,9 @@ def _sizes(text: str) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isdecimal() and int(part) for part in parts):
         raise UsageError(
-            f"{text!r} are no sizes", place="--sizes", remedy="Write for example 1,8,20,39,128."
+            f"{text!r} are not whole numbers from 1 on",
+            place="--sizes",
+            remedy="Write for example 1,8,20,39,128.",
         )
     return sorted({int(part) for part in parts})
 

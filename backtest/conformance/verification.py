@@ -189,6 +189,12 @@ class Verification:
                     every += of
                 verdict.errors[way] = [*errors["answers"], *errors.get("state", [])]
         verdict.measured = weakest(every)
+        lost = max((error.plain_rms or 0.0 for error in every), default=0.0)
+        if lost > CLOSE_RMS:
+            verdict.notes.append(
+                f"plain steps in the model's own precision are off by {lost:.1e} themselves: it "
+                "does not give the same answers twice, or that precision is not enough for it"
+            )
 
     def _properties(self, strategy: Strategy, case: Case) -> Iterable[Check]:
         unclaimed = set() if strategy.batch_invariant else {"batching"}
