@@ -18,7 +18,7 @@ from backtest.accounting import Answers
 from backtest.columnar import Column, Frame
 from backtest.compiled import COMPILED_FROM
 from backtest.events import EventBatch, Float32Array, Int64Array
-from backtest.latency import Composition, Draws, LatencyModel, pass_sizes
+from backtest.latency import Composition, Draws, LatencyModel, pass_sizes, service_time
 from backtest.live_desk import LiveDesk
 from backtest.live_queue import LiveQueue
 from backtest.predictions import Inference, checked
@@ -222,7 +222,7 @@ class ClosedLoop:
             batch.symbol, pass_sizes(batch.symbol.tolist(), server.duplicates)
         )
         u = self._draws[self._served.count] if server.latency.uses_draws else 0.0
-        return server.latency.service(composition, u)
+        return service_time(server.latency, composition, u)
 
     def _prove(self) -> None:
         """Check that what was predicted since it was last checked is finite.

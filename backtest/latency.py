@@ -15,6 +15,7 @@ from typing import ClassVar, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from backtest.errors import RunError
 from backtest.events import EventBatch, Int32Array, Int64Array
 
 Float64Array: TypeAlias = NDArray[np.float64]
@@ -58,7 +59,10 @@ class SpanTable:
 
 
 class LatencyModel(ABC):
-    """A span of time for a batch of some size; a message is a batch of one."""
+    """A span of time for a batch of some size; a message is a batch of one.
+
+    Spans are never negative: a run stops where one is.
+    """
 
     uses_draws: ClassVar[bool] = True
     """False: spans do not depend on ``u``, which is then not drawn but zero."""
@@ -82,7 +86,8 @@ class LatencyModel(ABC):
     def service(self, batch: Composition, u: float) -> int:
         """Service time of one batch, ns: its passes one after another, all at the same quantile."""
         sizes = np.asarray(batch.passes, dtype=np.int64)
-        return int(self.spans(sizes, np.full(len(sizes), u)).sum())
+        spans = self.spans(sizes, np.full(len(sizes), u))
+        return int(checked_spans(self, spans, len(sizes)).sum())
 
     def feed(self, events: EventBatch, u: Float64Array) -> Int64Array:
         """Feed latency of each event, int64 ns [n]."""
@@ -141,10 +146,64 @@ def messages(
 ) -> Int64Array:
     """Unscaled spans of the messages of events ``first`` to ``last - 1``, int64 ns."""
     count = last - first
-    return model.spans(np.ones(count, dtype=np.int64), drawn(model, seed, stream, first, last))
+    spans = model.spans(np.ones(count, dtype=np.int64), _drawn(model, seed, stream, first, last))
+    return checked_spans(model, spans, count)
 
 
-def drawn(
+def feed_spans(model: LatencyModel, events: EventBatch, seed: int, first: int = 0) -> Int64Array:
+    """Unscaled feed latency of events, of which the first has the number ``first``, int64 ns [n].
+
+    Raises:
+        RunError: the model gave none.
+    """
+    u = _drawn(model, seed, "feed", first, first + len(events))
+    return checked_spans(model, model.feed(events, u), len(events))
+
+
+def service_time(model: LatencyModel, batch: Composition, u: float) -> int:
+    """Unscaled service time of a batch, ns.
+
+    Raises:
+        RunError: the model gave none.
+    """
+    span = model.service(batch, u)
+    if not span >= 0:  # NaN is neither
+        raise _no_span(model, f"a service time of {span} ns")
+    return span
+
+
+def checked_spans(model: LatencyModel, spans: Int64Array, count: int) -> Int64Array:
+    """What a model gave for so many messages or passes, if it is spans: int64 ns [count].
+
+    Raises:
+        RunError: it is of another form, or negative.
+    """
+    if not isinstance(spans, np.ndarray):
+        raise _no_span(model, f"a {type(spans).__name__}, not int64 [{count}]")
+    if spans.shape != (count,) or spans.dtype.kind != "i":
+        raise _no_span(model, f"{spans.dtype} {list(spans.shape)}, not int64 [{count}]")
+    if count and spans.min() < 0:
+        raise _no_span(model, f"a span of {spans.min()} ns")
+    return spans
+
+
+def checked_table(model: LatencyModel, table: SpanTable) -> SpanTable:
+    """What a model gave for the compiled server, if no span in it is negative.
+
+    Raises:
+        RunError: one is.
+    """
+    least = min(table.base.min(initial=0), table.per_event, table.quantiles.min(initial=0))
+    if not least >= 0:
+        raise _no_span(model, f"a table with a span of {least} ns")
+    return table
+
+
+def _no_span(model: LatencyModel, what: str) -> RunError:
+    return RunError(f"it gave {what}", place=f"latency model {type(model).__name__}")
+
+
+def _drawn(
     model: LatencyModel,
     seed: int,
     stream: Literal["service", "feed", "entry", "response"],

@@ -13,7 +13,15 @@ import numpy as np
 
 from backtest.compiled import COMPILED_FROM
 from backtest.events import EventBatch, Int32Array, Int64Array
-from backtest.latency import Draws, LatencyModel, SpanTable, drawn, scaled
+from backtest.latency import (
+    Draws,
+    LatencyModel,
+    SpanTable,
+    checked_spans,
+    checked_table,
+    feed_spans,
+    scaled,
+)
 from backtest.room import Room
 from backtest.server import (
     BatchingPolicy,
@@ -68,7 +76,7 @@ def simulate(
         compiled = len(events) >= COMPILED_FROM
     rule = rule_of(server)
     if not compiled:
-        spans = feed.feed(events, drawn(feed, server.seed, "feed", 0, len(events)))
+        spans = feed_spans(feed, events, server.seed)
         timing = server.simulate(events.symbol, events.ts_event, spans, end=end)
     elif server.scale == 0:
         timing = bypassed(events, room)
@@ -129,7 +137,7 @@ def receive(
 ) -> tuple[Int64Array, Int64Array]:
     """Receipts, and the order of arrival: empty where it is bus order."""
     if type(feed).feed is LatencyModel.feed and not feed.uses_draws:
-        every = feed.spans(np.ones(1, dtype=np.int64), np.zeros(1))
+        every = checked_spans(feed, feed.spans(np.ones(1, dtype=np.int64), np.zeros(1)), 1)
         if not every.any():
             return events.ts_event, np.empty(0, dtype=np.int64)
     from backtest.compiled import queueing as loops
@@ -140,7 +148,7 @@ def receive(
     for first in range(0, len(events), CHUNK):
         last = min(first + CHUNK, len(events))
         chunk = events.select(slice(first, last))
-        spans = feed.feed(chunk, drawn(feed, server.seed, "feed", first, last))
+        spans = feed_spans(feed, chunk, server.seed, first)
         spans = np.require(scaled(spans, server.scale), np.int64, ["C", "W"])
         columns = (writable(chunk.symbol), writable(chunk.ts_event))
         in_order &= loops.receive(*columns, spans, latest, received[first:last])
@@ -286,7 +294,7 @@ class Queue:
             draws = Draws(server.seed, "service") if latency.uses_draws else None
             u = draws.range(first, first + _DRAWS) if draws else np.zeros(1)
             table = latency.table(u)
-        table = table or SpanTable(np.zeros(1, dtype=np.int64))
+        table = checked_table(latency, table or SpanTable(np.zeros(1, dtype=np.int64)))
         longest = int(table.base.max()) + table.per_event * len(self.taken)
         self._rules[self._loops.SIMPLE] = (
             server.scale == 1

@@ -17,7 +17,7 @@ from backtest.config import RunConfig
 from backtest.engine import Engine, Scenario, resolve
 from backtest.errors import UsageError
 from backtest.events import EventBatch, Int64Array
-from backtest.latency import LatencyModel, drawn
+from backtest.latency import LatencyModel, feed_spans
 from backtest.metrics import crossing
 from backtest.queueing import simulate
 from backtest.runs import Run
@@ -211,7 +211,7 @@ class _Cloned(LatencyModel):
     uses_draws = False
 
     def __init__(self, feed: LatencyModel, events: EventBatch, clones: int, seed: int) -> None:
-        spans = feed.feed(events, drawn(feed, seed, "feed", 0, len(events)))
+        spans = feed_spans(feed, events, seed)
         self._spans = np.repeat(spans, clones)
         self._at = 0
 

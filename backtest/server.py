@@ -19,7 +19,14 @@ from numpy.typing import NDArray
 
 from backtest.errors import RunError
 from backtest.events import NO_TIME, Int32Array, Int64Array
-from backtest.latency import Composition, Draws, LatencyModel, pass_sizes, scaled
+from backtest.latency import (
+    Composition,
+    Draws,
+    LatencyModel,
+    pass_sizes,
+    scaled,
+    service_time,
+)
 
 _STRETCH = 1 << 16
 
@@ -339,18 +346,11 @@ class _Simulation:
             self._give_up(self._expired(now, self._max_age), Status.EXPIRED)
             if not self._waiting:
                 return now
-        chosen = self._server.policy.select(self._waiting, self._limit)
-        if not 1 <= len(chosen.serve) <= self._limit:
-            raise RunError(
-                f"it chose {len(chosen.serve)} events where 1 to {self._limit} may be served",
-                place=f"batching policy {type(self._server.policy).__name__}",
-            )
-        self._give_up(chosen.conflate, Status.CONFLATED)
-        self._waiting.remove(chosen.serve)
-        span = self._serve(chosen.serve, now)
+        serve = self._chosen()
+        span = self._serve(serve, now)
         ended = now + round(span * self._server.scale)
         if ended <= self._end:
-            for event in chosen.serve:
+            for event in serve:
                 self._begun[event] = now
                 self._ended[event] = ended
                 self._status[event] = Status.ANSWERED
@@ -358,12 +358,32 @@ class _Simulation:
         self._batches += 1
         return ended
 
+    def _chosen(self) -> Sequence[int]:
+        """The events that the policy chooses to serve; they wait no longer."""
+        policy = self._server.policy
+        chosen = policy.select(self._waiting, self._limit)
+        if not isinstance(chosen, Selection):
+            raise _no_choice(policy, f"it gave a {type(chosen).__name__}, not a Selection")
+        if not 1 <= len(chosen.serve) <= self._limit:
+            raise _no_choice(
+                policy,
+                f"it chose {len(chosen.serve)} events where 1 to {self._limit} may be served",
+            )
+        try:
+            self._give_up(chosen.conflate, Status.CONFLATED)
+            self._waiting.remove(chosen.serve)
+        except KeyError as error:
+            raise _no_choice(
+                policy, f"it chose event {error}, which does not wait, or chose it twice"
+            ) from None
+        return chosen.serve
+
     def _timed(self, events: Sequence[int], now: int) -> int:
         symbols = [self._symbols[event] for event in events]
         composition = Composition(
             np.array(symbols, dtype=np.int32), pass_sizes(symbols, self._server.duplicates)
         )
-        return self._server.latency.service(composition, self._draws[self._batches])
+        return service_time(self._server.latency, composition, self._draws[self._batches])
 
     def _expired(self, now: int, max_age: int) -> list[int]:
         expired = []
@@ -377,3 +397,7 @@ class _Simulation:
         self._waiting.remove(events)
         for event in events:
             self._status[event] = status
+
+
+def _no_choice(policy: BatchingPolicy, problem: str) -> RunError:
+    return RunError(problem, place=f"batching policy {type(policy).__name__}")

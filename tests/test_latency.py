@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pytest
 
-from backtest.latency import Draws, pass_sizes, scaled
+from backtest.closed_loop import ClosedLoop
+from backtest.errors import RunError
+from backtest.events import EventBatch, Int64Array
+from backtest.latency import Draws, Float64Array, LatencyModel, SpanTable, pass_sizes, scaled
+from backtest.plugins.latency_models import Constant
+from backtest.plugins.policies import All
+from backtest.predictions import Inference
+from backtest.queueing import simulate
+from backtest.room import Room
+from backtest.server import InferenceServer
+from backtest.strategies.base import Session
+from backtest.strategies.imbalance import Imbalance
 
 
 def test_a_draw_depends_on_seed_stream_and_number_alone() -> None:
@@ -41,3 +55,84 @@ def test_scaling_rounds_halves_to_even() -> None:
 def test_passes_of_a_batch(symbols: list[int], rounds: tuple[int, ...]) -> None:
     assert pass_sizes(symbols, "rounds") == rounds
     assert pass_sizes(symbols, "packed") == (len(symbols),)
+
+
+WRONG: dict[str, Any] = {
+    "negative": lambda n: np.full(n, -1, dtype=np.int64),
+    "fractions": lambda n: np.full(n, 1e6),
+    "unknown": lambda n: np.full(n, np.nan),
+    "a list": lambda n: [1000] * n,
+    "too few": lambda n: np.ones(n - 1, dtype=np.int64),
+}
+
+
+@dataclass(frozen=True)
+class Wrong(LatencyModel):
+    """Gives what is no spans."""
+
+    how: str
+
+    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
+        found: Int64Array = WRONG[self.how](len(sizes))
+        return found
+
+
+@dataclass(frozen=True)
+class Tabled(LatencyModel):
+    """Gives negative spans, in plain Python and for the compiled server."""
+
+    base: int = 0
+    per_event: int = 0
+
+    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
+        return self.base + self.per_event * sizes
+
+    def table(self, u: Float64Array) -> SpanTable:
+        return SpanTable(np.array([self.base], dtype=np.int64), self.per_event)
+
+
+@dataclass(frozen=True)
+class Whole(LatencyModel):
+    """Says itself how long a batch takes."""
+
+    span: Any
+
+    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
+        return np.zeros(len(sizes), dtype=np.int64)
+
+    def service(self, batch: Any, u: float) -> int:
+        found: int = self.span
+        return found
+
+
+EVENTS = EventBatch(
+    symbol=np.zeros(20, dtype=np.int32),
+    ts_event=1000 * np.arange(20),
+    bid=np.arange(20),
+    ask=np.arange(1, 21),
+    bid_size=np.ones(20, dtype=np.int64),
+    ask_size=np.ones(20, dtype=np.int64),
+)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize(
+    "wrong",
+    [*map(Wrong, WRONG), Tabled(-1), Tabled(0, -1), Whole(-1), Whole(float("nan"))],
+    ids=str,
+)
+def test_what_is_no_span_stops_a_run(wrong: LatencyModel, compiled: bool) -> None:
+    """Were it negative, answers would be there before what they answer."""
+    place = f"latency model {type(wrong).__name__}: it gave "
+    server = InferenceServer(All(), wrong)
+    with pytest.raises(RunError, match=place):
+        simulate(server, EVENTS, Constant(0), symbols=1, end=10**6, compiled=compiled)
+    inference = Inference(Imbalance(), {"name": "imbalance"}, {}, Session(("A",)))
+    inference.strategy.bind(inference.session)
+    loop = ClosedLoop(server, inference, EVENTS, Constant(0), end=10**6, room=Room(20))
+    with pytest.raises(RunError, match=place):
+        loop.run(compiled)
+    if not isinstance(wrong, Whole):
+        feed = InferenceServer(All(), Constant(5))
+        with pytest.raises(RunError, match=place):
+            simulate(feed, EVENTS, wrong, symbols=1, end=10**6, compiled=compiled)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from backtest import queueing
-from backtest.errors import UsageError
+from backtest.errors import RunError, UsageError
 from backtest.events import EventBatch
 from backtest.latency import LatencyModel
 from backtest.metrics import Tally, _sorted
@@ -28,7 +28,7 @@ from backtest.plugins.policies import (
     OnePerSymbol,
 )
 from backtest.room import Room
-from backtest.server import InferenceServer, Selection, Timing, Waiting
+from backtest.server import BatchingPolicy, InferenceServer, Selection, Timing, Waiting
 
 COLUMNS = ("received", "begun", "ended", "status", "batch")
 
@@ -127,6 +127,34 @@ def test_what_changes_a_rule_runs_in_plain_python() -> None:
         InferenceServer(All(), Doubled(500)), events, Constant(0), symbols=7, end=end, compiled=True
     )
     assert set((timing.ended - timing.begun)[timing.answered]) == {1000}
+
+
+CHOICES: dict[str, Any] = {
+    "it gave a list, not a Selection": lambda line: line[:1],
+    "it chose 0 events": lambda line: Selection([]),
+    "it chose event 10, which does not wait": lambda line: Selection([10]),
+    "it chose event 0, which does not wait, or chose it twice": lambda line: Selection([0, 0]),
+    "it chose event 1, which": lambda line: Selection([0, 1], conflate=[1]),
+}
+
+
+@dataclass(frozen=True)
+class Choosing(BatchingPolicy):
+    """Chooses what it may not."""
+
+    problem: str
+
+    def select(self, waiting: Waiting, limit: int) -> Selection:
+        found: Selection = CHOICES[self.problem](list(waiting))
+        return found
+
+
+@pytest.mark.parametrize("problem", CHOICES)
+def test_a_choice_that_is_none_is_refused(problem: str) -> None:
+    events = EventBatch(np.zeros(20, np.int32), 1000 * (np.arange(20) // 10))
+    server = InferenceServer(Choosing(problem), Constant(5))
+    with pytest.raises(RunError, match=f"batching policy Choosing: {problem}"):
+        queueing.simulate(server, events, Constant(0), symbols=1, end=10**6)
 
 
 def test_a_size_outside_the_profile_is_refused(profile: Path) -> None:
