@@ -32,7 +32,7 @@ class Level:
 
 
 LEVELS = {
-    "quick": Level(symbols=128, each=32, wide=640, long=0, shown=8),
+    "quick": Level(symbols=128, each=32, wide=500, long=0, shown=8),
     "full": Level(symbols=128, each=32, wide=2500, long=2000, shown=4),
 }
 _LONG_SYMBOLS = 8
