@@ -11,6 +11,7 @@ import queue
 import sys
 import tempfile
 import threading
+import warnings
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,9 @@ PROBE_EVENTS = 2048
 """Events that a probe answers, at most."""
 
 _WARMUP_EVENTS = 32
+
+HARMLESS = "The given NumPy array is not writable"
+"""How torch's warning begins when it is given a batch's column, which is to be read and no more."""
 
 _POOLS = ("OMP", "MKL", "OPENBLAS", "NUMBA")
 
@@ -107,6 +111,7 @@ class Worker:
 
 def main() -> None:
     """Serve jobs until stdin ends; then stop at once, even amid a job: nobody waits for it."""
+    warnings.filterwarnings("ignore", HARMLESS)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a strategy prints must not be taken for an answer
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()

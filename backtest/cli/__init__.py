@@ -10,6 +10,7 @@ import io
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -31,6 +32,7 @@ from backtest.cli import (
     verify,
 )
 from backtest.errors import BacktestError
+from backtest.workers import HARMLESS
 
 app = typer.Typer(
     name="backtest",
@@ -68,6 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    warnings.filterwarnings("ignore", HARMLESS)
     try:
         app(args=arguments, prog_name="backtest")
     except BacktestError as error:

@@ -84,6 +84,20 @@ def test_a_plugins_failure_is_told_as_such_with_its_line(
     assert f"a plugin failed: {told} ({plugin}, line 10)\n" in capsys.readouterr().err
 
 
+def test_torch_may_be_given_a_column(small_dataset: Path, tmp_path: Path) -> None:
+    """Its warning that writing is not supported would be shown to who writes nothing."""
+    plugin = tmp_path / "reading.py"
+    plugin.write_text(
+        FAILING.format("__import__('torch').from_numpy(batch.bid)[:, None].float().numpy()")
+    )
+    words = ["--dataset", str(small_dataset), "--service", "affine:1ms,0.1ms", "--limit", "20"]
+    words += ["--strategy", "failing", "--plugin", str(plugin), "--runs", str(tmp_path / "runs")]
+    command = [sys.executable, "-m", "backtest", "run", *words]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "writable" not in done.stderr
+
+
 def test_what_stands_behind_a_failure_is_shown_when_asked(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
