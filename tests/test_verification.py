@@ -142,6 +142,19 @@ class Clumsy(Strategy):  # answers right, but not in the form that is asked for
         return answers.tolist() if self.how == "list" else answers.astype(np.float64)
 
 
+@dataclass
+class Reusing(Strategy):  # hands out the same array again and again
+    stateful = False
+
+    def bind(self, session):
+        self.room = np.empty((1000, 1), dtype=np.float32)
+
+    def predict(self, batch):
+        answers = self.room[: len(batch)]
+        answers[:] = batch.features[:, :1]
+        return answers
+
+
 class Leaks(Averages):
     def forward(self, x, state):
         y, state = super().forward(x, state)
@@ -228,7 +241,7 @@ class Market(Imbalance):
 def backtest_register_strategies(register):
     own = (
         Module, Sequenced, Peeking, Uncastable, Noisy, Forgotten, Crashing, Counter, Clumsy,
-        Leaking, Spoiling, Lonely, Drifting, Overflowing, Rotating, Follower, Market,
+        Leaking, Spoiling, Lonely, Drifting, Reusing, Overflowing, Rotating, Follower, Market,
     )
     for part in own:
         register(part.__name__.lower(), part)
@@ -361,6 +374,10 @@ def test_plain_steps_that_differ_from_one_another_are_noted(verification: Verifi
     assert "isolation" in failed(verdict)
     assert any("not give the same answers twice" in note for note in verdict.notes)
     assert not verification.verify("module").notes
+
+
+def test_an_array_may_be_used_again(verification: Verification) -> None:
+    assert verification.verify("reusing").holds
 
 
 def test_answers_must_be_finite(verification: Verification) -> None:

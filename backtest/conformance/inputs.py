@@ -94,9 +94,10 @@ def answers(strategy: Strategy, events: EventBatch, cuts: Sequence[int]) -> Floa
     edges = [0, *cuts, len(events)]
     pieces = []
     for piece in (events.select(slice(a, b)).read_only() for a, b in pairwise(edges)):
-        pieces.append(strategy.predict(piece))
-        problem = form_problem(pieces[-1], len(piece), strategy.outputs)
+        found = strategy.predict(piece)
+        problem = form_problem(found, len(piece), strategy.outputs)
         assert problem is None, problem
+        pieces.append(found.copy())  # a strategy may use its array again
     return np.concatenate(pieces)
 
 
