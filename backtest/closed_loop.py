@@ -137,15 +137,15 @@ class ClosedLoop:
                 numbers = events.symbol
                 timing = server.run(numbers, received, self._end, serve=self.serve)
         self._prove()
-        strategy_forecast: Float32Array = self._room.column(np.float32)
+        forecast: Float32Array = self._room.column(np.float32)
         answered = self._room.column(np.bool_)
         for first, last in chunks(len(events)):
             rows = slice(first, last)
             answered[rows] = timing.status[rows] == Status.ANSWERED
-            strategy_forecast[rows] = strategy.forecast(self._predictions[rows])
+            forecast[rows] = self._inference.forecast(self._predictions[rows])
         return Loop(
             timing,
-            Answers(self._predictions, strategy_forecast, answered),
+            Answers(self._predictions, forecast, answered),
             *self._served.columns(),
         )
 

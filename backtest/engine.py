@@ -333,7 +333,7 @@ class Engine:
                     remedy="Choose the accountant market.",
                 )
             rules = accountant.rules(ledger.sessions, end)
-            desk = LiveDesk(ledger, rules, strategy.forecast)
+            desk = LiveDesk(ledger, rules, scenario.inference)
         if strategy.needs_features:
             bus = EventBus(dataset, features=True, nonfinite=config.nonfinite, **scenario.selection)
             featured, other = collected(bus, self.runs, config.limit)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from heapq import heappop, heappush
 
 import numpy as np
@@ -11,6 +10,7 @@ from backtest.accounting import Ledger
 from backtest.errors import UsageError
 from backtest.events import NO_TIME, Float32Array, Int64Array
 from backtest.execution import Confirmation, OrderRules
+from backtest.predictions import Inference
 from backtest.room import Room
 from backtest.settlement import quote_chain
 from backtest.trader import Trader, Uncompiled, sized
@@ -24,16 +24,14 @@ class LiveDesk:
     Args:
         ledger: the run as far as it is known: no timing, no answers.
         rules: of orders.
-        forecast: the strategy's.
+        inference: whose answers are traded.
     """
 
-    def __init__(
-        self, ledger: Ledger, rules: OrderRules, forecast: Callable[[Float32Array], Float32Array]
-    ) -> None:
+    def __init__(self, ledger: Ledger, rules: OrderRules, inference: Inference) -> None:
         room = ledger.room or Room(len(ledger.events))
         self._ledger = ledger
         self._rules = rules
-        self._forecast = forecast
+        self._inference = inference
         self._tradable = np.array([i.tradable for i in ledger.instruments])
         link, self._standing, mids = quote_chain(ledger, room)
         self._wanted: Int64Array = room.column(np.int64)
@@ -53,7 +51,7 @@ class LiveDesk:
         except Uncompiled:
             raise UsageError(
                 "fees in fractions of a billionth cannot be traded in a closed loop",
-                place=f"strategy {type(forecast).__name__}",
+                place=f"strategy {inference.table['name']!r}",
                 remedy="Round fee_per_lot in the dataset card to nine decimals.",
             ) from None
         self._begun, self._ended = timing.begun, timing.ended
@@ -82,7 +80,7 @@ class LiveDesk:
         self._begun[numbers] = begun
         self._ended[numbers] = ended
         symbols = self._ledger.events.symbol[numbers].tolist()
-        forecasts = self._forecast(predictions).tolist()
+        forecasts = self._inference.forecast(predictions).tolist()
         for symbol, number, forecast in zip(symbols, numbers.tolist(), forecasts, strict=True):
             newest = self._newest.get(symbol)
             if newest is None or newest[0] < number:

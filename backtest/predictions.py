@@ -44,6 +44,25 @@ class Inference:
     origin: dict[str, Any]
     session: Session
 
+    def forecast(self, predictions: Float32Array) -> Float32Array:
+        """The one number that sizing reads for each of the predictions [n, outputs]: [n], finite.
+
+        Raises:
+            RunError: the strategy gave another form, or a number that is not finite.
+        """
+        found = self.strategy.forecast(predictions)
+        place = f"strategy {self.table['name']!r}"
+        if not isinstance(found, np.ndarray):
+            raise RunError(f"forecast gave a {type(found).__name__}, not an array", place=place)
+        if found.shape != predictions.shape[:1] or found.dtype.kind != "f":
+            form = f"{found.dtype} {list(found.shape)}"
+            raise RunError(f"forecast gave {form}, not float32 [{len(predictions)}]", place=place)
+        if not np.may_share_memory(found, predictions) and not np.isfinite(found).all():
+            row = int(np.flatnonzero(~np.isfinite(found))[0])
+            said = predictions[row].tolist()
+            raise RunError(f"forecast makes {found[row]} of the predictions {said}", place=place)
+        return found
+
     def key(
         self,
         stream: Stream,
@@ -83,7 +102,8 @@ def bind(plugins: Plugins, part: Any, session: Session, dataset: Dataset) -> Inf
     """A strategy made, checked against the dataset and bound to it.
 
     Raises:
-        BacktestError: there is none of that name, or it cannot be bound to this dataset.
+        BacktestError: there is none of that name, or it cannot be bound to this dataset, or has no
+            outputs.
     """
     name = parse_spec(part, place="strategy").name
     strategy: Strategy = plugins.create("strategy", part, place="strategy")
@@ -94,6 +114,11 @@ def bind(plugins: Plugins, part: Any, session: Session, dataset: Dataset) -> Inf
             remedy="Use a strategy on quotes, or set needs_features = False if it reads none.",
         )
     strategy.bind(session)
+    if not isinstance(strategy.outputs, int | np.integer) or strategy.outputs < 1:
+        raise RunError(
+            f"it has {strategy.outputs!r} outputs, but must have 1 or more",
+            place=f"strategy {name!r}",
+        )
     return Inference(
         strategy, as_table(strategy, name), plugins.origin("strategy", name).identity(), session
     )

@@ -312,6 +312,8 @@ class _Simulation:
                 now = self._next_arrival()
                 continue
             ready = self._server.policy.ready_at(self._waiting)
+            if not isinstance(ready, int | np.integer):
+                raise _no_choice(self._server.policy, f"ready_at gave {ready!r}, not whole ns")
             now = self._dispatch(now) if ready <= now else min(ready, self._next_arrival())
         self._admit(self._end)
         return Timing(

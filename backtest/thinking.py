@@ -157,12 +157,12 @@ class Thinking:
         if predictions is None:
             predictions = self._computed(role, key, inference, answered, batches)
         forecast: Float32Array
-        if np.may_share_memory(inference.strategy.forecast(predictions[:1]), predictions):
-            forecast = inference.strategy.forecast(predictions)  # one output of several, as it is
+        if np.may_share_memory(inference.forecast(predictions[:1]), predictions):
+            forecast = inference.forecast(predictions)  # one output of several, as it is
         else:
             forecast = self._room.column(np.float32)
             for first, last in chunks(len(forecast)):
-                forecast[first:last] = inference.strategy.forecast(predictions[first:last])
+                forecast[first:last] = inference.forecast(predictions[first:last])
                 self._room.release()
         self._found[key] = Answers(predictions, forecast, answered)
         return self._found[key]

@@ -95,7 +95,8 @@ def closed(market: Market, compiled: bool) -> tuple[Any, Told]:
         end=market.end,
     )
     accountant = MarketAccountant(market.limit, market.band, float(market.impact))
-    desk = LiveDesk(ledger, accountant.rules(market.sessions, market.end), strategy.forecast)
+    inference = Inference(strategy, {"name": "told"}, {}, session)
+    desk = LiveDesk(ledger, accountant.rules(market.sessions, market.end), inference)
     server = InferenceServer(
         policy_of(market.policy),
         OracleService(market.service),
@@ -109,7 +110,7 @@ def closed(market: Market, compiled: bool) -> tuple[Any, Told]:
         server = replace(server, latency=LiveService(market.service))
     loop = ClosedLoop(
         server,
-        Inference(strategy, {"name": "told"}, {}, session),
+        inference,
         carried,
         OracleFeed(market.feed),
         end=market.end,

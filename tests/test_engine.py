@@ -93,6 +93,42 @@ class Broken(Summing):
 
 
 @dataclass
+class Folding(Summing):
+    """Folds its predictions wrongly in a way that is chosen."""
+
+    how: str = "nan"
+    outputs = 2
+
+    def predict(self, batch: EventBatch) -> Float32Array:
+        return np.repeat(super().predict(batch), 2, axis=1)
+
+    def forecast(self, predictions: Float32Array) -> Float32Array:
+        wrong: dict[str, Any] = {
+            "nan": predictions[:, 0] * np.nan,
+            "list": predictions[:, 0].tolist(),
+            "shape": predictions,
+            "whole": predictions[:, 0].astype(np.int64),
+        }
+        found: Float32Array = wrong[self.how]
+        return found
+
+
+@dataclass
+class ReactingFolding(Folding):
+    """The same in a closed loop."""
+
+    def on_fills(self, fills: Any) -> None:
+        """Does not care."""
+
+
+@dataclass
+class Mute(Summing):
+    """Has nothing to say."""
+
+    outputs = 0
+
+
+@dataclass
 class Writing(Summing):
     """Changes what it is given."""
 
@@ -174,7 +210,7 @@ class TestPlugin:
     def backtest_register_strategies(self, register: Register[Strategy]) -> None:
         for part in (
             *(Summing, Seeing, Counting, Broken, Reacting, Cramped, Undivided, Faltering),
-            *(Writing, ReactingWriting),
+            *(Writing, ReactingWriting, Folding, ReactingFolding, Mute),
         ):
             register(part.__name__.lower(), part)
 
@@ -429,6 +465,29 @@ def test_a_wrong_answer_stops_the_run(settings: dict[str, Any], how: str, proble
         run(**{**settings, "strategy": f"broken:how={how}"})
     assert "strategy 'broken'" in str(caught.value)
     assert not settings["runs"].exists()
+
+
+@pytest.mark.parametrize("strategy", ["folding", "reactingfolding"])
+@pytest.mark.parametrize(
+    ("how", "problem"),
+    [
+        ("nan", "forecast makes nan of the predictions"),
+        ("list", "forecast gave a list"),
+        ("shape", r"float32 \[\d+, 2\], not float32 \[\d+\]"),
+        ("whole", "forecast gave int64"),
+    ],
+)
+def test_a_forecast_that_cannot_be_sized_stops_the_run(
+    settings: dict[str, Any], strategy: str, how: str, problem: str
+) -> None:
+    with pytest.raises(RunError, match=problem) as caught:
+        run(**{**settings, "strategy": f"{strategy}:how={how}"})
+    assert f"strategy '{strategy}'" in str(caught.value)
+
+
+def test_a_strategy_has_outputs(settings: dict[str, Any]) -> None:
+    with pytest.raises(RunError, match="it has 0 outputs"):
+        run(**{**settings, "strategy": "mute"})
 
 
 @pytest.mark.parametrize("policy", ["all", "one"])

@@ -157,6 +157,20 @@ def test_a_choice_that_is_none_is_refused(problem: str) -> None:
         queueing.simulate(server, events, Constant(0), symbols=1, end=10**6)
 
 
+class Undecided(All):
+    """Says no instant."""
+
+    def ready_at(self, waiting: Waiting) -> int:
+        return waiting.oldest + 0.5  # type: ignore[return-value]
+
+
+def test_an_instant_that_is_none_is_refused() -> None:
+    with pytest.raises(RunError, match=r"policy Undecided: ready_at gave 1e.18, not whole ns"):
+        queueing.simulate(
+            InferenceServer(Undecided(), Constant(5)), stream(20), Constant(0), symbols=7, end=2**62
+        )
+
+
 def test_a_size_outside_the_profile_is_refused(profile: Path) -> None:
     events = EventBatch(np.zeros(200, np.int32), np.full(200, 10**18))
     server = InferenceServer(All(), Profile(str(profile)), line_limit=1000, max_batch=100)
