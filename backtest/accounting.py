@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 import numpy as np
 
 from backtest.columnar import Frame
+from backtest.errors import RunError
 from backtest.events import BoolArray, EventBatch, Float32Array, Int64Array
 from backtest.execution import Fill
 from backtest.instruments import Instrument
@@ -42,6 +43,33 @@ class SizingRule(ABC):
         Returns:
             Signed lots, int64 [n].
         """
+
+
+_MOST_LOTS = 2**53
+"""The largest position that can be asked for."""
+
+
+def target_lots(sizing: SizingRule, forecast: Float32Array, quotes: Quotes) -> Int64Array:
+    """What a sizing rule makes of forecasts [n]: signed lots, int64 [n].
+
+    Raises:
+        RunError: it gave something else than whole lots, or more than any market has.
+    """
+    lots = np.asarray(sizing.targets(forecast, quotes))
+    place = f"sizing rule {type(sizing).__name__}"
+    if lots.shape != forecast.shape or lots.dtype.kind != "i":
+        raise RunError(
+            f"it gave {lots.dtype} {list(lots.shape)}, not whole lots [{len(forecast)}]",
+            place=place,
+        )
+    extremes = (int(lots.min(initial=0)), int(lots.max(initial=0)))
+    if max(map(abs, extremes)) > _MOST_LOTS:
+        raise RunError(
+            f"it wants a position of {max(extremes, key=abs)} lots",
+            place=place,
+            remedy="The most is 2^53. A NaN that is made an integer looks like this.",
+        )
+    return lots.astype(np.int64, copy=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from backtest.accounting import Ledger
-from backtest.errors import RunError
+from backtest.accounting import Ledger, target_lots
 from backtest.events import Int32Array, Int64Array
 from backtest.execution import Confirmation, OrderRules
 from backtest.instruments import MONEY_UNIT, Instrument
@@ -158,13 +157,7 @@ class Trader:
 def sized(ledger: Ledger, rules: OrderRules, forecast: Any, standing: Int64Array) -> Int64Array:
     """Clipped target positions for forecasts, given the rows of the quotes that stand."""
     quotes = cast(Quotes, QuotesAt(ledger.events, standing))
-    targets = np.asarray(ledger.sizing.targets(forecast, quotes))
-    if targets.shape != forecast.shape or targets.dtype.kind != "i":
-        raise RunError(
-            f"it gave {targets.dtype} {list(targets.shape)}, not whole lots [{len(forecast)}]",
-            place=f"sizing rule {type(ledger.sizing).__name__}",
-        )
-    return rules.clip(targets.astype(np.int64, copy=False))
+    return rules.clip(target_lots(ledger.sizing, forecast, quotes))
 
 
 def instrument_table(instruments: Sequence[Instrument]) -> Int64Array:

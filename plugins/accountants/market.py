@@ -18,11 +18,12 @@ from backtest.accounting import (
     AttributedFill,
     Ledger,
     attribute,
+    target_lots,
     totals,
 )
 from backtest.compiled import COMPILED_FROM
 from backtest.components import Nanoseconds
-from backtest.errors import DataError, RunError, UsageError
+from backtest.errors import DataError, UsageError
 from backtest.events import Int64Array
 from backtest.execution import Decision, OrderRules, newest_of_each_instant, trade
 from backtest.quotes import StandingQuotes
@@ -150,13 +151,8 @@ class _Targets:
         has_say = (rows >= 0) & (newest >= self._ledger.warmup)
         events = newest[has_say]
         quotes = self._quotes.all.take(rows[has_say])
-        targets = np.asarray(self._ledger.sizing.targets(answers.forecast[events], quotes))
-        if targets.shape != events.shape or targets.dtype.kind != "i":
-            raise RunError(
-                f"it gave {targets.dtype} {list(targets.shape)}, not whole lots [{len(events)}]",
-                place=f"sizing rule {type(self._ledger.sizing).__name__}",
-            )
-        return events, self._rules.clip(targets.astype(np.int64))
+        targets = target_lots(self._ledger.sizing, answers.forecast[events], quotes)
+        return events, self._rules.clip(targets)
 
     def decisions(self, symbol: int) -> list[Decision]:
         """What each answer of a symbol decides, in the order in which they become ready."""

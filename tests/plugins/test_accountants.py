@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import exp
 
@@ -130,6 +130,23 @@ class Fractional(SizingRule):
 def test_market_refuses_fractions_of_a_lot() -> None:
     with pytest.raises(RunError, match="Fractional"):
         MarketAccountant().account(replace(ledger(), sizing=Fractional()))
+
+
+@dataclass(frozen=True)
+class Large(SizingRule):
+    """A rule that wants a position of so many lots, whatever the forecast."""
+
+    lots: int
+
+    def targets(self, forecast: Float32Array, quotes: Quotes) -> Int64Array:
+        return np.full(len(forecast), self.lots)
+
+
+@pytest.mark.parametrize("lots", [2**53 + 1, -(2**53) - 1, -(2**63)])
+def test_market_refuses_positions_that_no_market_has(lots: int) -> None:
+    with pytest.raises(RunError, match=f"Large: it wants a position of {lots} lots"):
+        MarketAccountant().account(replace(ledger(), sizing=Large(lots)))
+    assert MarketAccountant().account(replace(ledger(), sizing=Large(2**53)))
 
 
 def test_fees_round_up_for_each_fill() -> None:
