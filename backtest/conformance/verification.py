@@ -138,13 +138,14 @@ class Verification:
         free_memory()
         case = Case(make, trials.small_session, trials.small_events, most, rms, reuse=True)
         for check in self._properties(make(), case):
-            self._note(verdict, check)
+            self._note(verdict, check, brief=check.passed)  # what it is about is in the docs
         return verdict
 
-    def _note(self, verdict: Verdict, check: Check) -> None:
+    def _note(self, verdict: Verdict, check: Check, *, brief: bool = False) -> None:
         """Keep a check, and tell it at once: the next may take minutes."""
         verdict.checks.append(check)
-        self._tell(f"{verdict.strategy}: {check.name}: {check.result}; {check.detail}")
+        found = check.result if brief else f"{check.result}; {check.detail}"
+        self._tell(f"{verdict.strategy}: {check.name}: {found}")
 
     def _judge(self, verdict: Verdict, strategy: Strategy, name: str) -> None:
         """Hold answers and state to the right ones, where there are such."""
