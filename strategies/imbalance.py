@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtest.errors import UsageError
-from backtest.events import EventBatch, Float32Array
+from backtest.events import EventBatch, Float32Array, locked
 from backtest.strategies.base import Session, StateArrays, Strategy
 
 _COMPILED_FROM = 4096
@@ -79,8 +79,9 @@ class Imbalance(Strategy):
 
         columns = (batch.symbol, batch.bid, batch.ask, batch.bid_size, batch.ask_size)
         answers = np.empty(len(batch), dtype=np.float32)
-        plain = (np.require(column, requirements=["C", "W"]) for column in columns)
-        smoothed_imbalance(*plain, float(self.smoothing), self._level, answers)
+        # All alike, since loops are compiled anew for each kind of array.
+        alike = (locked(np.require(column, requirements="C")) for column in columns)
+        smoothed_imbalance(*alike, float(self.smoothing), self._level, answers)
         return answers.reshape(-1, 1)
 
     def snapshot(self, symbols: Sequence[int]) -> dict[str, NDArray[Any]]:
