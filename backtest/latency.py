@@ -157,7 +157,7 @@ def feed_spans(model: LatencyModel, events: EventBatch, seed: int, first: int = 
         RunError: the model gave none.
     """
     u = _drawn(model, seed, "feed", first, first + len(events))
-    return checked_spans(model, model.feed(events, u), len(events))
+    return checked_spans(model, model.feed(events.read_only(), u), len(events))
 
 
 def service_time(model: LatencyModel, batch: Composition, u: float) -> int:

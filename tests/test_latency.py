@@ -136,3 +136,20 @@ def test_what_is_no_span_stops_a_run(wrong: LatencyModel, compiled: bool) -> Non
         feed = InferenceServer(All(), Constant(5))
         with pytest.raises(RunError, match=place):
             simulate(feed, EVENTS, wrong, symbols=1, end=10**6, compiled=compiled)
+
+
+class Writing(Constant):
+    """Moves events in time instead of saying how late they come."""
+
+    def feed(self, events: EventBatch, u: Float64Array) -> Int64Array:
+        events.ts_event[:] += self.span
+        return np.zeros(len(events), dtype=np.int64)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_feed_cannot_move_events(compiled: bool) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        simulate(
+            InferenceServer(All(), Constant(5)), EVENTS, Writing(5), symbols=1, end=10**6,
+            compiled=compiled,
+        )  # fmt: skip
