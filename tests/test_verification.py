@@ -518,6 +518,15 @@ def test_the_command(plugin: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "imbalance claims no class" in printed
 
 
+def test_one_that_cannot_be_tried_keeps_no_other_from_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run("nothere", "imbalance", "northere", "--json") == 2
+    captured = capsys.readouterr()
+    assert [verdict["strategy"] for verdict in json.loads(captured.out)] == ["imbalance"]
+    assert captured.err.count("no strategy is called") == 2
+
+
 def test_a_setting_of_something_else_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("imbalance", "--set", "latency.service=1") == 2
     assert "'latency' is no setting here" in capsys.readouterr().err

@@ -54,13 +54,14 @@ def verify(
 
     Answers and state are held to plain steps in float64, and the invariances of every strategy are
     tried: batching, duplicates, look-ahead, reset, eviction and more. The exit code is 0 if all
-    hold what they claim, else 1.
+    hold what they claim, else 1; one that cannot be tried here is told when the others are done.
 
     Example: backtest verify batched stateless --level full
     """
-    from backtest.cli.console import err, out, print_json
+    from backtest.cli.console import err, out, print_error, print_json
     from backtest.conformance.trials import fresh_seed, make_trials
     from backtest.conformance.verification import Verification
+    from backtest.errors import BacktestError
     from backtest.plugins.manager import load_plugins
     from backtest.settings import strategy_spec
 
@@ -71,14 +72,22 @@ def verify(
     session = Verification(
         plugins, trials, reference=reference, tell=lambda text: err.print(text, soft_wrap=True)
     )
-    verdicts = []
+    verdicts, errors = [], []
     for name in strategy:
-        verdicts.append(session.verify(strategy_spec(name, setting or ())))
+        try:
+            verdicts.append(session.verify(strategy_spec(name, setting or ())))
+        except BacktestError as error:  # it cannot be bound here; the others perhaps can
+            errors.append(error)
+            continue
         if not as_json:
             print_verdict(verdicts[-1])
             out.print()
     if as_json:
         print_json([as_data(verdict) for verdict in verdicts])
+    for earlier in errors[:-1]:
+        print_error(str(earlier))
+    if errors:
+        raise errors[-1]
     if not all(verdict.holds for verdict in verdicts):
         raise typer.Exit(1)
 
