@@ -201,17 +201,22 @@ def read_profile(path: Path) -> dict[int, Float64Array]:
             place=str(path),
             remedy="A latency profile has the columns batch_size and sample_ns.",
         )
-    sizes = table["batch_size"].to_numpy().astype(np.int64)
-    samples = table["sample_ns"].to_numpy().astype(np.float64)
-    if not len(sizes):
+    if not len(table):
         raise DataError("the profile has no samples", place=str(path))
-    bad = np.flatnonzero((sizes < 1) | ~(samples >= 0))
+    for name in ("batch_size", "sample_ns"):
+        kind = table[name].type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
+            raise DataError(f"column {name!r} holds {kind}, not numbers", place=str(path))
+    # Whatever is null is NaN then.
+    sizes, samples = (table[n].to_numpy().astype(np.float64) for n in ("batch_size", "sample_ns"))
+    known = np.isfinite(sizes) & np.isfinite(samples)
+    bad = np.flatnonzero(~known | (sizes < 1) | (sizes != np.floor(sizes)) | (samples < 0))
     if len(bad):
         row = bad[0]
         raise DataError(
-            f"batch_size {sizes[row]} with sample_ns {samples[row]}",
+            f"batch_size {sizes[row]:g} with sample_ns {samples[row]:g}",
             place=f"{path}, row {row}",
-            remedy="Sizes are at least 1 and samples at least 0 ns.",
+            remedy="Sizes are whole and at least 1, samples at least 0 ns.",
         )
     return {int(size): np.sort(samples[sizes == size]) for size in np.unique(sizes)}
 

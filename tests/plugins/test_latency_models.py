@@ -103,6 +103,11 @@ def test_profile_says_what_was_measured(tmp_path: Path) -> None:
         ({"batch_size": [1, 0], "sample_ns": [1.0, 1.0]}, "row 1"),
         ({"batch_size": [1], "sample_ns": [float("nan")]}, "nan"),
         ({"batch_size": [1], "sample_ns": [-1.0]}, "-1"),
+        ({"batch_size": [1, None], "sample_ns": [1, 1]}, "row 1: batch_size nan"),
+        ({"batch_size": [1.5], "sample_ns": [1]}, "batch_size 1.5"),
+        ({"batch_size": [1], "sample_ns": [float("inf")]}, "sample_ns inf"),
+        ({"batch_size": ["1"], "sample_ns": [1]}, "'batch_size' holds string, not numbers"),
+        ({"batch_size": [1], "sample_ns": [[1]]}, "'sample_ns' holds list"),
     ],
 )
 def test_bad_profiles_are_refused(
