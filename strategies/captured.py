@@ -1,7 +1,8 @@
 """A model's step over a pool's slots as CUDA graphs, one for each bucket of batch sizes.
 
-A batch is rounded up to the next bucket; the rows added read and write the pool's spare slot. What
-is left for Python at each batch is to fill two arrays in pinned memory and to replay a graph.
+A batch is rounded up to the next bucket; the rows added step the pool's spare slot, which keeps the
+init state: state that counts events must not grow with padding. What is left for Python at each
+batch is to fill two arrays in pinned memory and to replay a graph.
 """
 
 from __future__ import annotations
@@ -109,14 +110,15 @@ class CapturedSteps:
     def disagreement(self) -> str | None:
         """What differs between replays and the plain step on fresh rows; ``None``: nothing does.
 
-        Two steps of every bucket, from the init state, which the slots hold again afterwards.
+        Two steps of every bucket; whatever the slots held is lost.
         """
         random = np.random.default_rng(0)
         with exact_float32(), torch.inference_mode():
             for size in self._sizes:
+                self._pool.clear()
                 slots = random.permutation(self._pool.capacity)[:size]
                 on_device = torch.from_numpy(slots).to(self._pool.device)
-                before = state = self._pool.gather(on_device)
+                state = self._pool.gather(on_device)  # the module may change it in place
                 for _ in range(2):
                     x = random.standard_normal((size, self._features), dtype=np.float32)
                     y, state = self._model(torch.from_numpy(x).to(self._pool.device), state)
@@ -127,7 +129,6 @@ class CapturedSteps:
                     different = first_difference({"the answers": found, **kept}, wanted)
                     if different:
                         return f"{different} at batches of {size}"
-                self._pool.scatter(on_device, before)
         return None
 
     def _capture(self, size: int) -> Replay:
@@ -154,6 +155,7 @@ class CapturedSteps:
         slots = inputs["slots"]
         y, state = self._model(inputs["features"], self._pool.gather(slots))
         self._pool.scatter(slots, state)
+        self._pool.clear_spare()
         answers.copy_(y.reshape(answers.shape))
 
     def _by_kernels(self, inputs: Mapping[str, Tensor], answers: Tensor) -> None:
@@ -172,7 +174,7 @@ class CapturedSteps:
         named = dict(named_leaves(state))
         batch = [named[name] for name in pool.tensors]
         out = [(y.reshape(answers.shape).contiguous(), answers)]
-        scatter_rows(pools, crossed["slots"], batch, pool.batch_dim, out)
+        scatter_rows(pools, crossed["slots"], batch, pool.batch_dim, out, pool.spare)
 
 
 class Uncapturable(Exception):
@@ -185,12 +187,15 @@ def capture_steps(
     """The model's steps as graphs; ``None``, and a warning that says why, if that cannot be.
 
     Replays are compared with the plain step on fresh rows. The project's kernels are tried first,
-    then torch's own.
+    then torch's own. The pool's slots all hold the init state again when this returns.
     """
     for kernels in (True, False):
         try:
             steps = CapturedSteps(model, pool, features, outputs, kernels=kernels)
             different = steps.disagreement()
+            if different is None:
+                return steps
+            del steps  # its memory is needed for the next
         except (Uncapturable, torch.OutOfMemoryError) as error:
             _log.warning("no CUDA graphs: %s", str(error).partition(". ")[0])
             return None
@@ -199,11 +204,8 @@ def capture_steps(
             if not kernels:
                 raise
             _log.info("stepping by torch's kernels: %s", error)
-            continue
-        if different is None:
-            return steps
-        with torch.inference_mode():
-            pool.scatter(torch.arange(pool.capacity, device=pool.device), pool.fresh(pool.capacity))
+        finally:
+            pool.clear()
     _log.warning(
         "no CUDA graphs: replays of the module's step differ from it in %s, so it is run as it is",
         different,

@@ -181,8 +181,9 @@ class Replay:
         self.inputs = inputs
         self.outputs = outputs
         self._streams = streams
-        self._branches = branches
-        self._graph = self._capture() if streams.captures else None
+        self._graph = self._capture(branches) if streams.captures else None
+        # A graph needs them no more; what they refer to may refer to this.
+        self._branches = branches if self._graph is None else ()
 
     @property
     def captured(self) -> bool:
@@ -197,14 +198,14 @@ class Replay:
             self._graph.replay()
         self._streams.wait()
 
-    def _capture(self) -> torch.cuda.CUDAGraph | None:
+    def _capture(self, branches: Sequence[Branch]) -> torch.cuda.CUDAGraph | None:
         streams = self._streams
-        streams.launch(self.inputs, self._branches, self.outputs)
+        streams.launch(self.inputs, branches, self.outputs)
         torch.cuda.synchronize(streams.device)
         graph = torch.cuda.CUDAGraph()
         try:
             with streams.capturing(graph):
-                streams.launch(self.inputs, self._branches, self.outputs)
+                streams.launch(self.inputs, branches, self.outputs)
         except RuntimeError as error:
             problem = str(error).partition("\n")[0]
             _log.warning("no CUDA graph, so every kernel is launched by itself: %s", problem)

@@ -137,6 +137,15 @@ class SymbolStatePool:
         for name, rows in named_leaves(state):
             self.tensors[name].index_copy_(self.batch_dim, slots, rows)
 
+    def clear(self) -> None:
+        """Give every slot the init state, the spare one too; allocates nothing."""
+        for leaf, row in zip(self.tensors.values(), self._init_rows, strict=True):
+            leaf.copy_(row.expand_as(leaf))
+
+    def clear_spare(self) -> None:
+        """Give the spare slot the init state."""
+        self._fill(self.spare, self._init_rows)
+
     def reset(self, symbols: Sequence[int]) -> None:
         """Give the symbols the init state."""
         for symbol in symbols:

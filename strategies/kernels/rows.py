@@ -56,9 +56,14 @@ def scatter_rows(
     batch: Sequence[Tensor],
     axis: int,
     along: Along = (),
+    skip: int = -1,
 ) -> None:
-    """Write leaves [.., B, ..] into rows [B] of the pools; a slot given twice gets one of both."""
-    _copy(pools, [leaf.contiguous() for leaf in batch], slots, axis, along, scatter=True)
+    """Write leaves [.., B, ..] into rows [B] of the pools; a slot given twice gets one of both.
+
+    Slots of the number ``skip`` are left as they are.
+    """
+    batch = [leaf.contiguous() for leaf in batch]
+    _copy(pools, batch, slots, axis, along, scatter=True, skip=skip)
 
 
 def scatter_rows_plain(
@@ -67,11 +72,13 @@ def scatter_rows_plain(
     batch: Sequence[Tensor],
     axis: int,
     along: Along = (),
+    skip: int = -1,
 ) -> None:
     """``scatter_rows`` by torch's own operations."""
     _copy_along_plain(along)
+    (written,) = torch.nonzero(slots != skip, as_tuple=True)
     for pool, leaf in zip(pools, batch, strict=True):
-        pool.index_copy_(axis, slots, leaf)
+        pool.index_copy_(axis, slots[written], leaf.index_select(axis, written))
 
 
 def copy_block(source: Tensor, target: Tensor) -> None:
@@ -100,6 +107,7 @@ def _copy(
     along: Along,
     *,
     scatter: bool,
+    skip: int = -1,
 ) -> None:
     pools, batch = [_plain(t) for t in pools], [_plain(t) for t in batch]
     words = tuple(pool.numel() // pool.shape[axis] for pool in pools)
@@ -112,6 +120,7 @@ def _copy(
         tuple(target for _, target in along),
         tuple(pool.shape[axis] for pool in pools),
         len(slots),
+        skip,
         words,
         tuple(prod(pool.shape[axis + 1 :]) for pool in pools),
         widths,
@@ -127,7 +136,7 @@ def _plain(leaf: Tensor) -> Tensor:
     return leaf.view(torch.uint8) if leaf.dtype == torch.bool else leaf
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["skip"])
 def _copy_rows(
     pools,
     batch,
@@ -136,6 +145,7 @@ def _copy_rows(
     targets,
     heights,
     rows,
+    skip,
     words,
     inners,
     widths,
@@ -159,6 +169,7 @@ def _copy_rows(
         there = pools[i] + (outer * heights[i] + slot) * inners[i] + inner
         here = batch[i] + (outer * rows + row) * inners[i] + inner
         if SCATTER:
+            mask = word < tl.where(slot == skip, 0, words[i])
             tl.store(there, tl.load(here, mask=mask), mask=mask)
         else:
             tl.store(here, tl.load(there, mask=mask), mask=mask)

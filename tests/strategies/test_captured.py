@@ -21,6 +21,7 @@ from backtest.strategies.device import exact_float32
 from backtest.strategies.module import ModuleStrategy
 from backtest.strategies.single_event import single_events
 from backtest.strategies.state_pool import SymbolStatePool
+from backtest.strategies.state_tree import named_leaves
 from tests.conformance import CHECKS, Case, random_events
 
 FEATURES = 3
@@ -149,6 +150,75 @@ def test_replays_that_differ_are_not_used(
     assert "it is run as it is" in caplog.text
     fresh = pool.gather(torch.tensor([0, 1], device=DEVICE))
     assert torch.equal(fresh["cell"][1], pool.fresh(2)["cell"][1])
+
+
+class InPlace(nn.Module):
+    """Changes the state that it is given."""
+
+    def init_state(self, n: int) -> Any:
+        return {"mean": torch.full((n, FEATURES), 2.0)}
+
+    def forward(self, x: Tensor, state: Any) -> Any:
+        return state["mean"].mul_(0.5).add_(x)[:, :2], state
+
+
+class Exhausted(Model):
+    """Has no memory left for a call."""
+
+    def __init__(self, last: int) -> None:
+        super().__init__()
+        self.calls = last
+
+    def forward(self, x: Tensor, state: Any) -> Any:
+        self.calls -= 1
+        if not self.calls:
+            raise torch.OutOfMemoryError("out of memory")
+        return super().forward(x, state)
+
+
+class Table(nn.Module):
+    """Looks up what it has for the number of events seen, and has something for few."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("table", torch.arange(4.0))
+
+    def init_state(self, n: int) -> Any:
+        return {"seen": torch.zeros(n, dtype=torch.int64)}
+
+    def forward(self, x: Tensor, state: Any) -> Any:
+        seen = state["seen"]
+        return self.table[seen][:, None] + 0 * x[:, :2], {"seen": seen + 1}
+
+
+def test_a_module_that_changes_its_state_in_place_is_checked_without_a_trace() -> None:
+    module = InPlace().to(DEVICE)
+    pool = SymbolStatePool(module.init_state, symbols=3, device=DEVICE)
+    steps = capture_steps(module, pool, FEATURES, 2)
+    assert steps is not None
+    x = np.ones((2, FEATURES), np.float32)
+    with torch.inference_mode():
+        np.testing.assert_array_equal(steps.run(x, np.array([2, 0])), np.full((2, 2), 2.0))
+
+
+@pytest.mark.parametrize("last", range(1, 9))
+def test_an_attempt_that_fails_leaves_the_init_state(last: int) -> None:
+    pool, model = pool_and_model(Exhausted(last), symbols=2)
+    assert capture_steps(model, pool, FEATURES, 2) is None
+    for name, leaf in pool.tensors.items():
+        assert torch.equal(leaf, dict(named_leaves(pool.fresh(3)))[name])
+
+
+@pytest.mark.parametrize("kernels", [False, True])
+def test_padding_does_not_step_the_spare_slot_ever_further(kernels: bool) -> None:
+    module = Table().to(DEVICE)
+    pool = SymbolStatePool(module.init_state, symbols=9, device=DEVICE)
+    with torch.inference_mode():
+        steps = CapturedSteps(module, pool, FEATURES, 2, kernels=kernels)
+        for first in (0, 3, 6):  # three symbols of a bucket for four
+            for age in (0, 1, 2):
+                found = steps.run(np.ones((3, FEATURES), np.float32), np.arange(first, first + 3))
+                np.testing.assert_array_equal(found, np.full((3, 2), age))
 
 
 class Waiting(Model):

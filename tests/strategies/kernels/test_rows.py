@@ -46,6 +46,19 @@ def test_scattered(axis: int) -> None:
         assert torch.equal(leaf, right)
 
 
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_skipped_slot_is_left_as_it_is(axis: int) -> None:
+    before, found, wanted = pools(axis), pools(axis), pools(axis)
+    slots = torch.tensor([5, 1, 5], device=DEVICE)
+    new = [leaf + 1 for leaf in gather_rows_plain(found, slots, axis)]
+    scatter_rows(found, slots, new, axis, skip=5)
+    scatter_rows_plain(wanted, slots, new, axis, skip=5)
+    for leaf, right, old in zip(found, wanted, before, strict=True):
+        assert torch.equal(leaf, right)
+        assert torch.equal(leaf.select(axis, 5), old.select(axis, 5))
+        assert not torch.equal(leaf.select(axis, 1), old.select(axis, 1))
+
+
 @pytest.mark.parametrize("scatter", [False, True])
 @pytest.mark.parametrize("width", [0, 1, 700])  # 700: wider than any leaf
 def test_rows_copied_along(scatter: bool, width: int) -> None:
