@@ -266,7 +266,9 @@ class Engine:
         run_id, _ = identify(scenario, self.plugins)
         if self.reuse and (self.runs / run_id / MANIFEST).exists():
             return Plan(run_id, True, 0, {})
-        events, room = self.events(scenario)
+        events, collecting = self.events(scenario)
+        room = Room(len(events), self.runs)
+        room.adopt(collecting)
         strategy = scenario.inference.strategy
         if why_closed(scenario.service, strategy, config.latency.scale) is not None:
             return Plan(run_id, False, len(events), {})
@@ -277,7 +279,7 @@ class Engine:
         return Plan(run_id, False, len(events), thinking.notes)
 
     def events(self, scenario: Scenario) -> tuple[EventBatch, Room]:
-        """The window's events without features, and their room."""
+        """The window's events without features, and what keeps them: its columns may be longer."""
         config = scenario.config
         bus = EventBus(scenario.dataset, features=False, **scenario.selection)
         events, room = collected(bus, self.runs, config.limit)

@@ -210,7 +210,7 @@ def session_numbers(dataset: Dataset, ts_event: Int64Array) -> Int64Array:
 def _answer(inference: Inference, batch: EventBatch) -> Float32Array:
     """Checked predictions; a call that the device has no memory for is halved until it fits."""
     try:
-        predictions = inference.strategy.predict(batch)
+        return checked(inference, batch, inference.strategy.predict(batch))
     except Exception as error:
         # torch's own error, by name: a strategy without torch must not import it for this.
         if type(error).__name__ != "OutOfMemoryError":
@@ -223,10 +223,10 @@ def _answer(inference: Inference, batch: EventBatch) -> Float32Array:
                 place=f"strategy {inference.table['name']!r}",
                 remedy="Lower the capacity, so that fewer symbols' state is kept there.",
             ) from None
-        middle = len(batch) // 2
-        halves = (batch.select(slice(0, middle)), batch.select(slice(middle, None)))
-        return np.concatenate([_answer(inference, half) for half in halves])
-    return checked(inference, batch, predictions)
+    # Not above: there the error's traceback keeps what the failed call had allocated.
+    middle = len(batch) // 2
+    halves = (batch.select(slice(0, middle)), batch.select(slice(middle, None)))
+    return np.concatenate([_answer(inference, half) for half in halves])
 
 
 def checked(inference: Inference, batch: EventBatch, predictions: Float32Array) -> Float32Array:

@@ -107,6 +107,10 @@ def measure(
         BacktestError: it cannot be bound.
     """
     cuda = _cuda(session.device)
+    if cuda is not None and cuda.is_initialized():  # what was there before is not this strategy's
+        gc.collect()
+        cuda.empty_cache()
+        cuda.reset_peak_memory_stats(session.device)
     tell("binding")
     began = time.perf_counter_ns()
     strategy.bind(session)

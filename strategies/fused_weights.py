@@ -41,7 +41,7 @@ class FusedBlock:
 
 @dataclass(frozen=True)
 class FusedTower:
-    """One tower: the input MLP (its first product stays float32: features may be large), blocks."""
+    """One tower: the input MLP (its first product reads float32: features may be large), blocks."""
 
     up: Tensor
     up_bias: Tensor
@@ -79,7 +79,7 @@ def prepare(ensemble: Ensemble, precision: Precision) -> FusedWeights:
     """
     named = ensemble.state_dict()
     if precision == "fp16":
-        _check_range(named)
+        _check_range(named | _folded(ensemble.config, named))
     stored = _STORED[precision]
 
     def tower(index: int) -> FusedTower:
@@ -141,6 +141,16 @@ def _check_range(named: Mapping[str, Tensor]) -> None:
                 f"weight {name!r} reaches {value:g}, beyond float16's {_FLOAT16_MAX:g}",
                 remedy="Use precision tf32 or fp32.",
             )
+
+
+def _folded(config: EnsembleConfig, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What is folded before it is stored, by the name of a weight that it is folded from."""
+    found = {}
+    for b in range(config.depth):
+        layer = f"towers.0.blocks.{b}.layer."
+        parts = {name.removeprefix(layer): w for name, w in named.items() if name.startswith(layer)}
+        found[f"{layer}mlstm.mlstm_cell.igate_proj.weight with q, k, v"] = _fold_gates(parts)
+    return found
 
 
 def _conv(w: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:

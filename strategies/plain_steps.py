@@ -93,7 +93,7 @@ class PlainSteps:
             ended = rounds.symbols[following:size].tolist()
             yield (
                 rows,
-                y.double().reshape(size, -1),
+                y.to(torch.float64, copy=True).reshape(size, -1),  # the next round may change y
                 {s: self._rows_of(state, following + i) for i, s in enumerate(ended) if s in shown},
             )
             if 0 < following < size:

@@ -138,7 +138,8 @@ class PooledStrategy(Strategy):
             torch.split(x[rows], sizes), sizes, [*sizes[1:], 0], strict=True
         ):
             y, state = self._model(x_round, state)
-            answers.append(y)
+            # The next round may change the state in place, and answers may be a view of it.
+            answers.append(y.clone() if following else y)
             if not following:
                 commits.append((slots[:size], state))
             elif following < size:

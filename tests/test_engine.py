@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -172,6 +173,25 @@ class Cramped(Summing):
         return super().predict(batch)
 
 
+class Allocated(np.ndarray):
+    """Memory whose end can be waited for."""
+
+
+@dataclass
+class Holding(Summing):
+    """Its call allocates more than there is, as long as what an earlier call allocated lives."""
+
+    held: ClassVar[weakref.ref[Allocated] | None] = None
+
+    def predict(self, batch: EventBatch) -> Float32Array:
+        assert Holding.held is None or Holding.held() is None
+        scratch = np.zeros(3).view(Allocated)
+        Holding.held = weakref.ref(scratch)
+        if len(batch) > 7:
+            raise OutOfMemoryError("CUDA out of memory")
+        return super().predict(batch)
+
+
 @dataclass
 class Undivided(Cramped):
     """Its answers depend on how events are batched, so no call of it may be halved."""
@@ -209,7 +229,7 @@ class TestPlugin:
     @hookimpl
     def backtest_register_strategies(self, register: Register[Strategy]) -> None:
         for part in (
-            *(Summing, Seeing, Counting, Broken, Reacting, Cramped, Undivided, Faltering),
+            *(Summing, Seeing, Counting, Broken, Reacting, Cramped, Undivided, Faltering, Holding),
             *(Writing, ReactingWriting, Folding, ReactingFolding, Mute),
         ):
             register(part.__name__.lower(), part)
@@ -388,6 +408,11 @@ def test_a_call_without_memory_is_halved(settings: dict[str, Any]) -> None:
         run(**{**settings, "strategy": "cramped:room=0"})
     with pytest.raises(RunError, match="must not be divided"):
         run(**{**settings, "strategy": "undivided:room=0"})
+
+
+def test_a_call_without_memory_is_let_go_of_before_it_is_halved(settings: dict[str, Any]) -> None:
+    halved = run(**{**settings, "strategy": "holding"})
+    assert halved.table("predictions").equals(run(**settings).table("predictions"))
 
 
 @pytest.mark.parametrize("reuse", [True, False])

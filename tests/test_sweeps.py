@@ -16,7 +16,9 @@ import pytest
 
 import backtest
 import backtest.atomic
+from backtest.bus import read_events
 from backtest.cli import main
+from backtest.data.dataset import open_dataset
 from tests.sweep_files import write_plugin, write_sweep
 
 ROOT = Path(__file__).parents[1]
@@ -192,6 +194,25 @@ def test_a_dry_run_counts_and_estimates_and_runs_nothing(
     assert after["inferences"] == after["inferences_stored"] == len(keys) == plan["inferences"]
     assert call(*words, "--dry-run") == 0
     assert "8: 8 finished, 0 to do" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "part", ['symbols = ["BBB"]', 'window = {{ start = "{start}" }}'], ids=["symbols", "window"]
+)
+def test_parts_of_a_dataset_are_planned_and_run(
+    part: str, small_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    events = read_events(open_dataset(small_dataset))
+    middle = events.ts_event[7]
+    more = part.format(start=middle) if part.startswith("window") else part
+    sweep = write_sweep(tmp_path / "part.toml", small_dataset, '["imbalance"]', more)
+    words = (sweep, "--runs", tmp_path / "runs", "--executor", "inline")
+    assert call(*words, "--dry-run") == 0
+    assert call(*words) == 0
+    timings = [m["metrics"]["timing"] for m in manifests(tmp_path / "runs")]
+    counts = {timing["events"] for timing in timings}
+    assert len(counts) == 1
+    assert 0 < counts.pop() < len(events)
 
 
 def test_a_probe_that_fails_is_told(

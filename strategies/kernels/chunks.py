@@ -305,7 +305,10 @@ def _advance(  # noqa: PLR0915 - a kernel is one function, or its tiles leave th
         v = tl.where(sound, v, 0.0)
         s_unit = tl.maximum(tl.max(tl.max(_size(s), axis=1), axis=0) / LARGEST, 1.0)
         y = tl.dot(q, (s / s_unit).to(tl.float16)) * (from_begin * s_unit / unit)[:, None]
-        s = tl.dot(tl.trans(k), (v.to(tl.float32) * to_end[:, None]).to(tl.float16), s * lasting)
+        added = v.to(tl.float32) * to_end[:, None]
+        v_unit = tl.maximum(tl.max(tl.max(_size(added), axis=1), axis=0) / LARGEST, 1.0)
+        added = (added / v_unit).to(tl.float16)
+        s = tl.dot(tl.trans(k), added, s * (lasting / v_unit)) * v_unit
         weighed = event < tl.where(part == 0, events - begin, 0)
         w_at = weights + at[:, None] * L + event[None, :]
         y = tl.dot(tl.load(w_at, mask=weighed[:, None], other=0.0), v, y) * unit[:, None]

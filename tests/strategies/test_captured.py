@@ -179,6 +179,8 @@ class Exhausted(Model):
 class Table(nn.Module):
     """Looks up what it has for the number of events seen, and has something for few."""
 
+    table: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("table", torch.arange(4.0))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from tests.strategies.interpreted import DEVICE  # isort: skip  # before any kernel
+from backtest.errors import DataError
 from backtest.strategies.ensemble import Ensemble
 from backtest.strategies.fused_weights import prepare
 from backtest.strategies.towers.layers import block_linear
@@ -29,6 +31,18 @@ def test_folded_gates_are_the_gates(tiny: Ensemble) -> None:
 def test_float16_halves_what_a_batch_streams(tiny: Ensemble) -> None:
     tiny = tiny.to(device=DEVICE)
     assert 0.5 < prepare(tiny, "fp16").bytes / prepare(tiny, "fp32").bytes < 0.7
+
+
+def test_gates_that_leave_float16_when_they_are_folded_are_refused_by_name(tiny: Ensemble) -> None:
+    named = {name: value.clone() for name, value in tiny.state_dict().items()}
+    cell = "towers.0.blocks.1.layer.mlstm.mlstm_cell.igate_proj.weight"
+    named[cell] *= 3e4 / named[cell].abs().max()
+    for name in "qkv":
+        named[f"towers.0.blocks.1.layer.mlstm.{name}_proj.weight"] *= 100
+    assert all(value.abs().max() < 65504 for value in named.values())
+    with pytest.raises(DataError, match=cell.replace(".", "[.]")):
+        prepare(Ensemble(tiny.config, named), "fp16")
+    assert prepare(Ensemble(tiny.config, named), "tf32")
 
 
 def test_tf32_weights_are_rounded_to_nearest(tiny: Ensemble) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,6 +130,28 @@ def test_features_in_column_order_and_read_only_are_fine() -> None:
         batch = EVENTS.select(slice(None))
         object.__setattr__(batch, "features", features)
         np.testing.assert_array_equal(bound(Counting()).predict(batch), wanted)
+
+
+class Running(nn.Module):
+    """Adds to the state that it is given, and answers with that very state."""
+
+    def init_state(self, n: int) -> Any:
+        return {"sum": torch.zeros(n, 1, dtype=torch.float64)}
+
+    def forward(self, x: Tensor, state: Any) -> Any:
+        return state["sum"].add_(x[:, :1]), state
+
+
+def test_answers_that_are_views_of_state_changed_in_place_are_those_of_their_event() -> None:
+    x = np.array([[1, 0], [10, 0], [1, 0], [10, 0], [1, 0]], dtype=np.float32)
+    symbol = np.array([0, 1, 0, 1, 0], dtype=np.int32)
+    wanted = [1, 10, 2, 20, 3]
+    strategy = bound(Counting(make=lambda _: Running()))
+    events = dataclasses.replace(EVENTS.select(slice(0, 5)), features=x, symbol=symbol)
+    assert strategy.predict(events).ravel().tolist() == wanted
+    steps = strategy.plain_steps(SESSION, double=True)
+    assert steps is not None
+    assert steps.run(x, symbol)[0].ravel().tolist() == wanted
 
 
 class Drops(Counter):

@@ -143,6 +143,17 @@ def test_products_and_states_beyond_float16_are_told_in_larger_units() -> None:
     assert_like(state, wanted_state)
 
 
+def test_values_times_steps_beyond_float16_are_told_in_larger_units() -> None:
+    (q, k, v), (keep, scale), state = inputs(20, 20)
+    qkv, steps = (q, k, 3e4 * v.clamp(-2, 2)), (keep, 50 + 50 * scale)
+    assert float((qkv[2].float() * steps[1][:, :, None]).abs().max()) > 1e6
+    assert qkv[2].isfinite().all()
+    wanted_state, wanted = plain(make_runs(), qkv, steps, state)
+    out = advance(qkv, steps, state)
+    assert_like(out, wanted)
+    assert_like(state, wanted_state)
+
+
 def test_what_is_forgotten_is_gone() -> None:
     qkv, (keep, scale), state = inputs(20, 20)
     keep[::3] = 0
