@@ -123,8 +123,8 @@ def earned(row: dict[str, Any]) -> float | None:
 def fields(compared: Comparison) -> list[Field]:
     """The runs in fields of equal conditions, the main one first, each in order.
 
-    The main one is the largest, and of equally large ones that of unscaled latency; members are in
-    the order of what they earned.
+    The main one is the largest, of equally large ones that of unscaled latency, and of these the
+    slowest; members are in the order of what they earned.
 
     A variant is a strategy with its policy, and with its own service times where no variant was run
     under several.
@@ -152,9 +152,13 @@ def fields(compared: Comparison) -> list[Field]:
         found.append(
             Field(conditions, tuple(members), tuple(contests(compared, members[0], members[1:])))
         )
-    return sorted(
-        found, key=lambda f: (-len(f.members), abs(compared.rows[f.members[0]]["scale"] - 1))
-    )
+
+    def order(field: Field) -> tuple[float, ...]:
+        rows = [compared.rows[k] for k in field.members]
+        slowest = max((row["p50_ms"] or 0 for row in rows), default=0)
+        return -len(rows), abs(rows[0]["scale"] - 1), -slowest
+
+    return sorted(found, key=order)
 
 
 def verdict(compared: Comparison, field: Field) -> list[str]:

@@ -159,9 +159,15 @@ def _compare(old: dict[str, Tensor], new: dict[str, Tensor], what: str) -> None:
 
 def _named(state: Tree) -> dict[str, Tensor]:
     try:
-        return dict(named_leaves(state))
+        pairs = list(named_leaves(state))
     except TypeError as error:
         raise _broken(str(error)) from None
+    named = dict(pairs)
+    if len(named) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _broken(f"two leaves of the state have the path {twice!r}")
+    return named
 
 
 def _broken(problem: str) -> UsageError:

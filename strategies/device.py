@@ -15,7 +15,9 @@ from backtest.events import Float32Array
 
 
 def find_device(name: str) -> torch.device:
-    """The torch device of that name.
+    """The torch device of that name; of several GPUs it is the current one from now on.
+
+    Kernels that are not torch's are launched on the current device, wherever their tensors are.
 
     Raises:
         UsageError: no such device on this machine, or in this build of torch.
@@ -23,6 +25,8 @@ def find_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
+        if device.type == "cuda" and device.index is not None:
+            torch.cuda.set_device(device)
     except (RuntimeError, AssertionError) as error:
         raise UsageError(
             f"no device {name!r}: {str(error).partition(chr(10))[0]}",

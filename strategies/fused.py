@@ -1,8 +1,9 @@
 """``fused``: the ensemble in kernels of its own, over state that is updated where it lies.
 
-A batch is one CUDA graph: one copy in, the four towers side by side, one copy out. Weights are
-read once a batch, and the state of each of its symbols at most read and written once, however many
-events a symbol has in it. Histories (pass 2) go through in thousands of events.
+A batch is one CUDA graph: one copy in and the four towers side by side, which write their answers
+straight to the host. Weights are read once a batch, and the state of each of its symbols at most
+read and written once, however many events a symbol has in it. Histories (pass 2) go through in
+thousands of events.
 """
 
 from __future__ import annotations

@@ -23,7 +23,9 @@ def single_events(module: nn.Module) -> Iterator[None]:
     in float32; all else goes to torch as before.
     """
     steps = {nn.LSTM: _lstm, nn.LSTMCell: _cell, nn.Linear: _linear}
-    patched = [layer for layer in module.modules() if _suits(layer)]
+    # A layer that has a ``forward`` of its own does something else than its class.
+    suited = [layer for layer in module.modules() if _suits(layer)]
+    patched = [layer for layer in suited if "forward" not in vars(layer)]
     for layer in patched:
         step: Any = steps[type(layer)]
         layer.forward = partial(step, layer, layer.forward)

@@ -77,7 +77,7 @@ def _verdict(compared: Comparison) -> list[str]:
         f"and nets {one['net']:,.2f}.",
         f"All waiting symbols at once, each with its own state, it answers "
         f"{batched['response_rate']:.0%} and nets {batched['net']:,.2f}.",
-        f"Without the state it is as quick, but its answers correlate "
+        f"Without the state it is quicker, but its answers correlate "
         f"{forgetful['correlation']:.2f} with the right ones, and it nets {forgetful['net']:,.2f}.",
         f"On the fast server one at a time keeps up too: {fast_one['net']:,.2f} against "
         f"{fast_batched['net']:,.2f} batched.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -19,8 +19,15 @@ from backtest.report.scales import Axis, Scale, number
 
 WIDTH, HEIGHT = 720, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 84, 14, 12, 40
+_LETTER, _LINE = 7.5, 14
+"""About the width of a letter in a plot, and the height of a line of them."""
+
 COLUMNS = 240
 """How many columns a series is cut into; of each, the first, last, lowest and highest are drawn."""
+
+
+_Line: TypeAlias = tuple[float, float, float]
+"""Where a line of text begins, ends, and stands."""
 
 
 @dataclass(frozen=True)
@@ -101,9 +108,10 @@ class Chart:
         return figure(self.title, body, self.height, legend, self.note, _ranges(x, y))
 
     def _curves(self, x: Scale, y: Scale) -> Markup:
-        return Markup("").join(self._curve(s, x, y) for s in self.series)
+        taken: list[_Line] = []
+        return Markup("").join(self._curve(s, x, y, taken) for s in self.series)
 
-    def _curve(self, series: Series, x: Scale, y: Scale) -> Markup:
+    def _curve(self, series: Series, x: Scale, y: Scale, taken: list[_Line]) -> Markup:
         good = np.isfinite(series.x) & np.isfinite(series.y)
         good &= ((series.x > 0) | (not self.x.log)) & ((series.y > 0) | (not self.y.log))
         xs, ys = downsample(series.x[good], series.y[good])
@@ -126,13 +134,26 @@ class Chart:
             )
         if self.names:
             right = px[-1] > WIDTH * 0.7
+            at, width = px[-1] + (-9 if right else 9), _LETTER * len(series.name)
+            left = at - width if right else at
+            base = _free(taken, left, left + width, py[-1] + 4, self.height - _BOTTOM)
+            taken.append((left, left + width, base))
             parts += Markup('<text class="name" x="{}" y="{}" text-anchor="{}">{}</text>').format(
-                _px(px[-1] + (-9 if right else 9)), _px(py[-1] + 4), "end" if right else "start",
-                series.name,
-            )  # fmt: skip
+                _px(at), _px(base), "end" if right else "start", series.name
+            )
         return Markup('<g class="series {}" data-name="{}" data-series="{}">{}</g>').format(
             style, series.name, series.number, parts
         )
+
+
+def _free(taken: list[_Line], left: float, right: float, base: float, lowest: float) -> float:
+    """The height nearest to ``base`` where text from left to right covers no other; or ``base``."""
+    heights = [base + side * k * _LINE for k in range(len(taken) + 1) for side in (1, -1)]
+    for height in heights:
+        covered = any(abs(height - h) < _LINE and left < b and a < right for a, b, h in taken)
+        if _TOP + _LINE <= height <= lowest and not covered:
+            return height
+    return base
 
 
 def waterfall(title: str, steps: Sequence[tuple[str, float, bool]], unit: str) -> Markup:

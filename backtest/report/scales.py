@@ -73,6 +73,8 @@ class Scale:
             first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
             steps = (1, 2, 5) if last - first <= 3 else (1,)
             values = [s * 10.0**e for e in range(first, last + 1) for s in steps]
+            if sum(self.low <= v <= self.high for v in values) < 2:
+                values = _nice(self.low, self.high)
             found = [(v, number(v)) for v in values]
         else:
             found = [(v, number(v)) for v in _nice(self.low, self.high)]

@@ -1,4 +1,7 @@
-"""Scalar functions that kernels share, accurate to a few units in the last place of float32."""
+"""Scalar functions that kernels share, accurate to a few units in the last place of float32.
+
+Of 1, that is, for ``tanh``: near 0 it is as good in absolute terms, and not in relative ones.
+"""
 
 # mypy: disable-error-code="no-untyped-def,untyped-decorator"
 

@@ -165,7 +165,7 @@ def _advance(i, f, z, o, cell, norm, m):
 def _meet(arrived, expected):
     """Wait until so many programs have come here; what they wrote before is then visible."""
     tl.debug_barrier()  # all of this program's writes come before its own arrival
-    seen = tl.atomic_add(arrived, 1, sem="release", scope="gpu") + 1
+    seen = tl.atomic_add(arrived, 1, sem="acq_rel", scope="gpu") + 1  # the last reads at once
     while seen < expected:
         seen = tl.atomic_add(arrived, 0, sem="acquire", scope="gpu")
     tl.debug_barrier()

@@ -54,6 +54,23 @@ def test_scales_hold_their_values(values: list[float], log: bool) -> None:
     assert all(-1e-6 <= scale(v) <= 100 + 1e-6 for v, _ in scale.ticks())
 
 
+def test_a_log_axis_within_one_decade_has_ticks_all_the_same() -> None:
+    scale = Scale.over(Axis("x", log=True), np.array([6.1, 8.9]), 0.0, 100.0)
+    assert len(scale.ticks()) >= 2
+
+
+def test_names_of_points_do_not_cover_one_another() -> None:
+    x = np.ones(1)
+    close = [Series(f"variant {k}", k, (1 + k % 2 / 100) * x, x * (1 + k / 100)) for k in range(9)]
+    far = Series("elsewhere", 9, 2 * x, 1.2 * x)
+    chart = Chart("", Axis("", roomy=True), Axis("", roomy=True), [*close, far], names=True)
+    found = re.findall(r'class="name" x="([\d.]+)" y="([\d.]+)"', chart.render())
+    near = sorted(float(y) for left, y in found if float(left) < 360)
+    assert len(near) == 9
+    assert all(b - a >= 12.9 for a, b in pairwise(near))
+    assert all(0 < y < 300 for y in near)
+
+
 def test_every_chart_is_well_formed_and_escaped() -> None:
     name = "</svg><script>alert(1)</script>\"'&"
     x = np.array([1.0, 2.0, 3.0])

@@ -121,6 +121,16 @@ def test_single_events_leave_no_trace_and_let_sequences_pass() -> None:
     assert "forward" not in vars(lstm)
 
 
+def test_a_layer_with_a_forward_of_its_own_keeps_it() -> None:
+    layer = nn.Linear(3, 2).to(DEVICE)
+    own = lambda x: x[:, :2]  # noqa: E731 - set on the instance, as hooks and wrappers do
+    layer.forward = own  # type: ignore[method-assign]
+    with single_events(nn.Sequential(layer)), torch.inference_mode():
+        x = torch.rand(4, 3, device=DEVICE)
+        assert torch.equal(layer(x), x[:, :2])
+    assert layer.forward is own
+
+
 class Drawing(Model):
     """Answers with noise, which no replay repeats."""
 

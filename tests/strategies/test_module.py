@@ -188,6 +188,11 @@ class NoTensor(Counter):
         return super().init_state(n) | {"age": 0}
 
 
+class Collides(Counter):
+    def init_state(self, n: int) -> Any:
+        return {"a": {"b": torch.zeros(n)}, "a/b": torch.zeros(n)}
+
+
 class Stateless(nn.Module):
     pass
 
@@ -226,6 +231,7 @@ class NoNumber(Counter):
         (Grows, "'sum' from"),
         (Shared, "'sum'.*axis 0 does not count symbols"),
         (NoTensor, "'age' is int"),
+        (Collides, "two leaves of the state have the path 'a/b'"),
         (Stateless, "init_state"),
         (Sums, "with shape"),
     ],
