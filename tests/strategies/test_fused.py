@@ -107,6 +107,16 @@ def test_a_weight_beyond_float16_is_named(model: Ensemble) -> None:
     prepare(Ensemble(model.config, tensors), "fp32")
 
 
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # numpy's, where kernels are interpreted
+def test_activations_beyond_float16_show_in_answers_that_no_run_accepts(weights: Path) -> None:
+    assert EVENTS.features is not None
+    large = replace(EVENTS, features=3e6 * EVENTS.features)
+    assert not np.isfinite(bound(partial(Fused, weights, "fp16"), SESSION).predict(large)).all()
+    wanted = bound(partial(Batched, weights)).predict(large)
+    found = bound(partial(Fused, weights, "fp32")).predict(large)
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4 * np.abs(wanted).max())
+
+
 def test_the_class_follows_from_the_precision() -> None:
     classes = [Fused(precision=p).conformance for p in ("fp32", "tf32", "fp16")]
     assert classes == ["exact", "close", "close"]
