@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
     from backtest.strategies.graphs import Replay
-    from backtest.strategies.state_pool import HostRows, SymbolStatePool
+    from backtest.strategies.state_pool import SymbolStatePool
     from backtest.strategies.state_tree import Tree
 
 ROWS = (1, 2, 4, 8, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 112, 128)
@@ -179,18 +179,13 @@ class Fused(EnsembleStrategy):
             if distinct <= capacity:
                 self._answer(batch.features, batch.symbol, answers)
                 return answers
-            before: dict[int, HostRows] = {}
-            try:
+            with self._pool.all_or_nothing() as keep:
                 for rows in within_capacity(batch.symbol, capacity):
                     symbol = batch.symbol[rows]
-                    before |= {s: self._pool.peek(s) for s in np.unique(symbol).tolist()}
+                    keep(symbol)
                     part = answers[rows]
                     self._answer(batch.features[rows], symbol, part)
                     answers[rows] = part
-            except BaseException:
-                for s, state in before.items():
-                    self._pool.put(s, state)
-                raise
         return answers
 
     def _answer(self, features: Float32Array, symbol: Int32Array, out: Float32Array) -> None:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    from backtest.strategies.state_pool import HostRows, SymbolStatePool
+    from backtest.strategies.state_pool import SymbolStatePool
     from backtest.strategies.state_tree import Tree
 
     Commits: TypeAlias = list[tuple[Tensor, Tree]]
@@ -96,21 +96,16 @@ class PooledStrategy(Strategy):
             return np.empty((0, self.outputs), dtype=np.float32)
         assert batch.features is not None  # the engine decodes them: needs_features is true
         groups = within_capacity(batch.symbol, self._pool.capacity)
-        before: dict[int, HostRows] = {}
         with exact_float32(), torch.inference_mode():
             x = upload(batch.features, self._device)
             if len(groups) == 1:
                 return self._answer(x, batch.symbol)
             answers = np.empty((len(batch), self.outputs), dtype=np.float32)
-            try:
+            with self._pool.all_or_nothing() as keep:
                 for rows in groups:
                     symbol = batch.symbol[rows]
-                    before |= {s: self._pool.peek(s) for s in np.unique(symbol).tolist()}
+                    keep(symbol)
                     answers[rows] = self._answer(x[torch.from_numpy(rows)], symbol)
-            except BaseException:
-                for s, state in before.items():
-                    self._pool.put(s, state)
-                raise
             return answers
 
     def advance(self, x: Tensor, symbol: Int32Array) -> tuple[Tensor, Commits]:

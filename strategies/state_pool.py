@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -165,6 +166,21 @@ class SymbolStatePool:
             self._waiting.pop(symbol, None)
         else:
             self._waiting[symbol] = rows
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[Callable[[Int32Array], None]]:
+        """Yields ``keep(symbols)``: what it was told gets its state back if an error comes out."""
+        before: dict[int, HostRows] = {}
+
+        def keep(symbols: Int32Array) -> None:
+            before.update({s: self.peek(s) for s in np.unique(symbols).tolist()})
+
+        try:
+            yield keep
+        except BaseException:
+            for symbol, rows in before.items():
+                self.put(symbol, rows)
+            raise
 
     def snapshot(self, symbols: Sequence[int]) -> dict[str, NDArray[Any]]:
         """Copies of the symbols' state, ``{leaf's path: array [len(symbols), ...]}``.

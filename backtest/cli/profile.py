@@ -119,9 +119,9 @@ def _print(measured: Measured, title: str) -> None:
     print_table(
         _HEADERS, rows, title=f"{title} on {about['device']}, {about['precision']}", right=_HEADERS
     )
-    lines = [
-        f"Bound in {measured.bind_ns / 1e9:.1f} s, first batch {measured.first_ns / 1e6:.1f} ms."
-    ]
+    warm = "" if about["verified"] == "no" else " (not for the first time: it was verified before)"
+    bound, first = measured.bind_ns / 1e9, measured.first_ns / 1e6
+    lines = [f"Bound in {bound:.1f} s{warm}, first batch {first:.1f} ms."]
     if measured.memory is not None:
         lines.append(f"Device memory at the most: {measured.memory / 2**30:.2f} GiB.")
     if measured.bandwidth is not None:
