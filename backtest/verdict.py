@@ -124,7 +124,7 @@ def fields(compared: Comparison) -> list[Field]:
     """The runs in fields of equal conditions, the main one first, each in order.
 
     The main one is the largest, of equally large ones that of unscaled latency, and of these the
-    slowest; members are in the order of what they earned.
+    slowest, then the first by its title; members are in the order of what they earned.
 
     A variant is a strategy with its policy, and with its own service times where no variant was run
     under several.
@@ -153,10 +153,10 @@ def fields(compared: Comparison) -> list[Field]:
             Field(conditions, tuple(members), tuple(contests(compared, members[0], members[1:])))
         )
 
-    def order(field: Field) -> tuple[float, ...]:
+    def order(field: Field) -> tuple[float, float, float, str]:
         rows = [compared.rows[k] for k in field.members]
         slowest = max((row["p50_ms"] or 0 for row in rows), default=0)
-        return -len(rows), abs(rows[0]["scale"] - 1), -slowest
+        return -len(rows), abs(rows[0]["scale"] - 1), -slowest, field.title
 
     return sorted(found, key=order)
 

@@ -140,8 +140,9 @@ class SymbolStatePool:
 
     def clear(self) -> None:
         """Give every slot the init state, the spare one too; allocates nothing."""
-        for leaf, row in zip(self.tensors.values(), self._init_rows, strict=True):
-            leaf.copy_(row.expand_as(leaf))
+        with torch.no_grad():  # the init state may be a module's parameter
+            for leaf, row in zip(self.tensors.values(), self._init_rows, strict=True):
+                leaf.copy_(row.expand_as(leaf))
 
     def clear_spare(self) -> None:
         """Give the spare slot the init state."""

@@ -87,6 +87,16 @@ def test_fields_hold_what_differs_only_in_the_variant(compared: Comparison) -> N
     assert sorted(names) == ["imbalance, all", "imbalance, one"]
 
 
+def test_equal_fields_are_in_one_order_however_runs_are_given(compared: Comparison) -> None:
+    turned = compare(compared.runs[::-1])
+    for either in (compared, turned):
+        slow = [max(either.rows[k]["p50_ms"] for k in f.members) for f in fields(either)]
+        scale = [either.rows[f.members[0]]["scale"] for f in fields(either)]
+        pairs = [(abs(s - 1), -p) for s, p in zip(scale, slow, strict=True)][1:]
+        assert pairs == sorted(pairs)
+    assert [f.title for f in fields(compared)] == [f.title for f in fields(turned)]
+
+
 def test_the_verdict_names_a_winner_and_what_it_beats(compared: Comparison) -> None:
     main = fields(compared)[0]
     rows = [compared.rows[k] for k in main.members]

@@ -205,3 +205,12 @@ def test_without_a_capacity_as_many_slots_as_there_is_room_for(
     assert SymbolStatePool(init_state, symbols=7, copies=30).capacity == 1
     assert SymbolStatePool(init_state, symbols=7, reserve=4 * each).capacity == 3
     assert SymbolStatePool(init_state, symbols=7, reserve=9 * each).capacity == 1
+
+
+def test_slots_are_cleared_of_an_init_state_that_is_learned() -> None:
+    learned = torch.nn.Parameter(torch.full((1, 3), 7.0))
+    pool = SymbolStatePool(lambda n: {"h": learned if n == 1 else learned.expand(n, 3)}, symbols=2)
+    pool.tensors["h"].zero_()
+    pool.clear()
+    assert torch.equal(pool.tensors["h"], torch.full((3, 3), 7.0))
+    assert not pool.tensors["h"].requires_grad
