@@ -159,9 +159,7 @@ class Engine:
         folder = self.runs / run_id
         if self.reuse and (folder / MANIFEST).exists():
             return Run(folder, reused=True)
-        events, other = self.events(scenario)
-        room = Room(len(events), self.runs)
-        room.adopt(other)
+        events, room = self.events(scenario)
         hook = self.plugins.hook
         hook.backtest_run_started(run_id=run_id, config=scenario.resolved)
         thinking = self._thinking(scenario, run_id, events, room)
@@ -266,9 +264,7 @@ class Engine:
         run_id, _ = identify(scenario, self.plugins)
         if self.reuse and (self.runs / run_id / MANIFEST).exists():
             return Plan(run_id, True, 0, {})
-        events, collecting = self.events(scenario)
-        room = Room(len(events), self.runs)
-        room.adopt(collecting)
+        events, room = self.events(scenario)
         strategy = scenario.inference.strategy
         if why_closed(scenario.service, strategy, config.latency.scale) is not None:
             return Plan(run_id, False, len(events), {})
@@ -279,16 +275,18 @@ class Engine:
         return Plan(run_id, False, len(events), thinking.notes)
 
     def events(self, scenario: Scenario) -> tuple[EventBatch, Room]:
-        """The window's events without features, and what keeps them: its columns may be longer."""
+        """The window's events without features, and a room of their number, which keeps them."""
         config = scenario.config
         bus = EventBus(scenario.dataset, features=False, **scenario.selection)
-        events, room = collected(bus, self.runs, config.limit)
+        events, collecting = collected(bus, self.runs, config.limit)
         if events is None:
             raise UsageError(
                 "no event lies in the window",
                 place=f"dataset {scenario.dataset.name!r}",
                 remedy="`backtest data describe` shows the dataset's span.",
             )
+        room = Room(len(events), self.runs)
+        room.adopt(collecting)
         return events, room
 
     def _thinking(

@@ -87,16 +87,11 @@ def prepare(ensemble: Ensemble, precision: Precision) -> FusedWeights:
         blocks = []
         for b in range(ensemble.config.depth):
             block = f"{prefix}blocks.{b}."
-            layer = {
-                name.removeprefix(block + "layer."): value
-                for name, value in named.items()
-                if name.startswith(block + "layer.")
-            }
             blocks.append(
                 FusedBlock(
                     norm1=named[block + "norm1.weight"].clone(),
                     norm2=named[block + "norm2.weight"].clone(),
-                    layer=_LAYERS[index](layer, stored),
+                    layer=_LAYERS[index](_under(named, block + "layer."), stored),
                     up=stored(named[block + "mlp.fc1.weight"]),
                     up_bias=named[block + "mlp.fc1.bias"].clone(),
                     down=stored(named[block + "mlp.fc2.weight"]),
@@ -148,9 +143,13 @@ def _folded(config: EnsembleConfig, named: Mapping[str, Tensor]) -> dict[str, Te
     found = {}
     for b in range(config.depth):
         layer = f"towers.0.blocks.{b}.layer."
-        parts = {name.removeprefix(layer): w for name, w in named.items() if name.startswith(layer)}
-        found[f"{layer}mlstm.mlstm_cell.igate_proj.weight with q, k, v"] = _fold_gates(parts)
+        name = f"{layer}mlstm.mlstm_cell.igate_proj.weight with q, k, v"
+        found[name] = _fold_gates(_under(named, layer))
     return found
+
+
+def _under(named: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): w for name, w in named.items() if name.startswith(prefix)}
 
 
 def _conv(w: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
