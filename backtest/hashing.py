@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from functools import cache
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,12 @@ def sha256_of(value: Any) -> str:
 
 @cache
 def package_sha256() -> str:
-    """SHA-256 over every Python file of this package, so that edited code meets no stale result."""
-    root = Path(__file__).parent
+    """SHA-256 over every Python file of ``backtest``, so that edited code meets no stale result.
+
+    The symlinked folders belong to it: plugins and strategies determine results as well.
+    """
+    # The package by its name, because this module may lie at any depth below it.
+    root = Path(str(resources.files(__name__.partition(".")[0])))
     digest = hashlib.sha256()
     for folder, subfolders, names in os.walk(root, followlinks=True):
         subfolders.sort()
