@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from backtest.core.version import __version__
+
 if TYPE_CHECKING:
     from backtest.api import compare, run, sweep
     from backtest.events import NO_PRICE, EventBatch
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from backtest.strategies.base import Session, Strategy
     from backtest.strategies.module import ModuleStrategy
 
-__version__ = "0.1.0"
 
 __all__ = [
     "NO_PRICE",

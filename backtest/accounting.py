@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from backtest.columnar import Frame
+from backtest.core.arrays import BoolArray, Float32Array, Int64Array
+from backtest.core.columnar import Frame
+from backtest.core.room import Room
 from backtest.errors import RunError
-from backtest.events import BoolArray, EventBatch, Float32Array, Int64Array
+from backtest.events import EventBatch
 from backtest.execution import Fill
 from backtest.instruments import Instrument
 from backtest.quotes import Quotes, StandingQuotes
-from backtest.room import Room
 from backtest.server import Timing
 
 if TYPE_CHECKING:

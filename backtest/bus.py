@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backtest.ahead import ahead
-from backtest.components import suggestion
+from backtest.core.arrays import BoolArray, Float32Array
+from backtest.core.prefetch import ahead
+from backtest.core.text import suggestion
 from backtest.data.decode import Columns, Decoder, Nonfinite, Policy, Selection
 from backtest.data.plan import Scan
 from backtest.errors import UsageError
-from backtest.events import BoolArray, EventBatch, Float32Array, concatenate
+from backtest.events import EventBatch, concatenate
 
 if TYPE_CHECKING:
     from backtest.data.dataset import Dataset

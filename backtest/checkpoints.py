@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from backtest.arrays import (
+from backtest.core.array_files import (
     ArrayReader,
     ArrayWriter,
     Unusable,
@@ -30,10 +30,10 @@ from backtest.arrays import (
     read_to_the_end,
     write_named,
 )
-from backtest.atomic import lock_folder, new_file
+from backtest.core.arrays import BoolArray, Float32Array
+from backtest.core.atomic import lock_folder, new_file
+from backtest.core.hashing import sha256_of
 from backtest.errors import BacktestError
-from backtest.events import BoolArray, Float32Array
-from backtest.hashing import sha256_of
 from backtest.strategies.base import Strategy
 from backtest.stream import Calls
 

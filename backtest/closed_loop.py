@@ -15,17 +15,17 @@ from typing import Any
 import numpy as np
 
 from backtest.accounting import Answers
-from backtest.columnar import Column, Frame
-from backtest.compiled import COMPILED_FROM
-from backtest.events import EventBatch, Float32Array, Int64Array
+from backtest.core.arrays import Float32Array, Int64Array, chunks
+from backtest.core.columnar import Column, Frame
+from backtest.core.compiled import COMPILED_FROM
+from backtest.core.room import Room
+from backtest.events import EventBatch
 from backtest.latency import Composition, Draws, LatencyModel, pass_sizes, service_time
 from backtest.live_desk import LiveDesk
 from backtest.live_queue import LiveQueue
 from backtest.predictions import Inference, checked
 from backtest.queueing import bypassed, receive, rule_of
-from backtest.room import Room
 from backtest.server import InferenceServer, Status, Timing
-from backtest.settlement import chunks
 
 _TOLD = 1 << 14
 """Events after which what was predicted is proved, what was served is kept, and people are told."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backtest.accounting import COSTS
-from backtest.components import suggestion
+from backtest.core.text import suggestion
 from backtest.differences import labels_of, settings, ticks
 from backtest.errors import UsageError
 from backtest.expressions import Expression, MissingValue, parse_expression

@@ -9,8 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from backtest.components import parse_duration
-from backtest.data.times import parse_utc
+from backtest.core.times import parse_duration, parse_utc
 from backtest.errors import UsageError
 
 
@@ -36,7 +35,7 @@ def _span(value: Any) -> Any:
 Instant = Annotated[int, BeforeValidator(parse_instant)]
 Span = Annotated[int, BeforeValidator(_span), Field(ge=0)]
 Part = str | dict[str, Any]
-"""A component: ``NAME:VALUE,...`` or a table with ``name``; see ``backtest.components``."""
+"""A component: ``NAME:VALUE,...`` or a table with ``name``; see ``backtest.core.parameters``."""
 
 
 def _named(part: Part) -> Part:

@@ -19,24 +19,24 @@ import numpy as np
 from backtest.accounting import Accountant, Answers, Ledger, SizingRule, TableSink
 from backtest.bus import EventBus, read_targets
 from backtest.closed_loop import ClosedLoop, Loop, why_closed
-from backtest.compiled import COMPILED_FROM
-from backtest.components import as_table, as_text
 from backtest.config import RunConfig
+from backtest.core.arrays import Float32Array, Int64Array, chunks
+from backtest.core.compiled import COMPILED_FROM
+from backtest.core.parameters import as_table, as_text
+from backtest.core.parts import Kind
+from backtest.core.room import RELEASE, Room
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.errors import UsageError
-from backtest.events import EventBatch, Float32Array, Int64Array
+from backtest.events import EventBatch
 from backtest.latency import LatencyModel, messages, scaled
 from backtest.live_desk import LiveDesk
 from backtest.metrics import accuracy, timing_metrics
 from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.manager import Plugins
-from backtest.plugins.parts import Kind
 from backtest.predictions import Inference, bind, session_numbers
 from backtest.queueing import Settled, simulate
-from backtest.room import RELEASE, Room
 from backtest.runs import MANIFEST, Run, RunWriter, identify
 from backtest.server import BatchingPolicy, InferenceServer, Timing
-from backtest.settlement import chunks
 from backtest.store import PredictionStore
 from backtest.strategies.base import Session
 from backtest.thinking import Thinking

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Int64Array: TypeAlias = NDArray[np.int64]
-Int32Array: TypeAlias = NDArray[np.int32]
-Float32Array: TypeAlias = NDArray[np.float32]
-BoolArray: TypeAlias = NDArray[np.bool_]
+from backtest.core.arrays import BoolArray, Float32Array, Int32Array, Int64Array
 
 NO_PRICE = int(np.iinfo(np.int64).min)
 """A side of the quote, or a trade, that is absent."""

@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from backtest.events import NO_TIME, BoolArray, Int64Array
+from backtest.core.arrays import BoolArray, Int64Array
+from backtest.events import NO_TIME
 from backtest.quotes import SymbolBook
 
 

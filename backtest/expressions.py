@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backtest.components import suggestion
+from backtest.core.text import suggestion
 from backtest.errors import UsageError
 
 _MAX_LENGTH = 1000

@@ -10,15 +10,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from backtest.core.arrays import Float64Array, Int32Array, Int64Array
 from backtest.errors import RunError
-from backtest.events import EventBatch, Int32Array, Int64Array
-
-Float64Array: TypeAlias = NDArray[np.float64]
+from backtest.events import EventBatch
 
 _STREAMS = {"service": 1, "feed": 2, "entry": 3, "response": 4}
 _BLOCK = 4096

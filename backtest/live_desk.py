@@ -7,13 +7,15 @@ from heapq import heappop, heappush
 import numpy as np
 
 from backtest.accounting import Ledger
+from backtest.core.arrays import Float32Array, Int64Array
+from backtest.core.compiled import Uncompiled
+from backtest.core.room import Room
 from backtest.errors import UsageError
-from backtest.events import NO_TIME, Float32Array, Int64Array
+from backtest.events import NO_TIME
 from backtest.execution import Confirmation, OrderRules
 from backtest.predictions import Inference
-from backtest.room import Room
 from backtest.settlement import quote_chain
-from backtest.trader import Trader, Uncompiled, sized
+from backtest.trader import Trader, sized
 
 
 class LiveDesk:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from backtest.events import Int32Array, Int64Array
-from backtest.queueing import LONGEST, Queue, writable
-from backtest.room import Room
+from backtest.core.arrays import Int32Array, Int64Array, writable
+from backtest.core.room import Room
+from backtest.queueing import LONGEST, Queue
 from backtest.server import InferenceServer, Rule
 
 
@@ -31,7 +31,7 @@ class LiveQueue(Queue):
     ) -> None:
         from backtest.compiled import live
         from backtest.compiled import queueing as loops
-        from backtest.compiled.addresses import places_of
+        from backtest.core.addresses import places_of
 
         received, order = writable(received), writable(order)
         super().__init__(

@@ -16,14 +16,14 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model
 
-from backtest.components import as_table, as_text, convert, format_duration, parameters, parse_spec
 from backtest.config import RunConfig, problems
-from backtest.data.times import format_utc
+from backtest.core.hashing import canonical_json, sha256_of
+from backtest.core.parameters import as_table, as_text, convert, parameters, parse_spec
+from backtest.core.parts import Kind
+from backtest.core.settings import plain
+from backtest.core.times import format_duration, format_utc
 from backtest.errors import UsageError
-from backtest.hashing import canonical_json, sha256_of
 from backtest.plugins.manager import Plugins
-from backtest.plugins.parts import Kind
-from backtest.settings import plain
 
 MOST_RUNS = 100_000
 """A matrix of more combinations is taken for a mistake."""
@@ -379,7 +379,7 @@ def _is_list(kind: Any) -> bool:
 
 
 def _plain_value(value: Any) -> Any:
-    """A parameter as JSON and ``backtest.components`` both take it."""
+    """A parameter as JSON and ``backtest.core.parameters`` both take it."""
     if isinstance(value, tuple):
         return [_plain_value(v) for v in value]
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)

@@ -9,12 +9,9 @@ from typing import Any
 import numpy as np
 
 from backtest.accounting import Answers
-from backtest.events import BoolArray, Float32Array, Int64Array
-from backtest.latency import Float64Array
-from backtest.queueing import writable
-from backtest.room import Room
+from backtest.core.arrays import BoolArray, Float32Array, Float64Array, Int64Array, chunks, writable
+from backtest.core.room import Room
 from backtest.server import Status, Timing
-from backtest.settlement import chunks
 
 _QUANTILES = {"p50": 0.5, "p99": 0.99, "max": 1.0}
 _DELAYS = ("feed", "queueing", "service", "sojourn")

@@ -10,18 +10,18 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backtest.checkpoints import Checkpoint, Position, resumable
-from backtest.components import as_table, parse_spec
+from backtest.core.arrays import BoolArray, Float32Array, Int64Array
+from backtest.core.environment import device_model, versions
+from backtest.core.hashing import sha256_of
+from backtest.core.parameters import as_table, parse_spec
+from backtest.core.room import RELEASE, Room
 from backtest.errors import RunError, UsageError
-from backtest.events import BoolArray, EventBatch, Float32Array, Int64Array
-from backtest.hashing import package_sha256, sha256_of
-from backtest.room import RELEASE, Room
+from backtest.events import EventBatch
 from backtest.strategies.base import Session, Strategy, form_problem
 from backtest.stream import Calls, Stream, chunk_size
 
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
 
 Progress = Callable[[int, int], None]
 """Told after each chunk how many events of how many are answered."""
-
-_VERSIONED = ("numpy", "torch", "triton")
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,26 +265,3 @@ def _bits_sha256(answered: BoolArray, release: Callable[[], None]) -> str:
         digest.update(b"\xff" * (len(some) // 8) if full else np.packbits(some).data)
         release()
     return digest.hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """What answers can depend on: versions of distributions, and the digest of this package."""
-    found = {name: version for name in _VERSIONED if (version := _version(name)) is not None}
-    return {"backtest": package_sha256(), **found}
-
-
-@cache
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def device_model(device: str) -> str:
-    """What a torch device name stands for, such as ``NVIDIA H200``."""
-    if device.startswith("cuda"):
-        import torch
-
-        return torch.cuda.get_device_name(device)
-    return device

@@ -20,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
-from backtest.atomic import new_file
 from backtest.conformance.inputs import random_events
-from backtest.events import EventBatch, Int64Array
+from backtest.core.arrays import Int64Array
+from backtest.core.atomic import new_file
+from backtest.events import EventBatch
 from backtest.strategies.base import Session, Strategy
 
 _INPUTS = 16

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backtest.events import Int64Array
-from backtest.latency import Float64Array
+from backtest.core.arrays import Float64Array, Int64Array
 
 if TYPE_CHECKING:
     from backtest.runs import Run

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from backtest.compiled import COMPILED_FROM
-from backtest.events import EventBatch, Int32Array, Int64Array
+from backtest.core.arrays import CHUNK, Int32Array, Int64Array, writable
+from backtest.core.compiled import COMPILED_FROM
+from backtest.core.room import Room
+from backtest.events import EventBatch
 from backtest.latency import (
     Draws,
     LatencyModel,
@@ -22,16 +24,12 @@ from backtest.latency import (
     feed_spans,
     scaled,
 )
-from backtest.room import Room
 from backtest.server import (
     BatchingPolicy,
     InferenceServer,
     Rule,
     Timing,
 )
-
-CHUNK = 1 << 17
-"""Events that are timed between two looks at the clock, and drawn for at once."""
 
 _DRAWS = 1 << 14
 
@@ -158,11 +156,6 @@ def receive(
     order = room.column(np.int64)
     loops.arrivals(writable(events.ts_event), received, order)
     return received, order
-
-
-def writable(column: Any) -> Any:
-    """The column as compiled loops take it: they are compiled anew for each kind of array."""
-    return np.require(column, requirements=["C", "W"])
 
 
 class Queue:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from backtest.events import NO_PRICE, EventBatch, Int32Array, Int64Array
+from backtest.core.arrays import Int32Array, Int64Array
+from backtest.events import NO_PRICE, EventBatch
 
 UNLIMITED = 2**62
 """Displayed size, in lots, of a dataset that records none."""

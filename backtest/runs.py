@@ -20,26 +20,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backtest.atomic import new_folder, writing
-from backtest.columnar import Column, Frame
-from backtest.compiled import COMPILED_FROM
+from backtest.core.arrays import chunks
+from backtest.core.atomic import new_folder, writing
+from backtest.core.columnar import Column, Frame
+from backtest.core.compiled import COMPILED_FROM
+from backtest.core.environment import device_model, versions
+from backtest.core.hashing import sha256_of
+from backtest.core.room import Room
 from backtest.errors import DataError
-from backtest.hashing import sha256_of
 from backtest.metrics import Tally
-from backtest.predictions import device_model, versions
-from backtest.room import Room
 from backtest.server import Status
-from backtest.settlement import chunks
 from backtest.tables import TableWriter
 
 if TYPE_CHECKING:
     import polars as pl
 
     from backtest.accounting import Account, Answers
+    from backtest.core.arrays import BoolArray
+    from backtest.core.parts import Kind
     from backtest.engine import Scenario
-    from backtest.events import BoolArray, EventBatch
+    from backtest.events import EventBatch
     from backtest.plugins.manager import Plugins
-    from backtest.plugins.parts import Kind
     from backtest.server import Timing
 
 MANIFEST = "manifest.json"

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from backtest.config import RunConfig
+from backtest.core.arrays import Int64Array
 from backtest.engine import Engine, Scenario, resolve
 from backtest.errors import UsageError
-from backtest.events import EventBatch, Int64Array
+from backtest.events import EventBatch
 from backtest.latency import LatencyModel, feed_spans
 from backtest.metrics import crossing
 from backtest.queueing import simulate

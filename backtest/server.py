@@ -17,8 +17,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from backtest.core.arrays import Int32Array, Int64Array
 from backtest.errors import RunError
-from backtest.events import NO_TIME, Int32Array, Int64Array
+from backtest.events import NO_TIME
 from backtest.latency import (
     Composition,
     Draws,

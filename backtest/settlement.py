@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from backtest.accounting import Answers, Ledger
-from backtest.ahead import ahead
-from backtest.columnar import Frame, arrow_table
-from backtest.events import BoolArray, EventBatch, Int32Array, Int64Array
+from backtest.core.arrays import CHUNK, BoolArray, Int32Array, Int64Array, chunks, writable
+from backtest.core.columnar import Frame, arrow_table
+from backtest.core.compiled import INT64, Uncompiled
+from backtest.core.prefetch import ahead
+from backtest.core.room import Room
+from backtest.events import EventBatch
 from backtest.execution import OrderRules
-from backtest.queueing import CHUNK, writable
-from backtest.room import Room
 from backtest.statement import Books, equity, figures, fill_frame
-from backtest.trader import ALWAYS, INT64, Trader, Uncompiled, sized
+from backtest.trader import ALWAYS, Trader, sized
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -229,14 +230,6 @@ def quote_chain(ledger: Ledger, room: Room) -> tuple[Int32Array, Int64Array, Int
             tradable, nothing, marks, clock, standing[first:last], mids, unanswered.copy(),
         )  # fmt: skip
     return link, standing, np.ascontiguousarray(current[:, 1])
-
-
-def chunks(count: int, room: Room | None = None) -> Iterator[tuple[int, int]]:
-    """Bounds of successive stretches of at most ``CHUNK`` rows; after each the room is released."""
-    for first in range(0, count, CHUNK):
-        yield first, min(first + CHUNK, count)
-        if room is not None:
-            room.release()
 
 
 def _columns(events: EventBatch, rows: slice) -> tuple[tuple[Any, Any], tuple[Any, Any]]:

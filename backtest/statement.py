@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backtest.accounting import COSTS, Ledger
-from backtest.columnar import Column, Frame
-from backtest.events import Int64Array
-from backtest.trader import INT64, Uncompiled
+from backtest.core.arrays import Int64Array
+from backtest.core.columnar import Column, Frame
+from backtest.core.compiled import INT64, Uncompiled
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backtest.latency import Float64Array
+from backtest.core.arrays import Float64Array
 
 RESAMPLES = 9_999
 CONFIDENCE = 0.95

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backtest.bus import EventBus, read_events
+from backtest.core.arrays import BoolArray, Int64Array
 from backtest.data.decode import Nonfinite
-from backtest.events import BoolArray, EventBatch, Int64Array, concatenate
+from backtest.events import EventBatch, concatenate
 
 if TYPE_CHECKING:
     from backtest.data.dataset import Dataset

@@ -17,13 +17,13 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from backtest.atomic import new_file, sweep_all
 from backtest.comparison import compare
 from backtest.config import RunConfig
+from backtest.core.atomic import new_file, sweep_all
+from backtest.core.hashing import package_sha256
 from backtest.costs import Costs, Inference
 from backtest.errors import DataError
 from backtest.executors import Executor, Job, Outcome, Setup
-from backtest.hashing import package_sha256
 from backtest.matrix import Matrix
 from backtest.runs import MANIFEST, Run, open_run
 from backtest.store import PredictionStore

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
-from backtest.columnar import Frame, frame_of
-from backtest.columnar_file import ColumnarFile
+from backtest.core.columnar import Frame, frame_of
+from backtest.core.columnar_file import ColumnarFile
 
 if TYPE_CHECKING:
     import pyarrow as pa

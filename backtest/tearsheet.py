@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backtest.latency import Float64Array
+from backtest.core.arrays import Float64Array
 from backtest.profits import Profits
 
 if TYPE_CHECKING:

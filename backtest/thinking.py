@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backtest.accounting import Answers
-from backtest.components import parameters
-from backtest.events import BoolArray, EventBatch, Float32Array, Int64Array
+from backtest.core.arrays import BoolArray, Float32Array, Int64Array, chunks
+from backtest.core.parameters import parameters
+from backtest.core.room import Room
+from backtest.events import EventBatch
 from backtest.predictions import Inference, bind, predict
-from backtest.room import Room
 from backtest.server import Status, Timing
-from backtest.settlement import chunks
 from backtest.store import PredictionStore
 from backtest.stream import Stream
 

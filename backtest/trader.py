@@ -9,22 +9,16 @@ from typing import Any, cast
 import numpy as np
 
 from backtest.accounting import Ledger, target_lots
-from backtest.events import Int32Array, Int64Array
+from backtest.core.arrays import Int32Array, Int64Array, writable
+from backtest.core.compiled import INT64, Uncompiled
 from backtest.execution import Confirmation, OrderRules
 from backtest.instruments import MONEY_UNIT, Instrument
-from backtest.queueing import writable
 from backtest.quotes import Quotes, QuotesAt
-
-INT64 = 2**63 - 1
 
 ALWAYS = INT64
 """The frontier where every event is linked."""
 
 _FILLS = 1 << 14
-
-
-class Uncompiled(Exception):
-    """The compiled loops cannot settle this exactly."""
 
 
 class Trader:

@@ -64,7 +64,7 @@ class Worker:
 
     @cached_property
     def _plugins(self) -> Plugins:
-        from backtest.hashing import package_sha256
+        from backtest.core.hashing import package_sha256
         from backtest.plugins.manager import load_plugins
 
         if package_sha256() != self._setup.build:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from backtest.atomic import new_folder
+from backtest.core.atomic import new_folder
 from backtest.data.canonical import ROW_GROUP_ROWS, write_canonical
 from backtest.data.card import CARD_NAME, Card, Features, write_card
 from backtest.events import EventBatch

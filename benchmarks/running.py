@@ -28,6 +28,7 @@ def queues(events: int, repeats: int) -> dict[str, Any]:
 
     ``copy`` is the bound: receipts copied to what pass 1 writes, instants and batch numbers.
     """
+    from backtest.core.room import Room
     from backtest.plugins.latency_models import Affine
     from backtest.plugins.policies import (
         All,
@@ -38,7 +39,6 @@ def queues(events: int, repeats: int) -> dict[str, Any]:
         OnePerSymbol,
     )
     from backtest.queueing import Queue, rule_of
-    from backtest.room import Room
     from backtest.server import InferenceServer
 
     random = np.random.default_rng(0)
@@ -113,11 +113,12 @@ def closed_loop(events: int, repeats: int) -> dict[str, Any]:
     ``calls`` is the bound: the strategy called with slices of 16, and nothing else.
     """
     from backtest.closed_loop import ClosedLoop
-    from backtest.events import EventBatch, Float32Array, concatenate
+    from backtest.core.arrays import Float32Array
+    from backtest.core.room import Room
+    from backtest.events import EventBatch, concatenate
     from backtest.plugins.latency_models import Constant, Measured
     from backtest.plugins.policies import AtMost
     from backtest.predictions import Inference
-    from backtest.room import Room
     from backtest.server import InferenceServer
     from backtest.strategies.base import Session, Strategy
 

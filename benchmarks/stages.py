@@ -16,16 +16,8 @@ from collections.abc import Callable
 from typing import Any
 
 import backtest
-from backtest import (
-    columnar_file,
-    engine,
-    metrics,
-    queueing,
-    settlement,
-    store,
-    thinking,
-    trader,
-)
+from backtest import engine, metrics, queueing, settlement, store, thinking, trader
+from backtest.core import columnar_file
 from benchmarks.data import dataset
 from benchmarks.running import RUN
 from benchmarks.timing import parser_of

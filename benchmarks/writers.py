@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import backtest
-from backtest import columnar_file, store, tables
-from backtest.columnar import Frame
+from backtest import store, tables
+from backtest.core import columnar_file
+from backtest.core.columnar import Frame
 from benchmarks.data import dataset
 from benchmarks.running import RUN
 from benchmarks.timing import parser_of

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from backtest.components import Nanoseconds, format_duration
+from backtest.core.parameters import Nanoseconds
+from backtest.core.times import format_duration
 from backtest.data.features import (
     FeatureBuilder,
     PriceUnit,

@@ -2,7 +2,7 @@
 
 Hooks run once, when plugins are loaded or a run starts or ends; the engine calls plain objects for
 every event. ``register(name, part)`` takes a short name and a dataclass whose fields are the part's
-parameters (see ``backtest.components``); lifecycle hooks register nothing.
+parameters (see ``backtest.core.parameters``); lifecycle hooks register nothing.
 """
 
 from __future__ import annotations

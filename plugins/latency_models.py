@@ -12,10 +12,11 @@ from typing import ClassVar
 
 import numpy as np
 
-from backtest.components import Nanoseconds
+from backtest.core.arrays import Float64Array, Int64Array
+from backtest.core.parameters import Nanoseconds
 from backtest.errors import DataError, UsageError
-from backtest.events import NO_TIME, EventBatch, Int64Array
-from backtest.latency import Float64Array, LatencyModel, SpanTable
+from backtest.events import NO_TIME, EventBatch
+from backtest.latency import LatencyModel, SpanTable
 from backtest.plugins.hookspecs import hookimpl
 
 

@@ -17,13 +17,14 @@ from typing import Any
 
 import pluggy
 
-from backtest import __version__
-from backtest.components import build, parameters, parse_spec, suggestion
+from backtest.core.parameters import build, parameters, parse_spec
+from backtest.core.parts import Failure, Kind, Loaded, Origin, Part
+from backtest.core.text import suggestion
+from backtest.core.version import __version__
 from backtest.errors import PluginError, UsageError
 from backtest.plugins import hookspecs
 from backtest.plugins.hooktable import hooks
 from backtest.plugins.loading import GROUP, describe, load_file, source_sha256
-from backtest.plugins.parts import Failure, Kind, Loaded, Origin, Part
 
 SHIPPED = (
     "backtest.strategies.registration",
@@ -122,7 +123,7 @@ class Plugins:
         return part.component
 
     def create(self, kind: Kind, spec: str | Mapping[str, Any], *, place: str) -> Any:
-        """An instance from ``NAME:VALUE,KEY=VALUE`` or a table (see ``backtest.components``).
+        """An instance from ``NAME:VALUE,KEY=VALUE`` or a table (see ``backtest.core.parameters``).
 
         Raises:
             UsageError: no such part, it is unavailable, or a parameter is wrong.

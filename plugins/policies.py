@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 
-from backtest.components import Nanoseconds
+from backtest.core.parameters import Nanoseconds
 from backtest.plugins.hookspecs import hookimpl
 from backtest.server import BatchingPolicy, Rule, Selection, Waiting
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backtest.accounting import SizingRule
-from backtest.events import Float32Array, Int64Array
+from backtest.core.arrays import Float32Array, Int64Array
 from backtest.plugins.hookspecs import hookimpl
 from backtest.quotes import Quotes
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from backtest.events import EventBatch, Float32Array
+from backtest.core.arrays import Float32Array
+from backtest.events import EventBatch
 
 if TYPE_CHECKING:
     from backtest.strategies.plain_steps import PlainSteps

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from backtest.events import Int32Array
+from backtest.core.arrays import Int32Array
 from backtest.strategies.base import Conformance
 from backtest.strategies.ensemble_strategy import EnsembleStrategy
 from backtest.strategies.pooled import PooledStrategy

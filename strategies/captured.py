@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from backtest.events import Float32Array, Int64Array
+from backtest.core.arrays import Float32Array, Int64Array
 from backtest.strategies.device import exact_float32
 from backtest.strategies.graphs import Branches, Fields, Replay, Way
 from backtest.strategies.state_pool import SymbolStatePool

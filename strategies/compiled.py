@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from backtest.core.arrays import Int32Array
 from backtest.errors import UsageError
-from backtest.events import Int32Array
 from backtest.strategies.base import Session
 from backtest.strategies.batched import Batched
 from backtest.strategies.rounds import split_rounds

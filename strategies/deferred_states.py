@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from backtest.events import Int64Array
+from backtest.core.arrays import Int64Array
 from backtest.strategies.kernels.deferred import DEPTH, Deferred, settle
 
 

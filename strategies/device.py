@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from backtest.core.arrays import Float32Array
 from backtest.errors import UsageError
-from backtest.events import Float32Array
 
 
 def find_device(name: str) -> torch.device:

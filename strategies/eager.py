@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from backtest.events import Int32Array
+from backtest.core.arrays import Int32Array
 from backtest.strategies.batched import Batched
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from backtest.events import Float32Array, Int32Array, Int64Array
+from backtest.core.arrays import Float32Array, Int32Array, Int64Array
 from backtest.strategies.fused_layers import Step
 from backtest.strategies.fused_towers import FusedEnsemble
 from backtest.strategies.graphs import Branches, Fields

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from backtest.core.arrays import Float32Array
 from backtest.errors import UsageError
-from backtest.events import EventBatch, Float32Array, locked
+from backtest.events import EventBatch, locked
 from backtest.strategies.base import Session, StateArrays, Strategy
 
 _COMPILED_FROM = 4096

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from backtest.events import Int32Array
+from backtest.core.arrays import Int32Array
 from backtest.strategies.batched import Batched
 
 if TYPE_CHECKING:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 
+from backtest.core.arrays import Float32Array, Int32Array
 from backtest.errors import DataError, UsageError
-from backtest.events import EventBatch, Float32Array, Int32Array
+from backtest.events import EventBatch
 from backtest.strategies.base import Conformance, Session
 from backtest.strategies.pooled import PooledStrategy
 

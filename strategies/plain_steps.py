@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from backtest.events import Float32Array, Int32Array
+from backtest.core.arrays import Float32Array, Int32Array
 from backtest.strategies.device import exact_float32
 from backtest.strategies.pooled import StepModel
 from backtest.strategies.rounds import split_rounds

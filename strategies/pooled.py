@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from backtest.core.arrays import Float32Array, Int32Array
 from backtest.errors import RunError, UsageError
-from backtest.events import EventBatch, Float32Array, Int32Array
+from backtest.events import EventBatch
 from backtest.strategies.base import Session, StateArrays, Strategy
 from backtest.strategies.rounds import split_rounds, within_capacity
 

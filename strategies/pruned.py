@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
+from backtest.core.arrays import Int32Array
 from backtest.errors import UsageError
-from backtest.events import Int32Array
 from backtest.strategies.base import Session
 from backtest.strategies.batched import Batched
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backtest.events import Int32Array, Int64Array
+from backtest.core.arrays import Int32Array, Int64Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 
-from backtest.events import Int32Array, Int64Array
+from backtest.core.arrays import Int32Array, Int64Array
 
 
 @dataclass(frozen=True, slots=True)

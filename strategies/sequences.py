@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backtest.events import Int32Array, Int64Array
+from backtest.core.arrays import Int32Array, Int64Array
 from backtest.strategies.state_pool import SymbolStatePool
 from backtest.strategies.state_tree import map_leaves, named_leaves
 

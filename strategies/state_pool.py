@@ -18,8 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from backtest.core.arrays import Int32Array, Int64Array
 from backtest.errors import DataError
-from backtest.events import Int32Array, Int64Array
 from backtest.strategies.state_tree import Tree, leaves, map_leaves, named_leaves, rebuild
 
 _log = logging.getLogger(__name__)

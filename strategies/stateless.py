@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from backtest.events import EventBatch, Float32Array
+from backtest.core.arrays import Float32Array
+from backtest.events import EventBatch
 from backtest.strategies.base import Session
 from backtest.strategies.ensemble_strategy import EnsembleStrategy
 

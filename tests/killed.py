@@ -23,10 +23,11 @@ from numpy.typing import NDArray
 
 import backtest
 from backtest import checkpoints, stream
-from backtest.events import EventBatch, Float32Array
+from backtest.core.arrays import Float32Array
+from backtest.core.parts import Origin
+from backtest.events import EventBatch
 from backtest.plugins.hookspecs import Register
 from backtest.plugins.manager import load_plugins
-from backtest.plugins.parts import Origin
 from backtest.strategies.base import Session, StateArrays, Strategy
 
 

@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 
 from backtest import settlement
 from backtest.accounting import COSTS, Account, Answers, Ledger, SizingRule
-from backtest.components import Spec, build
-from backtest.events import NO_PRICE, NO_TIME, EventBatch, Float32Array, Int64Array
+from backtest.core import arrays
+from backtest.core.arrays import Float32Array, Float64Array, Int64Array
+from backtest.core.parameters import Spec, build
+from backtest.events import NO_PRICE, NO_TIME, EventBatch
 from backtest.instruments import MONEY_UNIT, Instrument
-from backtest.latency import Composition, Float64Array, LatencyModel, SpanTable, scaled
+from backtest.latency import Composition, LatencyModel, SpanTable, scaled
 from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.policies import (
     All,
@@ -194,7 +196,7 @@ def settled(market: Market, compiled: bool = False, chunk: int = 100) -> Account
     if not compiled:
         return accountant.account_plainly(ledger)
     rules = accountant.rules(market.sessions, market.end)
-    with patch.object(settlement, "CHUNK", chunk):
+    with patch.object(arrays, "CHUNK", chunk), patch.object(settlement, "CHUNK", chunk):
         account = settle(ledger, rules, accountant.bucket_ends(ledger))
     assert account.fills is not None
     return Account(account.metrics, {"fills": account.fills, "equity": account.equity})

@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from backtest import checkpoints, stream
-from backtest.arrays import ArrayWriter
 from backtest.checkpoints import MANIFEST, Checkpoint, resumable
+from backtest.core.array_files import ArrayWriter
+from backtest.core.arrays import Float32Array
+from backtest.core.times import format_utc
 from backtest.data.dataset import Dataset
-from backtest.data.times import format_utc
-from backtest.events import EventBatch, Float32Array
+from backtest.events import EventBatch
 from backtest.predictions import Inference, predict
 from backtest.strategies.base import Session, StateArrays, Strategy
 from backtest.strategies.imbalance import Imbalance

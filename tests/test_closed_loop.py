@@ -16,20 +16,21 @@ from hypothesis import strategies as st
 from backtest.accounting import Answers, Ledger
 from backtest.api import run
 from backtest.closed_loop import ClosedLoop
-from backtest.compiled.addresses import places_of
+from backtest.core.addresses import places_of
+from backtest.core.arrays import Float32Array, Float64Array, Int64Array
+from backtest.core.parts import Origin
+from backtest.core.room import Room
 from backtest.errors import RunError
-from backtest.events import EventBatch, Float32Array, Int64Array
+from backtest.events import EventBatch
 from backtest.execution import Confirmation
-from backtest.latency import Composition, Float64Array, LatencyModel, scaled
+from backtest.latency import Composition, LatencyModel, scaled
 from backtest.live_desk import LiveDesk
 from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.hookspecs import Register, hookimpl
 from backtest.plugins.latency_models import Constant
 from backtest.plugins.manager import Plugins, load_plugins
-from backtest.plugins.parts import Origin
 from backtest.plugins.policies import AtMost, NewestPerSymbol, OnePerSymbol
 from backtest.predictions import Inference
-from backtest.room import Room
 from backtest.server import InferenceServer, Timing
 from backtest.strategies.base import Session, Strategy
 from tests.markets import Market, markets

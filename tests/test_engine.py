@@ -17,16 +17,17 @@ import backtest
 from backtest import checkpoints, stream
 from backtest.api import compare, run
 from backtest.bus import read_events
+from backtest.core.arrays import Float32Array
+from backtest.core.parts import Origin
+from backtest.core.times import format_utc
 from backtest.costs import Costs
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Calendar, Card
 from backtest.data.dataset import open_dataset
-from backtest.data.times import format_utc
 from backtest.errors import BacktestError, DataError, RunError, UsageError
-from backtest.events import EventBatch, Float32Array
+from backtest.events import EventBatch
 from backtest.plugins.hookspecs import Register, hookimpl
 from backtest.plugins.manager import Plugins, load_plugins
-from backtest.plugins.parts import Origin
 from backtest.strategies.base import Session, Strategy
 
 SERVICE = {"service": "affine:2ms,0.1ms", "entry": "constant:50us", "response": "constant:50us"}

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from backtest.closed_loop import ClosedLoop
+from backtest.core.arrays import Float64Array, Int64Array
+from backtest.core.room import Room
 from backtest.errors import RunError
-from backtest.events import EventBatch, Int64Array
-from backtest.latency import Draws, Float64Array, LatencyModel, SpanTable, pass_sizes, scaled
+from backtest.events import EventBatch
+from backtest.latency import Draws, LatencyModel, SpanTable, pass_sizes, scaled
 from backtest.plugins.latency_models import Constant
 from backtest.plugins.policies import All
 from backtest.predictions import Inference
 from backtest.queueing import simulate
-from backtest.room import Room
 from backtest.server import InferenceServer
 from backtest.strategies.base import Session
 from backtest.strategies.imbalance import Imbalance

@@ -15,13 +15,14 @@ import pyarrow as pa
 import pytest
 
 import backtest
-from backtest import columnar_file, engine, predictions, queueing, room, settlement, store, stream
+from backtest import engine, predictions, queueing, settlement, store, stream
 from backtest.bus import EventBus
+from backtest.core import arrays, columnar_file, room
+from backtest.core.room import Room
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Card
 from backtest.data.dataset import open_dataset
 from backtest.events import EventBatch
-from backtest.room import Room
 from backtest.server import Status, Timing
 from benchmarks.timing import peak_mb
 
@@ -34,7 +35,7 @@ SHORT, LONG = 30_000, 210_000
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces that are short beside the histories, and no column in memory."""
     monkeypatch.setattr(columnar_file, "BLOCK", PIECE)
-    for module in (queueing, settlement):
+    for module in (arrays, queueing, settlement):
         monkeypatch.setattr(module, "CHUNK", PIECE)
     for module in (engine, predictions, store):
         monkeypatch.setattr(module, "RELEASE", PIECE)

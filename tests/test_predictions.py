@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from backtest import predictions, stream
-from backtest.components import as_table
+from backtest.core import environment
+from backtest.core.arrays import Float32Array
+from backtest.core.parameters import as_table
 from backtest.data.dataset import open_dataset
-from backtest.events import EventBatch, Float32Array
+from backtest.events import EventBatch
 from backtest.plugins.manager import load_plugins
 from backtest.predictions import Inference, bind
 from backtest.strategies.base import Session, Strategy
@@ -122,13 +124,13 @@ def other_gpu(patch: pytest.MonkeyPatch) -> None:
 
 
 def other_build(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(predictions, "package_sha256", lambda: "edited")
+    patch.setattr(environment, "package_sha256", lambda: "edited")
 
 
 def other_version(name: str) -> Callable[[pytest.MonkeyPatch], None]:
     def change(patch: pytest.MonkeyPatch) -> None:
-        known = predictions._version
-        patch.setattr(predictions, "_version", lambda n: "99" if n == name else known(n))
+        known = environment._version
+        patch.setattr(environment, "_version", lambda n: "99" if n == name else known(n))
 
     change.__name__ = f"other_{name}"
     return change

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backtest.events import EventBatch, Float32Array
+from backtest.core.arrays import Float32Array
+from backtest.events import EventBatch
 from backtest.strategies.base import Session, StateArrays
 from backtest.strategies.imbalance import Imbalance
 from tests.conformance import CHECKS, Case, random_events

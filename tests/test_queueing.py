@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from backtest import queueing
+from backtest.core.room import Room
 from backtest.errors import RunError, UsageError
 from backtest.events import EventBatch
 from backtest.latency import LatencyModel
@@ -27,7 +28,6 @@ from backtest.plugins.policies import (
     One,
     OnePerSymbol,
 )
-from backtest.room import Room
 from backtest.server import BatchingPolicy, InferenceServer, Selection, Timing, Waiting
 
 COLUMNS = ("received", "begun", "ended", "status", "batch")

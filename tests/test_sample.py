@@ -15,10 +15,10 @@ import torch
 import backtest
 from backtest.bus import read_events, read_targets
 from backtest.cli.demo import ACCOUNTANT, SIZING
+from backtest.core.arrays import Float32Array
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.synthetic.generate import generate
 from backtest.data.synthetic.market import Market
-from backtest.events import Float32Array
 from backtest.runs import Run
 from backtest.strategies.weight_files import file_sha256, packaged_weights
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backtest.latency import Float64Array
+from backtest.core.arrays import Float64Array
 from backtest.statistics import block_length, holm, paired_difference
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backtest.atomic import lock_folder
 from backtest.checkpoints import MANIFEST
 from backtest.cli import main
+from backtest.core.atomic import lock_folder
+from backtest.core.room import Room
 from backtest.errors import DataError
-from backtest.room import Room
 from backtest.store import PredictionStore
 
 DAY = 86_400.0

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import backtest
-import backtest.atomic
+import backtest.core.atomic
 from backtest.bus import read_events
 from backtest.cli import main
 from backtest.data.dataset import open_dataset
@@ -303,8 +303,8 @@ def test_a_sweep_that_is_killed_goes_on_to_the_same_table(
 def test_what_others_are_still_writing_is_left_alone(good: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     with (
-        backtest.atomic.new_folder(runs / "busy", marker="x") as folder,
-        backtest.atomic.new_file(runs / "predictions" / "busy.parquet") as file,
+        backtest.core.atomic.new_folder(runs / "busy", marker="x") as folder,
+        backtest.core.atomic.new_file(runs / "predictions" / "busy.parquet") as file,
     ):
         assert call(good, "--runs", runs, "--executor", "inline", "--limit", 20) == 0
         assert folder.exists()
@@ -318,7 +318,7 @@ def test_a_full_disk_fails_runs_cleanly_and_a_rerun_succeeds(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     runs = tmp_path / "runs"
-    sync = backtest.atomic._sync
+    sync = backtest.core.atomic._sync
     left = [12]
 
     def full(path: Path) -> None:
@@ -330,7 +330,7 @@ def test_a_full_disk_fails_runs_cleanly_and_a_rerun_succeeds(
 
     words = (good, "--runs", runs, "--executor", "inline")
     with monkeypatch.context() as patch:
-        patch.setattr(backtest.atomic, "_sync", full)
+        patch.setattr(backtest.core.atomic, "_sync", full)
         assert call(*words) == 4
     captured = capsys.readouterr()
     assert "The disk is full" in captured.err

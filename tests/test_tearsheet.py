@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from backtest import tearsheet
-from backtest.latency import Float64Array
+from backtest.core.arrays import Float64Array
 
 PERIODS = 252.0
 CAPITAL = 1e7  # so much that compounding, which the library assumes, does not matter

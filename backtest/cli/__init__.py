@@ -16,7 +16,6 @@ from typing import Annotated
 
 import typer
 
-from backtest import __version__
 from backtest.cli import (
     compare,
     data,
@@ -31,6 +30,7 @@ from backtest.cli import (
     train,
     verify,
 )
+from backtest.core.version import __version__
 from backtest.errors import BacktestError
 from backtest.workers import HARMLESS
 

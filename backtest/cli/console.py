@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from backtest.text import escape_text
+from backtest.core.text import escape_text
 
 out = Console(markup=False, highlight=False, emoji=False)
 """Data, on stdout."""

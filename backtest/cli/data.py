@@ -11,7 +11,7 @@ from backtest.cli import features, generate, quality
 from backtest.cli.options import AsJson, PluginPaths
 
 if TYPE_CHECKING:
-    from backtest.components import Spec
+    from backtest.core.parameters import Spec
     from backtest.data.sources import IngestReport
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -44,7 +44,7 @@ def ingest(
     challenge small.parquet data/challenge
     """
     from backtest.cli.console import escape_text, out, print_json
-    from backtest.components import build
+    from backtest.core.parameters import build
     from backtest.data.sources import ingest as ingest_dataset
     from backtest.plugins.manager import load_plugins
 
@@ -66,7 +66,7 @@ def source_spec(source: str, settings: list[str]) -> Spec:
     """
     from dataclasses import replace
 
-    from backtest.components import parse_spec
+    from backtest.core.parameters import parse_spec
     from backtest.errors import UsageError
 
     spec = parse_spec(source, place="SOURCE")

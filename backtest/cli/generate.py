@@ -45,7 +45,7 @@ def generate(
     """
     from backtest.cli.console import escape_text, out, print_json
     from backtest.cli.progress import reporting
-    from backtest.components import Spec, build
+    from backtest.core.parameters import Spec, build
     from backtest.data.synthetic.generate import generate as generate_dataset
     from backtest.data.synthetic.market import Market
     from backtest.errors import UsageError

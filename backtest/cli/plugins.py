@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths
 
 if TYPE_CHECKING:
+    from backtest.core.parts import Part
     from backtest.plugins.manager import Plugins
-    from backtest.plugins.parts import Part
 
 _TITLES = {
     "strategy": "Strategies",
@@ -44,8 +44,8 @@ def list_plugins(
 
 
 def _as_data(plugins: Plugins) -> dict[str, Any]:
+    from backtest.core.parts import KINDS
     from backtest.plugins.hooktable import hooks
-    from backtest.plugins.parts import KINDS
 
     return {
         "parts": [_describe(part) for kind in KINDS for part in plugins.parts(kind)],
@@ -57,7 +57,7 @@ def _as_data(plugins: Plugins) -> dict[str, Any]:
 
 
 def _describe(part: Part) -> dict[str, Any]:
-    from backtest.components import format_value, parameters
+    from backtest.core.parameters import format_value, parameters
 
     doc = part.component.__doc__ or ""
     generated = doc.startswith(f"{part.component.__name__}(")  # by dataclass, where none is written
@@ -83,7 +83,7 @@ def _describe(part: Part) -> dict[str, Any]:
 
 def _print(plugins: Plugins) -> None:
     from backtest.cli.console import out, print_table
-    from backtest.plugins.parts import KINDS
+    from backtest.core.parts import KINDS
 
     for kind in KINDS:
         rows = [_row(part) for part in plugins.parts(kind)]

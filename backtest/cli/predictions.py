@@ -41,7 +41,7 @@ def prune(
     import time
 
     from backtest.cli.console import err, print_json
-    from backtest.components import parse_duration
+    from backtest.core.times import parse_duration
     from backtest.errors import UsageError
     from backtest.store import PredictionStore
 

@@ -51,10 +51,10 @@ def profile(
     """
     from backtest.cli.console import err, out, print_json
     from backtest.conformance.trials import fresh_seed, make_trials
+    from backtest.core.settings import spec_text, strategy_spec
     from backtest.errors import RunError
     from backtest.plugins.manager import load_plugins
     from backtest.profiling import measure, write_profile
-    from backtest.settings import spec_text, strategy_spec
     from backtest.strategies.base import Session
 
     def tell(text: str) -> None:

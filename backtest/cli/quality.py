@@ -34,7 +34,7 @@ def describe(
 
     figures = figures_of(open_dataset(dataset))
     if html is not None:
-        from backtest.atomic import new_file
+        from backtest.core.atomic import new_file
         from backtest.data.picture import render
 
         with new_file(html) as path:
@@ -108,7 +108,7 @@ def _print_validation(
 
 def _print_figures(figures: dict[str, Any]) -> None:
     from backtest.cli.console import out, print_table
-    from backtest.data.times import format_span
+    from backtest.core.times import format_span
 
     rate = figures["events_per_s"]
     facts = [
@@ -162,7 +162,7 @@ def _files(count: int) -> str:
 
 
 def _spans(quantiles: dict[str, int] | None) -> str:
-    from backtest.data.times import format_span
+    from backtest.core.times import format_span
 
     if quantiles is None:
         return "–"

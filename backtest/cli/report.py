@@ -49,8 +49,8 @@ def write(
     sections: Sequence[str],
 ) -> None:
     """Write the report, whole or not at all, and say where it lies and what failed in it."""
-    from backtest.atomic import new_file, writing
     from backtest.cli.console import err, escape_text
+    from backtest.core.atomic import new_file, writing
     from backtest.plugins.manager import load_plugins
     from backtest.report.page import render_report
 

@@ -117,10 +117,10 @@ def run(
     """
     from backtest.cli.progress import reporting
     from backtest.config import parse_config
+    from backtest.core.settings import override, read_table
     from backtest.engine import Engine
     from backtest.plugins.manager import load_plugins
     from backtest.scenarios import carried, check, unscaled, variants
-    from backtest.settings import override, read_table
 
     scales = _scales(latency_scale)
     bound = _bound(carries_within)
@@ -188,7 +188,7 @@ def _scales(text: str | None) -> list[float]:
 
 
 def _bound(text: str | None) -> int | None:
-    from backtest.components import parse_duration
+    from backtest.core.times import parse_duration
     from backtest.errors import UsageError
 
     try:

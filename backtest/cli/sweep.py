@@ -57,9 +57,9 @@ def sweep(
     from contextlib import redirect_stdout
 
     from backtest.cli.sweep_progress import watching
+    from backtest.core.settings import read_table
     from backtest.matrix import parse_matrix
     from backtest.plugins.manager import load_plugins
-    from backtest.settings import read_table
     from backtest.sweeps import Sweep
 
     plugins = load_plugins(plugin or (), disabled=no_plugin or ())

@@ -51,12 +51,12 @@ def tournament(
     Example: backtest tournament --dataset sample --team one=eager/one/affine:35.8ms,0.5ms
     --team all=batched/all/affine:35.8ms,0.5ms
     """
-    from backtest.atomic import new_file, writing
     from backtest.cli.console import err, escape_text, print_json
     from backtest.cli.progress import reporting
+    from backtest.core.atomic import new_file, writing
+    from backtest.core.settings import read_table
     from backtest.engine import Engine
     from backtest.plugins.manager import load_plugins
-    from backtest.settings import read_table
     from backtest.tournament import parse_tournament, play, standings
 
     table: dict[str, Any] = read_table(config) if config is not None else {}

@@ -61,9 +61,9 @@ def verify(
     from backtest.cli.console import err, out, print_error, print_json
     from backtest.conformance.trials import fresh_seed, make_trials
     from backtest.conformance.verification import Verification
+    from backtest.core.settings import strategy_spec
     from backtest.errors import BacktestError
     from backtest.plugins.manager import load_plugins
-    from backtest.settings import strategy_spec
 
     plugins = load_plugins(plugin or (), disabled=no_plugin or ())
     trials = make_trials(

@@ -6,6 +6,3 @@ Every loop has a plain Python twin that says the same more slowly: ``backtest.se
 Numbers that index are cast to ``np.uint64`` where it counts: for others numba provides for negative
 ones, which takes a few instructions each time and keeps loops from being vectorised.
 """
-
-COMPILED_FROM = 20_000
-"""Events from which on the compiled loops are worth loading."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numba import carray, njit
 
-from backtest.compiled.addresses import float32_at
+from backtest.core.addresses import float32_at
 
 _BLOCK = 2048
 """Rows that are filled by one column after another: they stay in cache until they are whole."""

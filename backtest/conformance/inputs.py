@@ -8,7 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from backtest.events import EventBatch, Float32Array, Int64Array
+from backtest.core.arrays import Float32Array, Int64Array
+from backtest.events import EventBatch
 from backtest.strategies.base import Strategy, form_problem
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backtest.components import as_table, as_text, parameters
 from backtest.conformance.inputs import InputSet, answers
+from backtest.core.parameters import as_table, as_text, parameters
 from backtest.strategies.base import Session, Strategy
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from backtest.conformance.inputs import InputSet, answers
 from backtest.conformance.properties import CHECKS, Case
 from backtest.conformance.reference import References, Truth, free_memory, judge_of
 from backtest.conformance.trials import Trials
+from backtest.core.arrays import Float32Array
+from backtest.core.settings import spec_text
 from backtest.errors import BacktestError
-from backtest.events import Float32Array
 from backtest.plugins.loading import describe
-from backtest.settings import spec_text
 from backtest.strategies.base import Conformance, Strategy
 
 if TYPE_CHECKING:

@@ -18,14 +18,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from backtest.atomic import new_folder, writing
+from backtest.core.arrays import Float32Array, Int64Array
+from backtest.core.atomic import new_folder, writing
 from backtest.data.card import CARD_NAME, Card, write_card
 from backtest.data.decode import Nonfinite
 from backtest.data.matrices import nonfinite_cells
 from backtest.data.parquet import footer_digest
 from backtest.data.schema import TIMESTAMP
 from backtest.errors import DataError
-from backtest.events import NO_PRICE, NO_TIME, EventBatch, Float32Array, Int64Array
+from backtest.events import NO_PRICE, NO_TIME, EventBatch
 
 ROW_GROUP_ROWS = 131_072
 ROWS_PER_FILE = 64 * ROW_GROUP_ROWS

@@ -27,9 +27,9 @@ from pydantic import (
     model_validator,
 )
 
-from backtest.components import suggestion
+from backtest.core.text import suggestion
+from backtest.core.times import format_utc, parse_utc
 from backtest.data import toml
-from backtest.data.times import format_utc, parse_utc
 from backtest.errors import DataError
 from backtest.instruments import Instrument
 

@@ -14,11 +14,11 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow.fs as pafs
 
+from backtest.core.arrays import Int64Array
 from backtest.data.card import CARD_NAME, Card, read_card
 from backtest.data.parquet import Footer, mapped_errors, read_footer
 from backtest.data.schema import Layout, check_same_layout, layout_of
 from backtest.errors import DataError
-from backtest.events import Int64Array
 from backtest.instruments import Instrument
 
 _BLOCK = 1 << 20

@@ -11,7 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from backtest.components import suggestion
+from backtest.core.arrays import BoolArray, Float32Array, Int32Array, Int64Array
+from backtest.core.text import suggestion
+from backtest.core.times import format_utc
 from backtest.data.matrices import (
     ROWS,
     nonfinite_cells,
@@ -21,9 +23,8 @@ from backtest.data.matrices import (
 )
 from backtest.data.parquet import DAMAGED, RowGroup, mapped_errors
 from backtest.data.schema import Layout
-from backtest.data.times import format_utc
 from backtest.errors import DataError
-from backtest.events import NO_PRICE, NO_TIME, BoolArray, Float32Array, Int32Array, Int64Array
+from backtest.events import NO_PRICE, NO_TIME
 
 Columns: TypeAlias = dict[str, NDArray[Any]]
 """Arrays of equal length by canonical name; ``features`` and ``targets`` are two-dimensional."""

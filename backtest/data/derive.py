@@ -11,14 +11,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from backtest.atomic import new_folder, writing
 from backtest.bus import EventBus, read_events, stream_all
+from backtest.core.arrays import Float32Array, Int64Array
+from backtest.core.atomic import new_folder, writing
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.card import CARD_NAME, Card, Columns, Features
 from backtest.data.dataset import Dataset
 from backtest.data.features import FeatureBuilder, FeatureSet, check_causal, to_frame
 from backtest.errors import DataError, UsageError
-from backtest.events import EventBatch, Float32Array, Int64Array
+from backtest.events import EventBatch
 
 HELD_ROWS = 4_000_000
 _SAMPLE_EVENTS = 65_536

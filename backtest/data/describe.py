@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from backtest.bus import stream_all
+from backtest.core.arrays import Float32Array, Int64Array
+from backtest.core.times import format_utc
 from backtest.data.dataset import Dataset
 from backtest.data.duplicates import Duplicates
 from backtest.data.rules import in_sessions
 from backtest.data.tally import Busiest, Histogram, Moments, Timeline
-from backtest.data.times import format_utc
 from backtest.errors import DataError
-from backtest.events import NO_PRICE, NO_TIME, EventBatch, Float32Array, Int64Array
+from backtest.events import NO_PRICE, NO_TIME, EventBatch
 
 _QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 _NAMES = ("p01", "p25", "p50", "p75", "p99")

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backtest.core.arrays import BoolArray, Int64Array
 from backtest.data.decode import Columns
-from backtest.events import BoolArray, Int64Array
 
 _REMEMBERED = 65_536
 

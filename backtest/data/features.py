@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 
+from backtest.core.arrays import Float32Array, Int64Array
 from backtest.errors import PluginError
-from backtest.events import NO_PRICE, EventBatch, Float32Array, Int64Array
+from backtest.events import NO_PRICE, EventBatch
 
 if TYPE_CHECKING:
     import polars as pl

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pyarrow as pa
 
-from backtest.events import BoolArray, Float32Array
+from backtest.core.arrays import BoolArray, Float32Array
 
 ROWS = "\0features"
 """Name of the column that holds features row by row, as none in a file is called."""

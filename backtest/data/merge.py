@@ -15,9 +15,9 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from backtest.core.arrays import Int64Array
 from backtest.data.decode import Columns
 from backtest.data.space import Space
-from backtest.events import Int64Array
 
 _SMALL = np.dtype(np.int32)
 

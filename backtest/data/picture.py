@@ -11,8 +11,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from backtest.data.times import format_span
-from backtest.text import escape_text
+from backtest.core.text import escape_text
+from backtest.core.times import format_span
 
 _WIDTH, _HEIGHT = 1000, 100
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backtest.ahead import ahead
-from backtest.compiled import COMPILED_FROM
+from backtest.core.compiled import COMPILED_FROM
+from backtest.core.prefetch import ahead
 from backtest.data.decode import Columns, Decoder, Selection
 from backtest.data.merge import SortedFile, stream
 from backtest.data.parquet import Footer, RowGroup, no_rows, scan

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from backtest.atomic import new_folder, writing
+from backtest.core.atomic import new_folder, writing
 from backtest.data.card import CARD_NAME, write_card
 from backtest.data.dataset import Dataset
 from backtest.data.parquet import footer_digest

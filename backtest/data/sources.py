@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from backtest.atomic import new_folder
-from backtest.components import as_table
+from backtest.core.atomic import new_folder
+from backtest.core.parameters import as_table
 from backtest.errors import DataError
 
 

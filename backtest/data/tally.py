@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from backtest.core.arrays import Float32Array, Int32Array, Int64Array
 from backtest.data.matrices import nonfinite_cells
-from backtest.events import Float32Array, Int32Array, Int64Array
 
 _BINS = 1024
 _BUCKETS = 512

@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from markupsafe import Markup, escape
 
-from backtest.latency import Float64Array
+from backtest.core.arrays import Float64Array
 from backtest.report.scales import Axis, Scale, number
 
 WIDTH, HEIGHT = 720, 300

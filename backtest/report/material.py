@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from backtest.comparison import Comparison
+from backtest.core.arrays import Float64Array, Int64Array
 from backtest.errors import BacktestError
-from backtest.events import EventBatch, Int64Array
-from backtest.latency import Float64Array
+from backtest.events import EventBatch
 from backtest.runs import Run
 from backtest.store import PredictionStore
 from backtest.verdict import Field, fields

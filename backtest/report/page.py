@@ -11,8 +11,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from backtest import __version__
 from backtest.comparison import Comparison
+from backtest.core.version import __version__
 from backtest.plugins.manager import Plugins
 from backtest.report.material import Material
 from backtest.report.sections import ReportSection

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from backtest.latency import Float64Array
+from backtest.core.arrays import Float64Array
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backtest.atomic import new_file
+from backtest.core.arrays import Int64Array
+from backtest.core.atomic import new_file
 from backtest.errors import DataError, RunError
-from backtest.events import Int64Array
 from backtest.strategies.ensemble import Ensemble, EnsembleConfig
 from backtest.strategies.state_tree import map_leaves
 from backtest.training.scaling import FreeParameters, Scales

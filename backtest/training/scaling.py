@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from backtest.events import Float32Array
+from backtest.core.arrays import Float32Array
 from backtest.strategies.ensemble import Ensemble, EnsembleConfig, is_buffer
 from backtest.strategies.ensemble_init import init_weights
 from backtest.training.sequences import Sequences

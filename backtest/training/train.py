@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from backtest.atomic import new_file
+from backtest.core.atomic import new_file
+from backtest.core.environment import device_model, versions
+from backtest.core.hashing import sha256_of
+from backtest.core.times import format_utc
 from backtest.data.dataset import Dataset
-from backtest.data.times import format_utc
 from backtest.errors import DataError, UsageError
-from backtest.hashing import sha256_of
-from backtest.predictions import device_model, versions
 from backtest.strategies.device import find_device
 from backtest.strategies.tensor_files import write_safetensors
 from backtest.strategies.weight_files import TRAINED_FROM, TRAINED_TO, file_sha256

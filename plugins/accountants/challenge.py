@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from backtest.accounting import Account, Accountant, Ledger
-from backtest.components import Nanoseconds
+from backtest.core.parameters import Nanoseconds
 from backtest.errors import UsageError
 
 

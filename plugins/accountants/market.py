@@ -21,14 +21,13 @@ from backtest.accounting import (
     target_lots,
     totals,
 )
-from backtest.compiled import COMPILED_FROM
-from backtest.components import Nanoseconds
+from backtest.core.arrays import Int64Array
+from backtest.core.compiled import COMPILED_FROM, Uncompiled
+from backtest.core.parameters import Nanoseconds
 from backtest.errors import DataError, UsageError
-from backtest.events import Int64Array
 from backtest.execution import Decision, OrderRules, newest_of_each_instant, trade
 from backtest.quotes import StandingQuotes
 from backtest.settlement import Settlement, settle
-from backtest.trader import Uncompiled
 
 if TYPE_CHECKING:
     import pyarrow as pa

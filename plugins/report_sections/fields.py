@@ -7,7 +7,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from backtest.latency import Float64Array
+from backtest.core.arrays import Float64Array
 from backtest.report.charts import Series
 from backtest.report.html import details
 from backtest.report.material import Material

@@ -8,8 +8,8 @@ import numpy as np
 from markupsafe import Markup
 
 from backtest.accounting import COSTS
+from backtest.core.arrays import Float64Array
 from backtest.differences import settings
-from backtest.latency import Float64Array
 from backtest.metrics import crossing
 from backtest.plugins.report_sections.fields import of_each_field, series_of
 from backtest.report.charts import Chart, Series, waterfall

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from markupsafe import Markup
 
-from backtest.data.times import format_utc
+from backtest.core.times import format_utc
 from backtest.differences import settings, ticks
 from backtest.report.html import details, paragraph, table
 from backtest.report.material import Material

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from markupsafe import Markup
 
-from backtest.latency import Float64Array
+from backtest.core.arrays import Float64Array
 from backtest.plugins.report_sections.fields import of_each_field, series_of
 from backtest.report.charts import Chart, Series
 from backtest.report.html import amount, details, paragraph, table

@@ -13,12 +13,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.ipc
 
+from backtest.core.arrays import Int64Array
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.card import Card, InstrumentTable
 from backtest.data.decode import Columns
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError
-from backtest.events import NO_TIME, Int64Array
+from backtest.events import NO_TIME
 from backtest.instruments import Instrument
 from backtest.plugins.sources.binance import BinanceStream
 from backtest.plugins.sources.binance_lines import Kind, Market, Rows, first_receipt, read_rows

@@ -18,8 +18,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
+from backtest.core.arrays import BoolArray, Int64Array
 from backtest.errors import DataError
-from backtest.events import NO_TIME, BoolArray, Int64Array
+from backtest.events import NO_TIME
 from backtest.plugins.sources.decimals import parse_decimals
 
 Kind: TypeAlias = Literal["trade", "bookTicker"]

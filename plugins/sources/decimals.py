@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from backtest.events import Int64Array
+from backtest.core.arrays import Int64Array
 
 _DECIMAL = r"^[0-9]{1,19}(\.[0-9]{1,18})?$"
 _MAX = 2**63 - 1

@@ -12,13 +12,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
+from backtest.core.arrays import BoolArray, Int64Array
+from backtest.core.times import format_utc
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.card import Calendar, Card, InstrumentTable
 from backtest.data.decode import Columns
 from backtest.data.sources import IngestReport
-from backtest.data.times import format_utc
 from backtest.errors import DataError
-from backtest.events import BoolArray, Int64Array
 from backtest.plugins.sources.equities import UsEquitiesTicks
 from backtest.plugins.sources.equity_files import EquityFile, equity_files, read_rows
 from backtest.plugins.sources.lanes import Lane, card_name, quotes, trades, write_lanes

@@ -16,8 +16,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
+from backtest.core.arrays import Int64Array
 from backtest.errors import DataError
-from backtest.events import Int64Array
 
 _NAME = re.compile(r"([A-Za-z][A-Za-z0-9.-]{0,15})_([0-9]{8})_(quote|trade)\.zip", re.IGNORECASE)
 _COLUMNS = {

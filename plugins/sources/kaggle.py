@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from backtest.components import Nanoseconds
+from backtest.core.parameters import Nanoseconds
+from backtest.core.times import parse_utc
 from backtest.data.sources import IngestReport, Source
-from backtest.data.times import parse_utc
 
 FEATURES = tuple(f"feature_{i:02d}" for i in range(79))
 TARGETS = tuple(f"responder_{i}" for i in range(9))

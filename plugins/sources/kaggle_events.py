@@ -12,15 +12,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from backtest.core.arrays import Int64Array
+from backtest.core.times import parse_utc
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.card import Card, Features, Targets
 from backtest.data.matrices import wide_matrix
 from backtest.data.parquet import mapped_errors
 from backtest.data.schema import describe_difference
 from backtest.data.sources import IngestReport
-from backtest.data.times import parse_utc
 from backtest.errors import DataError
-from backtest.events import EventBatch, Int64Array
+from backtest.events import EventBatch
 from backtest.plugins.sources.kaggle import FEATURES, TARGETS, JaneStreetKaggle
 from backtest.plugins.sources.lanes import card_name
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from backtest.core.arrays import BoolArray, Int64Array
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.decode import Columns
 from backtest.data.merge import SortedFile, stream
-from backtest.events import NO_PRICE, BoolArray, EventBatch, Int64Array
+from backtest.events import NO_PRICE, EventBatch
 
 BATCH_ROWS = 65_536
 QUOTE = ("bid", "ask", "bid_size", "ask_size")

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from backtest.events import BoolArray, Int64Array
+from backtest.core.arrays import BoolArray, Int64Array
 
 ABSENT_BID = -1
 ABSENT_ASK = 2**62

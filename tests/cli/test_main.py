@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from backtest import __version__, cli
+from backtest import cli
 from backtest.cli import main
+from backtest.core.version import __version__
 from backtest.errors import BacktestError, DataError, RunError, UsageError
 from backtest.plugins import manager
 

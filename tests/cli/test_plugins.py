@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import backtest
-from backtest.components import Nanoseconds
+from backtest.core.parameters import Nanoseconds
 
 
 @dataclass

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from backtest.hashing import package_sha256
+from backtest.core.hashing import package_sha256
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,7 +16,7 @@ EDITS = """
 import json
 from pathlib import Path
 
-from backtest.hashing import package_sha256
+from backtest.core.hashing import package_sha256
 
 digest = package_sha256.__wrapped__
 whole = digest()

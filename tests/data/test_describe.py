@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from backtest import bus
+from backtest.core.times import format_span, format_utc
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Calendar, Card, Features
 from backtest.data.dataset import open_dataset
@@ -21,7 +22,6 @@ from backtest.data.describe import describe
 from backtest.data.duplicates import Duplicates
 from backtest.data.picture import area, bars, line, render
 from backtest.data.tally import Busiest, Histogram, Moments, Timeline
-from backtest.data.times import format_span, format_utc
 from backtest.errors import DataError
 from backtest.events import NO_PRICE, NO_TIME, EventBatch
 from tests.data.made import START, SYMBOLS, feature_dataset, quote_dataset, quote_events

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from backtest.bus import read_events, read_targets
+from backtest.core.times import format_utc
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Calendar, Card, read_card
 from backtest.data.dataset import open_dataset
@@ -27,7 +28,6 @@ from backtest.data.features import (
     random_events,
     to_frame,
 )
-from backtest.data.times import format_utc
 from backtest.errors import DataError, PluginError, UsageError
 from backtest.events import NO_PRICE, EventBatch
 from backtest.plugins.features import (

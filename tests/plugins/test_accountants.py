@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from backtest.accounting import Answers, Ledger, SizingRule
+from backtest.core.arrays import Float32Array, Int64Array
 from backtest.errors import DataError, RunError, UsageError
-from backtest.events import NO_TIME, EventBatch, Float32Array, Int64Array
+from backtest.events import NO_TIME, EventBatch
 from backtest.instruments import Instrument
 from backtest.plugins.accountants.challenge import ChallengeAccountant
 from backtest.plugins.accountants.market import MarketAccountant

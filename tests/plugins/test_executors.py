@@ -19,9 +19,9 @@ from typing import Any
 
 import pytest
 
+from backtest.core.hashing import package_sha256
 from backtest.errors import UsageError
 from backtest.executors import Executor, Job, Outcome, Setup
-from backtest.hashing import package_sha256
 from backtest.plugins.manager import load_plugins
 from tests.sweep_files import write_plugin, write_sweep
 

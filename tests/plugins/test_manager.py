@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from backtest import hookimpl
+from backtest.core.parts import KINDS, Origin
 from backtest.errors import PluginError, UsageError
 from backtest.plugins import manager
 from backtest.plugins.hookspecs import Register
 from backtest.plugins.manager import Plugins, load_plugins
-from backtest.plugins.parts import KINDS, Origin
 from backtest.strategies.base import Strategy
 
 GOOD = """

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backtest.components import as_text, build, parse_spec
+from backtest.core.parameters import as_text, build, parse_spec
 from backtest.errors import UsageError
 from backtest.strategies.base import Session, Strategy
 from backtest.strategies.batched import Batched

@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from backtest.core.arrays import Float32Array
 from backtest.errors import UsageError
-from backtest.events import EventBatch, Float32Array
+from backtest.events import EventBatch
 from backtest.strategies import module as module_strategy
 from backtest.strategies.base import Session
 from backtest.strategies.captured import CapturedSteps

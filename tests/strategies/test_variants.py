@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from backtest.components import build, parse_spec
+from backtest.core.parameters import build, parse_spec
 from backtest.errors import DataError, UsageError
 from backtest.strategies import registration
 from backtest.strategies.base import Session, Strategy
@@ -98,7 +98,7 @@ def test_registering_loads_no_torch() -> None:
     code = (
         "import sys; from backtest.strategies import registration; "
         "found = {}; registration.backtest_register_strategies(register=found.__setitem__); "
-        "from backtest.components import parameters; "
+        "from backtest.core.parameters import parameters; "
         "[parameters(kind) for kind in found.values()]; "
         "sys.exit('torch' in sys.modules)"
     )

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
+from backtest.core.arrays import Int32Array, Int64Array
 from backtest.data.synthetic.market import SECOND, Market, Stream
-from backtest.events import Int32Array, Int64Array
 
 ROWS = 32_768
 """Events of a block, about: a block is the span of time that holds so many on average."""

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from backtest.core.arrays import Float32Array
 from backtest.data.synthetic.market import Floats, Loadings, Market, Stream
-from backtest.events import Float32Array
 
 _PIECE = 4096
 """Rows that one draw of random numbers makes; changing it changes the data."""

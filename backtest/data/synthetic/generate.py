@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from backtest.ahead import ahead
+from backtest.core.arrays import Float32Array
+from backtest.core.prefetch import ahead
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Card, Features, InstrumentTable, Targets
 from backtest.data.synthetic.arrivals import Arrivals, arrivals
@@ -24,7 +25,7 @@ from backtest.data.synthetic.market import (
 )
 from backtest.data.synthetic.processes import Processes
 from backtest.data.synthetic.truth import truth
-from backtest.events import EventBatch, Float32Array
+from backtest.events import EventBatch
 
 VERSION = 1
 """Of the generator: another version may make other data from the same parameters."""

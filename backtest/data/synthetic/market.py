@@ -13,8 +13,8 @@ import numpy as np
 from numpy.random import SFC64, Generator, SeedSequence
 from numpy.typing import NDArray
 
-from backtest.components import Nanoseconds
-from backtest.events import Int64Array
+from backtest.core.arrays import Int64Array
+from backtest.core.parameters import Nanoseconds
 
 Floats: TypeAlias = NDArray[np.float64]
 

@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
+from backtest.core.arrays import BoolArray, Int64Array
 from backtest.data.synthetic.arrivals import Arrivals
 from backtest.data.synthetic.market import PRICE_TIME, SECOND, Floats, Market, Stream
-from backtest.events import BoolArray, Int64Array
 
 _FORGOTTEN = 1e-12
 """A weight of the past below which it is left out."""

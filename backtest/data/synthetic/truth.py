@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from backtest.core.arrays import Int64Array
 from backtest.data.synthetic.arrivals import Arrivals
 from backtest.data.synthetic.market import SECOND, Market
-from backtest.events import Int64Array
 
 
 def truth(market: Market, events: Arrivals) -> dict[str, Any]:

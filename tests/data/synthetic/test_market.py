@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backtest.core.arrays import Float32Array
 from backtest.data.synthetic.arrivals import Arrivals, arrivals
 from backtest.data.synthetic.generate import batches
 from backtest.data.synthetic.market import SECOND, Market
 from backtest.data.synthetic.processes import Processes, _recursion
 from backtest.data.synthetic.truth import full_history_r2
-from backtest.events import EventBatch, Float32Array, concatenate
+from backtest.events import EventBatch, concatenate
 
 
 def some(market: Market, blocks: int) -> tuple[EventBatch, Float32Array]:

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 
 from backtest.bus import read_events
+from backtest.core.times import parse_utc
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.sources import IngestReport, ingest
-from backtest.data.times import parse_utc
 from backtest.errors import DataError
 from backtest.events import NO_PRICE
 from backtest.plugins.sources import equity_events, equity_files

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from backtest.bus import read_events, read_targets
+from backtest.core.times import parse_utc
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.sources import IngestReport, ingest
-from backtest.data.times import parse_utc
 from backtest.errors import DataError
 from backtest.events import NO_PRICE, NO_TIME
 from backtest.plugins.sources.mapped import MappedCsv, MappedParquet

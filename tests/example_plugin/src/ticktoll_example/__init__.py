@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 import backtest
-from backtest.events import Float32Array
+from backtest.core.arrays import Float32Array
 from backtest.plugins.hookspecs import Register
 
 

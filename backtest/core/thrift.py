@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
-from backtest.encoding import varint, zigzag
+from backtest.core.encoding import varint, zigzag
 
 
 class Struct(bytes):

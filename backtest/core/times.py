@@ -1,9 +1,11 @@
-"""Instants as text: ISO 8601 in UTC, exact to the nanosecond."""
+"""Instants and spans of time as text, exact to the nanosecond."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from decimal import Decimal
+from fractions import Fraction
 
 _INSTANT = re.compile(
     r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(?::\d{2})?)(?:\.(\d{1,9}))?(?:Z|\+00:00)"
@@ -16,6 +18,16 @@ _SPANS = (
     ("ms", 1_000_000),
     ("µs", 1000),
 )
+_NS_PER_UNIT = {
+    "ns": 1,
+    "us": 1_000,
+    "µs": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "min": 60_000_000_000,
+    "h": 3_600_000_000_000,
+}
+_DURATION = re.compile(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]{1,2})?)\s*([a-zµ]+)")
 _EPOCH = datetime(1970, 1, 1)
 _INT64_MAX = 2**63 - 1
 
@@ -55,3 +67,32 @@ def format_span(ns: int) -> str:
                 f"{ns / scale:.3g} {unit}" if abs(ns) < 1000 * scale else f"{ns / scale:.0f} {unit}"
             )
     return f"{ns} ns"
+
+
+def parse_duration(text: str) -> int:
+    """Nanoseconds from text such as ``35.8ms``, exactly.
+
+    Raises:
+        ValueError: no unit, an unknown unit, a fraction of a nanosecond, or more than int64 holds.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or match[2] not in _NS_PER_UNIT:
+        raise ValueError(f"{text!r} is not a time span; write a number and a unit, as in 250us")
+    try:
+        ns = Fraction(match[1]) * _NS_PER_UNIT[match[2]]
+    except ValueError:
+        raise ValueError(f"{text!r} is not a time span; {match[1]!r} is no number") from None
+    if ns.denominator != 1:
+        raise ValueError(f"{text!r} is not a whole number of nanoseconds")
+    if abs(ns) > _INT64_MAX:
+        raise ValueError(f"{text!r} is longer than the 292 years that 64 bits of nanoseconds hold")
+    return int(ns)
+
+
+def format_duration(ns: int) -> str:
+    """Text that ``parse_duration`` reads back, in the largest unit that fits: ``35.8ms``."""
+    for unit in ("s", "ms", "us"):
+        scale = _NS_PER_UNIT[unit]
+        if ns and abs(ns) >= scale:
+            return f"{Decimal(ns) / scale:f}{unit}"
+    return f"{ns}ns"

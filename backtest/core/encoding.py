@@ -3,7 +3,7 @@
 Whole numbers are DELTA_BINARY_PACKED: in blocks of 128, each number's difference from the one
 before, less the least such difference of its block, 32 of them packed with as many bits as their
 largest needs (https://parquet.apache.org/docs/file-format/data-pages/encodings/). For long columns
-``backtest.compiled.encoding`` does the same.
+``backtest.core.encoding_loops`` does the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backtest.events import BoolArray, Int64Array
+from backtest.core.arrays import BoolArray, Int64Array
 
 Octets = NDArray[np.uint8]
 
@@ -24,7 +24,7 @@ def integers(values: Int64Array, scratch: Octets | None = None) -> tuple[Any, li
     """The bytes of int64 values, in ``scratch`` (of ``most_bytes``) by the compiled loop, and the
     least and the largest of them: none if there are no values."""
     if scratch is not None:
-        from backtest.compiled.encoding import delta_binary_packed
+        from backtest.core.encoding_loops import delta_binary_packed
 
         limits = np.empty(2, dtype=np.int64)
         whole = np.require(values, np.int64, ["C", "W"])
@@ -56,7 +56,7 @@ def codes(values: NDArray[np.int32], width: int, scratch: Octets | None = None) 
         whole = np.zeros(8 * groups, dtype=np.uint64)
         whole[: len(values)] = values
         return head + _packed(whole, width)
-    from backtest.compiled.encoding import bit_packed
+    from backtest.core.encoding_loops import bit_packed
 
     bit_packed(np.require(values, np.int32, ["C", "W"]), width, scratch)
     return head + scratch[: groups * width].tobytes()

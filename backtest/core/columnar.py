@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from numpy.typing import NDArray
 
-from backtest.events import BoolArray
+from backtest.core.arrays import BoolArray
 
 if TYPE_CHECKING:
     import pyarrow as pa

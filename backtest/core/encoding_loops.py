@@ -1,4 +1,7 @@
-"""Whole numbers packed as Parquet has them, in loops; the plain twin is ``backtest.encoding``."""
+"""Whole numbers packed as Parquet has them, in loops.
+
+The plain twin is ``backtest.core.encoding``.
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backtest.atomic import writing
+from backtest.core.atomic import writing
 
 MEMORY = 384 << 20
 """Bytes of a run's columns that are kept in memory."""

@@ -21,9 +21,9 @@ from zlib import crc32
 import numpy as np
 from numpy.typing import NDArray
 
-from backtest.columnar import Column, Frame, Kind, arrow_schema
-from backtest.encoding import codes, integers, most_bytes, presence
-from backtest.thrift import Int32, Struct, Value, struct
+from backtest.core.columnar import Column, Frame, Kind, arrow_schema
+from backtest.core.encoding import codes, integers, most_bytes, presence
+from backtest.core.thrift import Int32, Struct, Value, struct
 
 BLOCK = 1 << 17
 """Rows of a row group; where pieces end leaves no trace in a file."""

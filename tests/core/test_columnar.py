@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from backtest import columnar_file, encoding
-from backtest.columnar import Column, Frame, arrow_schema, arrow_table, frame_of
-from backtest.columnar_file import ColumnarFile
+from backtest.core import columnar_file, encoding
+from backtest.core.columnar import Column, Frame, arrow_schema, arrow_table, frame_of
+from backtest.core.columnar_file import ColumnarFile
 from backtest.tables import TableWriter
 
 LEAST, MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max

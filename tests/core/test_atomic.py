@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from backtest import atomic
-from backtest.atomic import new_file, new_folder, sweep, sweep_all, writing
+from backtest.core import atomic
+from backtest.core.atomic import new_file, new_folder, sweep, sweep_all, writing
 from backtest.errors import DataError
 
 
@@ -96,12 +96,12 @@ def test_what_was_set_aside_is_put_back(tmp_path: Path) -> None:
 def test_a_killed_writer_leaves_nothing_that_the_next_does_not_sweep(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys\n"
-        "from backtest.atomic import new_folder\n"
+        "from backtest.core.atomic import new_folder\n"
         "with new_folder(sys.argv[1], marker='mark') as folder:\n"
         "    (folder / 'mark').write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     killed = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "t")],
         env=os.environ | {"PYTHONPATH": str(root)},

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtest.data.times import format_utc, parse_utc
+from backtest.core.times import format_utc, parse_utc
 
 
 @pytest.mark.parametrize(

@@ -10,33 +10,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from decimal import Decimal
-from difflib import get_close_matches
-from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
+from backtest.core.text import suggestion
+from backtest.core.times import format_duration, parse_duration
 from backtest.errors import UsageError
 
 Nanoseconds: TypeAlias = Annotated[int, "ns"]
 """A span of time: int64 ns inside, written with a unit (``250us``, ``35.8ms``) outside."""
 
-_NS_PER_UNIT = {
-    "ns": 1,
-    "us": 1_000,
-    "µs": 1_000,
-    "ms": 1_000_000,
-    "s": 1_000_000_000,
-    "min": 60_000_000_000,
-    "h": 3_600_000_000_000,
-}
-_DURATION = re.compile(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]{1,2})?)\s*([a-zµ]+)")
-_MAX_NS = 2**63 - 1
 
 _TYPE_NAMES: dict[Any, str] = {
     int: "a whole number",
@@ -69,35 +56,6 @@ class Parameter:
     def type_name(self) -> str:
         """The type as a person would write it."""
         return _type_name(self.type)
-
-
-def parse_duration(text: str) -> int:
-    """Nanoseconds from text such as ``35.8ms``, exactly.
-
-    Raises:
-        ValueError: no unit, an unknown unit, a fraction of a nanosecond, or more than int64 holds.
-    """
-    match = _DURATION.fullmatch(text.strip())
-    if match is None or match[2] not in _NS_PER_UNIT:
-        raise ValueError(f"{text!r} is not a time span; write a number and a unit, as in 250us")
-    try:
-        ns = Fraction(match[1]) * _NS_PER_UNIT[match[2]]
-    except ValueError:
-        raise ValueError(f"{text!r} is not a time span; {match[1]!r} is no number") from None
-    if ns.denominator != 1:
-        raise ValueError(f"{text!r} is not a whole number of nanoseconds")
-    if abs(ns) > _MAX_NS:
-        raise ValueError(f"{text!r} is longer than the 292 years that 64 bits of nanoseconds hold")
-    return int(ns)
-
-
-def format_duration(ns: int) -> str:
-    """Text that ``parse_duration`` reads back, in the largest unit that fits: ``35.8ms``."""
-    for unit in ("s", "ms", "us"):
-        scale = _NS_PER_UNIT[unit]
-        if ns and abs(ns) >= scale:
-            return f"{Decimal(ns) / scale:f}{unit}"
-    return f"{ns}ns"
 
 
 def parse_spec(value: str | Mapping[str, Any], *, place: str) -> Spec:
@@ -284,12 +242,6 @@ def as_text(component: Any, name: str) -> str:
         list(given.values()) if leading == list(given) else [f"{k}={v}" for k, v in given.items()]
     )
     return f"{name}:{','.join(shown)}" if shown else name
-
-
-def suggestion(wanted: str, known: Iterable[str]) -> str | None:
-    """``Did you mean 'x'?`` where something known is close to what was wanted."""
-    close = get_close_matches(wanted, list(known), n=1)
-    return f"Did you mean {close[0]!r}?" if close else None
 
 
 def _convert_union(value: Any, kinds: tuple[Any, ...]) -> Any:

@@ -11,19 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtest.components import (
+from backtest.core.parameters import (
     Nanoseconds,
     Spec,
     as_table,
     build,
     convert,
-    format_duration,
     format_value,
     parameters,
-    parse_duration,
     parse_spec,
-    suggestion,
 )
+from backtest.core.text import suggestion
+from backtest.core.times import format_duration, parse_duration
 from backtest.errors import UsageError
 
 LONGEST = 2**63 - 1
