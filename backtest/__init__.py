@@ -13,7 +13,7 @@ from backtest.core.version import __version__
 
 if TYPE_CHECKING:
     from backtest.api import compare, run, sweep
-    from backtest.events import NO_PRICE, EventBatch
+    from backtest.market.events import NO_PRICE, EventBatch
     from backtest.plugins.hookspecs import hookimpl
     from backtest.strategies.base import Session, Strategy
     from backtest.strategies.module import ModuleStrategy
@@ -33,8 +33,8 @@ __all__ = [
 ]
 
 _HOMES = {
-    "NO_PRICE": "backtest.events",
-    "EventBatch": "backtest.events",
+    "NO_PRICE": "backtest.market.events",
+    "EventBatch": "backtest.market.events",
     "ModuleStrategy": "backtest.strategies.module",
     "Session": "backtest.strategies.base",
     "Strategy": "backtest.strategies.base",

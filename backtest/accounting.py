@@ -17,10 +17,10 @@ from backtest.core.arrays import BoolArray, Float32Array, Int64Array
 from backtest.core.columnar import Frame
 from backtest.core.room import Room
 from backtest.errors import RunError
-from backtest.events import EventBatch
 from backtest.execution import Fill
-from backtest.instruments import Instrument
-from backtest.quotes import Quotes, StandingQuotes
+from backtest.market.events import EventBatch
+from backtest.market.instruments import Instrument
+from backtest.market.quotes import Quotes, StandingQuotes
 from backtest.server import Timing
 
 if TYPE_CHECKING:

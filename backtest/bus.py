@@ -17,7 +17,7 @@ from backtest.core.text import suggestion
 from backtest.data.decode import Columns, Decoder, Nonfinite, Policy, Selection
 from backtest.data.plan import Scan
 from backtest.errors import UsageError
-from backtest.events import EventBatch, concatenate
+from backtest.market.events import EventBatch, concatenate
 
 if TYPE_CHECKING:
     from backtest.data.dataset import Dataset

@@ -19,10 +19,10 @@ from backtest.core.arrays import Float32Array, Int64Array, chunks
 from backtest.core.columnar import Column, Frame
 from backtest.core.compiled import COMPILED_FROM
 from backtest.core.room import Room
-from backtest.events import EventBatch
 from backtest.latency import Composition, Draws, LatencyModel, pass_sizes, service_time
 from backtest.live_desk import LiveDesk
 from backtest.live_queue import LiveQueue
+from backtest.market.events import EventBatch
 from backtest.predictions import Inference, checked
 from backtest.queueing import bypassed, receive, rule_of
 from backtest.server import InferenceServer, Status, Timing

@@ -27,9 +27,9 @@ from backtest.core.parts import Kind
 from backtest.core.room import RELEASE, Room
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.errors import UsageError
-from backtest.events import EventBatch
 from backtest.latency import LatencyModel, messages, scaled
 from backtest.live_desk import LiveDesk
+from backtest.market.events import EventBatch
 from backtest.metrics import accuracy, timing_metrics
 from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.manager import Plugins

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 
 from backtest.core.arrays import BoolArray, Int64Array
-from backtest.events import NO_TIME
-from backtest.quotes import SymbolBook
+from backtest.market.events import NO_TIME
+from backtest.market.quotes import SymbolBook
 
 
 @dataclass(frozen=True, slots=True)

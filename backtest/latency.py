@@ -16,7 +16,7 @@ import numpy as np
 
 from backtest.core.arrays import Float64Array, Int32Array, Int64Array
 from backtest.errors import RunError
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 
 _STREAMS = {"service": 1, "feed": 2, "entry": 3, "response": 4}
 _BLOCK = 4096

@@ -11,8 +11,8 @@ from backtest.core.arrays import Float32Array, Int64Array
 from backtest.core.compiled import Uncompiled
 from backtest.core.room import Room
 from backtest.errors import UsageError
-from backtest.events import NO_TIME
 from backtest.execution import Confirmation, OrderRules
+from backtest.market.events import NO_TIME
 from backtest.predictions import Inference
 from backtest.settlement import quote_chain
 from backtest.trader import Trader, sized

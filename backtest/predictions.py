@@ -21,7 +21,7 @@ from backtest.core.hashing import sha256_of
 from backtest.core.parameters import as_table, parse_spec
 from backtest.core.room import RELEASE, Room
 from backtest.errors import RunError, UsageError
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.strategies.base import Session, Strategy, form_problem
 from backtest.stream import Calls, Stream, chunk_size
 

@@ -23,7 +23,7 @@ import numpy as np
 from backtest.conformance.inputs import random_events
 from backtest.core.arrays import Int64Array
 from backtest.core.atomic import new_file
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.strategies.base import Session, Strategy
 
 _INPUTS = 16

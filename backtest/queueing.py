@@ -14,7 +14,6 @@ import numpy as np
 from backtest.core.arrays import CHUNK, Int32Array, Int64Array, writable
 from backtest.core.compiled import COMPILED_FROM
 from backtest.core.room import Room
-from backtest.events import EventBatch
 from backtest.latency import (
     Draws,
     LatencyModel,
@@ -24,6 +23,7 @@ from backtest.latency import (
     feed_spans,
     scaled,
 )
+from backtest.market.events import EventBatch
 from backtest.server import (
     BatchingPolicy,
     InferenceServer,

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from backtest.core.arrays import BoolArray
     from backtest.core.parts import Kind
     from backtest.engine import Scenario
-    from backtest.events import EventBatch
+    from backtest.market.events import EventBatch
     from backtest.plugins.manager import Plugins
     from backtest.server import Timing
 

@@ -17,8 +17,8 @@ from backtest.config import RunConfig
 from backtest.core.arrays import Int64Array
 from backtest.engine import Engine, Scenario, resolve
 from backtest.errors import UsageError
-from backtest.events import EventBatch
 from backtest.latency import LatencyModel, feed_spans
+from backtest.market.events import EventBatch
 from backtest.metrics import crossing
 from backtest.queueing import simulate
 from backtest.runs import Run

@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from backtest.core.arrays import Int32Array, Int64Array
 from backtest.errors import RunError
-from backtest.events import NO_TIME
 from backtest.latency import (
     Composition,
     Draws,
@@ -28,6 +27,7 @@ from backtest.latency import (
     scaled,
     service_time,
 )
+from backtest.market.events import NO_TIME
 
 _STRETCH = 1 << 16
 

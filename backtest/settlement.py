@@ -21,8 +21,8 @@ from backtest.core.columnar import Frame, arrow_table
 from backtest.core.compiled import INT64, Uncompiled
 from backtest.core.prefetch import ahead
 from backtest.core.room import Room
-from backtest.events import EventBatch
 from backtest.execution import OrderRules
+from backtest.market.events import EventBatch
 from backtest.statement import Books, equity, figures, fill_frame
 from backtest.trader import ALWAYS, Trader, sized
 

@@ -15,7 +15,7 @@ import numpy as np
 from backtest.bus import EventBus, read_events
 from backtest.core.arrays import BoolArray, Int64Array
 from backtest.data.decode import Nonfinite
-from backtest.events import EventBatch, concatenate
+from backtest.market.events import EventBatch, concatenate
 
 if TYPE_CHECKING:
     from backtest.data.dataset import Dataset

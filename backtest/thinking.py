@@ -12,7 +12,7 @@ from backtest.accounting import Answers
 from backtest.core.arrays import BoolArray, Float32Array, Int64Array, chunks
 from backtest.core.parameters import parameters
 from backtest.core.room import Room
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.predictions import Inference, bind, predict
 from backtest.server import Status, Timing
 from backtest.store import PredictionStore

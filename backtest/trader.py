@@ -12,8 +12,8 @@ from backtest.accounting import Ledger, target_lots
 from backtest.core.arrays import Int32Array, Int64Array, writable
 from backtest.core.compiled import INT64, Uncompiled
 from backtest.execution import Confirmation, OrderRules
-from backtest.instruments import MONEY_UNIT, Instrument
-from backtest.quotes import Quotes, QuotesAt
+from backtest.market.instruments import MONEY_UNIT, Instrument
+from backtest.market.quotes import Quotes, QuotesAt
 
 ALWAYS = INT64
 """The frontier where every event is linked."""

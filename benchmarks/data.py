@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from backtest.core.atomic import new_folder
 from backtest.data.canonical import ROW_GROUP_ROWS, write_canonical
 from backtest.data.card import CARD_NAME, Card, Features, write_card
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 
 START = 1_700_000_000_000_000_000
 PIECE = 1 << 18

@@ -33,7 +33,7 @@ import triton
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.profiling import copy_bandwidth
 from backtest.strategies.base import Session
 from backtest.strategies.deferred_states import DeferredStates

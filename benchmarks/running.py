@@ -115,7 +115,7 @@ def closed_loop(events: int, repeats: int) -> dict[str, Any]:
     from backtest.closed_loop import ClosedLoop
     from backtest.core.arrays import Float32Array
     from backtest.core.room import Room
-    from backtest.events import EventBatch, concatenate
+    from backtest.market.events import EventBatch, concatenate
     from backtest.plugins.latency_models import Constant, Measured
     from backtest.plugins.policies import AtMost
     from backtest.predictions import Inference

@@ -15,7 +15,7 @@ from time import perf_counter
 import numpy as np
 
 from backtest import Strategy
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.strategies.base import Session
 from backtest.stream import CHUNK
 from benchmarks.lstm import Lstm, Stepped

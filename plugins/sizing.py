@@ -9,8 +9,8 @@ import numpy as np
 
 from backtest.accounting import SizingRule
 from backtest.core.arrays import Float32Array, Int64Array
+from backtest.market.quotes import Quotes
 from backtest.plugins.hookspecs import hookimpl
-from backtest.quotes import Quotes
 
 
 @dataclass(frozen=True)

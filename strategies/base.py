@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtest.core.arrays import Float32Array
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 
 if TYPE_CHECKING:
     from backtest.strategies.plain_steps import PlainSteps

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from backtest.core.arrays import Float32Array, Int32Array, Int64Array
 from backtest.errors import RunError, UsageError
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.strategies.base import Conformance, Session, StateArrays
 from backtest.strategies.ensemble_strategy import EnsembleStrategy
 from backtest.strategies.rounds import within_capacity

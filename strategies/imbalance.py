@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from backtest.core.arrays import Float32Array
 from backtest.errors import UsageError
-from backtest.events import EventBatch, locked
+from backtest.market.events import EventBatch, locked
 from backtest.strategies.base import Session, StateArrays, Strategy
 
 _COMPILED_FROM = 4096

@@ -20,7 +20,7 @@ import numpy as np
 
 from backtest.core.arrays import Float32Array, Int32Array
 from backtest.errors import DataError, UsageError
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.strategies.base import Conformance, Session
 from backtest.strategies.pooled import PooledStrategy
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from backtest.core.arrays import Float32Array, Int32Array
 from backtest.errors import RunError, UsageError
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.strategies.base import Session, StateArrays, Strategy
 from backtest.strategies.rounds import split_rounds, within_capacity
 

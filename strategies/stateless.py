@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from backtest.core.arrays import Float32Array
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.strategies.base import Session
 from backtest.strategies.ensemble_strategy import EnsembleStrategy
 

@@ -10,7 +10,7 @@ from hypothesis import settings
 
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Card, Features, Targets
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 
 settings.register_profile("deterministic", derandomize=True, deadline=None)
 settings.load_profile("deterministic")

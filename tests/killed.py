@@ -25,7 +25,7 @@ import backtest
 from backtest import checkpoints, stream
 from backtest.core.arrays import Float32Array
 from backtest.core.parts import Origin
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.plugins.hookspecs import Register
 from backtest.plugins.manager import load_plugins
 from backtest.strategies.base import Session, StateArrays, Strategy

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from backtest.data.card import Card, Features, Targets, write_card
 from backtest.data.dataset import Dataset, open_dataset
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 
 SYMBOLS = ("A", "B", "C")
 TIMESTAMP = pa.timestamp("ns", "UTC")

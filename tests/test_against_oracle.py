@@ -19,9 +19,10 @@ from backtest.accounting import COSTS, Account, Answers, Ledger, SizingRule
 from backtest.core import arrays
 from backtest.core.arrays import Float32Array, Float64Array, Int64Array
 from backtest.core.parameters import Spec, build
-from backtest.events import NO_PRICE, NO_TIME, EventBatch
-from backtest.instruments import MONEY_UNIT, Instrument
 from backtest.latency import Composition, LatencyModel, SpanTable, scaled
+from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
+from backtest.market.instruments import MONEY_UNIT, Instrument
+from backtest.market.quotes import Quotes
 from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.policies import (
     All,
@@ -32,7 +33,6 @@ from backtest.plugins.policies import (
     OnePerSymbol,
 )
 from backtest.queueing import simulate
-from backtest.quotes import Quotes
 from backtest.server import BatchingPolicy, InferenceServer, Status, Timing
 from backtest.settlement import settle
 from tests import oracle

@@ -21,7 +21,7 @@ from backtest.compiled.merging import by_time
 from backtest.data.canonical import write_canonical
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.errors import DataError, UsageError
-from backtest.events import NO_PRICE, NO_TIME, EventBatch, concatenate
+from backtest.market.events import NO_PRICE, NO_TIME, EventBatch, concatenate
 from tests.parquet_files import (
     assert_same,
     card_of,

@@ -25,7 +25,7 @@ from backtest.core.array_files import ArrayWriter
 from backtest.core.arrays import Float32Array
 from backtest.core.times import format_utc
 from backtest.data.dataset import Dataset
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.predictions import Inference, predict
 from backtest.strategies.base import Session, StateArrays, Strategy
 from backtest.strategies.imbalance import Imbalance

@@ -21,10 +21,10 @@ from backtest.core.arrays import Float32Array, Float64Array, Int64Array
 from backtest.core.parts import Origin
 from backtest.core.room import Room
 from backtest.errors import RunError
-from backtest.events import EventBatch
 from backtest.execution import Confirmation
 from backtest.latency import Composition, LatencyModel, scaled
 from backtest.live_desk import LiveDesk
+from backtest.market.events import EventBatch
 from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.hookspecs import Register, hookimpl
 from backtest.plugins.latency_models import Constant

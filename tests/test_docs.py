@@ -13,7 +13,7 @@ from backtest.cli import main
 from backtest.comparison import compare
 from backtest.config import RunConfig, parse_config
 from backtest.core.settings import read_table
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.matrix import parse_matrix
 from backtest.plugins.manager import load_plugins
 from backtest.report.page import render_report

@@ -25,7 +25,7 @@ from backtest.data.canonical import write_canonical
 from backtest.data.card import Calendar, Card
 from backtest.data.dataset import open_dataset
 from backtest.errors import BacktestError, DataError, RunError, UsageError
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.plugins.hookspecs import Register, hookimpl
 from backtest.plugins.manager import Plugins, load_plugins
 from backtest.strategies.base import Session, Strategy

@@ -12,8 +12,8 @@ from backtest.closed_loop import ClosedLoop
 from backtest.core.arrays import Float64Array, Int64Array
 from backtest.core.room import Room
 from backtest.errors import RunError
-from backtest.events import EventBatch
 from backtest.latency import Draws, LatencyModel, SpanTable, pass_sizes, scaled
+from backtest.market.events import EventBatch
 from backtest.plugins.latency_models import Constant
 from backtest.plugins.policies import All
 from backtest.predictions import Inference

@@ -22,7 +22,7 @@ from backtest.core.room import Room
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Card
 from backtest.data.dataset import open_dataset
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.server import Status, Timing
 from benchmarks.timing import peak_mb
 

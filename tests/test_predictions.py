@@ -16,7 +16,7 @@ from backtest.core import environment
 from backtest.core.arrays import Float32Array
 from backtest.core.parameters import as_table
 from backtest.data.dataset import open_dataset
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.plugins.manager import load_plugins
 from backtest.predictions import Inference, bind
 from backtest.strategies.base import Session, Strategy

@@ -10,7 +10,7 @@ import pytest
 
 from backtest.cli import main
 from backtest.core.arrays import Float32Array
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.plugins.latency_models import Profile, profile_metadata, read_profile
 from backtest.profiling import Measured, Timing, measure, write_profile
 from backtest.strategies.base import Session

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backtest.core.arrays import Float32Array
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.strategies.base import Session, StateArrays
 from backtest.strategies.imbalance import Imbalance
 from tests.conformance import CHECKS, Case, random_events

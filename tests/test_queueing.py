@@ -16,8 +16,8 @@ import pytest
 from backtest import queueing
 from backtest.core.room import Room
 from backtest.errors import RunError, UsageError
-from backtest.events import EventBatch
 from backtest.latency import LatencyModel
+from backtest.market.events import EventBatch
 from backtest.metrics import Tally, _sorted
 from backtest.plugins.latency_models import Affine, Constant, Exponential, Profile
 from backtest.plugins.policies import (

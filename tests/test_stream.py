@@ -14,7 +14,7 @@ from backtest import stream
 from backtest.bus import EventBus, read_events
 from backtest.core.arrays import Float32Array, Int64Array
 from backtest.data.dataset import Dataset
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.predictions import Inference, predict
 from backtest.strategies.base import Session, Strategy
 from backtest.stream import Calls, Stream

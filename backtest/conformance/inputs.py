@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 
 from backtest.core.arrays import Float32Array, Int64Array
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.strategies.base import Strategy, form_problem
 
 

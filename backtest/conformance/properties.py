@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from backtest.conformance.comparison import WITHOUT_DOUBLE, distance
 from backtest.conformance.inputs import answers, random_cuts, uneven_cuts
 from backtest.core.arrays import Float32Array
-from backtest.events import NO_PRICE, EventBatch
+from backtest.market.events import NO_PRICE, EventBatch
 from backtest.strategies.base import Session, Strategy
 
 

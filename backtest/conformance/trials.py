@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backtest.conformance.inputs import InputSet, at_most_each, random_events, uneven_cuts
-from backtest.events import EventBatch, concatenate
+from backtest.market.events import EventBatch, concatenate
 from backtest.strategies.base import Session
 
 

@@ -26,7 +26,7 @@ from backtest.data.matrices import nonfinite_cells
 from backtest.data.parquet import footer_digest
 from backtest.data.schema import TIMESTAMP
 from backtest.errors import DataError
-from backtest.events import NO_PRICE, NO_TIME, EventBatch
+from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
 
 ROW_GROUP_ROWS = 131_072
 ROWS_PER_FILE = 64 * ROW_GROUP_ROWS

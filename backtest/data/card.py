@@ -31,7 +31,7 @@ from backtest.core.text import suggestion
 from backtest.core.times import format_utc, parse_utc
 from backtest.data import toml
 from backtest.errors import DataError
-from backtest.instruments import Instrument
+from backtest.market.instruments import Instrument
 
 CARD_NAME = "dataset.toml"
 

@@ -19,7 +19,7 @@ from backtest.data.card import CARD_NAME, Card, read_card
 from backtest.data.parquet import Footer, mapped_errors, read_footer
 from backtest.data.schema import Layout, check_same_layout, layout_of
 from backtest.errors import DataError
-from backtest.instruments import Instrument
+from backtest.market.instruments import Instrument
 
 _BLOCK = 1 << 20
 _digests: dict[tuple[str, str, int, int], str] = {}

@@ -24,7 +24,7 @@ from backtest.data.matrices import (
 from backtest.data.parquet import DAMAGED, RowGroup, mapped_errors
 from backtest.data.schema import Layout
 from backtest.errors import DataError
-from backtest.events import NO_PRICE, NO_TIME
+from backtest.market.events import NO_PRICE, NO_TIME
 
 Columns: TypeAlias = dict[str, NDArray[Any]]
 """Arrays of equal length by canonical name; ``features`` and ``targets`` are two-dimensional."""

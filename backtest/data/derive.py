@@ -19,7 +19,7 @@ from backtest.data.card import CARD_NAME, Card, Columns, Features
 from backtest.data.dataset import Dataset
 from backtest.data.features import FeatureBuilder, FeatureSet, check_causal, to_frame
 from backtest.errors import DataError, UsageError
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 
 HELD_ROWS = 4_000_000
 _SAMPLE_EVENTS = 65_536

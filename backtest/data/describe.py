@@ -14,7 +14,7 @@ from backtest.data.duplicates import Duplicates
 from backtest.data.rules import in_sessions
 from backtest.data.tally import Busiest, Histogram, Moments, Timeline
 from backtest.errors import DataError
-from backtest.events import NO_PRICE, NO_TIME, EventBatch
+from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
 
 _QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 _NAMES = ("p01", "p25", "p50", "p75", "p99")

@@ -15,7 +15,7 @@ import numpy as np
 
 from backtest.core.arrays import Float32Array, Int64Array
 from backtest.errors import PluginError
-from backtest.events import NO_PRICE, EventBatch
+from backtest.market.events import NO_PRICE, EventBatch
 
 if TYPE_CHECKING:
     import polars as pl

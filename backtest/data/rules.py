@@ -16,7 +16,7 @@ from backtest.data.duplicates import Duplicates
 from backtest.data.matrices import nonfinite_cells, packed_matrix, wide_matrix
 from backtest.data.parquet import mapped_errors
 from backtest.data.schema import Layout
-from backtest.events import NO_PRICE, NO_TIME
+from backtest.market.events import NO_PRICE, NO_TIME
 
 Severity: TypeAlias = Literal["error", "warning"]
 

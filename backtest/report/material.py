@@ -15,7 +15,7 @@ import numpy as np
 from backtest.comparison import Comparison
 from backtest.core.arrays import Float64Array, Int64Array
 from backtest.errors import BacktestError
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.runs import Run
 from backtest.store import PredictionStore
 from backtest.verdict import Field, fields
@@ -257,7 +257,7 @@ def _by_symbol(symbols: Any, mine: Float64Array, theirs: Float64Array) -> dict[s
 
 def _markouts(run: Run, streams: dict[str, EventBatch | None]) -> Float64Array | None:
     from backtest.differences import ticks
-    from backtest.quotes import StandingQuotes
+    from backtest.market.quotes import StandingQuotes
 
     if "fills" not in {path.stem for path in run.folder.glob("*.parquet")}:
         return None

@@ -26,7 +26,7 @@ from backtest.core.compiled import COMPILED_FROM, Uncompiled
 from backtest.core.parameters import Nanoseconds
 from backtest.errors import DataError, UsageError
 from backtest.execution import Decision, OrderRules, newest_of_each_instant, trade
-from backtest.quotes import StandingQuotes
+from backtest.market.quotes import StandingQuotes
 from backtest.settlement import Settlement, settle
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from backtest.data.card import Card, InstrumentTable
 from backtest.data.decode import Columns
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError
-from backtest.events import NO_TIME
-from backtest.instruments import Instrument
+from backtest.market.events import NO_TIME
+from backtest.market.instruments import Instrument
 from backtest.plugins.sources.binance import BinanceStream
 from backtest.plugins.sources.binance_lines import Kind, Market, Rows, first_receipt, read_rows
 from backtest.plugins.sources.decimals import step_of, to_grid

@@ -20,7 +20,7 @@ import pyarrow.json as pj
 
 from backtest.core.arrays import BoolArray, Int64Array
 from backtest.errors import DataError
-from backtest.events import NO_TIME
+from backtest.market.events import NO_TIME
 from backtest.plugins.sources.decimals import parse_decimals
 
 Kind: TypeAlias = Literal["trade", "bookTicker"]

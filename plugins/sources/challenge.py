@@ -13,7 +13,7 @@ from backtest.core.arrays import Int64Array
 from backtest.core.times import parse_utc
 from backtest.data.sources import IngestReport, Source
 from backtest.errors import DataError
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 
 FEATURES = tuple(f"feature_{i:02d}" for i in range(79))
 TARGETS = tuple(f"target_{i:02d}" for i in range(4))

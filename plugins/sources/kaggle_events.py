@@ -21,7 +21,7 @@ from backtest.data.parquet import mapped_errors
 from backtest.data.schema import describe_difference
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.plugins.sources.kaggle import FEATURES, TARGETS, JaneStreetKaggle
 from backtest.plugins.sources.lanes import card_name
 

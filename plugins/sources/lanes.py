@@ -13,7 +13,7 @@ from backtest.core.arrays import BoolArray, Int64Array
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.decode import Columns
 from backtest.data.merge import SortedFile, stream
-from backtest.events import NO_PRICE, EventBatch
+from backtest.market.events import NO_PRICE, EventBatch
 
 BATCH_ROWS = 65_536
 QUOTE = ("bid", "ask", "bid_size", "ask_size")

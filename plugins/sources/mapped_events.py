@@ -20,7 +20,7 @@ from backtest.data.merge import SortedFile, stream
 from backtest.data.schema import describe_difference
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError
-from backtest.events import NO_PRICE, NO_TIME, EventBatch
+from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
 from backtest.plugins.sources.decimals import floats_to_grid, parse_decimals, step_of, to_grid
 from backtest.plugins.sources.mapped import MappedCsv, MappedParquet
 from backtest.plugins.sources.mapped_files import TableFile

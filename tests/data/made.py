@@ -11,7 +11,7 @@ from backtest.data.canonical import write_canonical
 from backtest.data.card import Card, Features, Targets
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.features import random_events
-from backtest.events import NO_PRICE, EventBatch
+from backtest.market.events import NO_PRICE, EventBatch
 
 START = 1_700_000_000_000_000_000
 SYMBOLS = ("AAA", "BBB", "CCC")

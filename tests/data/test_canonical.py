@@ -21,7 +21,7 @@ from backtest.data import canonical
 from backtest.data.canonical import write_canonical
 from backtest.data.dataset import open_dataset
 from backtest.errors import DataError
-from backtest.events import NO_PRICE, NO_TIME, EventBatch
+from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
 from tests.parquet_files import assert_same, card_of, random_events
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from backtest.data.card import Card, read_card, write_card
 from backtest.errors import DataError
-from backtest.instruments import Instrument
+from backtest.market.instruments import Instrument
 
 FULL = """
 format = 1

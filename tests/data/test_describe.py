@@ -23,7 +23,7 @@ from backtest.data.duplicates import Duplicates
 from backtest.data.picture import area, bars, line, render
 from backtest.data.tally import Busiest, Histogram, Moments, Timeline
 from backtest.errors import DataError
-from backtest.events import NO_PRICE, NO_TIME, EventBatch
+from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
 from tests.data.made import START, SYMBOLS, feature_dataset, quote_dataset, quote_events
 
 HOSTILE = (

@@ -29,7 +29,7 @@ from backtest.data.features import (
     to_frame,
 )
 from backtest.errors import DataError, PluginError, UsageError
-from backtest.events import NO_PRICE, EventBatch
+from backtest.market.events import NO_PRICE, EventBatch
 from backtest.plugins.features import (
     Imbalance,
     Microprice,

@@ -15,7 +15,7 @@ from backtest.data.canonical import write_canonical
 from backtest.data.dataset import open_dataset
 from backtest.data.matrices import ROWS, packed_matrix, wide_matrix, with_rows
 from backtest.data.space import Space
-from backtest.events import concatenate
+from backtest.market.events import concatenate
 from tests.parquet_files import assert_same, card_of, random_events
 
 

@@ -12,12 +12,12 @@ import pytest
 from backtest.accounting import Answers, Ledger, SizingRule
 from backtest.core.arrays import Float32Array, Int64Array
 from backtest.errors import DataError, RunError, UsageError
-from backtest.events import NO_TIME, EventBatch
-from backtest.instruments import Instrument
+from backtest.market.events import NO_TIME, EventBatch
+from backtest.market.instruments import Instrument
+from backtest.market.quotes import Quotes
 from backtest.plugins.accountants.challenge import ChallengeAccountant
 from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.sizing import Proportional, Sign
-from backtest.quotes import Quotes
 from backtest.server import Status, Timing
 
 

@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from backtest.errors import DataError, UsageError
-from backtest.events import NO_TIME, EventBatch
 from backtest.latency import Composition, Draws
+from backtest.market.events import NO_TIME, EventBatch
 from backtest.plugins.latency_models import (
     Affine,
     Constant,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tests.strategies.interpreted import DEVICE  # isort: skip  # before any kernel
 from backtest.core.arrays import Float32Array
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.strategies.base import Session
 from backtest.strategies.captured import CapturedSteps, bucket_sizes, capture_steps
 from backtest.strategies.device import exact_float32

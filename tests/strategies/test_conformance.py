@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.strategies import module
 from backtest.strategies.base import Session, Strategy
 from backtest.strategies.batched import Batched

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backtest.errors import UsageError
-from backtest.events import NO_PRICE, EventBatch
+from backtest.market.events import NO_PRICE, EventBatch
 from backtest.strategies.base import Session
 from backtest.strategies.imbalance import _COMPILED_FROM, Imbalance
 

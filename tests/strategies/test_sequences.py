@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from backtest.core.arrays import Float32Array
 from backtest.errors import UsageError
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 from backtest.strategies import module as module_strategy
 from backtest.strategies.base import Session
 from backtest.strategies.captured import CapturedSteps

@@ -25,7 +25,7 @@ from backtest.data.synthetic.market import (
 )
 from backtest.data.synthetic.processes import Processes
 from backtest.data.synthetic.truth import truth
-from backtest.events import EventBatch
+from backtest.market.events import EventBatch
 
 VERSION = 1
 """Of the generator: another version may make other data from the same parameters."""

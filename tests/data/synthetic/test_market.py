@@ -15,7 +15,7 @@ from backtest.data.synthetic.generate import batches
 from backtest.data.synthetic.market import SECOND, Market
 from backtest.data.synthetic.processes import Processes, _recursion
 from backtest.data.synthetic.truth import full_history_r2
-from backtest.events import EventBatch, concatenate
+from backtest.market.events import EventBatch, concatenate
 
 
 def some(market: Market, blocks: int) -> tuple[EventBatch, Float32Array]:

@@ -18,7 +18,7 @@ from backtest.bus import read_events
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.sources import IngestReport, ingest
 from backtest.errors import DataError
-from backtest.events import NO_PRICE, NO_TIME
+from backtest.market.events import NO_PRICE, NO_TIME
 from backtest.plugins.sources.binance import BinanceStream
 
 SHARED = Path(os.environ.get("BACKTEST_SHARED", Path(__file__).parents[4] / "shared"))

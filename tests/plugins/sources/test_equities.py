@@ -20,7 +20,7 @@ from backtest.core.times import parse_utc
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.sources import IngestReport, ingest
 from backtest.errors import DataError
-from backtest.events import NO_PRICE
+from backtest.market.events import NO_PRICE
 from backtest.plugins.sources import equity_events, equity_files
 from backtest.plugins.sources.equities import UsEquitiesTicks
 

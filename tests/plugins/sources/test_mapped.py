@@ -17,7 +17,7 @@ from backtest.core.times import parse_utc
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.sources import IngestReport, ingest
 from backtest.errors import DataError
-from backtest.events import NO_PRICE, NO_TIME
+from backtest.market.events import NO_PRICE, NO_TIME
 from backtest.plugins.sources.mapped import MappedCsv, MappedParquet
 from backtest.plugins.sources.mapping import read_mapping
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from backtest.core.arrays import Int32Array, Int64Array
-from backtest.events import NO_PRICE, EventBatch
+from backtest.market.events import NO_PRICE, EventBatch
 
 UNLIMITED = 2**62
 """Displayed size, in lots, of a dataset that records none."""
