@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 
 from backtest.accounting import Accountant, Answers, Ledger, SizingRule, TableSink
-from backtest.bus import EventBus, read_targets
 from backtest.closed_loop import ClosedLoop, Loop, why_closed
 from backtest.config import RunConfig
 from backtest.core.arrays import Float32Array, Int64Array, chunks
@@ -26,6 +25,7 @@ from backtest.core.parameters import as_table, as_text
 from backtest.core.parts import Kind
 from backtest.core.room import RELEASE, Room
 from backtest.data.dataset import Dataset, open_dataset
+from backtest.data.reading.bus import EventBus, read_targets
 from backtest.errors import UsageError
 from backtest.latency import LatencyModel, messages, scaled
 from backtest.live_desk import LiveDesk

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backtest.bus import EventBus, read_events
 from backtest.core.arrays import BoolArray, Int64Array
-from backtest.data.decode import Nonfinite
+from backtest.data.reading.bus import EventBus, read_events
+from backtest.data.reading.decode import Nonfinite
 from backtest.market.events import EventBatch, concatenate
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from backtest.bus import EventBus
 from backtest.comparison import Comparison, compare
 from backtest.config import Component, Instant, Span, parse_config
 from backtest.data.dataset import open_dataset
+from backtest.data.reading.bus import EventBus
 from backtest.engine import Engine
 from backtest.errors import BacktestError, UsageError
 from backtest.profits import Profits

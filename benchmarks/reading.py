@@ -27,8 +27,8 @@ def reading(scratch: Path, events: int, repeats: int) -> dict[str, Any]:
 def _paired(folder: Path, events: int, repeats: int) -> dict[str, Any]:
     import pyarrow.dataset as ds
 
-    from backtest.bus import EventBus
     from backtest.data.dataset import open_dataset
+    from backtest.data.reading.bus import EventBus
 
     opened = open_dataset(folder)
 

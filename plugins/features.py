@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from backtest.core.parameters import Nanoseconds
 from backtest.core.times import format_duration
-from backtest.data.features import (
+from backtest.data.features.builders import (
     FeatureBuilder,
     PriceUnit,
     at_least_before,

@@ -14,7 +14,7 @@ import pluggy
 
 if TYPE_CHECKING:
     from backtest.accounting import Accountant, SizingRule
-    from backtest.data.features import FeatureBuilder
+    from backtest.data.features.builders import FeatureBuilder
     from backtest.data.sources import Source
     from backtest.executors import Executor
     from backtest.latency import LatencyModel

@@ -16,12 +16,12 @@ import pytest
 
 import backtest
 from backtest import engine, predictions, queueing, settlement, store, stream
-from backtest.bus import EventBus
 from backtest.core import arrays, columnar_file, room
 from backtest.core.room import Room
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Card
 from backtest.data.dataset import open_dataset
+from backtest.data.reading.bus import EventBus
 from backtest.market.events import EventBatch
 from backtest.server import Status, Timing
 from benchmarks.timing import peak_mb

@@ -13,10 +13,10 @@ import pytest
 import torch
 
 import backtest
-from backtest.bus import read_events, read_targets
 from backtest.cli.demo import ACCOUNTANT, SIZING
 from backtest.core.arrays import Float32Array
 from backtest.data.dataset import Dataset, open_dataset
+from backtest.data.reading.bus import read_events, read_targets
 from backtest.data.synthetic.generate import generate
 from backtest.data.synthetic.market import Market
 from backtest.runs import Run

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from backtest import stream
-from backtest.bus import EventBus, read_events
 from backtest.core.arrays import Float32Array, Int64Array
 from backtest.data.dataset import Dataset
+from backtest.data.reading.bus import EventBus, read_events
 from backtest.market.events import EventBatch
 from backtest.predictions import Inference, predict
 from backtest.strategies.base import Session, Strategy

@@ -16,9 +16,9 @@ import pytest
 
 import backtest
 import backtest.core.atomic
-from backtest.bus import read_events
 from backtest.cli import main
 from backtest.data.dataset import open_dataset
+from backtest.data.reading.bus import read_events
 from tests.sweep_files import write_plugin, write_sweep
 
 ROOT = Path(__file__).parents[1]

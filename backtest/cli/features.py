@@ -37,7 +37,7 @@ def features(
     """
     from backtest.cli.console import escape_text, out, print_json, print_table
     from backtest.data.dataset import open_dataset
-    from backtest.data.derive import add_features
+    from backtest.data.features.derive import add_features
     from backtest.errors import UsageError
     from backtest.plugins.manager import load_plugins
 

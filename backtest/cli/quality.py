@@ -10,8 +10,8 @@ import typer
 from backtest.cli.options import AsJson
 
 if TYPE_CHECKING:
-    from backtest.data.quarantine import Quarantine
-    from backtest.data.validate import Validation
+    from backtest.data.quality.quarantine import Quarantine
+    from backtest.data.quality.validate import Validation
 
 _DatasetName: TypeAlias = Annotated[str, typer.Argument(help="A dataset's folder, URI or name.")]
 
@@ -30,7 +30,7 @@ def describe(
     """
     from backtest.cli.console import print_json
     from backtest.data.dataset import open_dataset
-    from backtest.data.describe import describe as figures_of
+    from backtest.data.quality.describe import describe as figures_of
 
     figures = figures_of(open_dataset(dataset))
     if html is not None:
@@ -64,8 +64,8 @@ def validate(
     """
     from backtest.cli.console import print_json
     from backtest.data.dataset import open_dataset
-    from backtest.data.quarantine import quarantine as set_apart
-    from backtest.data.validate import validate as check
+    from backtest.data.quality.quarantine import quarantine as set_apart
+    from backtest.data.quality.validate import validate as check
     from backtest.errors import DataError
 
     opened = open_dataset(dataset)

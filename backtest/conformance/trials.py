@@ -119,8 +119,8 @@ def _symbols(count: int) -> tuple[str, ...]:
 def _read(dataset: str) -> tuple[tuple[str, ...], EventBatch | None, str | None]:
     """Feature names, the dataset's first events, and why there are none of them."""
     try:
-        from backtest.bus import EventBus
         from backtest.data.dataset import open_dataset
+        from backtest.data.reading.bus import EventBus
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "pydantic":
             raise

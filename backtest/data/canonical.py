@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 from backtest.core.arrays import Float32Array, Int64Array
 from backtest.core.atomic import new_folder, writing
 from backtest.data.card import CARD_NAME, Card, write_card
-from backtest.data.decode import Nonfinite
-from backtest.data.matrices import nonfinite_cells
 from backtest.data.parquet import footer_digest
+from backtest.data.reading.decode import Nonfinite
+from backtest.data.reading.matrices import nonfinite_cells
 from backtest.data.schema import TIMESTAMP
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, NO_TIME, EventBatch

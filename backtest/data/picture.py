@@ -24,7 +24,7 @@ def render(figures: dict[str, Any]) -> str:
     own style sheet.
 
     Args:
-        figures: what ``backtest.data.describe.describe`` gives.
+        figures: what ``backtest.data.quality.describe.describe`` gives.
     """
     folder = importlib.resources.files("backtest.data")
     style = folder.joinpath("picture.css").read_text(encoding="utf-8")

@@ -286,8 +286,8 @@ def _markouts(run: Run, streams: dict[str, EventBatch | None]) -> Float64Array |
 
 def _events(run: Run) -> EventBatch | None:
     """The quotes that a run saw, if its dataset is still there and unchanged."""
-    from backtest.bus import read_events
     from backtest.data.dataset import open_dataset
+    from backtest.data.reading.bus import read_events
 
     config = run.manifest["config"]
     source, window = str(config["dataset"]), config["window"]

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backtest.bus import read_events, read_targets
 from backtest.core.arrays import Float32Array, Int64Array
 from backtest.data.dataset import Dataset
+from backtest.data.reading.bus import read_events, read_targets
 from backtest.errors import UsageError
 
 

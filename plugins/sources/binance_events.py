@@ -16,7 +16,7 @@ import pyarrow.ipc
 from backtest.core.arrays import Int64Array
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.card import Card, InstrumentTable
-from backtest.data.decode import Columns
+from backtest.data.reading.decode import Columns
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.market.events import NO_TIME

@@ -51,8 +51,8 @@ class Challenge(Source):
 
         from backtest.data.canonical import CanonicalWriter
         from backtest.data.card import Card, Features, Targets
-        from backtest.data.matrices import wide_matrix
         from backtest.data.parquet import mapped_errors
+        from backtest.data.reading.matrices import wide_matrix
 
         with mapped_errors(str(input)):
             file = pq.ParquetFile(input, page_checksum_verification=True)

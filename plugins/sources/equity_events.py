@@ -16,7 +16,7 @@ from backtest.core.arrays import BoolArray, Int64Array
 from backtest.core.times import format_utc
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.card import Calendar, Card, InstrumentTable
-from backtest.data.decode import Columns
+from backtest.data.reading.decode import Columns
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.plugins.sources.equities import UsEquitiesTicks

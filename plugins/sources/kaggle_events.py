@@ -16,8 +16,8 @@ from backtest.core.arrays import Int64Array
 from backtest.core.times import parse_utc
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.card import Card, Features, Targets
-from backtest.data.matrices import wide_matrix
 from backtest.data.parquet import mapped_errors
+from backtest.data.reading.matrices import wide_matrix
 from backtest.data.schema import describe_difference
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError

@@ -11,8 +11,8 @@ import numpy as np
 
 from backtest.core.arrays import BoolArray, Int64Array
 from backtest.data.canonical import CanonicalWriter
-from backtest.data.decode import Columns
-from backtest.data.merge import SortedFile, stream
+from backtest.data.reading.decode import Columns
+from backtest.data.reading.merge import SortedFile, stream
 from backtest.market.events import NO_PRICE, EventBatch
 
 BATCH_ROWS = 65_536

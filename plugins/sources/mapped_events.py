@@ -14,9 +14,9 @@ import pyarrow.compute as pc
 from backtest.core.arrays import Int64Array
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.card import Card, Features, Targets
-from backtest.data.decode import Columns
-from backtest.data.matrices import wide_matrix
-from backtest.data.merge import SortedFile, stream
+from backtest.data.reading.decode import Columns
+from backtest.data.reading.matrices import wide_matrix
+from backtest.data.reading.merge import SortedFile, stream
 from backtest.data.schema import describe_difference
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from backtest.bus import read_events
 from backtest.cli import main
 from backtest.data.dataset import open_dataset
+from backtest.data.reading.bus import read_events
 from tests.data.made import quote_dataset
 
 CHEAT = """
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import polars as pl
 
 import backtest
-from backtest.data.features import FeatureBuilder
+from backtest.data.features.builders import FeatureBuilder
 
 
 @dataclass

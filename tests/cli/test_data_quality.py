@@ -9,10 +9,10 @@ import pytest
 
 from backtest.cli import main
 from backtest.data.dataset import open_dataset
-from backtest.data.validate import validate
+from backtest.data.quality.validate import validate
 from tests.data.made import quote_dataset
-from tests.data.test_describe import hostile_figures
-from tests.data.test_validate import clean, put, write
+from tests.data.quality.test_describe import hostile_figures
+from tests.data.quality.test_validate import clean, put, write
 
 
 def run(*arguments: object) -> int | str | None:

@@ -10,7 +10,7 @@ import numpy as np
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Card, Features, Targets
 from backtest.data.dataset import Dataset, open_dataset
-from backtest.data.features import random_events
+from backtest.data.features.builders import random_events
 from backtest.market.events import NO_PRICE, EventBatch
 
 START = 1_700_000_000_000_000_000

@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtest.bus import read_events
 from backtest.data import canonical
 from backtest.data.canonical import write_canonical
 from backtest.data.dataset import open_dataset
+from backtest.data.reading.bus import read_events
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
 from tests.parquet_files import assert_same, card_of, random_events

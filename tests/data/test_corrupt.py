@@ -8,10 +8,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from backtest.bus import read_events
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Card, write_card
 from backtest.data.dataset import Dataset, open_dataset
+from backtest.data.reading.bus import read_events
 from backtest.errors import DataError
 from tests.parquet_files import assert_same, card_of, random_events
 

@@ -14,9 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from backtest.data.card import Columns
-from backtest.data.decode import Selection
 from backtest.data.parquet import read_footer, scan
-from backtest.data.plan import Scan
+from backtest.data.reading.decode import Selection
+from backtest.data.reading.plan import Scan
 from backtest.errors import DataError
 from tests.parquet_files import SYMBOLS, write_parquet
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from backtest.bus import read_events
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.dataset import open_dataset
+from backtest.data.reading.bus import read_events
 from backtest.data.sources import IngestReport, Source, ingest
 from backtest.errors import DataError
 from tests.parquet_files import assert_same, card_of, random_events

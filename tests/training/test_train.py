@@ -13,9 +13,9 @@ import pytest
 import torch
 
 import backtest
-from backtest.bus import read_events, read_targets
 from backtest.cli import main
 from backtest.data.dataset import Dataset, open_dataset
+from backtest.data.reading.bus import read_events, read_targets
 from backtest.data.synthetic.generate import generate
 from backtest.data.synthetic.market import Market
 from backtest.errors import DataError, RunError, UsageError

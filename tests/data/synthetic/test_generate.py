@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backtest.bus import read_events, read_targets
 from backtest.cli import main
 from backtest.data.dataset import open_dataset
+from backtest.data.reading.bus import read_events, read_targets
 from backtest.data.synthetic.generate import generate
 from backtest.data.synthetic.market import Market
 from backtest.errors import DataError

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backtest.bus import read_events
 from backtest.data.dataset import Dataset, open_dataset
+from backtest.data.reading.bus import read_events
 from backtest.data.sources import IngestReport, ingest
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, NO_TIME

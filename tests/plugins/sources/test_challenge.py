@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from backtest.bus import read_events, read_targets
 from backtest.data.dataset import open_dataset
+from backtest.data.reading.bus import read_events, read_targets
 from backtest.data.sources import ingest
 from backtest.errors import DataError
 from backtest.plugins.sources import backtest_register_sources

@@ -15,9 +15,9 @@ from zoneinfo import ZoneInfoNotFoundError
 import numpy as np
 import pytest
 
-from backtest.bus import read_events
 from backtest.core.times import parse_utc
 from backtest.data.dataset import Dataset, open_dataset
+from backtest.data.reading.bus import read_events
 from backtest.data.sources import IngestReport, ingest
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE

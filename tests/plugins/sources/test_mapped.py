@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from backtest.bus import read_events, read_targets
 from backtest.core.times import parse_utc
 from backtest.data.dataset import Dataset, open_dataset
+from backtest.data.reading.bus import read_events, read_targets
 from backtest.data.sources import IngestReport, ingest
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, NO_TIME

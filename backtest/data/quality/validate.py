@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from backtest.core.arrays import BoolArray
 from backtest.data.dataset import Dataset
 from backtest.data.parquet import Footer, RowGroup, read_footer, scan
-from backtest.data.rules import RULES, RowChecks, Severity
+from backtest.data.quality.rules import RULES, RowChecks, Severity
 from backtest.data.schema import Layout, describe_difference, layout_of
 from backtest.errors import DataError
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from backtest.core.arrays import BoolArray, Float32Array, Int64Array
 from backtest.core.times import format_utc
-from backtest.data.decode import Columns, int64_column
-from backtest.data.duplicates import Duplicates
-from backtest.data.matrices import nonfinite_cells, packed_matrix, wide_matrix
 from backtest.data.parquet import mapped_errors
+from backtest.data.quality.duplicates import Duplicates
+from backtest.data.reading.decode import Columns, int64_column
+from backtest.data.reading.matrices import nonfinite_cells, packed_matrix, wide_matrix
 from backtest.data.schema import Layout
 from backtest.market.events import NO_PRICE, NO_TIME
 

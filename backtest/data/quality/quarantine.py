@@ -19,8 +19,8 @@ from backtest.core.atomic import new_folder, writing
 from backtest.data.card import CARD_NAME, write_card
 from backtest.data.dataset import Dataset
 from backtest.data.parquet import footer_digest
-from backtest.data.rules import RULES
-from backtest.data.validate import NO_RULE, Validation, validate
+from backtest.data.quality.rules import RULES
+from backtest.data.quality.validate import NO_RULE, Validation, validate
 from backtest.errors import DataError
 
 FOLDER = "quarantine"
@@ -118,7 +118,7 @@ class _Splitter:
     def take(
         self, file: str, first_row: int, batch: pa.RecordBatch, broken: NDArray[np.int8]
     ) -> None:
-        """As ``backtest.data.validate.Sink``."""
+        """As ``backtest.data.quality.validate.Sink``."""
         if file != self._file:
             self._close()
             self._file = file

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from backtest.bus import stream_all
 from backtest.core.arrays import Float32Array, Int64Array
 from backtest.core.times import format_utc
 from backtest.data.dataset import Dataset
-from backtest.data.duplicates import Duplicates
-from backtest.data.rules import in_sessions
-from backtest.data.tally import Busiest, Histogram, Moments, Timeline
+from backtest.data.quality.duplicates import Duplicates
+from backtest.data.quality.rules import in_sessions
+from backtest.data.quality.tally import Busiest, Histogram, Moments, Timeline
+from backtest.data.reading.bus import stream_all
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
 

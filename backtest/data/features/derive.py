@@ -11,13 +11,13 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from backtest.bus import EventBus, read_events, stream_all
 from backtest.core.arrays import Float32Array, Int64Array
 from backtest.core.atomic import new_folder, writing
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.card import CARD_NAME, Card, Columns, Features
 from backtest.data.dataset import Dataset
-from backtest.data.features import FeatureBuilder, FeatureSet, check_causal, to_frame
+from backtest.data.features.builders import FeatureBuilder, FeatureSet, check_causal, to_frame
+from backtest.data.reading.bus import EventBus, read_events, stream_all
 from backtest.errors import DataError, UsageError
 from backtest.market.events import EventBatch
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtest.core.arrays import Float32Array, Int32Array, Int64Array
-from backtest.data.matrices import nonfinite_cells
+from backtest.data.reading.matrices import nonfinite_cells
 
 _BINS = 1024
 _BUCKETS = 512

@@ -12,13 +12,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from backtest.bus import read_events, read_targets
 from backtest.core.times import format_utc
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Calendar, Card, read_card
 from backtest.data.dataset import open_dataset
-from backtest.data.derive import add_features
-from backtest.data.features import (
+from backtest.data.features.builders import (
     INPUTS,
     FeatureBuilder,
     FeatureSet,
@@ -28,6 +26,8 @@ from backtest.data.features import (
     random_events,
     to_frame,
 )
+from backtest.data.features.derive import add_features
+from backtest.data.reading.bus import read_events, read_targets
 from backtest.errors import DataError, PluginError, UsageError
 from backtest.market.events import NO_PRICE, EventBatch
 from backtest.plugins.features import (

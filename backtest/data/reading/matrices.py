@@ -50,7 +50,7 @@ def wide_matrix(
     room = pa.allocate_buffer(_FLOAT32.itemsize * shape[0] * shape[1])
     matrix: Float32Array = np.frombuffer(room, dtype=_FLOAT32).reshape(shape)
     if compiled:
-        from backtest.compiled.rows import interleave
+        from backtest.data.reading.row_loops import interleave
 
         whole = [np.ascontiguousarray(column, dtype=_FLOAT32) for column in columns]
         addresses = [column.__array_interface__["data"][0] for column in whole]

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backtest import bus
 from backtest.core.times import format_span, format_utc
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Calendar, Card, Features
 from backtest.data.dataset import open_dataset
-from backtest.data.describe import describe
-from backtest.data.duplicates import Duplicates
 from backtest.data.picture import area, bars, line, render
-from backtest.data.tally import Busiest, Histogram, Moments, Timeline
+from backtest.data.quality.describe import describe
+from backtest.data.quality.duplicates import Duplicates
+from backtest.data.quality.tally import Busiest, Histogram, Moments, Timeline
+from backtest.data.reading import bus
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
 from tests.data.made import START, SYMBOLS, feature_dataset, quote_dataset, quote_events
@@ -40,7 +40,7 @@ def batch_rows(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     """The same figures whatever the batches are."""
     whole = bus.stream_all
     monkeypatch.setattr(
-        "backtest.data.describe.stream_all",
+        "backtest.data.quality.describe.stream_all",
         lambda dataset, **options: whole(dataset, batch_rows=request.param, **options),
     )
 

@@ -12,12 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from backtest.bus import read_events
 from backtest.data.card import Calendar, Card, Features, Targets, write_card
 from backtest.data.dataset import Dataset, open_dataset
-from backtest.data.quarantine import quarantine
-from backtest.data.rules import RULES
-from backtest.data.validate import Validation, validate
+from backtest.data.quality.quarantine import quarantine
+from backtest.data.quality.rules import RULES
+from backtest.data.quality.validate import Validation, validate
+from backtest.data.reading.bus import read_events
 from backtest.errors import DataError
 from tests.data.made import START, feature_dataset
 
@@ -147,7 +147,7 @@ def _all(case: str) -> dict[str, Any]:
 
 
 def _targets(dataset: Dataset) -> None:
-    from backtest.bus import read_targets
+    from backtest.data.reading.bus import read_targets
 
     read_targets(dataset)
 
@@ -290,7 +290,7 @@ def test_other_columns_are_named_and_their_file_left_out(tmp_path: Path) -> None
 
 
 def test_duplicates_across_batches_are_found(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr("backtest.data.validate._BATCH_ROWS", 10)
+    monkeypatch.setattr("backtest.data.quality.validate._BATCH_ROWS", 10)
     columns = {k: np.array(v)[np.zeros(35, int)] for k, v in clean(1).items()}
     columns["seq"] = np.arange(35)
     columns["bid"][20] = 7  # A ... A B A ... A

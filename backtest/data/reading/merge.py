@@ -16,8 +16,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from backtest.core.arrays import Int64Array
-from backtest.data.decode import Columns
-from backtest.data.space import Space
+from backtest.data.reading.buffer_pool import Space
+from backtest.data.reading.decode import Columns
 
 _SMALL = np.dtype(np.int32)
 
@@ -202,7 +202,7 @@ class _Merger:
 
     def _order(self, ts: Int64Array, seq: Int64Array | None) -> Any:
         if self._compiled:
-            from backtest.compiled.merging import by_time
+            from backtest.data.reading.merge_loops import by_time
 
             order = self._space.flat(_SMALL, len(ts))
             if by_time(ts, ts[:0] if seq is None else seq, order):
@@ -215,7 +215,7 @@ class _Merger:
 
     def _sorted(self, array: Any, order: Any) -> Any:
         if self._compiled and array.ndim == 1 and order.dtype == _SMALL:
-            from backtest.compiled.merging import gather
+            from backtest.data.reading.merge_loops import gather
 
             return gather(array, order, self._space.flat(array.dtype, len(order)))
         return np.take(array, order, axis=0)

@@ -14,8 +14,8 @@ import numpy as np
 from backtest.core.arrays import BoolArray, Float32Array
 from backtest.core.prefetch import ahead
 from backtest.core.text import suggestion
-from backtest.data.decode import Columns, Decoder, Nonfinite, Policy, Selection
-from backtest.data.plan import Scan
+from backtest.data.reading.decode import Columns, Decoder, Nonfinite, Policy, Selection
+from backtest.data.reading.plan import Scan
 from backtest.errors import UsageError
 from backtest.market.events import EventBatch, concatenate
 

@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from backtest.bus import EventBus
 from backtest.data.canonical import write_canonical
 from backtest.data.dataset import open_dataset
-from backtest.data.matrices import ROWS, packed_matrix, wide_matrix, with_rows
-from backtest.data.space import Space
+from backtest.data.reading.buffer_pool import Space
+from backtest.data.reading.bus import EventBus
+from backtest.data.reading.matrices import ROWS, packed_matrix, wide_matrix, with_rows
 from backtest.market.events import concatenate
 from tests.parquet_files import assert_same, card_of, random_events
 

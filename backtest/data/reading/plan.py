@@ -13,9 +13,9 @@ import numpy as np
 
 from backtest.core.compiled import COMPILED_FROM
 from backtest.core.prefetch import ahead
-from backtest.data.decode import Columns, Decoder, Selection
-from backtest.data.merge import SortedFile, stream
 from backtest.data.parquet import Footer, RowGroup, no_rows, scan
+from backtest.data.reading.decode import Columns, Decoder, Selection
+from backtest.data.reading.merge import SortedFile, stream
 
 if TYPE_CHECKING:
     from backtest.data.dataset import Dataset

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from backtest.core.arrays import BoolArray, Float32Array, Int32Array, Int64Array
 from backtest.core.text import suggestion
 from backtest.core.times import format_utc
-from backtest.data.matrices import (
+from backtest.data.parquet import DAMAGED, RowGroup, mapped_errors
+from backtest.data.reading.matrices import (
     ROWS,
     nonfinite_cells,
     packed_matrix,
     wide_matrix,
     with_rows,
 )
-from backtest.data.parquet import DAMAGED, RowGroup, mapped_errors
 from backtest.data.schema import Layout
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, NO_TIME

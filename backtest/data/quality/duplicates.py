@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from backtest.core.arrays import BoolArray, Int64Array
-from backtest.data.decode import Columns
+from backtest.data.reading.decode import Columns
 
 _REMEMBERED = 65_536
 

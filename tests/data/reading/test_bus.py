@@ -16,10 +16,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtest.bus import EventBus, read_events, read_targets
-from backtest.compiled.merging import by_time
 from backtest.data.canonical import write_canonical
 from backtest.data.dataset import Dataset, open_dataset
+from backtest.data.reading.bus import EventBus, read_events, read_targets
+from backtest.data.reading.merge_loops import by_time
 from backtest.errors import DataError, UsageError
 from backtest.market.events import NO_PRICE, NO_TIME, EventBatch, concatenate
 from tests.parquet_files import (
@@ -90,9 +90,9 @@ def test_streams_in_the_total_order_however_files_and_batches_are_cut(
 ) -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
-        patch("backtest.data.plan.COMPILED_FROM", compiled_from),
-        patch("backtest.data.plan._SMALLEST_PIECE", piece),
-        patch("backtest.data.plan._TOGETHER", 0),
+        patch("backtest.data.reading.plan.COMPILED_FROM", compiled_from),
+        patch("backtest.data.reading.plan._SMALLEST_PIECE", piece),
+        patch("backtest.data.reading.plan._TOGETHER", 0),
     ):
         dataset = dataset_from(Path(folder), files, with_seq, row_group)
         batches = [*EventBus(dataset, batch_rows=batch_rows, read_ahead=ahead)]

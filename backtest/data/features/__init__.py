@@ -1,0 +1,1 @@
+"""Features that are built from quotes and trades, and added to datasets."""

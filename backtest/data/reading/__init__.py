@@ -1,0 +1,1 @@
+"""The event bus: datasets read, decoded and merged into one order."""
