@@ -21,7 +21,7 @@ from backtest.execution import Fill
 from backtest.market.events import EventBatch
 from backtest.market.instruments import Instrument
 from backtest.market.quotes import Quotes, StandingQuotes
-from backtest.server import Timing
+from backtest.timing.outcomes import Timing
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -19,13 +19,15 @@ from backtest.core.arrays import Float32Array, Int64Array, chunks
 from backtest.core.columnar import Column, Frame
 from backtest.core.compiled import COMPILED_FROM
 from backtest.core.room import Room
-from backtest.latency import Composition, Draws, LatencyModel, pass_sizes, service_time
 from backtest.live_desk import LiveDesk
-from backtest.live_queue import LiveQueue
 from backtest.market.events import EventBatch
 from backtest.predictions import Inference, checked
-from backtest.queueing import bypassed, receive, rule_of
-from backtest.server import InferenceServer, Status, Timing
+from backtest.timing.draws import Draws
+from backtest.timing.latency import Composition, LatencyModel, pass_sizes, service_time
+from backtest.timing.live_queue import LiveQueue
+from backtest.timing.outcomes import Status, Timing
+from backtest.timing.server import InferenceServer
+from backtest.timing.simulation import bypassed, receive, rule_of
 
 _TOLD = 1 << 14
 """Events after which what was predicted is proved, what was served is kept, and people are told."""

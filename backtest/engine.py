@@ -27,19 +27,21 @@ from backtest.core.room import RELEASE, Room
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.reading.bus import EventBus, read_targets
 from backtest.errors import UsageError
-from backtest.latency import LatencyModel, messages, scaled
 from backtest.live_desk import LiveDesk
 from backtest.market.events import EventBatch
-from backtest.metrics import accuracy, timing_metrics
 from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.manager import Plugins
 from backtest.predictions import Inference, bind, session_numbers
-from backtest.queueing import Settled, simulate
 from backtest.runs import MANIFEST, Run, RunWriter, identify
-from backtest.server import BatchingPolicy, InferenceServer, Timing
 from backtest.store import PredictionStore
 from backtest.strategies.base import Session
 from backtest.thinking import Thinking
+from backtest.timing.latency import LatencyModel, messages, scaled
+from backtest.timing.metrics import accuracy, timing_metrics
+from backtest.timing.outcomes import Timing
+from backtest.timing.policies import BatchingPolicy
+from backtest.timing.server import InferenceServer
+from backtest.timing.simulation import Settled, simulate
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, and how much of how much is done."""

@@ -28,9 +28,9 @@ from backtest.core.environment import device_model, versions
 from backtest.core.hashing import sha256_of
 from backtest.core.room import Room
 from backtest.errors import DataError
-from backtest.metrics import Tally
-from backtest.server import Status
 from backtest.tables import TableWriter
+from backtest.timing.metrics import Tally
+from backtest.timing.outcomes import Status
 
 if TYPE_CHECKING:
     import polars as pl
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from backtest.engine import Scenario
     from backtest.market.events import EventBatch
     from backtest.plugins.manager import Plugins
-    from backtest.server import Timing
+    from backtest.timing.outcomes import Timing
 
 MANIFEST = "manifest.json"
 """The file that makes a folder the folder of a run."""

@@ -17,12 +17,12 @@ from backtest.config import RunConfig
 from backtest.core.arrays import Int64Array
 from backtest.engine import Engine, Scenario, resolve
 from backtest.errors import UsageError
-from backtest.latency import LatencyModel, feed_spans
 from backtest.market.events import EventBatch
-from backtest.metrics import crossing
-from backtest.queueing import simulate
 from backtest.runs import Run
-from backtest.server import Status
+from backtest.timing.latency import LatencyModel, feed_spans
+from backtest.timing.metrics import crossing
+from backtest.timing.outcomes import Status
+from backtest.timing.simulation import simulate
 
 RESPONSE_RATE = 0.999
 """The least response rate at which a device is said to carry its symbols."""

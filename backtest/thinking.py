@@ -14,9 +14,9 @@ from backtest.core.parameters import parameters
 from backtest.core.room import Room
 from backtest.market.events import EventBatch
 from backtest.predictions import Inference, bind, predict
-from backtest.server import Status, Timing
 from backtest.store import PredictionStore
 from backtest.stream import Stream
+from backtest.timing.outcomes import Status, Timing
 
 if TYPE_CHECKING:
     from backtest.engine import Scenario

@@ -38,8 +38,8 @@ def queues(events: int, repeats: int) -> dict[str, Any]:
         One,
         OnePerSymbol,
     )
-    from backtest.queueing import Queue, rule_of
-    from backtest.server import InferenceServer
+    from backtest.timing.server import InferenceServer
+    from backtest.timing.simulation import Queue, rule_of
 
     random = np.random.default_rng(0)
     times = START + np.cumsum(random.exponential(1000, events)).astype(np.int64)
@@ -119,8 +119,8 @@ def closed_loop(events: int, repeats: int) -> dict[str, Any]:
     from backtest.plugins.latency_models import Constant, Measured
     from backtest.plugins.policies import AtMost
     from backtest.predictions import Inference
-    from backtest.server import InferenceServer
     from backtest.strategies.base import Session, Strategy
+    from backtest.timing.server import InferenceServer
 
     class Rule(Strategy):
         """The imbalance at the touch."""

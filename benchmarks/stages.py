@@ -16,8 +16,10 @@ from collections.abc import Callable
 from typing import Any
 
 import backtest
-from backtest import engine, metrics, queueing, settlement, store, thinking, trader
+from backtest import engine, settlement, store, thinking, trader
 from backtest.core import columnar_file
+from backtest.timing import metrics
+from backtest.timing import simulation as queueing
 from benchmarks.data import dataset
 from benchmarks.running import RUN
 from benchmarks.timing import parser_of

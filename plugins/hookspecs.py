@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from backtest.data.features.builders import FeatureBuilder
     from backtest.data.sources import Source
     from backtest.executors import Executor
-    from backtest.latency import LatencyModel
     from backtest.report.sections import ReportSection
-    from backtest.server import BatchingPolicy
     from backtest.strategies.base import Strategy
+    from backtest.timing.latency import LatencyModel
+    from backtest.timing.policies import BatchingPolicy
 
 hookspec = pluggy.HookspecMarker("backtest")
 hookimpl = pluggy.HookimplMarker("backtest")

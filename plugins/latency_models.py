@@ -15,9 +15,9 @@ import numpy as np
 from backtest.core.arrays import Float64Array, Int64Array
 from backtest.core.parameters import Nanoseconds
 from backtest.errors import DataError, UsageError
-from backtest.latency import LatencyModel, SpanTable
 from backtest.market.events import NO_TIME, EventBatch
 from backtest.plugins.hookspecs import hookimpl
+from backtest.timing.latency import LatencyModel, SpanTable
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from itertools import islice
 
 from backtest.core.parameters import Nanoseconds
 from backtest.plugins.hookspecs import hookimpl
-from backtest.server import BatchingPolicy, Rule, Selection, Waiting
+from backtest.timing.policies import BatchingPolicy, Rule, Selection, Waiting
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,6 @@ from backtest.accounting import COSTS, Account, Answers, Ledger, SizingRule
 from backtest.core import arrays
 from backtest.core.arrays import Float32Array, Float64Array, Int64Array
 from backtest.core.parameters import Spec, build
-from backtest.latency import Composition, LatencyModel, SpanTable, scaled
 from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
 from backtest.market.instruments import MONEY_UNIT, Instrument
 from backtest.market.quotes import Quotes
@@ -32,9 +31,12 @@ from backtest.plugins.policies import (
     One,
     OnePerSymbol,
 )
-from backtest.queueing import simulate
-from backtest.server import BatchingPolicy, InferenceServer, Status, Timing
 from backtest.settlement import settle
+from backtest.timing.latency import Composition, LatencyModel, SpanTable, scaled
+from backtest.timing.outcomes import Status, Timing
+from backtest.timing.policies import BatchingPolicy
+from backtest.timing.server import InferenceServer
+from backtest.timing.simulation import simulate
 from tests import oracle
 from tests.markets import Market, Service, markets
 

@@ -22,7 +22,6 @@ from backtest.core.parts import Origin
 from backtest.core.room import Room
 from backtest.errors import RunError
 from backtest.execution import Confirmation
-from backtest.latency import Composition, LatencyModel, scaled
 from backtest.live_desk import LiveDesk
 from backtest.market.events import EventBatch
 from backtest.plugins.accountants.market import MarketAccountant
@@ -31,8 +30,10 @@ from backtest.plugins.latency_models import Constant
 from backtest.plugins.manager import Plugins, load_plugins
 from backtest.plugins.policies import AtMost, NewestPerSymbol, OnePerSymbol
 from backtest.predictions import Inference
-from backtest.server import InferenceServer, Timing
 from backtest.strategies.base import Session, Strategy
+from backtest.timing.latency import Composition, LatencyModel, scaled
+from backtest.timing.outcomes import Timing
+from backtest.timing.server import InferenceServer
 from tests.markets import Market, markets
 from tests.test_against_oracle import (
     OracleFeed,

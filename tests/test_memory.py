@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 import backtest
-from backtest import engine, predictions, queueing, settlement, store, stream
+from backtest import engine, predictions, settlement, store, stream
 from backtest.core import arrays, columnar_file, room
 from backtest.core.room import Room
 from backtest.data.canonical import write_canonical
@@ -23,7 +23,8 @@ from backtest.data.card import Card
 from backtest.data.dataset import open_dataset
 from backtest.data.reading.bus import EventBus
 from backtest.market.events import EventBatch
-from backtest.server import Status, Timing
+from backtest.timing import simulation as queueing
+from backtest.timing.outcomes import Status, Timing
 from benchmarks.timing import peak_mb
 
 ROOT = Path(__file__).parents[1]
@@ -122,7 +123,7 @@ def test_marks_are_counted_and_let_go_of(tmp_path: Path, monkeypatch: pytest.Mon
     times = np.zeros(1000, dtype=np.int64)
     status = np.where(marks, Status.DROPPED, Status.ANSWERED).astype(np.uint8)
     for of, unbroken in ((status, False), (np.zeros_like(status), True)):
-        monkeypatch.setattr("backtest.server._STRETCH", 100)
+        monkeypatch.setattr("backtest.timing.outcomes._STRETCH", 100)
         released.clear()
         assert Timing(times, times, times, of, times).unbroken(lines, made.release) == unbroken
         assert len(released) == (10 if unbroken else 0)

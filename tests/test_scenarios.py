@@ -12,9 +12,9 @@ from backtest.cli import main
 from backtest.config import parse_config
 from backtest.engine import Engine
 from backtest.errors import UsageError
-from backtest.metrics import crossing
 from backtest.plugins.manager import load_plugins
 from backtest.scenarios import break_even, carried, run_all, unscaled, variants
+from backtest.timing.metrics import crossing
 
 
 @pytest.fixture

@@ -247,7 +247,7 @@ def _accuracy(run: Run) -> Accuracy | None:
 
 
 def _by_symbol(symbols: Any, mine: Float64Array, theirs: Float64Array) -> dict[str, float | None]:
-    from backtest.metrics import correlation
+    from backtest.timing.metrics import correlation
 
     return {
         str(s): correlation(mine[symbols == s].mean(axis=1), theirs[symbols == s].mean(axis=1))

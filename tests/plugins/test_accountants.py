@@ -18,7 +18,7 @@ from backtest.market.quotes import Quotes
 from backtest.plugins.accountants.challenge import ChallengeAccountant
 from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.sizing import Proportional, Sign
-from backtest.server import Status, Timing
+from backtest.timing.outcomes import Status, Timing
 
 
 def ledger() -> Ledger:

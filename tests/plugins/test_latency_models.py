@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from backtest.errors import DataError, UsageError
-from backtest.latency import Composition, Draws
 from backtest.market.events import NO_TIME, EventBatch
 from backtest.plugins.latency_models import (
     Affine,
@@ -21,6 +20,8 @@ from backtest.plugins.latency_models import (
     Recorded,
     profile_metadata,
 )
+from backtest.timing.draws import Draws
+from backtest.timing.latency import Composition
 
 
 def ints(*values: int) -> np.ndarray:

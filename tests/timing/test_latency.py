@@ -12,15 +12,16 @@ from backtest.closed_loop import ClosedLoop
 from backtest.core.arrays import Float64Array, Int64Array
 from backtest.core.room import Room
 from backtest.errors import RunError
-from backtest.latency import Draws, LatencyModel, SpanTable, pass_sizes, scaled
 from backtest.market.events import EventBatch
 from backtest.plugins.latency_models import Constant
 from backtest.plugins.policies import All
 from backtest.predictions import Inference
-from backtest.queueing import simulate
-from backtest.server import InferenceServer
 from backtest.strategies.base import Session
 from backtest.strategies.imbalance import Imbalance
+from backtest.timing.draws import Draws
+from backtest.timing.latency import LatencyModel, SpanTable, pass_sizes, scaled
+from backtest.timing.server import InferenceServer
+from backtest.timing.simulation import simulate
 
 
 def test_a_draw_depends_on_seed_stream_and_number_alone() -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from backtest.compiled.queueing import serve_in_order, serve_lines
 from backtest.core.addresses import int32_array, int64_array, uint8_array
+from backtest.timing.loops import serve_in_order, serve_lines
 
 
 @njit(cache=True, nogil=True)

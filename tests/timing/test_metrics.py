@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from backtest.accounting import Answers
-from backtest.metrics import accuracy
-from backtest.server import Status, Timing
+from backtest.timing.metrics import accuracy
+from backtest.timing.outcomes import Status, Timing
 
 
 @pytest.mark.parametrize("warmup", [0, 3, 5, 9])
@@ -46,7 +46,7 @@ def test_whether_what_is_missing_is_missing_from_the_end(
     timing = Timing(unknown, unknown, unknown, codes, unknown)
     lines = np.arange(len(codes), dtype=np.int32) % 2
     for stretch in (1, 2, 3, 100):
-        monkeypatch.setattr("backtest.server._STRETCH", stretch)
+        monkeypatch.setattr("backtest.timing.outcomes._STRETCH", stretch)
         assert timing.unbroken(lines) == unbroken
         assert timing.unbroken(np.zeros_like(lines)) == (
             "0" not in status[(codes == Status.ANSWERED).sum() :]

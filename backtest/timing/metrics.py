@@ -11,7 +11,7 @@ import numpy as np
 from backtest.accounting import Answers
 from backtest.core.arrays import BoolArray, Float32Array, Float64Array, Int64Array, chunks, writable
 from backtest.core.room import Room
-from backtest.server import Status, Timing
+from backtest.timing.outcomes import Status, Timing
 
 _QUANTILES = {"p50": 0.5, "p99": 0.99, "max": 1.0}
 _DELAYS = ("feed", "queueing", "service", "sojourn")
@@ -35,7 +35,7 @@ class Tally:
     """
 
     def __init__(self, timing: Timing, ts_event: Int64Array, room: Room | None = None) -> None:
-        from backtest.compiled import statistics as loops
+        from backtest.timing import quantile_loops as loops
 
         self._loops = loops
         self._room = room

@@ -6,8 +6,9 @@ from typing import Any
 
 from backtest.core.arrays import Int32Array, Int64Array, writable
 from backtest.core.room import Room
-from backtest.queueing import LONGEST, Queue
-from backtest.server import InferenceServer, Rule
+from backtest.timing.policies import Rule
+from backtest.timing.server import InferenceServer
+from backtest.timing.simulation import LONGEST, Queue
 
 
 class LiveQueue(Queue):
@@ -29,9 +30,9 @@ class LiveQueue(Queue):
         end: int,
         room: Room,
     ) -> None:
-        from backtest.compiled import live
-        from backtest.compiled import queueing as loops
         from backtest.core.addresses import places_of
+        from backtest.timing import live_loops as live
+        from backtest.timing import loops
 
         received, order = writable(received), writable(order)
         super().__init__(

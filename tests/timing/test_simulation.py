@@ -13,12 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from backtest import queueing
 from backtest.core.room import Room
 from backtest.errors import RunError, UsageError
-from backtest.latency import LatencyModel
 from backtest.market.events import EventBatch
-from backtest.metrics import Tally, _sorted
 from backtest.plugins.latency_models import Affine, Constant, Exponential, Profile
 from backtest.plugins.policies import (
     All,
@@ -28,7 +25,12 @@ from backtest.plugins.policies import (
     One,
     OnePerSymbol,
 )
-from backtest.server import BatchingPolicy, InferenceServer, Selection, Timing, Waiting
+from backtest.timing import simulation as queueing
+from backtest.timing.latency import LatencyModel
+from backtest.timing.metrics import Tally, _sorted
+from backtest.timing.outcomes import Timing
+from backtest.timing.policies import BatchingPolicy, Selection, Waiting
+from backtest.timing.server import InferenceServer
 
 COLUMNS = ("received", "begun", "ended", "status", "batch")
 

@@ -1,7 +1,7 @@
 """Pass 1 at machine speed: the server's rules in compiled loops where policy and latency allow it.
 
-The plain simulation in ``backtest.server`` is the reference, and the path of policies and latency
-models that state no rule of their own.
+The plain simulation in ``backtest.timing.server`` is the reference, and the path of policies and
+latency models that state no rule of their own.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import numpy as np
 from backtest.core.arrays import CHUNK, Int32Array, Int64Array, writable
 from backtest.core.compiled import COMPILED_FROM
 from backtest.core.room import Room
-from backtest.latency import (
-    Draws,
+from backtest.market.events import EventBatch
+from backtest.timing.draws import Draws
+from backtest.timing.latency import (
     LatencyModel,
     SpanTable,
     checked_spans,
@@ -23,13 +24,9 @@ from backtest.latency import (
     feed_spans,
     scaled,
 )
-from backtest.market.events import EventBatch
-from backtest.server import (
-    BatchingPolicy,
-    InferenceServer,
-    Rule,
-    Timing,
-)
+from backtest.timing.outcomes import Timing
+from backtest.timing.policies import BatchingPolicy, Rule
+from backtest.timing.server import InferenceServer
 
 _DRAWS = 1 << 14
 
@@ -138,7 +135,7 @@ def receive(
         every = checked_spans(feed, feed.spans(np.ones(1, dtype=np.int64), np.zeros(1)), 1)
         if not every.any():
             return events.ts_event, np.empty(0, dtype=np.int64)
-    from backtest.compiled import queueing as loops
+    from backtest.timing import loops
 
     received = room.column(np.int64)
     latest = np.full(symbols + 1, np.iinfo(np.int64).min, dtype=np.int64)
@@ -186,7 +183,7 @@ class Queue:
         room: Room,
         live: bool = False,
     ) -> None:
-        from backtest.compiled import queueing as loops
+        from backtest.timing import loops
 
         self._loops = loops
         self._server = server
