@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
 import numpy as np
 
-from backtest.core.arrays import BoolArray, Float32Array, Int64Array
+from backtest.core.arrays import Float32Array, Int64Array
 from backtest.core.columnar import Frame
 from backtest.core.room import Room
 from backtest.errors import RunError
 from backtest.execution import Fill
+from backtest.inference.answers import Answers
 from backtest.market.events import EventBatch
 from backtest.market.instruments import Instrument
 from backtest.market.quotes import Quotes, StandingQuotes
@@ -71,21 +72,6 @@ def target_lots(sizing: SizingRule, forecast: Float32Array, quotes: Quotes) -> I
             remedy="The most is 2^53. A NaN that is made an integer looks like this.",
         )
     return lots.astype(np.int64, copy=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """A strategy's predictions for ``n`` events.
-
-    Attributes:
-        predictions: float32 [n, outputs]; meaningless where not answered.
-        forecast: what sizing reads, float32 [n].
-        answered: bool [n].
-    """
-
-    predictions: Float32Array
-    forecast: Float32Array
-    answered: BoolArray
 
 
 class TableSink(Protocol):

@@ -14,14 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from backtest.accounting import Answers
 from backtest.core.arrays import Float32Array, Int64Array, chunks
 from backtest.core.columnar import Column, Frame
 from backtest.core.compiled import COMPILED_FROM
 from backtest.core.room import Room
+from backtest.inference.answers import Answers
+from backtest.inference.bound_strategy import Inference
+from backtest.inference.prediction import checked
 from backtest.live_desk import LiveDesk
 from backtest.market.events import EventBatch
-from backtest.predictions import Inference, checked
 from backtest.timing.draws import Draws
 from backtest.timing.latency import Composition, LatencyModel, pass_sizes, service_time
 from backtest.timing.live_queue import LiveQueue

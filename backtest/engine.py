@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from backtest.accounting import Accountant, Answers, Ledger, SizingRule, TableSink
+from backtest.accounting import Accountant, Ledger, SizingRule, TableSink
 from backtest.closed_loop import ClosedLoop, Loop, why_closed
 from backtest.config import RunConfig
 from backtest.core.arrays import Float32Array, Int64Array, chunks
@@ -27,17 +27,20 @@ from backtest.core.room import RELEASE, Room
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.reading.bus import EventBus, read_targets
 from backtest.errors import UsageError
+from backtest.inference.accuracy import accuracy
+from backtest.inference.answering import Thinking
+from backtest.inference.answers import Answers
+from backtest.inference.bound_strategy import Inference, bind
+from backtest.inference.prediction import session_numbers
+from backtest.inference.prediction_store import PredictionStore
 from backtest.live_desk import LiveDesk
 from backtest.market.events import EventBatch
 from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.manager import Plugins
-from backtest.predictions import Inference, bind, session_numbers
 from backtest.runs import MANIFEST, Run, RunWriter, identify
-from backtest.store import PredictionStore
 from backtest.strategies.base import Session
-from backtest.thinking import Thinking
 from backtest.timing.latency import LatencyModel, messages, scaled
-from backtest.timing.metrics import accuracy, timing_metrics
+from backtest.timing.metrics import timing_metrics
 from backtest.timing.outcomes import Timing
 from backtest.timing.policies import BatchingPolicy
 from backtest.timing.server import InferenceServer

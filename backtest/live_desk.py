@@ -12,8 +12,8 @@ from backtest.core.compiled import Uncompiled
 from backtest.core.room import Room
 from backtest.errors import UsageError
 from backtest.execution import Confirmation, OrderRules
+from backtest.inference.bound_strategy import Inference
 from backtest.market.events import NO_TIME
-from backtest.predictions import Inference
 from backtest.settlement import quote_chain
 from backtest.trader import Trader, sized
 

@@ -35,10 +35,11 @@ from backtest.timing.outcomes import Status
 if TYPE_CHECKING:
     import polars as pl
 
-    from backtest.accounting import Account, Answers
+    from backtest.accounting import Account
     from backtest.core.arrays import BoolArray
     from backtest.core.parts import Kind
     from backtest.engine import Scenario
+    from backtest.inference.answers import Answers
     from backtest.market.events import EventBatch
     from backtest.plugins.manager import Plugins
     from backtest.timing.outcomes import Timing

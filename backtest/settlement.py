@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from backtest.accounting import Answers, Ledger
+from backtest.accounting import Ledger
 from backtest.core.arrays import CHUNK, BoolArray, Int32Array, Int64Array, chunks, writable
 from backtest.core.columnar import Frame, arrow_table
 from backtest.core.compiled import INT64, Uncompiled
 from backtest.core.prefetch import ahead
 from backtest.core.room import Room
 from backtest.execution import OrderRules
+from backtest.inference.answers import Answers
 from backtest.market.events import EventBatch
 from backtest.statement import Books, equity, figures, fill_frame
 from backtest.trader import ALWAYS, Trader, sized

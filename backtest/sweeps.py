@@ -24,9 +24,9 @@ from backtest.core.hashing import package_sha256
 from backtest.costs import Costs, Inference
 from backtest.errors import DataError
 from backtest.executors import Executor, Job, Outcome, Setup
+from backtest.inference.prediction_store import PredictionStore
 from backtest.matrix import Matrix
 from backtest.runs import MANIFEST, Run, open_run
-from backtest.store import PredictionStore
 
 if TYPE_CHECKING:
     import polars as pl

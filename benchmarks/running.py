@@ -115,10 +115,10 @@ def closed_loop(events: int, repeats: int) -> dict[str, Any]:
     from backtest.closed_loop import ClosedLoop
     from backtest.core.arrays import Float32Array
     from backtest.core.room import Room
+    from backtest.inference.bound_strategy import Inference
     from backtest.market.events import EventBatch, concatenate
     from backtest.plugins.latency_models import Constant, Measured
     from backtest.plugins.policies import AtMost
-    from backtest.predictions import Inference
     from backtest.strategies.base import Session, Strategy
     from backtest.timing.server import InferenceServer
 

@@ -15,9 +15,9 @@ from time import perf_counter
 import numpy as np
 
 from backtest import Strategy
+from backtest.inference.calls import CHUNK
 from backtest.market.events import EventBatch
 from backtest.strategies.base import Session
-from backtest.stream import CHUNK
 from benchmarks.lstm import Lstm, Stepped
 
 FEATURES = 79

@@ -22,9 +22,9 @@ import pyarrow.parquet  # noqa: F401 - here rather than in every child
 from numpy.typing import NDArray
 
 import backtest
-from backtest import checkpoints, stream
 from backtest.core.arrays import Float32Array
 from backtest.core.parts import Origin
+from backtest.inference import calls, checkpoints
 from backtest.market.events import EventBatch
 from backtest.plugins.hookspecs import Register
 from backtest.plugins.manager import load_plugins
@@ -152,7 +152,7 @@ def outcome(runs: Path) -> dict[str, Any]:
 
 def main() -> None:
     dataset, folder, strategy, stride = sys.argv[1:]
-    stream.CHUNK = 150
+    calls.CHUNK = 150
     checkpoints.EVERY, checkpoints._SHARE = 0.0, 0
     for name in ("fsync", "replace", "rename", "unlink", "rmdir", "mkdir"):
         KILLER.watch(os, name)

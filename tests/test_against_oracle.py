@@ -15,10 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backtest import settlement
-from backtest.accounting import COSTS, Account, Answers, Ledger, SizingRule
+from backtest.accounting import COSTS, Account, Ledger, SizingRule
 from backtest.core import arrays
 from backtest.core.arrays import Float32Array, Float64Array, Int64Array
 from backtest.core.parameters import Spec, build
+from backtest.inference.answers import Answers
 from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
 from backtest.market.instruments import MONEY_UNIT, Instrument
 from backtest.market.quotes import Quotes

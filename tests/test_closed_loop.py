@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtest.accounting import Answers, Ledger
+from backtest.accounting import Ledger
 from backtest.api import run
 from backtest.closed_loop import ClosedLoop
 from backtest.core.addresses import places_of
@@ -22,6 +22,8 @@ from backtest.core.parts import Origin
 from backtest.core.room import Room
 from backtest.errors import RunError
 from backtest.execution import Confirmation
+from backtest.inference.answers import Answers
+from backtest.inference.bound_strategy import Inference
 from backtest.live_desk import LiveDesk
 from backtest.market.events import EventBatch
 from backtest.plugins.accountants.market import MarketAccountant
@@ -29,7 +31,6 @@ from backtest.plugins.hookspecs import Register, hookimpl
 from backtest.plugins.latency_models import Constant
 from backtest.plugins.manager import Plugins, load_plugins
 from backtest.plugins.policies import AtMost, NewestPerSymbol, OnePerSymbol
-from backtest.predictions import Inference
 from backtest.strategies.base import Session, Strategy
 from backtest.timing.latency import Composition, LatencyModel, scaled
 from backtest.timing.outcomes import Timing

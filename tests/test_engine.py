@@ -14,7 +14,6 @@ import polars as pl
 import pytest
 
 import backtest
-from backtest import checkpoints, stream
 from backtest.api import compare, run
 from backtest.core.arrays import Float32Array
 from backtest.core.parts import Origin
@@ -25,6 +24,7 @@ from backtest.data.card import Calendar, Card
 from backtest.data.dataset import open_dataset
 from backtest.data.reading.bus import read_events
 from backtest.errors import BacktestError, DataError, RunError, UsageError
+from backtest.inference import calls, checkpoints
 from backtest.market.events import EventBatch
 from backtest.plugins.hookspecs import Register, hookimpl
 from backtest.plugins.manager import Plugins, load_plugins
@@ -420,7 +420,7 @@ def test_a_call_without_memory_is_let_go_of_before_it_is_halved(settings: dict[s
 def test_a_run_that_failed_goes_on_where_it_was_unless_all_is_to_be_new(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, reuse: bool
 ) -> None:
-    monkeypatch.setattr(stream, "CHUNK", 100)
+    monkeypatch.setattr(calls, "CHUNK", 100)
     monkeypatch.setattr(checkpoints, "EVERY", 0.0)
     monkeypatch.setattr(checkpoints, "_SHARE", 0)
     monkeypatch.setattr(Faltering, "fails", True)

@@ -58,10 +58,11 @@ import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
-from backtest import checkpoints, hookimpl, stream
+from backtest import hookimpl
+from backtest.inference import calls, checkpoints
 from backtest.strategies.imbalance import Imbalance
 
-stream.WITHOUT_FEATURES = 100
+calls.WITHOUT_FEATURES = 100
 checkpoints.EVERY = 0.0
 checkpoints._SHARE = 0
 

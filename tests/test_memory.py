@@ -15,15 +15,16 @@ import pyarrow as pa
 import pytest
 
 import backtest
-from backtest import engine, predictions, settlement, store, stream
+from backtest import engine, settlement
 from backtest.core import arrays, columnar_file, room
 from backtest.core.room import Room
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Card
 from backtest.data.dataset import open_dataset
 from backtest.data.reading.bus import EventBus
+from backtest.inference import bound_strategy, calls, prediction, prediction_store
 from backtest.market.events import EventBatch
-from backtest.timing import simulation as queueing
+from backtest.timing import simulation
 from backtest.timing.outcomes import Status, Timing
 from benchmarks.timing import peak_mb
 
@@ -36,11 +37,11 @@ SHORT, LONG = 30_000, 210_000
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces that are short beside the histories, and no column in memory."""
     monkeypatch.setattr(columnar_file, "BLOCK", PIECE)
-    for module in (arrays, queueing, settlement):
+    for module in (arrays, settlement, simulation):
         monkeypatch.setattr(module, "CHUNK", PIECE)
-    for module in (engine, predictions, store):
+    for module in (bound_strategy, engine, prediction, prediction_store):
         monkeypatch.setattr(module, "RELEASE", PIECE)
-    monkeypatch.setattr(stream, "WITHOUT_FEATURES", 2 * PIECE)
+    monkeypatch.setattr(calls, "WITHOUT_FEATURES", 2 * PIECE)
     monkeypatch.setattr(room, "MEMORY", 0)
     monkeypatch.setattr("backtest.data.canonical.ROW_GROUP_ROWS", PIECE)
 

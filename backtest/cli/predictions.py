@@ -43,7 +43,7 @@ def prune(
     from backtest.cli.console import err, print_json
     from backtest.core.times import parse_duration
     from backtest.errors import UsageError
-    from backtest.store import PredictionStore
+    from backtest.inference.prediction_store import PredictionStore
 
     try:
         span = None if unused_for is None else parse_duration(unused_for)

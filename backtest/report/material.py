@@ -15,9 +15,9 @@ import numpy as np
 from backtest.comparison import Comparison
 from backtest.core.arrays import Float64Array, Int64Array
 from backtest.errors import BacktestError
+from backtest.inference.prediction_store import PredictionStore
 from backtest.market.events import EventBatch
 from backtest.runs import Run
-from backtest.store import PredictionStore
 from backtest.verdict import Field, fields
 
 BINS = 240
@@ -247,7 +247,7 @@ def _accuracy(run: Run) -> Accuracy | None:
 
 
 def _by_symbol(symbols: Any, mine: Float64Array, theirs: Float64Array) -> dict[str, float | None]:
-    from backtest.timing.metrics import correlation
+    from backtest.inference.accuracy import correlation
 
     return {
         str(s): correlation(mine[symbols == s].mean(axis=1), theirs[symbols == s].mean(axis=1))

@@ -14,7 +14,6 @@ from backtest.accounting import (
     COSTS,
     Account,
     Accountant,
-    Answers,
     AttributedFill,
     Ledger,
     attribute,
@@ -26,6 +25,7 @@ from backtest.core.compiled import COMPILED_FROM, Uncompiled
 from backtest.core.parameters import Nanoseconds
 from backtest.errors import DataError, UsageError
 from backtest.execution import Decision, OrderRules, newest_of_each_instant, trade
+from backtest.inference.answers import Answers
 from backtest.market.quotes import StandingQuotes
 from backtest.settlement import Settlement, settle
 

@@ -9,9 +9,10 @@ from math import exp
 import numpy as np
 import pytest
 
-from backtest.accounting import Answers, Ledger, SizingRule
+from backtest.accounting import Ledger, SizingRule
 from backtest.core.arrays import Float32Array, Int64Array
 from backtest.errors import DataError, RunError, UsageError
+from backtest.inference.answers import Answers
 from backtest.market.events import NO_TIME, EventBatch
 from backtest.market.instruments import Instrument
 from backtest.market.quotes import Quotes

@@ -12,10 +12,10 @@ from backtest.closed_loop import ClosedLoop
 from backtest.core.arrays import Float64Array, Int64Array
 from backtest.core.room import Room
 from backtest.errors import RunError
+from backtest.inference.bound_strategy import Inference
 from backtest.market.events import EventBatch
 from backtest.plugins.latency_models import Constant
 from backtest.plugins.policies import All
-from backtest.predictions import Inference
 from backtest.strategies.base import Session
 from backtest.strategies.imbalance import Imbalance
 from backtest.timing.draws import Draws

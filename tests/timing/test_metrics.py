@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backtest.accounting import Answers
-from backtest.timing.metrics import accuracy
+from backtest.inference.accuracy import accuracy
+from backtest.inference.answers import Answers
 from backtest.timing.outcomes import Status, Timing
 
 

@@ -25,7 +25,7 @@ from backtest.plugins.policies import (
     One,
     OnePerSymbol,
 )
-from backtest.timing import simulation as queueing
+from backtest.timing import simulation
 from backtest.timing.latency import LatencyModel
 from backtest.timing.metrics import Tally, _sorted
 from backtest.timing.outcomes import Timing
@@ -72,7 +72,7 @@ def test_compiled_and_plain_agree(feed: LatencyModel, profile: Path) -> None:
     events = events.select(events.ts_event <= end)
     for server in servers(profile):
         both = [
-            queueing.simulate(server, events, feed, symbols=7, end=end, compiled=compiled)
+            simulation.simulate(server, events, feed, symbols=7, end=end, compiled=compiled)
             for compiled in (False, True)
         ]
         for column in COLUMNS:
@@ -87,14 +87,14 @@ def test_nothing_depends_on_where_it_pauses(
     end = int(events.ts_event[-1]) + 1
     for policy in (Deadline(5, 4000), NewestPerSymbol(), OnePerSymbol(), All()):
         server = InferenceServer(policy, Exponential(1500), line_limit=3)
-        whole = queueing.simulate(
+        whole = simulation.simulate(
             server, events, Exponential(900), symbols=7, end=end, compiled=True
         )
         with monkeypatch.context() as patched:
-            patched.setattr(queueing, "CHUNK", 17)
-            patched.setattr(queueing, "_DRAWS", 100)
+            patched.setattr(simulation, "CHUNK", 17)
+            patched.setattr(simulation, "_DRAWS", 100)
             room = Room(len(events), tmp_path, memory=0)
-            pieces = queueing.simulate(
+            pieces = simulation.simulate(
                 server, events, Exponential(900), symbols=7, end=end, compiled=True, room=room
             )
         for column in COLUMNS:
@@ -120,12 +120,12 @@ class Doubled(Affine):
 
 
 def test_what_changes_a_rule_runs_in_plain_python() -> None:
-    assert queueing.rule_of(InferenceServer(All(), Affine(1))) is not None
-    assert queueing.rule_of(InferenceServer(Backwards(), Affine(1))) is None
-    assert queueing.rule_of(InferenceServer(All(), Doubled(1))) is None
+    assert simulation.rule_of(InferenceServer(All(), Affine(1))) is not None
+    assert simulation.rule_of(InferenceServer(Backwards(), Affine(1))) is None
+    assert simulation.rule_of(InferenceServer(All(), Doubled(1))) is None
     events = stream(300)
     end = int(events.ts_event[-1]) + 1
-    timing = queueing.simulate(
+    timing = simulation.simulate(
         InferenceServer(All(), Doubled(500)), events, Constant(0), symbols=7, end=end, compiled=True
     )
     assert set((timing.ended - timing.begun)[timing.answered]) == {1000}
@@ -156,7 +156,7 @@ def test_a_choice_that_is_none_is_refused(problem: str) -> None:
     events = EventBatch(np.zeros(20, np.int32), 1000 * (np.arange(20) // 10))
     server = InferenceServer(Choosing(problem), Constant(5))
     with pytest.raises(RunError, match=f"batching policy Choosing: {problem}"):
-        queueing.simulate(server, events, Constant(0), symbols=1, end=10**6)
+        simulation.simulate(server, events, Constant(0), symbols=1, end=10**6)
 
 
 class Undecided(All):
@@ -168,7 +168,7 @@ class Undecided(All):
 
 def test_an_instant_that_is_none_is_refused() -> None:
     with pytest.raises(RunError, match=r"policy Undecided: ready_at gave 1e.18, not whole ns"):
-        queueing.simulate(
+        simulation.simulate(
             InferenceServer(Undecided(), Constant(5)), stream(20), Constant(0), symbols=7, end=2**62
         )
 
@@ -177,7 +177,7 @@ def test_a_size_outside_the_profile_is_refused(profile: Path) -> None:
     events = EventBatch(np.zeros(200, np.int32), np.full(200, 10**18))
     server = InferenceServer(All(), Profile(str(profile)), line_limit=1000, max_batch=100)
     with pytest.raises(UsageError, match="a batch of 100, but 1 to 64"):
-        queueing.simulate(server, events, Constant(0), symbols=1, end=10**18 + 9, compiled=True)
+        simulation.simulate(server, events, Constant(0), symbols=1, end=10**18 + 9, compiled=True)
 
 
 def test_a_service_without_end_answers_nothing() -> None:
@@ -185,7 +185,7 @@ def test_a_service_without_end_answers_nothing() -> None:
     server = InferenceServer(One(), Constant(2**62), scale=8.0)
     end = int(events.ts_event[-1]) + 1
     for compiled in (False, True):
-        timing = queueing.simulate(
+        timing = simulation.simulate(
             server, events, Constant(0), symbols=7, end=end, compiled=compiled
         )
         assert not timing.answered.any()

@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backtest import stream
 from backtest.core.arrays import Float32Array, Int64Array
 from backtest.data.dataset import Dataset
 from backtest.data.reading.bus import EventBus, read_events
+from backtest.inference import calls as calls_module
+from backtest.inference.bound_strategy import Inference
+from backtest.inference.calls import Calls, Stream
+from backtest.inference.prediction import predict
 from backtest.market.events import EventBatch
-from backtest.predictions import Inference, predict
 from backtest.strategies.base import Session, Strategy
-from backtest.stream import Calls, Stream
 from tests.parquet_files import SYMBOLS, assert_same, dataset_of, random_events
 
 ROWS = 300
@@ -26,8 +27,8 @@ EVENTS = random_events(ROWS, seed=4)  # two events share an instant on average
 
 @pytest.fixture(autouse=True)
 def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stream, "CHUNK", 32)
-    monkeypatch.setattr(stream, "WITHOUT_FEATURES", 48)
+    monkeypatch.setattr(calls_module, "CHUNK", 32)
+    monkeypatch.setattr(calls_module, "WITHOUT_FEATURES", 48)
 
 
 def split(folder: Path, owner: Sequence[int] | Int64Array, row_group: int = 1000) -> Dataset:
@@ -97,8 +98,8 @@ def test_calls_do_not_depend_on_files_nor_on_the_batches_of_the_bus(
 ) -> None:
     answered = np.random.default_rng(2).random(ROWS) < 0.7
     answered[64:96] = False  # a chunk without any
-    size = stream.chunk_size(kind.needs_features)
-    monkeypatch.setattr(stream, "EventBus", partial(_bus, batch_rows))
+    size = calls_module.chunk_size(kind.needs_features)
+    monkeypatch.setattr(calls_module, "EventBus", partial(_bus, batch_rows))
     for dataset in layouts(tmp_path):
         found = calls(kind, dataset, answered)
         numbers = [np.flatnonzero(answered[k : k + size]) + k for k in range(0, ROWS, size)]

@@ -34,8 +34,8 @@ from backtest.core.arrays import BoolArray, Float32Array
 from backtest.core.atomic import lock_folder, new_file
 from backtest.core.hashing import sha256_of
 from backtest.errors import BacktestError
+from backtest.inference.calls import Calls
 from backtest.strategies.base import Strategy
-from backtest.stream import Calls
 
 EVERY = 300.0
 """Seconds between two checkpoints of a pass, at least."""

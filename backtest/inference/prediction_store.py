@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from backtest.checkpoints import Checkpoint
 from backtest.core.arrays import Float32Array
 from backtest.core.atomic import new_file, sweep_all
 from backtest.core.columnar import Column, Frame
 from backtest.core.columnar_file import ColumnarFile
 from backtest.core.room import RELEASE, Room
 from backtest.errors import DataError
+from backtest.inference.checkpoints import Checkpoint
 
 _ROWS = 1 << 16
 """Rows read at once."""

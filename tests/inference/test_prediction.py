@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backtest import predictions, stream
 from backtest.core import environment
 from backtest.core.arrays import Float32Array
 from backtest.core.parameters import as_table
 from backtest.data.dataset import open_dataset
+from backtest.inference import bound_strategy, calls
+from backtest.inference.bound_strategy import Inference, bind
+from backtest.inference.calls import Stream
 from backtest.market.events import EventBatch
 from backtest.plugins.manager import load_plugins
-from backtest.predictions import Inference, bind
 from backtest.strategies.base import Session, Strategy
 from backtest.strategies.fused import Fused
-from backtest.stream import Stream
 
 SESSIONS = np.array([[0, 10], [20, 30]])
 
@@ -120,7 +120,7 @@ def test_only_the_start_of_a_session_resets_state_and_only_if_it_is_to() -> None
 
 
 def other_gpu(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(predictions, "device_model", lambda device: "NVIDIA Other")
+    patch.setattr(bound_strategy, "device_model", lambda device: "NVIDIA Other")
 
 
 def other_build(patch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ def other_version(name: str) -> Callable[[pytest.MonkeyPatch], None]:
 
 
 def other_chunk(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(stream, "CHUNK", 2 * stream.CHUNK)
+    patch.setattr(calls, "CHUNK", 2 * calls.CHUNK)
 
 
 @pytest.mark.parametrize(

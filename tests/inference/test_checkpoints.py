@@ -19,18 +19,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from backtest import checkpoints, stream
-from backtest.checkpoints import MANIFEST, Checkpoint, resumable
 from backtest.core.array_files import ArrayWriter
 from backtest.core.arrays import Float32Array
 from backtest.core.times import format_utc
 from backtest.data.dataset import Dataset
+from backtest.inference import calls as calls_module
+from backtest.inference import checkpoints
+from backtest.inference.bound_strategy import Inference
+from backtest.inference.calls import Stream
+from backtest.inference.checkpoints import MANIFEST, Checkpoint, resumable
+from backtest.inference.prediction import predict
 from backtest.market.events import EventBatch
-from backtest.predictions import Inference, predict
 from backtest.strategies.base import Session, StateArrays, Strategy
 from backtest.strategies.imbalance import Imbalance
 from backtest.strategies.module import ModuleStrategy
-from backtest.stream import Stream
 from tests.parquet_files import SYMBOLS, dataset_of, random_events
 
 ROWS = 300
@@ -189,8 +191,8 @@ class Pass:
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Small chunks, and a checkpoint after each."""
-    monkeypatch.setattr(stream, "CHUNK", 32)
-    monkeypatch.setattr(stream, "WITHOUT_FEATURES", 48)
+    monkeypatch.setattr(calls_module, "CHUNK", 32)
+    monkeypatch.setattr(calls_module, "WITHOUT_FEATURES", 48)
     monkeypatch.setattr(checkpoints, "EVERY", 0.0)
     monkeypatch.setattr(checkpoints, "_SHARE", 0)
     before = torch.get_num_threads()
@@ -486,7 +488,7 @@ def test_checkpoints_are_at_least_five_minutes_apart(
     carried: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
-    monkeypatch.setattr(stream, "CHUNK", 32)
+    monkeypatch.setattr(calls_module, "CHUNK", 32)
     assert checkpoints.EVERY == 300
     now = [1000.0]
     saved: list[float] = []

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backtest.accounting import Answers
 from backtest.core.arrays import BoolArray, Float32Array, Int64Array, chunks
 from backtest.core.parameters import parameters
 from backtest.core.room import Room
+from backtest.inference.answers import Answers
+from backtest.inference.bound_strategy import Inference, bind
+from backtest.inference.calls import Stream
+from backtest.inference.prediction import predict
+from backtest.inference.prediction_store import PredictionStore
 from backtest.market.events import EventBatch
-from backtest.predictions import Inference, bind, predict
-from backtest.store import PredictionStore
-from backtest.stream import Stream
 from backtest.timing.outcomes import Status, Timing
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backtest.checkpoints import MANIFEST
 from backtest.cli import main
 from backtest.core.atomic import lock_folder
 from backtest.core.room import Room
 from backtest.errors import DataError
-from backtest.store import PredictionStore
+from backtest.inference.checkpoints import MANIFEST
+from backtest.inference.prediction_store import PredictionStore
 
 DAY = 86_400.0
 
