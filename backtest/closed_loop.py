@@ -21,7 +21,6 @@ from backtest.core.room import Room
 from backtest.inference.answers import Answers
 from backtest.inference.bound_strategy import Inference
 from backtest.inference.prediction import checked
-from backtest.live_desk import LiveDesk
 from backtest.market.events import EventBatch
 from backtest.timing.draws import Draws
 from backtest.timing.latency import Composition, LatencyModel, pass_sizes, service_time
@@ -29,6 +28,7 @@ from backtest.timing.live_queue import LiveQueue
 from backtest.timing.outcomes import Status, Timing
 from backtest.timing.server import InferenceServer
 from backtest.timing.simulation import bypassed, receive, rule_of
+from backtest.trading.live_desk import LiveDesk
 
 _TOLD = 1 << 14
 """Events after which what was predicted is proved, what was served is kept, and people are told."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backtest.accounting import COSTS
 from backtest.core.text import suggestion
 from backtest.differences import labels_of, settings, ticks
 from backtest.errors import UsageError
@@ -19,6 +18,7 @@ from backtest.profits import Profits, profits
 from backtest.runs import Run
 from backtest.selection import FailedRun
 from backtest.tearsheet import FIGURES, tear_sheet
+from backtest.trading.accountant import COSTS
 
 if TYPE_CHECKING:
     import polars as pl

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from backtest.accounting import Accountant, Ledger, SizingRule, TableSink
 from backtest.closed_loop import ClosedLoop, Loop, why_closed
 from backtest.config import RunConfig
 from backtest.core.arrays import Float32Array, Int64Array, chunks
@@ -33,7 +32,6 @@ from backtest.inference.answers import Answers
 from backtest.inference.bound_strategy import Inference, bind
 from backtest.inference.prediction import session_numbers
 from backtest.inference.prediction_store import PredictionStore
-from backtest.live_desk import LiveDesk
 from backtest.market.events import EventBatch
 from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.manager import Plugins
@@ -45,6 +43,9 @@ from backtest.timing.outcomes import Timing
 from backtest.timing.policies import BatchingPolicy
 from backtest.timing.server import InferenceServer
 from backtest.timing.simulation import Settled, simulate
+from backtest.trading.accountant import Accountant, Ledger, TableSink
+from backtest.trading.live_desk import LiveDesk
+from backtest.trading.sizing import SizingRule
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, and how much of how much is done."""

@@ -35,7 +35,6 @@ from backtest.timing.outcomes import Status
 if TYPE_CHECKING:
     import polars as pl
 
-    from backtest.accounting import Account
     from backtest.core.arrays import BoolArray
     from backtest.core.parts import Kind
     from backtest.engine import Scenario
@@ -43,6 +42,7 @@ if TYPE_CHECKING:
     from backtest.market.events import EventBatch
     from backtest.plugins.manager import Plugins
     from backtest.timing.outcomes import Timing
+    from backtest.trading.accountant import Account
 
 MANIFEST = "manifest.json"
 """The file that makes a folder the folder of a run."""

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backtest.accounting import COSTS
 from backtest.comparison import Comparison
 from backtest.differences import labels_of, settings, ticks
 from backtest.profits import gains
 from backtest.statistics import CONFIDENCE, Difference, holm, paired_difference
+from backtest.trading.accountant import COSTS
 
 SIGNIFICANCE = 1 - CONFIDENCE
 

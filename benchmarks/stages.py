@@ -16,12 +16,14 @@ from collections.abc import Callable
 from typing import Any
 
 import backtest
-from backtest import engine, settlement, trader
+from backtest import engine
 from backtest.core import columnar_file
 from backtest.inference import answering as thinking
 from backtest.inference import prediction_store as store
 from backtest.timing import metrics
 from backtest.timing import simulation as queueing
+from backtest.trading import compiled_trader as trader
+from backtest.trading import settlement
 from benchmarks.data import dataset
 from benchmarks.running import RUN
 from benchmarks.timing import parser_of

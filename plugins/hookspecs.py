@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import pluggy
 
 if TYPE_CHECKING:
-    from backtest.accounting import Accountant, SizingRule
     from backtest.data.features.builders import FeatureBuilder
     from backtest.data.sources import Source
     from backtest.executors import Executor
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from backtest.strategies.base import Strategy
     from backtest.timing.latency import LatencyModel
     from backtest.timing.policies import BatchingPolicy
+    from backtest.trading.accountant import Accountant
+    from backtest.trading.sizing import SizingRule
 
 hookspec = pluggy.HookspecMarker("backtest")
 hookimpl = pluggy.HookimplMarker("backtest")

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backtest.accounting import SizingRule
 from backtest.core.arrays import Float32Array, Int64Array
 from backtest.market.quotes import Quotes
 from backtest.plugins.hookspecs import hookimpl
+from backtest.trading.sizing import SizingRule
 
 
 @dataclass(frozen=True)

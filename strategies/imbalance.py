@@ -76,7 +76,7 @@ class Imbalance(Strategy):
 
     def _compiled(self, batch: EventBatch) -> Float32Array:
         """The same, in a compiled loop that is worth loading for many events."""
-        from backtest.compiled.rules import smoothed_imbalance
+        from backtest.strategies.imbalance_loops import smoothed_imbalance
 
         columns = (batch.symbol, batch.bid, batch.ask, batch.bid_size, batch.ask_size)
         answers = np.empty(len(batch), dtype=np.float32)

@@ -14,8 +14,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtest import settlement
-from backtest.accounting import COSTS, Account, Ledger, SizingRule
 from backtest.core import arrays
 from backtest.core.arrays import Float32Array, Float64Array, Int64Array
 from backtest.core.parameters import Spec, build
@@ -32,12 +30,15 @@ from backtest.plugins.policies import (
     One,
     OnePerSymbol,
 )
-from backtest.settlement import settle
 from backtest.timing.latency import Composition, LatencyModel, SpanTable, scaled
 from backtest.timing.outcomes import Status, Timing
 from backtest.timing.policies import BatchingPolicy
 from backtest.timing.server import InferenceServer
 from backtest.timing.simulation import simulate
+from backtest.trading import settlement
+from backtest.trading.accountant import COSTS, Account, Ledger
+from backtest.trading.settlement import settle
+from backtest.trading.sizing import SizingRule
 from tests import oracle
 from tests.markets import Market, Service, markets
 

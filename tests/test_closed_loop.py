@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtest.accounting import Ledger
 from backtest.api import run
 from backtest.closed_loop import ClosedLoop
 from backtest.core.addresses import places_of
@@ -21,10 +20,8 @@ from backtest.core.arrays import Float32Array, Float64Array, Int64Array
 from backtest.core.parts import Origin
 from backtest.core.room import Room
 from backtest.errors import RunError
-from backtest.execution import Confirmation
 from backtest.inference.answers import Answers
 from backtest.inference.bound_strategy import Inference
-from backtest.live_desk import LiveDesk
 from backtest.market.events import EventBatch
 from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.hookspecs import Register, hookimpl
@@ -35,6 +32,9 @@ from backtest.strategies.base import Session, Strategy
 from backtest.timing.latency import Composition, LatencyModel, scaled
 from backtest.timing.outcomes import Timing
 from backtest.timing.server import InferenceServer
+from backtest.trading.accountant import Ledger
+from backtest.trading.live_desk import LiveDesk
+from backtest.trading.orders import Confirmation
 from tests.markets import Market, markets
 from tests.test_against_oracle import (
     OracleFeed,

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 
 import backtest
-from backtest import engine, settlement
+from backtest import engine
 from backtest.core import arrays, columnar_file, room
 from backtest.core.room import Room
 from backtest.data.canonical import write_canonical
@@ -26,6 +26,7 @@ from backtest.inference import bound_strategy, calls, prediction, prediction_sto
 from backtest.market.events import EventBatch
 from backtest.timing import simulation
 from backtest.timing.outcomes import Status, Timing
+from backtest.trading import settlement
 from benchmarks.timing import peak_mb
 
 ROOT = Path(__file__).parents[1]

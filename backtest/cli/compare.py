@@ -136,8 +136,8 @@ def chosen(
 
 def print_comparison(compared: Comparison) -> None:
     """The comparison as tables on stdout."""
-    from backtest.accounting import COSTS
     from backtest.cli.console import err, out, print_table
+    from backtest.trading.accountant import COSTS
 
     rows = compared.rows
     earned = "net PnL" if any(row["net"] is not None for row in rows) else "points"

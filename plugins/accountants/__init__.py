@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from backtest.accounting import Accountant
 from backtest.plugins.accountants.challenge import ChallengeAccountant
 from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.hookspecs import hookimpl
+from backtest.trading.accountant import Accountant
 
 
 @hookimpl

@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from backtest.accounting import Account, Accountant, Ledger
 from backtest.core.parameters import Nanoseconds
 from backtest.errors import UsageError
+from backtest.trading.accountant import Account, Accountant, Ledger
 
 
 @dataclass(frozen=True)

@@ -10,24 +10,24 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from backtest.accounting import (
+from backtest.core.arrays import Int64Array
+from backtest.core.compiled import COMPILED_FROM, Uncompiled
+from backtest.core.parameters import Nanoseconds
+from backtest.errors import DataError, UsageError
+from backtest.inference.answers import Answers
+from backtest.market.quotes import StandingQuotes
+from backtest.trading.accountant import (
     COSTS,
     Account,
     Accountant,
     AttributedFill,
     Ledger,
     attribute,
-    target_lots,
     totals,
 )
-from backtest.core.arrays import Int64Array
-from backtest.core.compiled import COMPILED_FROM, Uncompiled
-from backtest.core.parameters import Nanoseconds
-from backtest.errors import DataError, UsageError
-from backtest.execution import Decision, OrderRules, newest_of_each_instant, trade
-from backtest.inference.answers import Answers
-from backtest.market.quotes import StandingQuotes
-from backtest.settlement import Settlement, settle
+from backtest.trading.orders import Decision, OrderRules, newest_of_each_instant, trade
+from backtest.trading.settlement import Settlement, settle
+from backtest.trading.sizing import target_lots
 
 if TYPE_CHECKING:
     import pyarrow as pa

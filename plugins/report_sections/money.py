@@ -7,7 +7,6 @@ from typing import ClassVar
 import numpy as np
 from markupsafe import Markup
 
-from backtest.accounting import COSTS
 from backtest.core.arrays import Float64Array
 from backtest.differences import settings
 from backtest.plugins.report_sections.fields import of_each_field, series_of
@@ -17,6 +16,7 @@ from backtest.report.material import HORIZONS_NS, Material
 from backtest.report.scales import Axis
 from backtest.report.sections import ReportSection
 from backtest.timing.metrics import crossing
+from backtest.trading.accountant import COSTS
 from backtest.verdict import Field, earned
 
 

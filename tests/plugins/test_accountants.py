@@ -9,7 +9,6 @@ from math import exp
 import numpy as np
 import pytest
 
-from backtest.accounting import Ledger, SizingRule
 from backtest.core.arrays import Float32Array, Int64Array
 from backtest.errors import DataError, RunError, UsageError
 from backtest.inference.answers import Answers
@@ -20,6 +19,8 @@ from backtest.plugins.accountants.challenge import ChallengeAccountant
 from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.sizing import Proportional, Sign
 from backtest.timing.outcomes import Status, Timing
+from backtest.trading.accountant import Ledger
+from backtest.trading.sizing import SizingRule
 
 
 def ledger() -> Ledger:

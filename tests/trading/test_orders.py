@@ -6,9 +6,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from backtest.execution import Decision, Fill, OrderRules, newest_of_each_instant, trade
 from backtest.market.events import EventBatch
 from backtest.market.quotes import StandingQuotes, SymbolBook
+from backtest.trading.orders import Decision, Fill, OrderRules, newest_of_each_instant, trade
 
 RULES = OrderRules(None, 0, Fraction(0), None, 1000)
 

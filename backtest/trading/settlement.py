@@ -15,17 +15,17 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from backtest.accounting import Ledger
 from backtest.core.arrays import CHUNK, BoolArray, Int32Array, Int64Array, chunks, writable
 from backtest.core.columnar import Frame, arrow_table
 from backtest.core.compiled import INT64, Uncompiled
 from backtest.core.prefetch import ahead
 from backtest.core.room import Room
-from backtest.execution import OrderRules
 from backtest.inference.answers import Answers
 from backtest.market.events import EventBatch
-from backtest.statement import Books, equity, figures, fill_frame
-from backtest.trader import ALWAYS, Trader, sized
+from backtest.trading.account_tables import Books, equity, figures, fill_frame
+from backtest.trading.accountant import Ledger
+from backtest.trading.compiled_trader import ALWAYS, Trader, sized
+from backtest.trading.orders import OrderRules
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,7 +77,7 @@ class Desk:
     """
 
     def __init__(self, ledger: Ledger, rules: OrderRules, ends: Int64Array) -> None:
-        from backtest.compiled import trading as loops
+        from backtest.trading import loops
 
         self._loops = loops
         self._ledger = ledger
@@ -214,7 +214,7 @@ def quote_chain(ledger: Ledger, room: Room) -> tuple[Int32Array, Int64Array, Int
         The chain of valid quotes [n], the row standing at each event [n] (-1: none yet), and the
         doubled mids at the end [S].
     """
-    from backtest.compiled import trading as loops
+    from backtest.trading import loops
 
     events, symbols = ledger.events, len(ledger.symbols)
     link, standing = room.column(np.int32), room.column(np.int64)

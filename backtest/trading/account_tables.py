@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backtest.accounting import COSTS, Ledger
 from backtest.core.arrays import Int64Array
 from backtest.core.columnar import Column, Frame
 from backtest.core.compiled import INT64, Uncompiled
+from backtest.trading.accountant import COSTS, Ledger
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,7 +46,7 @@ class Books:
 
 def fill_frame(symbols: Sequence[str], fills: Int64Array, rows: Int64Array) -> Frame:
     """Some rows of fills int64 [k, FILL_SIZE] by arrival, then symbol, as the table has them."""
-    from backtest.compiled import trading as loops
+    from backtest.trading import loops
 
     columns = np.empty((loops.FILL_SIZE, len(rows)), dtype=np.int64)
     order = _by_arrival(fills[rows, loops.T4], fills[rows, loops.SYMBOL])
@@ -66,7 +66,7 @@ def fill_frame(symbols: Sequence[str], fills: Int64Array, rows: Int64Array) -> F
 
 def figures(ledger: Ledger, books: Books, closing: Sequence[Sequence[int]]) -> dict[str, Any]:
     """The account's figures, by symbol and in total; ``closing`` are the fills at the end."""
-    from backtest.compiled import trading as loops
+    from backtest.trading import loops
 
     by_symbol = [[int(v) for v in row] for row in books.sums]
     for row in closing:
@@ -104,7 +104,7 @@ def equity(
     """
     import pyarrow as pa
 
-    from backtest.compiled import trading as loops
+    from backtest.trading import loops
 
     for row in closing:
         bucket = books.booked[row[loops.SYMBOL], -1]

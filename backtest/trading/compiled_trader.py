@@ -8,12 +8,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from backtest.accounting import Ledger, target_lots
 from backtest.core.arrays import Int32Array, Int64Array, writable
 from backtest.core.compiled import INT64, Uncompiled
-from backtest.execution import Confirmation, OrderRules
 from backtest.market.instruments import MONEY_UNIT, Instrument
 from backtest.market.quotes import Quotes, QuotesAt
+from backtest.trading.accountant import Ledger
+from backtest.trading.orders import Confirmation, OrderRules
+from backtest.trading.sizing import target_lots
 
 ALWAYS = INT64
 """The frontier where every event is linked."""
@@ -40,7 +41,7 @@ class Trader:
         sums: Int64Array,
         booked: Int64Array,
     ) -> None:
-        from backtest.compiled import trading as loops
+        from backtest.trading import loops
 
         self._loops = loops
         self._entry, self._response = ledger.entry, ledger.response

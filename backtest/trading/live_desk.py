@@ -6,16 +6,16 @@ from heapq import heappop, heappush
 
 import numpy as np
 
-from backtest.accounting import Ledger
 from backtest.core.arrays import Float32Array, Int64Array
 from backtest.core.compiled import Uncompiled
 from backtest.core.room import Room
 from backtest.errors import UsageError
-from backtest.execution import Confirmation, OrderRules
 from backtest.inference.bound_strategy import Inference
 from backtest.market.events import NO_TIME
-from backtest.settlement import quote_chain
-from backtest.trader import Trader, sized
+from backtest.trading.accountant import Ledger
+from backtest.trading.compiled_trader import Trader, sized
+from backtest.trading.orders import Confirmation, OrderRules
+from backtest.trading.settlement import quote_chain
 
 
 class LiveDesk:
