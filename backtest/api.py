@@ -8,12 +8,12 @@ from typing import Any
 
 from backtest.comparison import Comparison
 from backtest.comparison import compare as compare_runs
-from backtest.config import parse_config
 from backtest.core.settings import read_table
-from backtest.engine import Engine, Progress, silent
 from backtest.matrix import parse_matrix
 from backtest.plugins.manager import Plugins, load_plugins
-from backtest.runs import Run, open_run
+from backtest.runs.engine import Engine, Progress, silent
+from backtest.runs.folder import Run, open_run
+from backtest.runs.run_config import parse_config
 from backtest.sweeps import Sweep, Watcher, unwatched
 
 

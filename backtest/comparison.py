@@ -15,7 +15,7 @@ from backtest.differences import labels_of, settings, ticks
 from backtest.errors import UsageError
 from backtest.expressions import Expression, MissingValue, parse_expression
 from backtest.profits import Profits, profits
-from backtest.runs import Run
+from backtest.runs.folder import Run
 from backtest.selection import FailedRun
 from backtest.tearsheet import FIGURES, tear_sheet
 from backtest.trading.accountant import COSTS

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from backtest.runs import Run
+from backtest.runs.folder import Run
 
 
 def ticks(run: Run) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model
 
-from backtest.config import RunConfig, problems
 from backtest.core.hashing import canonical_json, sha256_of
 from backtest.core.parameters import as_table, as_text, convert, parameters, parse_spec
 from backtest.core.parts import Kind
@@ -24,6 +23,7 @@ from backtest.core.settings import plain
 from backtest.core.times import format_duration, format_utc
 from backtest.errors import UsageError
 from backtest.plugins.manager import Plugins
+from backtest.runs.run_config import RunConfig, problems
 
 MOST_RUNS = 100_000
 """A matrix of more combinations is taken for a mistake."""

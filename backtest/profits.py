@@ -11,7 +11,7 @@ import numpy as np
 from backtest.core.arrays import Float64Array, Int64Array
 
 if TYPE_CHECKING:
-    from backtest.runs import Run
+    from backtest.runs.folder import Run
 
 _BUCKETS = 500
 

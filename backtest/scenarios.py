@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from backtest.config import RunConfig
 from backtest.core.arrays import Int64Array
-from backtest.engine import Engine, Scenario, resolve
 from backtest.errors import UsageError
 from backtest.market.events import EventBatch
-from backtest.runs import Run
+from backtest.runs.engine import Engine, Scenario, resolve
+from backtest.runs.folder import Run
+from backtest.runs.run_config import RunConfig
 from backtest.timing.latency import LatencyModel, feed_spans
 from backtest.timing.metrics import crossing
 from backtest.timing.outcomes import Status

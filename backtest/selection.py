@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backtest.errors import DataError, UsageError
-from backtest.runs import MANIFEST, Run, open_run
+from backtest.runs.folder import MANIFEST, Run, open_run
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 

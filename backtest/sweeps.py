@@ -18,7 +18,6 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from backtest.comparison import compare
-from backtest.config import RunConfig
 from backtest.core.atomic import new_file, sweep_all
 from backtest.core.hashing import package_sha256
 from backtest.costs import Costs, Inference
@@ -26,7 +25,8 @@ from backtest.errors import DataError
 from backtest.executors import Executor, Job, Outcome, Setup
 from backtest.inference.prediction_store import PredictionStore
 from backtest.matrix import Matrix
-from backtest.runs import MANIFEST, Run, open_run
+from backtest.runs.folder import MANIFEST, Run, open_run
+from backtest.runs.run_config import RunConfig
 
 if TYPE_CHECKING:
     import polars as pl

@@ -16,7 +16,7 @@ from backtest.profits import Profits
 if TYPE_CHECKING:
     import polars as pl
 
-    from backtest.runs import Run
+    from backtest.runs.folder import Run
 
 YEAR_NS = 365 * 24 * 3600 * 1_000_000_000
 """The year of the annualised figures: 365 days of 24 hours."""

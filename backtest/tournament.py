@@ -14,13 +14,13 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backtest.comparison import Comparison, compare
-from backtest.config import Component, Instant, Span, parse_config
 from backtest.data.dataset import open_dataset
 from backtest.data.reading.bus import EventBus
-from backtest.engine import Engine
 from backtest.errors import BacktestError, UsageError
 from backtest.profits import Profits
-from backtest.runs import Run
+from backtest.runs.engine import Engine
+from backtest.runs.folder import Run
+from backtest.runs.run_config import Component, Instant, Span, parse_config
 
 CHECKPOINTS = 12
 """How often in a round the leaderboard is read."""

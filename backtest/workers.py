@@ -76,8 +76,8 @@ class Worker:
         return load_plugins(self._setup.plugins, disabled=self._setup.disabled)
 
     def _plan(self, config: dict[str, Any]) -> dict[str, Any]:
-        from backtest.config import parse_config
-        from backtest.engine import Engine
+        from backtest.runs.engine import Engine
+        from backtest.runs.run_config import parse_config
 
         plan = Engine(self._plugins, Path(self._setup.runs)).plan(
             parse_config(config, place="sweep")
@@ -90,16 +90,16 @@ class Worker:
         }
 
     def _run(self, config: dict[str, Any]) -> dict[str, Any]:
-        from backtest.config import parse_config
-        from backtest.engine import Engine
+        from backtest.runs.engine import Engine
+        from backtest.runs.run_config import parse_config
 
         run = Engine(self._plugins, Path(self._setup.runs)).run(parse_config(config, place="sweep"))
         return {"id": run.id}
 
     def _probe(self, config: dict[str, Any]) -> dict[str, Any]:
         """The manifest of a short run, and its figures; a shorter one before it warms up."""
-        from backtest.config import parse_config
-        from backtest.engine import Engine
+        from backtest.runs.engine import Engine
+        from backtest.runs.run_config import parse_config
 
         most = min(config["limit"] or PROBE_EVENTS, PROBE_EVENTS)
         with tempfile.TemporaryDirectory() as folder:

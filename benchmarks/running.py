@@ -112,13 +112,13 @@ def closed_loop(events: int, repeats: int) -> dict[str, Any]:
 
     ``calls`` is the bound: the strategy called with slices of 16, and nothing else.
     """
-    from backtest.closed_loop import ClosedLoop
     from backtest.core.arrays import Float32Array
     from backtest.core.room import Room
     from backtest.inference.bound_strategy import Inference
     from backtest.market.events import EventBatch, concatenate
     from backtest.plugins.latency_models import Constant, Measured
     from backtest.plugins.policies import AtMost
+    from backtest.runs.closed_loop import ClosedLoop
     from backtest.strategies.base import Session, Strategy
     from backtest.timing.server import InferenceServer
 

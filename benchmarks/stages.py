@@ -16,10 +16,10 @@ from collections.abc import Callable
 from typing import Any
 
 import backtest
-from backtest import engine
 from backtest.core import columnar_file
 from backtest.inference import answering as thinking
 from backtest.inference import prediction_store as store
+from backtest.runs import engine
 from backtest.timing import metrics
 from backtest.timing import simulation as queueing
 from backtest.trading import compiled_trader as trader

@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import backtest
-from backtest import tables
 from backtest.core import columnar_file
 from backtest.core.columnar import Frame
 from backtest.inference import prediction_store as store
+from backtest.runs import tables
 from benchmarks.data import dataset
 from benchmarks.running import RUN
 from benchmarks.timing import parser_of

@@ -19,7 +19,7 @@ from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.reading.bus import read_events, read_targets
 from backtest.data.synthetic.generate import generate
 from backtest.data.synthetic.market import Market
-from backtest.runs import Run
+from backtest.runs.folder import Run
 from backtest.strategies.weight_files import file_sha256, packaged_weights
 
 DATASETS = packaged_weights().parents[1]

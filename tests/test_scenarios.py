@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from backtest.cli import main
-from backtest.config import parse_config
-from backtest.engine import Engine
 from backtest.errors import UsageError
 from backtest.plugins.manager import load_plugins
+from backtest.runs.engine import Engine
+from backtest.runs.run_config import parse_config
 from backtest.scenarios import break_even, carried, run_all, unscaled, variants
 from backtest.timing.metrics import crossing
 

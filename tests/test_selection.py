@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from backtest.errors import DataError, UsageError
-from backtest.runs import MANIFEST
+from backtest.runs.folder import MANIFEST
 from backtest.selection import runs_at, runs_of_sweep
 
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from backtest.cli import main
-from backtest.engine import Engine
 from backtest.errors import UsageError
 from backtest.plugins.manager import load_plugins
 from backtest.report.tournament import tournament_page
+from backtest.runs.engine import Engine
 from backtest.tournament import CHECKPOINTS, parse_tournament, play, standings
 
 SLOW, FAST = "affine:1s", "affine:1ms,0.1ms"

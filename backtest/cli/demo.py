@@ -39,9 +39,9 @@ def demo(runs: RunsFolder = Path("runs/demo")) -> None:
     from backtest.cli.console import err, out
     from backtest.cli.progress import reporting
     from backtest.comparison import compare
-    from backtest.config import parse_config
-    from backtest.engine import Engine
     from backtest.plugins.manager import load_plugins
+    from backtest.runs.engine import Engine
+    from backtest.runs.run_config import parse_config
 
     torch.set_num_threads(1)  # the sample's matrices are too small to be worth sharing
     plugins = load_plugins()

@@ -11,7 +11,7 @@ import typer
 from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths, RunsFolder
 
 if TYPE_CHECKING:
-    from backtest.runs import Run
+    from backtest.runs.folder import Run
     from backtest.scenarios import Carried
 
 
@@ -116,10 +116,10 @@ def run(
     Example: backtest run --dataset sample --strategy batched --service affine:35.8ms,0.5ms
     """
     from backtest.cli.progress import reporting
-    from backtest.config import parse_config
     from backtest.core.settings import override, read_table
-    from backtest.engine import Engine
     from backtest.plugins.manager import load_plugins
+    from backtest.runs.engine import Engine
+    from backtest.runs.run_config import parse_config
     from backtest.scenarios import carried, check, unscaled, variants
 
     scales = _scales(latency_scale)

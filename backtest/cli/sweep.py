@@ -93,7 +93,7 @@ def sweep(
 
 def _tell_rest(swept: Sweep) -> None:
     from backtest.cli.console import err
-    from backtest.runs import MANIFEST
+    from backtest.runs.folder import MANIFEST
 
     # Of some that are finished the sweep may not have heard.
     done = sum((swept.runs / point.id / MANIFEST).exists() for point in swept.points if point.id)

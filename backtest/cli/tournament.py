@@ -55,8 +55,8 @@ def tournament(
     from backtest.cli.progress import reporting
     from backtest.core.atomic import new_file, writing
     from backtest.core.settings import read_table
-    from backtest.engine import Engine
     from backtest.plugins.manager import load_plugins
+    from backtest.runs.engine import Engine
     from backtest.tournament import parse_tournament, play, standings
 
     table: dict[str, Any] = read_table(config) if config is not None else {}

@@ -50,11 +50,11 @@ def train(
     """
     from backtest.cli.console import err, escape_text, out
     from backtest.cli.progress import reporting
-    from backtest.config import parse_instant
     from backtest.core.parameters import Spec, build
     from backtest.core.settings import override, read_table
     from backtest.data.dataset import open_dataset
     from backtest.errors import UsageError
+    from backtest.runs.run_config import parse_instant
     from backtest.training.settings import Settings
     from backtest.training.train import train as train_ensemble
 

@@ -20,8 +20,8 @@ from backtest.market.events import EventBatch
 from backtest.timing.outcomes import Status, Timing
 
 if TYPE_CHECKING:
-    from backtest.engine import Scenario
     from backtest.plugins.manager import Plugins
+    from backtest.runs.engine import Scenario
 
 
 Told = Callable[[str, int, int], None]

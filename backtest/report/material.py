@@ -17,7 +17,7 @@ from backtest.core.arrays import Float64Array, Int64Array
 from backtest.errors import BacktestError
 from backtest.inference.prediction_store import PredictionStore
 from backtest.market.events import EventBatch
-from backtest.runs import Run
+from backtest.runs.folder import Run
 from backtest.verdict import Field, fields
 
 BINS = 240

@@ -6,7 +6,7 @@ from typing import Any
 
 from backtest.comparison import Comparison, compare
 from backtest.report.html import amount, bullets, paragraph, percent, table
-from backtest.runs import Run
+from backtest.runs.folder import Run
 from backtest.verdict import earned, fields, verdict
 
 

@@ -17,7 +17,7 @@ import pytest
 from backtest.core import columnar_file, encoding
 from backtest.core.columnar import Column, Frame, arrow_schema, arrow_table, frame_of
 from backtest.core.columnar_file import ColumnarFile
-from backtest.tables import TableWriter
+from backtest.runs.tables import TableWriter
 
 LEAST, MOST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 SIZES = (0, 1, 2, 31, 32, 33, 127, 128, 129, 130, 257, 999, 1000, 1001, 2500)

@@ -6,7 +6,7 @@ import json
 import shutil
 from pathlib import Path
 
-from backtest.runs import MANIFEST
+from backtest.runs.folder import MANIFEST
 
 HOSTILE = (
     "</script><script>document.title='owned'</script>",

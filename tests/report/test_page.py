@@ -17,7 +17,7 @@ from backtest.comparison import Comparison, compare
 from backtest.errors import UsageError
 from backtest.plugins.manager import load_plugins
 from backtest.report.page import render_report
-from backtest.runs import MANIFEST
+from backtest.runs.folder import MANIFEST
 from backtest.selection import runs_at
 from tests.report.hostile import hostile_runs
 

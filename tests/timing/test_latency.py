@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backtest.closed_loop import ClosedLoop
 from backtest.core.arrays import Float64Array, Int64Array
 from backtest.core.room import Room
 from backtest.errors import RunError
@@ -16,6 +15,7 @@ from backtest.inference.bound_strategy import Inference
 from backtest.market.events import EventBatch
 from backtest.plugins.latency_models import Constant
 from backtest.plugins.policies import All
+from backtest.runs.closed_loop import ClosedLoop
 from backtest.strategies.base import Session
 from backtest.strategies.imbalance import Imbalance
 from backtest.timing.draws import Draws

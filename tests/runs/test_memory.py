@@ -15,7 +15,6 @@ import pyarrow as pa
 import pytest
 
 import backtest
-from backtest import engine
 from backtest.core import arrays, columnar_file, room
 from backtest.core.room import Room
 from backtest.data.canonical import write_canonical
@@ -24,12 +23,13 @@ from backtest.data.dataset import open_dataset
 from backtest.data.reading.bus import EventBus
 from backtest.inference import bound_strategy, calls, prediction, prediction_store
 from backtest.market.events import EventBatch
+from backtest.runs import engine
 from backtest.timing import simulation
 from backtest.timing.outcomes import Status, Timing
 from backtest.trading import settlement
 from benchmarks.timing import peak_mb
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PIECE = 2048
 SHORT, LONG = 30_000, 210_000
 

@@ -14,7 +14,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backtest.api import run
-from backtest.closed_loop import ClosedLoop
 from backtest.core.addresses import places_of
 from backtest.core.arrays import Float32Array, Float64Array, Int64Array
 from backtest.core.parts import Origin
@@ -28,6 +27,7 @@ from backtest.plugins.hookspecs import Register, hookimpl
 from backtest.plugins.latency_models import Constant
 from backtest.plugins.manager import Plugins, load_plugins
 from backtest.plugins.policies import AtMost, NewestPerSymbol, OnePerSymbol
+from backtest.runs.closed_loop import ClosedLoop
 from backtest.strategies.base import Session, Strategy
 from backtest.timing.latency import Composition, LatencyModel, scaled
 from backtest.timing.outcomes import Timing
@@ -329,7 +329,7 @@ def counted(policy: Any, count: int, bad: int = -1, **columns: Any) -> tuple[Clo
 @pytest.mark.parametrize("policy", [AtMost(3), OnePerSymbol(), NewestPerSymbol()])
 def test_what_is_put_off_is_done_in_the_end(policy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Proofs and records are made some at a time; the last ones, too, and in the right places."""
-    monkeypatch.setattr("backtest.closed_loop._TOLD", 64)
+    monkeypatch.setattr("backtest.runs.closed_loop._TOLD", 64)
     loop, told = counted(policy, 1000)
     done = loop.run(True)
     plain = counted(policy, 1000)[0].run(False)

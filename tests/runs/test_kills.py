@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def killed(dataset: Path, folder: Path, strategy: str, stride: int) -> dict[str, Any]:

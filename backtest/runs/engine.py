@@ -16,8 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from backtest.closed_loop import ClosedLoop, Loop, why_closed
-from backtest.config import RunConfig
 from backtest.core.arrays import Float32Array, Int64Array, chunks
 from backtest.core.compiled import COMPILED_FROM
 from backtest.core.parameters import as_table, as_text
@@ -35,7 +33,9 @@ from backtest.inference.prediction_store import PredictionStore
 from backtest.market.events import EventBatch
 from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.manager import Plugins
-from backtest.runs import MANIFEST, Run, RunWriter, identify
+from backtest.runs.closed_loop import ClosedLoop, Loop, why_closed
+from backtest.runs.folder import MANIFEST, Run, RunWriter, identify
+from backtest.runs.run_config import RunConfig
 from backtest.strategies.base import Session
 from backtest.timing.latency import LatencyModel, messages, scaled
 from backtest.timing.metrics import timing_metrics

@@ -28,7 +28,7 @@ from backtest.core.environment import device_model, versions
 from backtest.core.hashing import sha256_of
 from backtest.core.room import Room
 from backtest.errors import DataError
-from backtest.tables import TableWriter
+from backtest.runs.tables import TableWriter
 from backtest.timing.metrics import Tally
 from backtest.timing.outcomes import Status
 
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 
     from backtest.core.arrays import BoolArray
     from backtest.core.parts import Kind
-    from backtest.engine import Scenario
     from backtest.inference.answers import Answers
     from backtest.market.events import EventBatch
     from backtest.plugins.manager import Plugins
+    from backtest.runs.engine import Scenario
     from backtest.timing.outcomes import Timing
     from backtest.trading.accountant import Account
 
