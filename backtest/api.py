@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from backtest.comparison import Comparison
-from backtest.comparison import compare as compare_runs
+from backtest.comparison.comparison import Comparison
+from backtest.comparison.comparison import compare as compare_runs
 from backtest.core.settings import read_table
 from backtest.matrix import parse_matrix
 from backtest.plugins.manager import Plugins, load_plugins

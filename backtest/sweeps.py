@@ -17,7 +17,7 @@ from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from backtest.comparison import compare
+from backtest.comparison.comparison import compare
 from backtest.core.atomic import new_file, sweep_all
 from backtest.core.hashing import package_sha256
 from backtest.costs import Costs, Inference
@@ -35,7 +35,7 @@ FOLDER = "sweeps"
 """Where, in the folder of runs, the sweeps' manifests lie."""
 
 FIGURES = ("response_rate", "p50_ms", "p99_ms", "correlation", "net", "net_points")
-"""What tables show of a run, by the names that ``backtest.comparison`` has for it."""
+"""What tables show of a run, by the names that ``backtest.comparison.comparison`` has for it."""
 
 State: TypeAlias = Literal["pending", "done", "failed"]
 
@@ -55,7 +55,7 @@ class Point:
         error: why it failed.
         events: of its window; 0 where it was finished before.
         needs: the predictions that it takes, by content key.
-        figures: what ``backtest.comparison`` says of it, once done.
+        figures: what ``backtest.comparison.comparison`` says of it, once done.
     """
 
     number: int

@@ -13,11 +13,11 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from backtest.comparison import Comparison, compare
+from backtest.comparison.comparison import Comparison, compare
+from backtest.comparison.profits import Profits
 from backtest.data.dataset import open_dataset
 from backtest.data.reading.bus import EventBus
 from backtest.errors import BacktestError, UsageError
-from backtest.profits import Profits
 from backtest.runs.engine import Engine
 from backtest.runs.folder import Run
 from backtest.runs.run_config import Component, Instant, Span, parse_config

@@ -10,7 +10,7 @@ import typer
 from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths, RunsFolder
 
 if TYPE_CHECKING:
-    from backtest.comparison import Comparison
+    from backtest.comparison.comparison import Comparison
 
 RunFolders = Annotated[
     list[Path] | None,
@@ -77,7 +77,7 @@ def compare(
     Example: backtest compare runs --where 'scale == 1' --baseline eager --sort -net
     """
     from backtest.cli.console import print_json, print_table
-    from backtest.gates import judge, measured, parse_gates
+    from backtest.comparison.gates import judge, measured, parse_gates
 
     _one_of(json=as_json, csv=as_csv, markdown=as_markdown)
     compared = chosen(run, sweep, runs, where, sort)
@@ -115,9 +115,9 @@ def chosen(
     folders: list[Path] | None, sweep: str | None, runs: Path, where: str | None, sort: str | None
 ) -> Comparison:
     """The comparison that the options name: of folders, a sweep, or else all of ``runs``."""
-    from backtest.comparison import compare as compare_runs
+    from backtest.comparison.comparison import compare as compare_runs
+    from backtest.comparison.selection import runs_at, runs_of_sweep
     from backtest.errors import UsageError
-    from backtest.selection import runs_at, runs_of_sweep
 
     found, failed = runs_of_sweep(runs, sweep) if sweep is not None else ([], [])
     if folders or sweep is None:
@@ -187,7 +187,7 @@ def print_comparison(compared: Comparison) -> None:
 def print_contests(compared: Comparison, baseline: int | None) -> None:
     """What beats what, in sentences: all against the baseline, or the best against the others."""
     from backtest.cli.console import escape_text, out
-    from backtest.verdict import contests, fields
+    from backtest.comparison.verdict import contests, fields
 
     if baseline is not None:
         names = dict(enumerate(compared.labels))

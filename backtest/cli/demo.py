@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from backtest.cli.options import RunsFolder
 
 if TYPE_CHECKING:
-    from backtest.comparison import Comparison
+    from backtest.comparison.comparison import Comparison
 
 SLOW = "affine:35.8ms,0.5ms"
 """The challenge's own model code on one H200: 35.8 ms for one event, 55.7 ms for 39."""
@@ -38,7 +38,7 @@ def demo(runs: RunsFolder = Path("runs/demo")) -> None:
     from backtest.cli.compare import print_comparison
     from backtest.cli.console import err, out
     from backtest.cli.progress import reporting
-    from backtest.comparison import compare
+    from backtest.comparison.comparison import compare
     from backtest.plugins.manager import load_plugins
     from backtest.runs.engine import Engine
     from backtest.runs.run_config import parse_config

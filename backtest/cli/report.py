@@ -12,7 +12,7 @@ from backtest.cli.compare import RunFolders, Sort, Sweep, Where, chosen
 from backtest.cli.options import DisabledPlugins, PluginPaths, RunsFolder
 
 if TYPE_CHECKING:
-    from backtest.comparison import Comparison
+    from backtest.comparison.comparison import Comparison
 
 
 def report(

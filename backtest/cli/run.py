@@ -202,7 +202,7 @@ def _print_scenarios(runs: Sequence[Run], symbols: Sequence[Carried], as_json: b
 
     from backtest.cli.compare import print_comparison
     from backtest.cli.console import err, out, print_json
-    from backtest.comparison import compare
+    from backtest.comparison.comparison import compare
     from backtest.scenarios import break_even
 
     for run in runs:
@@ -235,7 +235,7 @@ def _print_scenarios(runs: Sequence[Run], symbols: Sequence[Carried], as_json: b
 def _print(run: Run, as_json: bool) -> None:
     from backtest.cli.compare import print_comparison
     from backtest.cli.console import err, print_json
-    from backtest.comparison import compare
+    from backtest.comparison.comparison import compare
 
     if as_json:
         print_json({"folder": str(run.folder), "manifest": run.manifest, "metrics": run.metrics})

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from backtest.comparison import Comparison
+from backtest.comparison.comparison import Comparison
+from backtest.comparison.verdict import Field, fields
 from backtest.core.arrays import Float64Array, Int64Array
 from backtest.errors import BacktestError
 from backtest.inference.prediction_store import PredictionStore
 from backtest.market.events import EventBatch
 from backtest.runs.folder import Run
-from backtest.verdict import Field, fields
 
 BINS = 240
 """Time bins of everything that is shown over time."""
@@ -256,7 +256,7 @@ def _by_symbol(symbols: Any, mine: Float64Array, theirs: Float64Array) -> dict[s
 
 
 def _markouts(run: Run, streams: dict[str, EventBatch | None]) -> Float64Array | None:
-    from backtest.differences import ticks
+    from backtest.comparison.run_settings import ticks
     from backtest.market.quotes import StandingQuotes
 
     if "fills" not in {path.stem for path in run.folder.glob("*.parquet")}:

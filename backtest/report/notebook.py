@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from backtest.comparison import Comparison, compare
+from backtest.comparison.comparison import Comparison, compare
+from backtest.comparison.verdict import earned, fields, verdict
 from backtest.report.html import amount, bullets, paragraph, percent, table
 from backtest.runs.folder import Run
-from backtest.verdict import earned, fields, verdict
 
 
 def run_html(run: Run) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from backtest.comparison import Comparison
+from backtest.comparison.comparison import Comparison
 from backtest.core.version import __version__
 from backtest.plugins.manager import Plugins
 from backtest.report.material import Material

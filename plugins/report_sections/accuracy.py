@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 from markupsafe import Markup
 
+from backtest.comparison.verdict import Field
 from backtest.core.arrays import Float64Array
 from backtest.plugins.report_sections.fields import of_each_field, series_of
 from backtest.report.charts import Chart
@@ -14,7 +15,6 @@ from backtest.report.html import amount, details, paragraph, percent, table
 from backtest.report.material import Material
 from backtest.report.scales import Axis
 from backtest.report.sections import ReportSection
-from backtest.verdict import Field
 
 
 class AccuracySection(ReportSection):

@@ -7,11 +7,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from backtest.comparison.verdict import Field
 from backtest.core.arrays import Float64Array
 from backtest.report.charts import Series
 from backtest.report.html import details
 from backtest.report.material import Material
-from backtest.verdict import Field
 
 
 def of_each_field(material: Material, render: Callable[[Field], Markup | None]) -> Markup | None:

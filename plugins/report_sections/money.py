@@ -7,8 +7,9 @@ from typing import ClassVar
 import numpy as np
 from markupsafe import Markup
 
+from backtest.comparison.run_settings import settings
+from backtest.comparison.verdict import Field, earned
 from backtest.core.arrays import Float64Array
-from backtest.differences import settings
 from backtest.plugins.report_sections.fields import of_each_field, series_of
 from backtest.report.charts import Chart, Series, waterfall
 from backtest.report.html import details, paragraph
@@ -17,7 +18,6 @@ from backtest.report.scales import Axis
 from backtest.report.sections import ReportSection
 from backtest.timing.metrics import crossing
 from backtest.trading.accountant import COSTS
-from backtest.verdict import Field, earned
 
 
 class Equity(ReportSection):

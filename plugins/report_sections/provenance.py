@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 from markupsafe import Markup
 
+from backtest.comparison.run_settings import settings, ticks
 from backtest.core.times import format_utc
-from backtest.differences import settings, ticks
 from backtest.report.html import details, paragraph, table
 from backtest.report.material import Material
 from backtest.report.sections import ReportSection

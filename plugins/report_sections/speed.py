@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from markupsafe import Markup
 
+from backtest.comparison.verdict import Field
 from backtest.core.arrays import Float64Array
 from backtest.plugins.report_sections.fields import of_each_field, series_of
 from backtest.report.charts import Chart, Series
@@ -14,7 +15,6 @@ from backtest.report.html import amount, details, paragraph, table
 from backtest.report.material import BINS, TAIL, Material
 from backtest.report.scales import Axis
 from backtest.report.sections import ReportSection
-from backtest.verdict import Field
 
 _TICKS = [(10.0**-k, f"{100 * (1 - 10.0**-k):.{max(k - 2, 0)}f} %") for k in range(1, 6)]
 _BURST = 1.5

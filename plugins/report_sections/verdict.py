@@ -7,14 +7,14 @@ from typing import ClassVar
 import numpy as np
 from markupsafe import Markup
 
+from backtest.comparison.figures import ANNUALISATION
+from backtest.comparison.verdict import Field, earned, verdict
 from backtest.plugins.report_sections.fields import of_each_field
 from backtest.report.charts import Chart, Series
 from backtest.report.html import amount, bullets, paragraph, percent, table
 from backtest.report.material import Material
 from backtest.report.scales import Axis, number
 from backtest.report.sections import ReportSection
-from backtest.tearsheet import ANNUALISATION
-from backtest.verdict import Field, earned, verdict
 
 _CLASSES = (
     "Class says how a variant's answers relate to the reference's: exact (the same to rounding), "

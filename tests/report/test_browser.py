@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from markupsafe import Markup
 
-from backtest.comparison import compare
+from backtest.comparison.comparison import compare
+from backtest.comparison.selection import runs_at
 from backtest.plugins.manager import load_plugins
 from backtest.report.page import page, render_report
-from backtest.selection import runs_at
 from tests.report.hostile import hostile_runs
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from backtest.api import run
-from backtest.comparison import Comparison, compare
+from backtest.comparison.comparison import Comparison, compare
+from backtest.comparison.selection import runs_at
 from backtest.errors import UsageError
 from backtest.plugins.manager import load_plugins
 from backtest.report.page import render_report
 from backtest.runs.folder import MANIFEST
-from backtest.selection import runs_at
 from tests.report.hostile import hostile_runs
 
 TITLES = [

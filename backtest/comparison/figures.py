@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from backtest.comparison.profits import Profits
 from backtest.core.arrays import Float64Array
-from backtest.profits import Profits
 
 if TYPE_CHECKING:
     import polars as pl

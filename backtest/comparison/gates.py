@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from backtest.comparison import Comparison
+from backtest.comparison.comparison import Comparison
+from backtest.comparison.conditions import Expression, MissingValue
+from backtest.comparison.verdict import contests, earned
 from backtest.errors import GateError, UsageError
-from backtest.expressions import Expression, MissingValue
-from backtest.verdict import contests, earned
 
 
 def measured(compared: Comparison, baseline: int | None) -> list[dict[str, Any]]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from backtest.comparison.bootstrap import block_length, holm, paired_difference
 from backtest.core.arrays import Float64Array
-from backtest.statistics import block_length, holm, paired_difference
 
 
 def autoregressive(seed: int, strength: float, n: int = 400) -> Float64Array:

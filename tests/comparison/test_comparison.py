@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from backtest.comparison import Comparison, compare
+from backtest.comparison.comparison import Comparison, compare
+from backtest.comparison.figures import FIGURES
+from backtest.comparison.selection import runs_at
+from backtest.comparison.verdict import contests, fields, verdict
 from backtest.errors import UsageError
-from backtest.selection import runs_at
-from backtest.tearsheet import FIGURES
-from backtest.verdict import contests, fields, verdict
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backtest.comparison import Comparison
-from backtest.differences import labels_of, settings, ticks
-from backtest.profits import gains
-from backtest.statistics import CONFIDENCE, Difference, holm, paired_difference
+from backtest.comparison.bootstrap import CONFIDENCE, Difference, holm, paired_difference
+from backtest.comparison.comparison import Comparison
+from backtest.comparison.profits import gains
+from backtest.comparison.run_settings import labels_of, settings, ticks
 from backtest.trading.accountant import COSTS
 
 SIGNIFICANCE = 1 - CONFIDENCE

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from backtest import tearsheet
+from backtest.comparison import figures
 from backtest.core.arrays import Float64Array
 
 PERIODS = 252.0
@@ -28,13 +28,13 @@ def test_ratios_agree_with_a_reference_library(gained: Float64Array) -> None:
         empyrical = pytest.importorskip("empyrical")
     returns = gained / CAPITAL
     known = {"annualization": PERIODS}
-    assert tearsheet.sharpe(gained, PERIODS) == pytest.approx(
+    assert figures.sharpe(gained, PERIODS) == pytest.approx(
         empyrical.sharpe_ratio(returns, **known)
     )
-    assert tearsheet.sortino(gained, PERIODS) == pytest.approx(
+    assert figures.sortino(gained, PERIODS) == pytest.approx(
         empyrical.sortino_ratio(returns, **known)
     )
-    drawdown = tearsheet.max_drawdown(np.cumsum(gained))
+    drawdown = figures.max_drawdown(np.cumsum(gained))
     assert drawdown == pytest.approx(-empyrical.max_drawdown(returns) * CAPITAL, rel=1e-3)
     assert float(gained.mean()) * PERIODS / drawdown == pytest.approx(
         empyrical.calmar_ratio(returns, **known), rel=1e-3
@@ -43,19 +43,19 @@ def test_ratios_agree_with_a_reference_library(gained: Float64Array) -> None:
 
 def test_ratios_without_anything_to_divide_by() -> None:
     flat = np.ones(5)
-    assert tearsheet.sharpe(flat, PERIODS) is None
-    assert tearsheet.sharpe(np.ones(1), PERIODS) is None
-    assert tearsheet.sortino(flat, PERIODS) is None
-    assert tearsheet.profit_factor(flat) is None
-    assert tearsheet.hit_rate(np.zeros(3)) is None
+    assert figures.sharpe(flat, PERIODS) is None
+    assert figures.sharpe(np.ones(1), PERIODS) is None
+    assert figures.sortino(flat, PERIODS) is None
+    assert figures.profit_factor(flat) is None
+    assert figures.hit_rate(np.zeros(3)) is None
 
 
 def test_by_hand() -> None:
     gained = np.array([2.0, -1.0, 0.0, -2.0, 4.0])
-    assert tearsheet.hit_rate(gained) == 0.5
-    assert tearsheet.profit_factor(gained) == 2.0
-    assert tearsheet.max_drawdown(np.cumsum(gained)) == 3.0
-    assert tearsheet.max_drawdown(np.array([-1.0, -2.0])) == 2.0
+    assert figures.hit_rate(gained) == 0.5
+    assert figures.profit_factor(gained) == 2.0
+    assert figures.max_drawdown(np.cumsum(gained)) == 3.0
+    assert figures.max_drawdown(np.array([-1.0, -2.0])) == 2.0
 
 
 def test_exposure_is_the_worth_of_all_positions_long_or_short() -> None:
@@ -75,4 +75,4 @@ def test_exposure_is_the_worth_of_all_positions_long_or_short() -> None:
             "net": [0, 1_000_000_000, 2_000_000_000, 0, 0, 0],
         }
     )
-    assert tearsheet.exposure(equity, fills) == pytest.approx((10 + 16 + 5) / 3)
+    assert figures.exposure(equity, fills) == pytest.approx((10 + 16 + 5) / 3)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backtest.comparison.conditions import Expression, MissingValue, parse_expression
+from backtest.comparison.figures import FIGURES, tear_sheet
+from backtest.comparison.profits import Profits, profits
+from backtest.comparison.run_settings import labels_of, settings, ticks
+from backtest.comparison.selection import FailedRun
 from backtest.core.text import suggestion
-from backtest.differences import labels_of, settings, ticks
 from backtest.errors import UsageError
-from backtest.expressions import Expression, MissingValue, parse_expression
-from backtest.profits import Profits, profits
 from backtest.runs.folder import Run
-from backtest.selection import FailedRun
-from backtest.tearsheet import FIGURES, tear_sheet
 from backtest.trading.accountant import COSTS
 
 if TYPE_CHECKING:

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from backtest.comparison.selection import runs_at, runs_of_sweep
 from backtest.errors import DataError, UsageError
 from backtest.runs.folder import MANIFEST
-from backtest.selection import runs_at, runs_of_sweep
 
 
 def folders(finished_runs: Path) -> list[Path]:

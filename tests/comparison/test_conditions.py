@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from backtest.comparison.conditions import MissingValue, parse_expression
 from backtest.errors import UsageError
-from backtest.expressions import MissingValue, parse_expression
 
 ROW: dict[str, Any] = {"strategy": "batched", "scale": 1.0, "net": 90.0, "rmse": None}
 
