@@ -9,12 +9,12 @@ from typing import Any
 from backtest.comparison.comparison import Comparison
 from backtest.comparison.comparison import compare as compare_runs
 from backtest.core.settings import read_table
-from backtest.matrix import parse_matrix
+from backtest.experiments.matrix import parse_matrix
+from backtest.experiments.sweep import Sweep, Watcher, unwatched
 from backtest.plugins.manager import Plugins, load_plugins
 from backtest.runs.engine import Engine, Progress, silent
 from backtest.runs.folder import Run, open_run
 from backtest.runs.run_config import parse_config
-from backtest.sweeps import Sweep, Watcher, unwatched
 
 
 def run(

@@ -15,7 +15,7 @@ import pluggy
 if TYPE_CHECKING:
     from backtest.data.features.builders import FeatureBuilder
     from backtest.data.sources import Source
-    from backtest.executors import Executor
+    from backtest.experiments.executors import Executor
     from backtest.report.sections import ReportSection
     from backtest.strategies.base import Strategy
     from backtest.timing.latency import LatencyModel

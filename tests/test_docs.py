@@ -13,12 +13,12 @@ from backtest.cli import main
 from backtest.comparison.comparison import compare
 from backtest.comparison.selection import runs_at
 from backtest.core.settings import read_table
+from backtest.experiments.matrix import parse_matrix
+from backtest.experiments.tournament import parse_tournament
 from backtest.market.events import EventBatch
-from backtest.matrix import parse_matrix
 from backtest.plugins.manager import load_plugins
 from backtest.report.page import render_report
 from backtest.runs.run_config import RunConfig, parse_config
-from backtest.tournament import parse_tournament
 from docs.generate import FOLDER, GENERATED, regenerated
 
 

@@ -32,7 +32,7 @@ from backtest.cli import (
 )
 from backtest.core.version import __version__
 from backtest.errors import BacktestError
-from backtest.workers import HARMLESS
+from backtest.experiments.workers import HARMLESS
 
 app = typer.Typer(
     name="backtest",

@@ -11,8 +11,8 @@ import typer
 from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths, RunsFolder
 
 if TYPE_CHECKING:
+    from backtest.experiments.latency_studies import Carried
     from backtest.runs.folder import Run
-    from backtest.scenarios import Carried
 
 
 def run(
@@ -117,10 +117,10 @@ def run(
     """
     from backtest.cli.progress import reporting
     from backtest.core.settings import override, read_table
+    from backtest.experiments.latency_studies import carried, check, unscaled, variants
     from backtest.plugins.manager import load_plugins
     from backtest.runs.engine import Engine
     from backtest.runs.run_config import parse_config
-    from backtest.scenarios import carried, check, unscaled, variants
 
     scales = _scales(latency_scale)
     bound = _bound(carries_within)
@@ -203,7 +203,7 @@ def _print_scenarios(runs: Sequence[Run], symbols: Sequence[Carried], as_json: b
     from backtest.cli.compare import print_comparison
     from backtest.cli.console import err, out, print_json
     from backtest.comparison.comparison import compare
-    from backtest.scenarios import break_even
+    from backtest.experiments.latency_studies import break_even
 
     for run in runs:
         _print_resumed(run)

@@ -10,7 +10,7 @@ import typer
 from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths, RunsFolder
 
 if TYPE_CHECKING:
-    from backtest.sweeps import Point, Sweep
+    from backtest.experiments.sweep import Point, Sweep
 
 SOME_FAILED = 4
 """The exit code of a sweep some of whose runs failed."""
@@ -58,9 +58,9 @@ def sweep(
 
     from backtest.cli.sweep_progress import watching
     from backtest.core.settings import read_table
-    from backtest.matrix import parse_matrix
+    from backtest.experiments.matrix import parse_matrix
+    from backtest.experiments.sweep import Sweep
     from backtest.plugins.manager import load_plugins
-    from backtest.sweeps import Sweep
 
     plugins = load_plugins(plugin or (), disabled=no_plugin or ())
     settings = [*(setting or ()), *([] if limit is None else [f"limit={limit}"])]
@@ -148,7 +148,7 @@ def _print_plan(swept: Sweep, unmeasured: list[str], as_json: bool) -> None:
 
 def _print_result(swept: Sweep, as_json: bool) -> None:
     from backtest.cli.console import err, print_json, print_table
-    from backtest.sweeps import FIGURES
+    from backtest.experiments.sweep import FIGURES
 
     ranked = swept.leaderboard()
     if as_json:
@@ -175,7 +175,7 @@ def title(point: Point) -> str:
 
 
 def _row(point: Point) -> dict[str, Any]:
-    from backtest.sweeps import FIGURES
+    from backtest.experiments.sweep import FIGURES
 
     return {
         "run": point.id,
@@ -188,7 +188,7 @@ def _row(point: Point) -> dict[str, Any]:
 
 def _table(points: list[Point]) -> tuple[list[str], list[list[str]]]:
     """Headers and cells: what differs, then the figures that any run has."""
-    from backtest.sweeps import FIGURES
+    from backtest.experiments.sweep import FIGURES
 
     shown = [f for f in FIGURES if any(point.figures.get(f) is not None for point in points)]
     headers = ["run", "state", *points[0].settings, *shown]

@@ -17,8 +17,8 @@ from backtest.cli.console import err, escape_text
 from backtest.cli.sweep import figure, title
 
 if TYPE_CHECKING:
-    from backtest.matrix import Matrix
-    from backtest.sweeps import Point, Sweep, Watcher
+    from backtest.experiments.matrix import Matrix
+    from backtest.experiments.sweep import Point, Sweep, Watcher
 
 LEADERS = 8
 """Rows of the running leaderboard."""

@@ -10,7 +10,7 @@ import typer
 from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths, RunsFolder
 
 if TYPE_CHECKING:
-    from backtest.tournament import RoundResult, Standing
+    from backtest.experiments.tournament import RoundResult, Standing
 
 
 def tournament(
@@ -55,9 +55,9 @@ def tournament(
     from backtest.cli.progress import reporting
     from backtest.core.atomic import new_file, writing
     from backtest.core.settings import read_table
+    from backtest.experiments.tournament import parse_tournament, play, standings
     from backtest.plugins.manager import load_plugins
     from backtest.runs.engine import Engine
-    from backtest.tournament import parse_tournament, play, standings
 
     table: dict[str, Any] = read_table(config) if config is not None else {}
     if dataset is not None:

@@ -7,11 +7,11 @@ from typing import Any
 
 from markupsafe import Markup
 
+from backtest.experiments.tournament import RoundResult, Standing
 from backtest.report.charts import Chart, Series
 from backtest.report.html import amount, bullets, paragraph, percent, table
 from backtest.report.page import page
 from backtest.report.scales import Axis
-from backtest.tournament import RoundResult, Standing
 
 
 def tournament_page(results: Sequence[RoundResult], placed: Sequence[Standing]) -> str:

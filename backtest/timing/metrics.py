@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import ceil
 from typing import Any
 
@@ -130,17 +129,3 @@ def _quantiles(values: Int64Array) -> dict[str, int | None]:
     return {
         name: int(np.quantile(values, q, method="inverted_cdf")) for name, q in _QUANTILES.items()
     }
-
-
-def crossing(scales: Sequence[float], net: Sequence[float]) -> float | None:
-    """The first scale at which net PnL falls from positive to zero or below, interpolated.
-
-    Args:
-        scales: ascending.
-        net: net PnL at each.
-    """
-    for k in range(1, len(scales)):
-        high, low = net[k - 1], net[k]
-        if high > 0 >= low:
-            return scales[k - 1] + (scales[k] - scales[k - 1]) * high / (high - low)
-    return None

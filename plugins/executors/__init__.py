@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from backtest.executors import Executor
+from backtest.experiments.executors import Executor
 from backtest.plugins.executors.cluster import Ray
 from backtest.plugins.executors.inline import Inline
 from backtest.plugins.executors.local import Local

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from backtest.errors import RunError, UsageError
-from backtest.executors import Executor, Job, Outcome, Setup
-from backtest.workers import Worker, thread_limits
+from backtest.experiments.executors import Executor, Job, Outcome, Setup
+from backtest.experiments.workers import Worker, thread_limits
 
 _POLL_S = 10.0
 

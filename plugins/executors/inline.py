@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from backtest.executors import Executor, Job, Outcome, Setup
-from backtest.workers import Worker
+from backtest.experiments.executors import Executor, Job, Outcome, Setup
+from backtest.experiments.workers import Worker
 
 
 @dataclass

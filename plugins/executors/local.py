@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import IO
 
 from backtest.errors import DataError
-from backtest.executors import Executor, Job, Outcome, Setup
-from backtest.workers import thread_limits
+from backtest.experiments.executors import Executor, Job, Outcome, Setup
+from backtest.experiments.workers import thread_limits
 
-_PROGRAM = "from backtest.workers import main; main()"
+_PROGRAM = "from backtest.experiments.workers import main; main()"
 
 
 @dataclass

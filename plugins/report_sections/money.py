@@ -10,13 +10,13 @@ from markupsafe import Markup
 from backtest.comparison.run_settings import settings
 from backtest.comparison.verdict import Field, earned
 from backtest.core.arrays import Float64Array
+from backtest.experiments.latency_studies import crossing
 from backtest.plugins.report_sections.fields import of_each_field, series_of
 from backtest.report.charts import Chart, Series, waterfall
 from backtest.report.html import details, paragraph
 from backtest.report.material import HORIZONS_NS, Material
 from backtest.report.scales import Axis
 from backtest.report.sections import ReportSection
-from backtest.timing.metrics import crossing
 from backtest.trading.accountant import COSTS
 
 

@@ -21,7 +21,7 @@ import pytest
 
 from backtest.core.hashing import package_sha256
 from backtest.errors import UsageError
-from backtest.executors import Executor, Job, Outcome, Setup
+from backtest.experiments.executors import Executor, Job, Outcome, Setup
 from backtest.plugins.manager import load_plugins
 from tests.sweep_files import write_plugin, write_sweep
 
@@ -192,7 +192,7 @@ def test_workers_end_with_whoever_started_them(
     endless = faulty(config, "hang", 0)
     program.write_text(
         "import sys\n"
-        "from backtest.executors import Job, Setup\n"
+        "from backtest.experiments.executors import Job, Setup\n"
         "from backtest.plugins.executors.local import Local\n"
         "executor = Local(workers=1)\n"
         "executor.open(Setup.from_json(sys.argv[1]))\n"
@@ -274,7 +274,7 @@ def names_in_processes(text: str) -> list[str]:
 
 RAY_JOBS = """
 import json, sys
-from backtest.executors import Job, Setup
+from backtest.experiments.executors import Job, Setup
 from backtest.plugins.manager import load_plugins
 
 executor = load_plugins().create("executor", "ray:local,retries=1", place="test")

@@ -18,12 +18,12 @@ from backtest.api import compare, run
 from backtest.core.arrays import Float32Array
 from backtest.core.parts import Origin
 from backtest.core.times import format_utc
-from backtest.costs import Costs
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Calendar, Card
 from backtest.data.dataset import open_dataset
 from backtest.data.reading.bus import read_events
 from backtest.errors import BacktestError, DataError, RunError, UsageError
+from backtest.experiments.run_costs import Costs
 from backtest.inference import calls, checkpoints
 from backtest.market.events import EventBatch
 from backtest.plugins.hookspecs import Register, hookimpl

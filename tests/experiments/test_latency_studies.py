@@ -10,11 +10,17 @@ import pytest
 
 from backtest.cli import main
 from backtest.errors import UsageError
+from backtest.experiments.latency_studies import (
+    break_even,
+    carried,
+    crossing,
+    run_all,
+    unscaled,
+    variants,
+)
 from backtest.plugins.manager import load_plugins
 from backtest.runs.engine import Engine
 from backtest.runs.run_config import parse_config
-from backtest.scenarios import break_even, carried, run_all, unscaled, variants
-from backtest.timing.metrics import crossing
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ import pytest
 
 from backtest.cli import main
 from backtest.errors import UsageError
+from backtest.experiments.tournament import CHECKPOINTS, parse_tournament, play, standings
 from backtest.plugins.manager import load_plugins
 from backtest.report.tournament import tournament_page
 from backtest.runs.engine import Engine
-from backtest.tournament import CHECKPOINTS, parse_tournament, play, standings
 
 SLOW, FAST = "affine:1s", "affine:1ms,0.1ms"
 

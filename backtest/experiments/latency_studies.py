@@ -20,7 +20,6 @@ from backtest.runs.engine import Engine, Scenario, resolve
 from backtest.runs.folder import Run
 from backtest.runs.run_config import RunConfig
 from backtest.timing.latency import LatencyModel, feed_spans
-from backtest.timing.metrics import crossing
 from backtest.timing.outcomes import Status
 from backtest.timing.simulation import simulate
 
@@ -232,3 +231,17 @@ def unscaled(configs: Sequence[RunConfig]) -> list[RunConfig]:
         key = (str(config.policy), str(latency.service))
         seen.setdefault(key, config.model_copy(update={"latency": latency}))
     return list(seen.values())
+
+
+def crossing(scales: Sequence[float], net: Sequence[float]) -> float | None:
+    """The first scale at which net PnL falls from positive to zero or below, interpolated.
+
+    Args:
+        scales: ascending.
+        net: net PnL at each.
+    """
+    for k in range(1, len(scales)):
+        high, low = net[k - 1], net[k]
+        if high > 0 >= low:
+            return scales[k - 1] + (scales[k] - scales[k - 1]) * high / (high - low)
+    return None

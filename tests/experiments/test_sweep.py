@@ -21,7 +21,7 @@ from backtest.data.dataset import open_dataset
 from backtest.data.reading.bus import read_events
 from tests.sweep_files import write_plugin, write_sweep
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def call(*arguments: object) -> int | str | None:

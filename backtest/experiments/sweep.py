@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from backtest.comparison.comparison import compare
 from backtest.core.atomic import new_file, sweep_all
 from backtest.core.hashing import package_sha256
-from backtest.costs import Costs, Inference
 from backtest.errors import DataError
-from backtest.executors import Executor, Job, Outcome, Setup
+from backtest.experiments.executors import Executor, Job, Outcome, Setup
+from backtest.experiments.matrix import Matrix
+from backtest.experiments.run_costs import Costs, Inference
 from backtest.inference.prediction_store import PredictionStore
-from backtest.matrix import Matrix
 from backtest.runs.folder import MANIFEST, Run, open_run
 from backtest.runs.run_config import RunConfig
 

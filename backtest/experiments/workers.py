@@ -1,7 +1,7 @@
 """What a worker of a sweep does, wherever it runs. Importing this loads nothing heavy.
 
-As a process (``python -c "from backtest.workers import main; main()"``) it reads its setup and then
-jobs from stdin, a JSON line each, and answers each with a line on stdout.
+As a process (``python -c "from backtest.experiments.workers import main; main()"``) it reads its
+setup and then jobs from stdin, a JSON line each, and answers each with a line on stdout.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backtest.errors import BacktestError, RunError
-from backtest.executors import Job, Outcome, Setup
+from backtest.experiments.executors import Job, Outcome, Setup
 
 if TYPE_CHECKING:
     from backtest.plugins.manager import Plugins
@@ -70,7 +70,7 @@ class Worker:
         if package_sha256() != self._setup.build:
             raise RunError(
                 "the worker has another build of backtest than the sweep was planned with",
-                place=str(Path(__file__).parent),
+                place=str(Path(__file__).parents[1]),
                 remedy="Install the same version for all workers.",
             )
         return load_plugins(self._setup.plugins, disabled=self._setup.disabled)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from backtest.errors import UsageError
-from backtest.matrix import Matrix, parse_matrix
+from backtest.experiments.matrix import Matrix, parse_matrix
 from backtest.plugins.manager import Plugins, load_plugins
 
 BASE = """

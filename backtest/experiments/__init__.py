@@ -1,0 +1,1 @@
+"""Many runs: sweeps, where they are carried out, latency studies and tournaments."""
