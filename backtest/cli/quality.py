@@ -35,7 +35,7 @@ def describe(
     figures = figures_of(open_dataset(dataset))
     if html is not None:
         from backtest.core.atomic import new_file
-        from backtest.data.picture import render
+        from backtest.report.dataset_page import render
 
         with new_file(html) as path:
             path.write_text(render(figures), encoding="utf-8")

@@ -17,13 +17,13 @@ from backtest.core.times import format_span, format_utc
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Calendar, Card, Features
 from backtest.data.dataset import open_dataset
-from backtest.data.picture import area, bars, line, render
 from backtest.data.quality.describe import describe
 from backtest.data.quality.duplicates import Duplicates
 from backtest.data.quality.tally import Busiest, Histogram, Moments, Timeline
 from backtest.data.reading import bus
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
+from backtest.report.dataset_page import area, bars, line, render
 from tests.data.made import START, SYMBOLS, feature_dataset, quote_dataset, quote_events
 
 HOSTILE = (

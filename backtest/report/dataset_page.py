@@ -26,8 +26,8 @@ def render(figures: dict[str, Any]) -> str:
     Args:
         figures: what ``backtest.data.quality.describe.describe`` gives.
     """
-    folder = importlib.resources.files("backtest.data")
-    style = folder.joinpath("picture.css").read_text(encoding="utf-8")
+    folder = importlib.resources.files("backtest.report")
+    style = folder.joinpath("dataset_page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     environment = Environment(
         autoescape=True,
@@ -38,7 +38,7 @@ def render(figures: dict[str, Any]) -> str:
     )
     environment.filters |= {"span": _span, "count": _count, "number": _number}
     environment.globals |= {"area": area, "bars": bars, "line": line}
-    template = environment.from_string(folder.joinpath("picture.html.j2").read_text("utf-8"))
+    template = environment.from_string(folder.joinpath("dataset_page.html.j2").read_text("utf-8"))
     return template.render(d=figures, style=Markup(style), digest=digest)
 
 
