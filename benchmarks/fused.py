@@ -33,8 +33,8 @@ import triton
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from backtest.conformance.profiling import copy_bandwidth
 from backtest.market.events import EventBatch
-from backtest.profiling import copy_bandwidth
 from backtest.strategies.base import Session
 from backtest.strategies.deferred_states import DeferredStates
 from backtest.strategies.ensemble import EnsembleConfig

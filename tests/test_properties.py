@@ -12,7 +12,7 @@ from backtest.core.arrays import Float32Array
 from backtest.market.events import EventBatch
 from backtest.strategies.base import Session, StateArrays
 from backtest.strategies.imbalance import Imbalance
-from tests.conformance import CHECKS, Case, random_events
+from tests.conformance_inputs import CHECKS, Case, random_events
 
 
 class Peeking(Imbalance):

@@ -19,7 +19,7 @@ from backtest.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from backtest.profiling import Measured, Timing
+    from backtest.conformance.profiling import Measured, Timing
 
 _HEADERS = ["batch", "symbols", "median ms", "p90", "p99", "max", "samples", "floor ms", "of floor"]
 
@@ -50,11 +50,11 @@ def profile(
     Example: backtest profile batched --device cuda --output batched.parquet
     """
     from backtest.cli.console import err, out, print_json
+    from backtest.conformance.profiling import measure, write_profile
     from backtest.conformance.trials import fresh_seed, make_trials
     from backtest.core.settings import spec_text, strategy_spec
     from backtest.errors import RunError
     from backtest.plugins.manager import load_plugins
-    from backtest.profiling import measure, write_profile
     from backtest.strategies.base import Session
 
     def tell(text: str) -> None:

@@ -23,7 +23,7 @@ from backtest.strategies.module import ModuleStrategy
 from backtest.strategies.single_event import single_events
 from backtest.strategies.state_pool import SymbolStatePool
 from backtest.strategies.state_tree import named_leaves
-from tests.conformance import CHECKS, Case, random_events
+from tests.conformance_inputs import CHECKS, Case, random_events
 
 FEATURES = 3
 

@@ -18,7 +18,7 @@ from backtest.strategies.compiled import Compiled
 from backtest.strategies.ensemble import EnsembleConfig
 from backtest.strategies.ensemble_init import init_weights
 from backtest.strategies.tensor_files import write_safetensors
-from tests.conformance import CHECKS, Case, answers, random_events
+from tests.conformance_inputs import CHECKS, Case, answers, random_events
 
 # The compiler's own imports give this warning.
 pytestmark = pytest.mark.filterwarnings(

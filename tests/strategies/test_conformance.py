@@ -21,7 +21,7 @@ from backtest.strategies.imbalance import Imbalance
 from backtest.strategies.last_write import LastWrite
 from backtest.strategies.module import ModuleStrategy
 from backtest.strategies.stateless import Stateless
-from tests.conformance import CHECKS, Case, check_batching, random_events
+from tests.conformance_inputs import CHECKS, Case, check_batching, random_events
 
 SYMBOLS = tuple("ABCDE")
 SEEDS = (1, 2)

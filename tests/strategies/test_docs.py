@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from backtest.strategies.base import Session, Strategy
-from tests.conformance import CHECKS, Case, random_events
+from tests.conformance_inputs import CHECKS, Case, random_events
 
 PAGE = Path(__file__).parents[2] / "docs" / "strategies.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)

@@ -15,7 +15,7 @@ from backtest.strategies.ensemble import EnsembleConfig
 from backtest.strategies.ensemble_init import init_weights
 from backtest.strategies.stateless import Stateless
 from backtest.strategies.tensor_files import write_safetensors
-from tests.conformance import random_events
+from tests.conformance_inputs import random_events
 from tests.strategies.conftest import TINY
 
 SESSION = Session(symbols=("A", "B", "C", "D"), features=tuple("fghij"))

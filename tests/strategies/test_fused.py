@@ -24,7 +24,7 @@ from backtest.strategies.fused_towers import FusedEnsemble, scratch_bytes
 from backtest.strategies.fused_weights import prepare
 from backtest.strategies.kernels.product import Precision
 from backtest.strategies.tensor_files import write_safetensors
-from tests.conformance import CHECKS, Case, random_events
+from tests.conformance_inputs import CHECKS, Case, random_events
 
 SESSION = Session(tuple("ABC"), tuple("fghij"), device=str(DEVICE))
 SYMBOLS = range(3)

@@ -15,7 +15,7 @@ from backtest.strategies.ensemble import EnsembleConfig
 from backtest.strategies.ensemble_init import init_weights
 from backtest.strategies.fused import Fused
 from backtest.strategies.tensor_files import write_safetensors
-from tests.conformance import random_events
+from tests.conformance_inputs import random_events
 
 SESSION = Session(tuple("ABCD"), tuple("fghij"), device=str(DEVICE))
 EVENTS = random_events(31, symbols=4, features=5, seed=6)

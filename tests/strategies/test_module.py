@@ -17,7 +17,7 @@ from backtest.errors import DataError, UsageError
 from backtest.strategies.base import Session
 from backtest.strategies.module import ModuleStrategy
 from backtest.strategies.tensor_files import write_safetensors
-from tests.conformance import random_events
+from tests.conformance_inputs import random_events
 
 SESSION = Session(("A", "B", "C"), ("f", "g"))
 EVENTS = random_events(12, symbols=3, features=2, seed=0)

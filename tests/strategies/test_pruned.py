@@ -13,7 +13,7 @@ from backtest.errors import UsageError
 from backtest.strategies.base import Session, Strategy
 from backtest.strategies.batched import Batched
 from backtest.strategies.pruned import TOWER_NAMES, Pruned
-from tests.conformance import CHECKS, Case, random_events
+from tests.conformance_inputs import CHECKS, Case, random_events
 
 SESSION = Session(tuple("ABCDE"), tuple("fghij"))
 EVENTS = random_events(60, symbols=5, features=5, seed=4)

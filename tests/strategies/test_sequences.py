@@ -21,7 +21,7 @@ from backtest.strategies.base import Session
 from backtest.strategies.captured import CapturedSteps
 from backtest.strategies.module import ModuleStrategy
 from backtest.strategies.sequences import split_blocks
-from tests.conformance import random_events
+from tests.conformance_inputs import random_events
 
 SESSION = Session(tuple("ABCDE"), tuple("fg"))
 EVENTS = random_events(300, symbols=5, features=2, seed=4)

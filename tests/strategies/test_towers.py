@@ -16,7 +16,7 @@ from backtest.strategies.ensemble_init import init_weights
 from backtest.strategies.state_tree import named_leaves
 from backtest.strategies.tensor_files import read_tensors
 from backtest.strategies.towers import retnet
-from tests.conformance import random_events
+from tests.conformance_inputs import random_events
 from tests.strategies.oracle import Oracle
 
 # Answers are of order 1. Float64 runs differ by the order of sums alone (about 1e-14); float32 ones

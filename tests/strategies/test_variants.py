@@ -22,7 +22,7 @@ from backtest.strategies.last_write import LastWrite
 from backtest.strategies.pooled import PooledStrategy
 from backtest.strategies.stateless import Stateless
 from backtest.strategies.weight_files import file_sha256
-from tests.conformance import answers, random_events
+from tests.conformance_inputs import answers, random_events
 
 SIZES = EnsembleConfig(hidden=32, mlp=64, depth=1, features=5)
 SESSION = Session(tuple("ABCDE"), tuple("fghij"))

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from backtest.cli import main
+from backtest.conformance.profiling import Measured, Timing, measure, write_profile
 from backtest.core.arrays import Float32Array
 from backtest.market.events import EventBatch
 from backtest.plugins.latency_models import Profile, profile_metadata, read_profile
-from backtest.profiling import Measured, Timing, measure, write_profile
 from backtest.strategies.base import Session
 from backtest.strategies.imbalance import Imbalance
 
