@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from backtest.cli.compare import RunFolders, Sort, Sweep, Where, chosen
+from backtest.cli.choosing import RunFolders, Sort, Sweep, Where, chosen
 from backtest.cli.options import DisabledPlugins, PluginPaths, RunsFolder
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths, RunsFolder
+from backtest.cli.sweep_table import figure, title
 
 if TYPE_CHECKING:
     from backtest.experiments.sweep import Point, Sweep
@@ -169,11 +170,6 @@ def _print_failures(swept: Sweep) -> None:
             err.print(f"  {escape_text(line)}", soft_wrap=True)
 
 
-def title(point: Point) -> str:
-    """What tells a run from the others of its sweep."""
-    return ", ".join(f"{k} {v}" for k, v in point.settings.items()) or point.id or "the only run"
-
-
 def _row(point: Point) -> dict[str, Any]:
     from backtest.experiments.sweep import FIGURES
 
@@ -202,11 +198,3 @@ def _table(points: list[Point]) -> tuple[list[str], list[list[str]]]:
         for point in points
     ]
     return headers, rows
-
-
-def figure(point: Point, name: str) -> str:
-    """A figure as a table shows it."""
-    value = point.figures.get(name)
-    if value is None:
-        return "-"
-    return f"{100 * value:.1f} %" if name == "response_rate" else f"{value:,.3f}"

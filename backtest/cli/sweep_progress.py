@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from backtest.cli.console import err, escape_text
-from backtest.cli.sweep import figure, title
+from backtest.cli.sweep_table import figure, title
 
 if TYPE_CHECKING:
     from backtest.experiments.matrix import Matrix

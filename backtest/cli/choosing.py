@@ -1,0 +1,60 @@
+"""Which runs a command is about."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from backtest.comparison.comparison import Comparison
+
+RunFolders = Annotated[
+    list[Path] | None,
+    typer.Argument(metavar="[RUN...]", help="Folders of runs, folders of such, or patterns."),
+]
+
+Sweep = Annotated[
+    str | None, typer.Option(metavar="ID", help="All runs of a sweep, by its id or name.")
+]
+
+Where = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CONDITION",
+        help="Only runs for which it holds: 'strategy == \"batched\" and scale <= 1'.",
+    ),
+]
+
+Sort = Annotated[
+    str | None, typer.Option(metavar="FIELD", help="Order by a field; -FIELD: falling.")
+]
+
+Baseline = Annotated[
+    str | None,
+    typer.Option(metavar="RUN", help="Measure the others against this run: its id or strategy."),
+]
+
+
+def chosen(
+    folders: list[Path] | None, sweep: str | None, runs: Path, where: str | None, sort: str | None
+) -> Comparison:
+    """The comparison that the options name: of folders, a sweep, or else all of ``runs``."""
+    from backtest.comparison.comparison import compare as compare_runs
+    from backtest.comparison.selection import runs_at, runs_of_sweep
+    from backtest.errors import UsageError
+
+    found, failed = runs_of_sweep(runs, sweep) if sweep is not None else ([], [])
+    if folders or sweep is None:
+        if not folders and not runs.is_dir():
+            raise UsageError(
+                "no run to compare",
+                place=str(runs),
+                remedy="Name the folders of finished runs, or their folder with --runs.",
+            )
+        found += runs_at(folders or [runs])
+    compared = compare_runs(found, failed)
+    if where is not None:
+        compared = compared.where(where)
+    return compared if sort is None else compared.sorted_by(sort)
