@@ -36,15 +36,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from backtest.conformance.profiling import copy_bandwidth
 from backtest.market.events import EventBatch
 from backtest.strategies.base import Session
-from backtest.strategies.deferred_states import DeferredStates
 from backtest.strategies.ensemble import EnsembleConfig
 from backtest.strategies.ensemble_init import init_weights
-from backtest.strategies.fused import Fused
-from backtest.strategies.fused_layers import Step
-from backtest.strategies.fused_sequences import ROWS, SequenceSteps
-from backtest.strategies.fused_tiles import Tiles
-from backtest.strategies.fused_towers import FusedEnsemble
-from backtest.strategies.fused_weights import prepare
+from backtest.strategies.fused.deferred_states import DeferredStates
+from backtest.strategies.fused.histories import ROWS, SequenceSteps
+from backtest.strategies.fused.layers import Step
+from backtest.strategies.fused.strategy import Fused
+from backtest.strategies.fused.tiles import Tiles
+from backtest.strategies.fused.towers import FusedEnsemble
+from backtest.strategies.fused.weights import prepare
 from backtest.strategies.graphs import Branches, Fields, Replay
 from backtest.strategies.kernels.product import Precision, Tile
 from backtest.strategies.kernels.runs import Runs

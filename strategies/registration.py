@@ -9,7 +9,7 @@ from backtest.plugins.hookspecs import hookimpl
 from backtest.strategies.batched import Batched
 from backtest.strategies.compiled import Compiled
 from backtest.strategies.eager import Eager
-from backtest.strategies.fused import Fused
+from backtest.strategies.fused.strategy import Fused
 from backtest.strategies.imbalance import Imbalance
 from backtest.strategies.last_write import LastWrite
 from backtest.strategies.pruned import Pruned

@@ -21,7 +21,7 @@ from backtest.inference.calls import Stream
 from backtest.market.events import EventBatch
 from backtest.plugins.manager import load_plugins
 from backtest.strategies.base import Session, Strategy
-from backtest.strategies.fused import Fused
+from backtest.strategies.fused.strategy import Fused
 
 SESSIONS = np.array([[0, 10], [20, 30]])
 

@@ -8,7 +8,7 @@ import torch
 from tests.strategies.interpreted import DEVICE  # isort: skip  # before any kernel
 from backtest.errors import DataError
 from backtest.strategies.ensemble import Ensemble
-from backtest.strategies.fused_weights import prepare
+from backtest.strategies.fused.weights import prepare
 from backtest.strategies.towers.layers import block_linear
 
 

@@ -20,8 +20,8 @@ from backtest.errors import RunError, UsageError
 from backtest.market.events import EventBatch
 from backtest.strategies.base import Conformance, Session, StateArrays
 from backtest.strategies.ensemble_strategy import EnsembleStrategy
+from backtest.strategies.fused.batch_order import Chunk, one_each, split_runs
 from backtest.strategies.rounds import within_capacity
-from backtest.strategies.runs import Chunk, one_each, split_runs
 
 # torch and triton are imported where they are used, so that listing strategies does not load them.
 if TYPE_CHECKING:
@@ -92,11 +92,11 @@ class Fused(EnsembleStrategy):
     def _allocate(self, session: Session) -> None:
         import torch
 
-        from backtest.strategies.deferred_states import DeferredStates
-        from backtest.strategies.fused_sequences import ROWS as HISTORY_ROWS
-        from backtest.strategies.fused_sequences import SequenceSteps
-        from backtest.strategies.fused_towers import FusedEnsemble, scratch_bytes
-        from backtest.strategies.fused_weights import prepare
+        from backtest.strategies.fused.deferred_states import DeferredStates
+        from backtest.strategies.fused.histories import ROWS as HISTORY_ROWS
+        from backtest.strategies.fused.histories import SequenceSteps
+        from backtest.strategies.fused.towers import FusedEnsemble, scratch_bytes
+        from backtest.strategies.fused.weights import prepare
         from backtest.strategies.graphs import Branches
         from backtest.strategies.state_pool import SymbolStatePool
         from backtest.strategies.towers import TOWERS
@@ -143,7 +143,7 @@ class Fused(EnsembleStrategy):
         """The step for a bucket, made on first use."""
         import torch
 
-        from backtest.strategies.fused_layers import Step
+        from backtest.strategies.fused.layers import Step
         from backtest.strategies.graphs import Fields, Replay
         from backtest.strategies.kernels.runs import Runs
 

@@ -13,7 +13,7 @@ from backtest.strategies.base import Session, Strategy
 from backtest.strategies.batched import Batched
 from backtest.strategies.ensemble import EnsembleConfig
 from backtest.strategies.ensemble_init import init_weights
-from backtest.strategies.fused import Fused
+from backtest.strategies.fused.strategy import Fused
 from backtest.strategies.tensor_files import write_safetensors
 from tests.conformance_inputs import random_events
 
@@ -38,8 +38,8 @@ def bound(strategy: Strategy) -> Strategy:
 def test_a_history_is_answered_as_batches_are(
     weights: Path, monkeypatch: pytest.MonkeyPatch, precision: str, tolerance: float
 ) -> None:
-    monkeypatch.setattr("backtest.strategies.fused.HISTORY", 6)
-    monkeypatch.setattr("backtest.strategies.fused_sequences.ROWS", 13)  # cuts runs of a symbol
+    monkeypatch.setattr("backtest.strategies.fused.strategy.HISTORY", 6)
+    monkeypatch.setattr("backtest.strategies.fused.histories.ROWS", 13)  # cuts runs of a symbol
     fused = bound(partial(Fused, weights)(precision))  # type: ignore[arg-type]
     batched = bound(Batched(weights))
     wanted = batched.predict(EVENTS)

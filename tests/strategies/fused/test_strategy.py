@@ -19,9 +19,9 @@ from backtest.strategies.base import Session, Strategy
 from backtest.strategies.batched import Batched
 from backtest.strategies.ensemble import Ensemble, EnsembleConfig
 from backtest.strategies.ensemble_init import init_weights
-from backtest.strategies.fused import ROWS, Fused
-from backtest.strategies.fused_towers import FusedEnsemble, scratch_bytes
-from backtest.strategies.fused_weights import prepare
+from backtest.strategies.fused.strategy import ROWS, Fused
+from backtest.strategies.fused.towers import FusedEnsemble, scratch_bytes
+from backtest.strategies.fused.weights import prepare
 from backtest.strategies.kernels.product import Precision
 from backtest.strategies.tensor_files import write_safetensors
 from tests.conformance_inputs import CHECKS, Case, random_events

@@ -13,19 +13,19 @@ import numpy as np
 import torch
 
 from backtest.core.arrays import Float32Array, Int32Array, Int64Array
-from backtest.strategies.fused_layers import Step
-from backtest.strategies.fused_towers import FusedEnsemble
+from backtest.strategies.fused.batch_order import Chunk, split_runs
+from backtest.strategies.fused.layers import Step
+from backtest.strategies.fused.towers import FusedEnsemble
 from backtest.strategies.graphs import Branches, Fields
 from backtest.strategies.kernels.runs import Runs
-from backtest.strategies.runs import Chunk, split_runs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
 
-    from backtest.strategies.deferred_states import DeferredStates
-    from backtest.strategies.fused_weights import FusedWeights
+    from backtest.strategies.fused.deferred_states import DeferredStates
+    from backtest.strategies.fused.weights import FusedWeights
     from backtest.strategies.kernels.product import Precision
 
 ROWS = 4096

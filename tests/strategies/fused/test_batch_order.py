@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backtest.strategies.runs import one_each, split_runs
+from backtest.strategies.fused.batch_order import one_each, split_runs
 
 
 def test_neighbours_in_order() -> None:

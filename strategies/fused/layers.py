@@ -9,9 +9,9 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from backtest.strategies.deferred_states import DeferredStates
-from backtest.strategies.fused_tiles import Tiles
-from backtest.strategies.fused_weights import FusedBlock, FusedWeights
+from backtest.strategies.fused.deferred_states import DeferredStates
+from backtest.strategies.fused.tiles import Tiles
+from backtest.strategies.fused.weights import FusedBlock, FusedWeights
 from backtest.strategies.kernels.chunks import Prepared, matrix_chunks, parts_of
 from backtest.strategies.kernels.convolution import convolve
 from backtest.strategies.kernels.deferred import Deferred

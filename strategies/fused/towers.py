@@ -9,11 +9,11 @@ from math import prod
 import torch
 from torch import Tensor
 
-from backtest.strategies.deferred_states import DeferredStates
 from backtest.strategies.ensemble import EnsembleConfig
-from backtest.strategies.fused_layers import MAX_SPLIT, Batch, Layers, Leaves, Place, Step
-from backtest.strategies.fused_tiles import LARGEST, Tiles
-from backtest.strategies.fused_weights import FusedWeights
+from backtest.strategies.fused.deferred_states import DeferredStates
+from backtest.strategies.fused.layers import MAX_SPLIT, Batch, Layers, Leaves, Place, Step
+from backtest.strategies.fused.tiles import LARGEST, Tiles
+from backtest.strategies.fused.weights import FusedWeights
 from backtest.strategies.kernels.chunks import EVENTS, parts_of
 from backtest.strategies.kernels.mlstm import gate_tiles
 from backtest.strategies.kernels.product import Precision, product

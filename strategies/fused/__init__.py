@@ -1,0 +1,1 @@
+"""The ensemble in fused kernels over slot-indexed state, in captured CUDA graphs."""
