@@ -20,11 +20,12 @@ import pluggy
 from backtest.core.parameters import build, parameters, parse_spec
 from backtest.core.parts import Failure, Kind, Loaded, Origin, Part
 from backtest.core.text import suggestion
+from backtest.core.tracebacks import GROUP, describe
 from backtest.core.version import __version__
 from backtest.errors import PluginError, UsageError
 from backtest.plugins import hookspecs
 from backtest.plugins.hooktable import hooks
-from backtest.plugins.loading import GROUP, describe, load_file, source_sha256
+from backtest.plugins.loading import load_file, source_sha256
 
 SHIPPED = (
     "backtest.strategies.registration",

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from backtest.core.tracebacks import describe
 from backtest.errors import UsageError
-from backtest.plugins.loading import describe
 from backtest.strategies.device import exact_float32
 from backtest.strategies.state_tree import Tree, first_difference, map_leaves, named_leaves
 

@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if os.environ.get(_DEBUG) or _regular(error):
             raise
         from backtest.cli.console import print_error
-        from backtest.plugins.loading import describe, plugin_line
+        from backtest.core.tracebacks import describe, plugin_line
 
         if plugin_line(error) is None:
             print_error(

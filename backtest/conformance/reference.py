@@ -14,7 +14,7 @@ from backtest.core.parameters import as_table, as_text, parameters
 from backtest.strategies.base import Session, Strategy
 
 if TYPE_CHECKING:
-    from backtest.plugins.manager import Plugins
+    from backtest.core.parts import Parts
     from backtest.strategies.plain_steps import PlainSteps
 
 
@@ -101,7 +101,7 @@ class References:
 
 
 def judge_of(
-    plugins: Plugins, strategy: Strategy, name: str, reference: str | None
+    plugins: Parts, strategy: Strategy, name: str, reference: str | None
 ) -> tuple[Strategy, str]:
     """The strategy that another is held to, unbound, and its name.
 

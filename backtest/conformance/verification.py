@@ -23,12 +23,12 @@ from backtest.conformance.reference import References, Truth, free_memory, judge
 from backtest.conformance.trials import Trials
 from backtest.core.arrays import Float32Array
 from backtest.core.settings import spec_text
+from backtest.core.tracebacks import describe
 from backtest.errors import BacktestError
-from backtest.plugins.loading import describe
 from backtest.strategies.base import Conformance, Strategy
 
 if TYPE_CHECKING:
-    from backtest.plugins.manager import Plugins
+    from backtest.core.parts import Parts
 
 Tell: TypeAlias = Callable[[str], None]
 """Is told what is being done."""
@@ -98,7 +98,7 @@ class Verification:
     """
 
     def __init__(
-        self, plugins: Plugins, trials: Trials, *, reference: str | None = None, tell: Tell
+        self, plugins: Parts, trials: Trials, *, reference: str | None = None, tell: Tell
     ) -> None:
         self._plugins = plugins
         self._trials = trials
@@ -242,7 +242,7 @@ def _errors(
     return errors
 
 
-def _maker(plugins: Plugins, spec: str | Mapping[str, Any]) -> Callable[[], Strategy]:
+def _maker(plugins: Parts, spec: str | Mapping[str, Any]) -> Callable[[], Strategy]:
     def make() -> Strategy:
         strategy: Strategy = plugins.create("strategy", spec, place="STRATEGY")
         return strategy

@@ -1,9 +1,11 @@
-"""What is known of plugins and of the parts that they registered."""
+"""Parts that plugins registered: what is known of them, and how they are asked for."""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 Kind: TypeAlias = Literal[
     "strategy",
@@ -74,3 +76,55 @@ class Failure:
 
     origin: Origin
     error: str
+
+
+class Parts(Protocol):
+    """Where parts come from; ``backtest.plugins.manager.Plugins`` is it."""
+
+    @property
+    def hook(self) -> Any:
+        """The lifecycle hooks: ``parts.hook.backtest_run_started(run_id=..., config=...)``."""
+
+    def parts(self, kind: Kind) -> list[Part]:
+        """The registered parts of a kind, by name, unavailable ones included."""
+
+    def get(self, kind: Kind, name: str, *, place: str | None = None) -> type[Any]:
+        """The class registered under a name.
+
+        Args:
+            place: where the name was asked for, such as ``--strategy``, for the error.
+
+        Raises:
+            UsageError: there is none, or it is unavailable here.
+        """
+
+    def create(self, kind: Kind, spec: str | Mapping[str, Any], *, place: str) -> Any:
+        """An instance from ``NAME:VALUE,KEY=VALUE`` or a table.
+
+        Raises:
+            UsageError: no such part, it is unavailable, or a parameter is wrong.
+        """
+
+    def origin(self, kind: Kind, name: str) -> Origin:
+        """Where a part comes from.
+
+        Raises:
+            UsageError: there is none of this name.
+        """
+
+
+class PartLoader(Protocol):
+    """Loads plugins; ``backtest.plugins.manager.load_plugins`` is it."""
+
+    def __call__(
+        self, paths: Iterable[str | Path] = (), *, disabled: Collection[str] = ()
+    ) -> Parts:
+        """The parts of shipped and installed plugins, and of single files.
+
+        Args:
+            paths: Python files to load as plugins.
+            disabled: names of shipped or installed plugins to leave out.
+
+        Raises:
+            BacktestError: a file cannot be loaded, or a name is none of the plugins'.
+        """

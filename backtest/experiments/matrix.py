@@ -18,11 +18,10 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_
 
 from backtest.core.hashing import canonical_json, sha256_of
 from backtest.core.parameters import as_table, as_text, convert, parameters, parse_spec
-from backtest.core.parts import Kind
+from backtest.core.parts import Kind, Parts
 from backtest.core.settings import plain
 from backtest.core.times import format_duration, format_utc
 from backtest.errors import UsageError
-from backtest.plugins.manager import Plugins
 from backtest.runs.run_config import RunConfig, problems
 
 MOST_RUNS = 100_000
@@ -76,7 +75,7 @@ class Matrix:
 
 def parse_matrix(
     table: Mapping[str, Any],
-    plugins: Plugins,
+    plugins: Parts,
     *,
     name: str,
     place: str,
@@ -133,7 +132,7 @@ def parse_matrix(
 class _Reader:
     """Makes combinations, and collects what is wrong with them."""
 
-    plugins: Plugins
+    plugins: Parts
     problems: list[str] = field(default_factory=list)
     _whole: dict[str, dict[str, Any] | None] = field(default_factory=dict)
     _texts: dict[str, str] = field(default_factory=dict)
@@ -304,7 +303,7 @@ def _sweep_file() -> type[BaseModel]:
     )
 
 
-def _override(table: Mapping[str, Any], setting: str, plugins: Plugins) -> dict[str, Any]:
+def _override(table: Mapping[str, Any], setting: str, plugins: Parts) -> dict[str, Any]:
     """The table with one ``KEY.SUBKEY=VALUE`` put in; VALUE may be a list of alternatives.
 
     A part's parameter is set in every alternative of the part that declares it.
@@ -335,7 +334,7 @@ def _override(table: Mapping[str, Any], setting: str, plugins: Plugins) -> dict[
 
 
 def _with_parameter(
-    kind: Kind, parts: list[Any], key: str, value: Any, plugins: Plugins, place: str
+    kind: Kind, parts: list[Any], key: str, value: Any, plugins: Parts, place: str
 ) -> list[Any]:
     changed, taken = [], False
     for part in parts:

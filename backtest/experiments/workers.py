@@ -1,7 +1,7 @@
 """What a worker of a sweep does, wherever it runs. Importing this loads nothing heavy.
 
-As a process (``python -c "from backtest.experiments.workers import main; main()"``) it reads its
-setup and then jobs from stdin, a JSON line each, and answers each with a line on stdout.
+As a process it calls ``main``: it reads its setup and then jobs from stdin, a JSON line each, and
+answers each with a line on stdout.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from backtest.errors import BacktestError, RunError
 from backtest.experiments.executors import Job, Outcome, Setup
 
 if TYPE_CHECKING:
-    from backtest.plugins.manager import Plugins
+    from backtest.core.parts import PartLoader, Parts
 
 PROBE_EVENTS = 2048
 """Events that a probe answers, at most."""
@@ -43,10 +43,16 @@ def thread_limits(threads: int) -> dict[str, str]:
 
 
 class Worker:
-    """Carries out jobs in this process."""
+    """Carries out jobs in this process.
 
-    def __init__(self, setup: Setup) -> None:
+    Args:
+        setup: what the jobs have in common.
+        load: where the parts of their runs come from; called once, by the first job.
+    """
+
+    def __init__(self, setup: Setup, load: PartLoader) -> None:
         self._setup = setup
+        self._load = load
 
     def perform(self, job: Job) -> Outcome:
         """Carry out a job; whatever it raises becomes its error."""
@@ -58,14 +64,13 @@ class Worker:
             return Outcome(job.number, None, str(error))
         # Panics and exits, which are no Exception, end a run like anything else.
         except BaseException as error:
-            from backtest.plugins.loading import describe
+            from backtest.core.tracebacks import describe
 
             return Outcome(job.number, None, describe(error))
 
     @cached_property
-    def _plugins(self) -> Plugins:
+    def _parts(self) -> Parts:
         from backtest.core.hashing import package_sha256
-        from backtest.plugins.manager import load_plugins
 
         if package_sha256() != self._setup.build:
             raise RunError(
@@ -73,15 +78,13 @@ class Worker:
                 place=str(Path(__file__).parents[1]),
                 remedy="Install the same version for all workers.",
             )
-        return load_plugins(self._setup.plugins, disabled=self._setup.disabled)
+        return self._load(self._setup.plugins, disabled=self._setup.disabled)
 
     def _plan(self, config: dict[str, Any]) -> dict[str, Any]:
         from backtest.runs.engine import Engine
         from backtest.runs.run_config import parse_config
 
-        plan = Engine(self._plugins, Path(self._setup.runs)).plan(
-            parse_config(config, place="sweep")
-        )
+        plan = Engine(self._parts, Path(self._setup.runs)).plan(parse_config(config, place="sweep"))
         return {
             "id": plan.run_id,
             "finished": plan.finished,
@@ -93,7 +96,7 @@ class Worker:
         from backtest.runs.engine import Engine
         from backtest.runs.run_config import parse_config
 
-        run = Engine(self._plugins, Path(self._setup.runs)).run(parse_config(config, place="sweep"))
+        run = Engine(self._parts, Path(self._setup.runs)).run(parse_config(config, place="sweep"))
         return {"id": run.id}
 
     def _probe(self, config: dict[str, Any]) -> dict[str, Any]:
@@ -103,14 +106,18 @@ class Worker:
 
         most = min(config["limit"] or PROBE_EVENTS, PROBE_EVENTS)
         with tempfile.TemporaryDirectory() as folder:
-            engine = Engine(self._plugins, Path(folder))
+            engine = Engine(self._parts, Path(folder))
             for limit in (min(_WARMUP_EVENTS, most), most):
                 run = engine.run(parse_config(config | {"limit": limit}, place="sweep"))
             return {"manifest": run.manifest, "metrics": run.metrics}
 
 
-def main() -> None:
-    """Serve jobs until stdin ends; then stop at once, even amid a job: nobody waits for it."""
+def main(load: PartLoader) -> None:
+    """Serve jobs until stdin ends; then stop at once, even amid a job: nobody waits for it.
+
+    Args:
+        load: as for ``Worker``.
+    """
     warnings.filterwarnings("ignore", HARMLESS)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # whatever a strategy prints must not be taken for an answer
@@ -123,7 +130,7 @@ def main() -> None:
 
     setup = Setup.from_json(sys.stdin.readline())
     threading.Thread(target=read, daemon=True).start()
-    worker = Worker(setup)
+    worker = Worker(setup, load)
     while True:
         outcome = worker.perform(Job.from_json(lines.get()))
         answers.write(outcome.to_json() + "\n")

@@ -20,7 +20,7 @@ from backtest.market.events import EventBatch
 from backtest.timing.outcomes import Status, Timing
 
 if TYPE_CHECKING:
-    from backtest.plugins.manager import Plugins
+    from backtest.core.parts import Parts
     from backtest.runs.engine import Scenario
 
 
@@ -51,7 +51,7 @@ class Thinking:
         events: EventBatch,
         room: Room,
         *,
-        plugins: Plugins,
+        plugins: Parts,
         store: PredictionStore,
         reuse: bool,
         dry: bool,

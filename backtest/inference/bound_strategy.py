@@ -19,8 +19,8 @@ from backtest.inference.calls import Stream, chunk_size
 from backtest.strategies.base import Session, Strategy
 
 if TYPE_CHECKING:
+    from backtest.core.parts import Parts
     from backtest.data.dataset import Dataset
-    from backtest.plugins.manager import Plugins
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class Inference:
         )
 
 
-def bind(plugins: Plugins, part: Any, session: Session, dataset: Dataset) -> Inference:
+def bind(plugins: Parts, part: Any, session: Session, dataset: Dataset) -> Inference:
     """A strategy made, checked against the dataset and bound to it.
 
     Raises:

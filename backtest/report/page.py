@@ -12,8 +12,8 @@ from typing import Any
 from markupsafe import Markup
 
 from backtest.comparison.comparison import Comparison
+from backtest.core.parts import Parts
 from backtest.core.version import __version__
-from backtest.plugins.manager import Plugins
 from backtest.report.material import Material
 from backtest.report.sections import ReportSection
 
@@ -27,7 +27,7 @@ class Rendered:
 
 
 def render_report(
-    compared: Comparison, plugins: Plugins, sections: Sequence[str] = (), title: str | None = None
+    compared: Comparison, plugins: Parts, sections: Sequence[str] = (), title: str | None = None
 ) -> Rendered:
     """The report of a comparison; the same runs give the same bytes.
 
@@ -80,7 +80,7 @@ def page(title: str, subtitle: str, chapters: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _sections(plugins: Plugins, chosen: Sequence[str]) -> list[tuple[str, ReportSection]]:
+def _sections(plugins: Parts, chosen: Sequence[str]) -> list[tuple[str, ReportSection]]:
     specs = chosen or [
         part.name for part in plugins.parts("report section") if part.unavailable is None
     ]

@@ -19,7 +19,7 @@ import numpy as np
 from backtest.core.arrays import Float32Array, Int64Array, chunks
 from backtest.core.compiled import COMPILED_FROM
 from backtest.core.parameters import as_table, as_text
-from backtest.core.parts import Kind
+from backtest.core.parts import Kind, Parts
 from backtest.core.room import RELEASE, Room
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.reading.bus import EventBus, read_targets
@@ -32,7 +32,6 @@ from backtest.inference.prediction import session_numbers
 from backtest.inference.prediction_store import PredictionStore
 from backtest.market.events import EventBatch
 from backtest.plugins.accountants.market import MarketAccountant
-from backtest.plugins.manager import Plugins
 from backtest.runs.closed_loop import ClosedLoop, Loop, why_closed
 from backtest.runs.folder import MANIFEST, Run, RunWriter, identify
 from backtest.runs.run_config import RunConfig
@@ -100,7 +99,7 @@ class Plan:
     predictions: dict[str, Any]
 
 
-def resolve(config: RunConfig, plugins: Plugins) -> Scenario:
+def resolve(config: RunConfig, plugins: Parts) -> Scenario:
     """Make every part of a run: open its dataset, load its strategy.
 
     Raises:
@@ -148,7 +147,7 @@ class Engine:
         progress: told what is being done.
     """
 
-    plugins: Plugins
+    plugins: Parts
     runs: Path
     reuse: bool = True
     progress: Progress = silent

@@ -36,10 +36,9 @@ if TYPE_CHECKING:
     import polars as pl
 
     from backtest.core.arrays import BoolArray
-    from backtest.core.parts import Kind
+    from backtest.core.parts import Kind, Parts
     from backtest.inference.answers import Answers
     from backtest.market.events import EventBatch
-    from backtest.plugins.manager import Plugins
     from backtest.runs.engine import Scenario
     from backtest.timing.outcomes import Timing
     from backtest.trading.accountant import Account
@@ -51,7 +50,7 @@ _FORMAT = 2
 """Of run folders: since 2 their digest is over pages, before it was over raw values."""
 
 
-def identify(scenario: Scenario, plugins: Plugins) -> tuple[str, dict[str, Any]]:
+def identify(scenario: Scenario, plugins: Parts) -> tuple[str, dict[str, Any]]:
     """A run's id and the values it is the hash of."""
     parts: dict[str, tuple[Kind, dict[str, Any]]] = {
         "strategy": ("strategy", scenario.resolved["strategy"]),

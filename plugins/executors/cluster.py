@@ -11,6 +11,7 @@ from typing import Any
 from backtest.errors import RunError, UsageError
 from backtest.experiments.executors import Executor, Job, Outcome, Setup
 from backtest.experiments.workers import Worker, thread_limits
+from backtest.plugins.manager import load_plugins
 
 _POLL_S = 10.0
 
@@ -162,4 +163,4 @@ def _perform(setup: str, job: str, threads: int, accelerated: bool) -> str:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # which Ray leaves as it is where no GPU is asked
     shared = Setup.from_json(setup)
     os.chdir(shared.folder)
-    return Worker(shared).perform(Job.from_json(job)).to_json()
+    return Worker(shared, load_plugins).perform(Job.from_json(job)).to_json()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from backtest.experiments.executors import Executor, Job, Outcome, Setup
 from backtest.experiments.workers import Worker
+from backtest.plugins.manager import load_plugins
 
 
 @dataclass
@@ -14,7 +15,7 @@ class Inline(Executor):
     """In this process, one job after the other, with all its threads; easy to debug."""
 
     def open(self, setup: Setup) -> None:
-        self._worker = Worker(setup)
+        self._worker = Worker(setup, load_plugins)
         self._jobs: deque[Job] = deque()
 
     def submit(self, job: Job) -> None:

@@ -16,7 +16,12 @@ from backtest.errors import DataError
 from backtest.experiments.executors import Executor, Job, Outcome, Setup
 from backtest.experiments.workers import thread_limits
 
-_PROGRAM = "from backtest.experiments.workers import main; main()"
+_PROGRAM = """
+from backtest.experiments.workers import main
+from backtest.plugins.manager import load_plugins
+
+main(load_plugins)
+"""
 
 
 @dataclass
