@@ -12,6 +12,7 @@ from backtest.core.settings import read_table
 from backtest.experiments.matrix import parse_matrix
 from backtest.experiments.sweep import Sweep, Watcher, unwatched
 from backtest.plugins.manager import Plugins, load_plugins
+from backtest.report import notebook  # noqa: F401 - it registers how results are shown
 from backtest.runs.engine import Engine, Progress, silent
 from backtest.runs.folder import Run, open_run
 from backtest.runs.run_config import parse_config

@@ -15,6 +15,7 @@ from backtest.comparison.figures import FIGURES, tear_sheet
 from backtest.comparison.profits import Profits, profits
 from backtest.comparison.run_settings import labels_of, settings, ticks
 from backtest.comparison.selection import FailedRun
+from backtest.core.notebook import notebook_html
 from backtest.core.text import suggestion
 from backtest.errors import UsageError
 from backtest.runs.folder import Run
@@ -171,10 +172,8 @@ class Comparison:
             rows=tuple(self.rows[k] for k in numbers),
         )
 
-    def _repr_html_(self) -> str:
-        from backtest.report.notebook import comparison_html
-
-        return comparison_html(self)
+    def _repr_html_(self) -> str | None:
+        return notebook_html(self)
 
 
 def compare(runs: Sequence[Run], failed: Sequence[FailedRun] = ()) -> Comparison:

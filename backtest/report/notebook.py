@@ -6,10 +6,12 @@ from typing import Any
 
 from backtest.comparison.comparison import Comparison, compare
 from backtest.comparison.verdict import earned, fields, verdict
+from backtest.core.notebook import notebook_html
 from backtest.report.html import amount, bullets, paragraph, percent, table
 from backtest.runs.folder import Run
 
 
+@notebook_html.register
 def run_html(run: Run) -> str:
     """A run's figures, and where its tables are."""
     row = compare([run]).rows[0]
@@ -19,6 +21,7 @@ def run_html(run: Run) -> str:
     return str(facts + paragraph(f"Tables, as run.table(name): {names}"))
 
 
+@notebook_html.register
 def comparison_html(compared: Comparison) -> str:
     """The main figures of each run, and the verdict on each field of equal conditions."""
     headers = ("run", "class", "answered", "p50 ms", "p99 ms", "accuracy", "net", "unit")

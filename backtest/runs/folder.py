@@ -26,6 +26,7 @@ from backtest.core.columnar import Column, Frame
 from backtest.core.compiled import COMPILED_FROM
 from backtest.core.environment import device_model, versions
 from backtest.core.hashing import sha256_of
+from backtest.core.notebook import notebook_html
 from backtest.core.room import Room
 from backtest.errors import DataError
 from backtest.runs.tables import TableWriter
@@ -227,10 +228,8 @@ class Run:
         assert isinstance(frame, pl.DataFrame)
         return frame
 
-    def _repr_html_(self) -> str:
-        from backtest.report.notebook import run_html
-
-        return run_html(self)
+    def _repr_html_(self) -> str | None:
+        return notebook_html(self)
 
     def _json(self, name: str) -> dict[str, Any]:
         path = self.folder / name

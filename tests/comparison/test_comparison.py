@@ -112,5 +112,7 @@ def test_the_verdict_names_a_winner_and_what_it_beats(compared: Comparison) -> N
 
 
 def test_notebooks_show_tables(compared: Comparison) -> None:
-    assert "<table" in compared._repr_html_()
-    assert compared.rows[0]["run"] in compared.runs[0]._repr_html_()
+    html = compared._repr_html_()
+    assert html is not None
+    assert "<table" in html
+    assert compared.rows[0]["run"] in (compared.runs[0]._repr_html_() or "")
