@@ -13,9 +13,9 @@ from torch import Tensor
 
 from backtest.core.arrays import Float32Array, Int32Array
 from backtest.strategies.device import exact_float32
-from backtest.strategies.pooled import StepModel
 from backtest.strategies.rounds import split_rounds
 from backtest.strategies.state_tree import Tree, leaves, map_leaves, named_leaves, narrow_leaves
+from backtest.strategies.step_model import StepModel
 
 
 @dataclass(frozen=True)

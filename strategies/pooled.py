@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from backtest.errors import RunError, UsageError
 from backtest.market.events import EventBatch
 from backtest.strategies.base import Session, StateArrays, Strategy
 from backtest.strategies.rounds import split_rounds, within_capacity
+from backtest.strategies.step_model import StepModel
 
 # torch is imported where it is used, so that listing strategies does not load it.
 if TYPE_CHECKING:
@@ -28,16 +29,6 @@ if TYPE_CHECKING:
 
 _COPIES = 3.5
 """A slot, what is gathered for a step, what the step gives, and half of that for its own use."""
-
-
-class StepModel(Protocol):
-    """A model that advances by one event of each of B distinct symbols."""
-
-    def init_state(self, n: int, /) -> Tree:
-        """The state of ``n`` symbols never seen."""
-
-    def __call__(self, x: Tensor, state: Tree, /) -> tuple[Tensor, Tree]:
-        """x [B, F] and state -> predictions [B, outputs] and the next state, of the same form."""
 
 
 class PooledStrategy(Strategy):

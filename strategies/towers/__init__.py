@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from backtest.strategies.towers import hawk, mamba2, retnet, xlstm
-from backtest.strategies.towers.layers import Shapes, State, Weights
-
-if TYPE_CHECKING:
-    from backtest.strategies.ensemble import EnsembleConfig
+from backtest.strategies.towers.layers import Shapes, Sizes, State, Weights
 
 
 class Tower(Protocol):
     """What each tower's module offers: the layer inside its blocks."""
 
-    def shapes(self, config: EnsembleConfig) -> Shapes:
+    def shapes(self, config: Sizes) -> Shapes:
         """Names and shapes of one layer's weights."""
 
-    def init_state(self, config: EnsembleConfig, n: int, **options: Any) -> State:
+    def init_state(self, config: Sizes, n: int, **options: Any) -> State:
         """The state of ``n`` symbols never seen; ``options`` are ``dtype`` and ``device``."""
 
     def step(self, x: Tensor, state: State, w: Weights) -> tuple[Tensor, State]:

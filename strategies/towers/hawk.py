@@ -6,7 +6,7 @@ Source: De et al., "Griffin: Mixing Gated Linear Recurrences with Local Attentio
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from backtest.strategies.towers.layers import (
     KERNEL,
     Shapes,
+    Sizes,
     State,
     Weights,
     block_linear,
@@ -22,14 +23,11 @@ from backtest.strategies.towers.layers import (
     causal_convs,
 )
 
-if TYPE_CHECKING:
-    from backtest.strategies.ensemble import EnsembleConfig
-
 GATE_BLOCKS = 4
 _SHARPNESS = 8.0
 
 
-def shapes(config: EnsembleConfig) -> Shapes:
+def shapes(config: Sizes) -> Shapes:
     """Names and shapes of one layer's weights."""
     hidden = config.hidden
     block = hidden // GATE_BLOCKS
@@ -45,7 +43,7 @@ def shapes(config: EnsembleConfig) -> Shapes:
     }
 
 
-def init_state(config: EnsembleConfig, n: int, **options: Any) -> State:
+def init_state(config: Sizes, n: int, **options: Any) -> State:
     """The state of ``n`` symbols never seen: zeros."""
     return {
         "conv": torch.zeros(n, config.hidden, KERNEL - 1, **options),

@@ -6,7 +6,7 @@ Shapes: T time steps, B events of distinct symbols, C channels, N blocks of size
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import torch
 from torch import Tensor
@@ -26,6 +26,18 @@ Convolution: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor
 
 KERNEL = 4
 """Taps of every causal convolution; its state holds the last ``KERNEL - 1`` inputs."""
+
+
+class Sizes(Protocol):
+    """The sizes that a layer is made for, as ``EnsembleConfig`` has them."""
+
+    @property
+    def hidden(self) -> int:
+        """Width of the tower."""
+
+    @property
+    def heads(self) -> int:
+        """Heads of mLSTM and RetNet, twice those of sLSTM."""
 
 
 def rms_norm(x: Tensor, weight: Tensor | None = None, eps: float | None = None) -> Tensor:

@@ -7,7 +7,7 @@ Source: Dao and Gu, "Transformers are SSMs" (2024).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from backtest.strategies.towers.layers import (
     KERNEL,
     Convolution,
     Shapes,
+    Sizes,
     State,
     Weights,
     causal_conv,
@@ -24,14 +25,11 @@ from backtest.strategies.towers.layers import (
     rms_norm,
 )
 
-if TYPE_CHECKING:
-    from backtest.strategies.ensemble import EnsembleConfig
-
 HEAD_SIZE = 64
 STATE_SIZE = 128
 
 
-def shapes(config: EnsembleConfig) -> Shapes:
+def shapes(config: Sizes) -> Shapes:
     """Names and shapes of one layer's weights."""
     hidden, inner = config.hidden, 2 * config.hidden
     heads = inner // HEAD_SIZE
@@ -51,7 +49,7 @@ def shapes(config: EnsembleConfig) -> Shapes:
     return found | {"norm.weight": (inner,), "out_proj.weight": (hidden, inner)}
 
 
-def init_state(config: EnsembleConfig, n: int, **options: Any) -> State:
+def init_state(config: Sizes, n: int, **options: Any) -> State:
     """The state of ``n`` symbols never seen: zeros."""
     inner = 2 * config.hidden
     return {

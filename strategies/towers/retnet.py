@@ -7,19 +7,16 @@ Source: Sun et al., "Retentive Network" (2023), in its recurrent form.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from backtest.strategies.towers.layers import Shapes, State, Weights, rms_norm
-
-if TYPE_CHECKING:
-    from backtest.strategies.ensemble import EnsembleConfig
+from backtest.strategies.towers.layers import Shapes, Sizes, State, Weights, rms_norm
 
 
-def shapes(config: EnsembleConfig) -> Shapes:
+def shapes(config: Sizes) -> Shapes:
     """Names and shapes of one layer's weights; ``decay`` and ``angle`` are buffers."""
     hidden, heads = config.hidden, config.heads
     found: Shapes = {"decay": (heads,), "angle": (hidden // heads,)}
@@ -28,7 +25,7 @@ def shapes(config: EnsembleConfig) -> Shapes:
     return found
 
 
-def init_state(config: EnsembleConfig, n: int, **options: Any) -> State:
+def init_state(config: Sizes, n: int, **options: Any) -> State:
     """The state of ``n`` symbols never seen: zeros; ``offset`` is int32."""
     heads, size = config.heads, config.hidden // config.heads
     return {

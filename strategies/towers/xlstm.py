@@ -9,7 +9,7 @@ the sLSTM block.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ from backtest.strategies.towers.layers import (
     KERNEL,
     Convolution,
     Shapes,
+    Sizes,
     State,
     Weights,
     block_linear,
@@ -26,9 +27,6 @@ from backtest.strategies.towers.layers import (
     causal_convs,
     layer_norm,
 )
-
-if TYPE_CHECKING:
-    from backtest.strategies.ensemble import EnsembleConfig
 
 _QKV_BLOCK = 4
 _EPS = 1e-6
@@ -40,7 +38,7 @@ _Cell: TypeAlias = tuple[Tensor, Tensor, Tensor]
 """C, n, m."""
 
 
-def shapes(config: EnsembleConfig) -> Shapes:
+def shapes(config: Sizes) -> Shapes:
     """Names and shapes of one layer's weights."""
     hidden, heads = config.hidden, config.heads
     inner = 2 * hidden
@@ -80,7 +78,7 @@ def shapes(config: EnsembleConfig) -> Shapes:
     }
 
 
-def init_state(config: EnsembleConfig, n: int, **options: Any) -> State:
+def init_state(config: Sizes, n: int, **options: Any) -> State:
     """The state of ``n`` symbols never seen; sLSTM's m is minus infinity, all else zero."""
     hidden, heads = config.hidden, config.heads
     size = 2 * hidden // heads
