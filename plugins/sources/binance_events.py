@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
+from typing import Literal, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +22,6 @@ from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.market.events import NO_TIME
 from backtest.market.instruments import Instrument
-from backtest.plugins.sources.binance import BinanceStream
 from backtest.plugins.sources.binance_lines import Kind, Market, Rows, first_receipt, read_rows
 from backtest.plugins.sources.decimals import step_of, to_grid
 from backtest.plugins.sources.lanes import Lane, card_name, quotes, trades, write_lanes
@@ -30,6 +30,28 @@ _QUANTILE = 100
 """A file's receipts are aligned at one part in so many of its latencies."""
 
 _BEFORE = "received before the event: ts_recv set to ts_event"
+
+
+class Options(Protocol):
+    """Parameters of ``BinanceStream``, which imports this module only when it ingests."""
+
+    @property
+    def clock(self) -> str: ...
+
+    @property
+    def time_unit(self) -> Literal["ms", "us"]: ...
+
+    @property
+    def currency(self) -> str: ...
+
+    @property
+    def tick_sizes(self) -> tuple[str, ...]: ...
+
+    @property
+    def lot_sizes(self) -> tuple[str, ...]: ...
+
+    @property
+    def fee_rate(self) -> str: ...
 
 
 @dataclass
@@ -91,7 +113,7 @@ class _Symbol:
     """The largest number of a message so far, by kind."""
 
 
-def ingest(source: BinanceStream, input: Path, output: Path) -> IngestReport:
+def ingest(source: Options, input: Path, output: Path) -> IngestReport:
     """See ``BinanceStream``.
 
     Raises:
@@ -132,7 +154,7 @@ def _files(input: Path) -> list[Path]:
 class _Reading:
     """All files, read once into spools."""
 
-    def __init__(self, source: BinanceStream) -> None:
+    def __init__(self, source: Options) -> None:
         self.source = source
         self.symbols: dict[str, _Symbol] = {}
         self.shifts: dict[str, int] = {}
@@ -237,7 +259,7 @@ class _Reading:
         return {"ts_event": venue, "ts_recv": np.maximum(recv, venue)}
 
 
-def _instruments(source: BinanceStream, symbols: dict[str, _Symbol]) -> dict[str, InstrumentTable]:
+def _instruments(source: Options, symbols: dict[str, _Symbol]) -> dict[str, InstrumentTable]:
     given = {
         name: dict(text.rpartition("=")[::2] for text in getattr(source, name))
         for name in ("tick_sizes", "lot_sizes")

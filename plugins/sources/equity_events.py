@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Protocol
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
@@ -19,7 +19,6 @@ from backtest.data.card import Calendar, Card, InstrumentTable
 from backtest.data.reading.decode import Columns
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError
-from backtest.plugins.sources.equities import UsEquitiesTicks
 from backtest.plugins.sources.equity_files import EquityFile, equity_files, read_rows
 from backtest.plugins.sources.lanes import Lane, card_name, quotes, trades, write_lanes
 from backtest.plugins.sources.nbbo import ABSENT_ASK, ABSENT_BID, Best, Book, QuoteRows, half_told
@@ -29,7 +28,17 @@ _OPEN, _CLOSE = time(9, 30), time(16)
 _NBBO_COLUMNS = ("time", "bid", "bid_size", "ask", "ask_size", "exchange")
 
 
-def ingest(source: UsEquitiesTicks, input: Path, output: Path) -> IngestReport:
+class Options(Protocol):
+    """Parameters of ``UsEquitiesTicks``, which imports this module only when it ingests."""
+
+    @property
+    def quotes(self) -> Literal["national", "exchange"]: ...
+
+    @property
+    def fee_per_share(self) -> str: ...
+
+
+def ingest(source: Options, input: Path, output: Path) -> IngestReport:
     """See ``UsEquitiesTicks``.
 
     Raises:
@@ -75,7 +84,7 @@ def _utc_ns(day: date, clock: time) -> int:
 class _Reading:
     """Lanes of all files, and what became of their rows."""
 
-    def __init__(self, source: UsEquitiesTicks, symbols: list[str]) -> None:
+    def __init__(self, source: Options, symbols: list[str]) -> None:
         self.rows = 0
         self.refused: Counter[str] = Counter()
         self._source = source

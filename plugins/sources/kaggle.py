@@ -10,9 +10,6 @@ from backtest.core.parameters import Nanoseconds
 from backtest.core.times import parse_utc
 from backtest.data.sources import IngestReport, Source
 
-FEATURES = tuple(f"feature_{i:02d}" for i in range(79))
-TARGETS = tuple(f"responder_{i}" for i in range(9))
-
 
 @dataclass(frozen=True)
 class JaneStreetKaggle(Source):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,6 @@ from backtest.data.schema import describe_difference
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.market.events import EventBatch
-from backtest.plugins.sources.kaggle import FEATURES, TARGETS, JaneStreetKaggle
 from backtest.plugins.sources.lanes import card_name
 
 _IDS = ("date_id", "time_id", "symbol_id")
@@ -31,8 +30,24 @@ _NS_PER_DAY = 86_400_000_000_000
 _MAX_ID = 100_000
 _PARTITION = re.compile(r"partition_id=([0-9]{1,9})")
 
+FEATURES = tuple(f"feature_{i:02d}" for i in range(79))
+TARGETS = tuple(f"responder_{i}" for i in range(9))
 
-def ingest(source: JaneStreetKaggle, input: Path, output: Path) -> IngestReport:
+
+class Options(Protocol):
+    """Parameters of ``JaneStreetKaggle``, which imports this module only when it ingests."""
+
+    @property
+    def start(self) -> str: ...
+
+    @property
+    def step(self) -> int: ...
+
+    @property
+    def nonfinite(self) -> Literal["refuse", "zero"]: ...
+
+
+def ingest(source: Options, input: Path, output: Path) -> IngestReport:
     """See ``JaneStreetKaggle``.
 
     Raises:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, Literal, NoReturn, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +23,6 @@ from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
 from backtest.plugins.sources.decimals import floats_to_grid, parse_decimals, step_of, to_grid
-from backtest.plugins.sources.mapped import MappedCsv, MappedParquet
 from backtest.plugins.sources.mapped_files import TableFile
 from backtest.plugins.sources.mapping import Mapping, read_mapping
 
@@ -35,9 +35,20 @@ _BEFORE = "received before the event: ts_recv set to ts_event"
 _SORTED = "out of time order: sorted"
 
 
-def ingest(
-    source: MappedCsv | MappedParquet, files: Sequence[TableFile], output: Any
-) -> IngestReport:
+class Options(Protocol):
+    """Parameters of ``MappedCsv`` and ``MappedParquet``, which import this module to ingest."""
+
+    @property
+    def mapping(self) -> Path: ...
+
+    @property
+    def unsorted(self) -> str: ...
+
+    @property
+    def nonfinite(self) -> Literal["refuse", "zero"]: ...
+
+
+def ingest(source: Options, files: Sequence[TableFile], output: Any) -> IngestReport:
     """See ``MappedCsv``.
 
     Raises:

@@ -15,7 +15,8 @@ from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.reading.bus import read_events, read_targets
 from backtest.data.sources import IngestReport, ingest
 from backtest.errors import DataError
-from backtest.plugins.sources.kaggle import FEATURES, TARGETS, JaneStreetKaggle
+from backtest.plugins.sources.kaggle import JaneStreetKaggle
+from backtest.plugins.sources.kaggle_events import FEATURES, TARGETS
 
 DAY = 86_400 * 10**9
 START = parse_utc("2020-01-01T00:00:00Z")
