@@ -17,8 +17,10 @@ from typing import Any
 
 import pluggy
 
-from backtest.core.parameters import build, parameters, parse_spec
+from backtest.core.grammar import parse_spec
+from backtest.core.parameters import Parameter, build, parameters
 from backtest.core.parts import Failure, Kind, Loaded, Origin, Part
+from backtest.core.settings import Declared
 from backtest.core.text import suggestion
 from backtest.core.tracebacks import GROUP, describe
 from backtest.core.version import __version__
@@ -123,8 +125,20 @@ class Plugins:
             raise UsageError(f"{kind} {name!r} is unavailable: {part.unavailable}", place=place)
         return part.component
 
+    def parameters(self, kind: Kind, name: str, *, place: str) -> dict[str, Parameter]:
+        """The parameters of the part registered under a name, by theirs.
+
+        Raises:
+            UsageError: there is none, or it is unavailable here.
+        """
+        return {p.name: p for p in parameters(self.get(kind, name, place=place))}
+
+    def declared(self, parts: Mapping[str, Kind]) -> dict[str, Declared]:
+        """For each key, what tells the parameters of parts of its kind (see ``override``)."""
+        return {key: partial(self.parameters, kind) for key, kind in parts.items()}
+
     def create(self, kind: Kind, spec: str | Mapping[str, Any], *, place: str) -> Any:
-        """An instance from ``NAME:VALUE,KEY=VALUE`` or a table (see ``backtest.core.parameters``).
+        """An instance from ``NAME:VALUE,KEY=VALUE`` or a table (see ``backtest.core.grammar``).
 
         Raises:
             UsageError: no such part, it is unavailable, or a parameter is wrong.

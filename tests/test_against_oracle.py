@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from backtest.core import arrays
 from backtest.core.arrays import Float32Array, Float64Array, Int64Array
-from backtest.core.parameters import Spec, build
+from backtest.core.grammar import Spec
+from backtest.core.parameters import build
 from backtest.inference.answers import Answers
 from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
 from backtest.market.instruments import MONEY_UNIT, Instrument

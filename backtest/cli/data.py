@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,6 @@ from backtest.cli import features, generate, quality
 from backtest.cli.options import AsJson, PluginPaths
 
 if TYPE_CHECKING:
-    from backtest.core.parameters import Spec
     from backtest.data.sources import IngestReport
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -44,40 +44,20 @@ def ingest(
     challenge small.parquet data/challenge
     """
     from backtest.cli.console import escape_text, out, print_json
-    from backtest.core.parameters import build
+    from backtest.core.grammar import parse_spec
+    from backtest.core.settings import override_part
     from backtest.data.sources import ingest as ingest_dataset
     from backtest.plugins.manager import load_plugins
 
-    spec = source_spec(source, settings or [])
-    component = load_plugins(plugin or ()).get("source", spec.name, place="SOURCE")
-    made = build(component, spec, place="SOURCE")
-    report = ingest_dataset(spec.name, made, input, output, overwrite=overwrite)
+    plugins = load_plugins(plugin or ())
+    part = override_part(source, settings or (), partial(plugins.parameters, "source"))
+    made = plugins.create("source", part, place="SOURCE")
+    name = parse_spec(part, place="SOURCE").name
+    report = ingest_dataset(name, made, input, output, overwrite=overwrite)
     if as_json:
         print_json(report.as_dict())
     else:
         out.print(escape_text(f"{output}: {summary(report)}"), soft_wrap=True)
-
-
-def source_spec(source: str, settings: list[str]) -> Spec:
-    """The source asked for, with what ``--set`` adds.
-
-    Raises:
-        UsageError: malformed text, or a parameter given twice.
-    """
-    from dataclasses import replace
-
-    from backtest.core.parameters import parse_spec
-    from backtest.errors import UsageError
-
-    spec = parse_spec(source, place="SOURCE")
-    named = dict(spec.named)
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        if not equals or key in named:
-            problem = "is given twice" if equals else "is not KEY=VALUE"
-            raise UsageError(f"{setting!r} {problem}", place="--set")
-        named[key] = value
-    return replace(spec, named=named)
 
 
 def summary(report: IngestReport) -> str:

@@ -45,20 +45,16 @@ def generate(
     """
     from backtest.cli.console import escape_text, out, print_json
     from backtest.cli.progress import reporting
-    from backtest.core.parameters import Spec, build
+    from backtest.core.grammar import Spec
+    from backtest.core.parameters import build
+    from backtest.core.settings import override
     from backtest.data.synthetic.generate import generate as generate_dataset
     from backtest.data.synthetic.market import Market
-    from backtest.errors import UsageError
 
-    named: dict[str, str] = {}
-    given = {"symbols": symbols, "seed": seed}
-    for setting in (*(f"{k}={v}" for k, v in given.items() if v is not None), *(settings or ())):
-        key, equals, value = setting.partition("=")
-        if not equals or key in named:
-            problem = "is given twice" if equals else "is not KEY=VALUE"
-            raise UsageError(f"{setting!r} {problem}", place="--set")
-        named[key] = value
-    market: Market = build(Market, Spec("market", (), named), place="the synthetic")
+    flags = {"symbols": symbols, "seed": seed}
+    given = {name: value for name, value in flags.items() if value is not None}
+    spec = Spec("market", (), override(given, settings or ()))
+    market: Market = build(Market, spec, place="the synthetic")
     with reporting() as progress:
         card = generate_dataset(
             market,

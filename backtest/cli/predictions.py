@@ -41,14 +41,10 @@ def prune(
     import time
 
     from backtest.cli.console import err, print_json
-    from backtest.core.times import parse_duration
-    from backtest.errors import UsageError
+    from backtest.core.parameters import Nanoseconds, convert_at
     from backtest.inference.prediction_store import PredictionStore
 
-    try:
-        span = None if unused_for is None else parse_duration(unused_for)
-    except ValueError as error:
-        raise UsageError(str(error), place="--unused-for") from None
+    span = convert_at(unused_for, Nanoseconds | None, place="--unused-for")
     removed = PredictionStore(runs / "predictions").prune(
         used_before=None if span is None else time.time() - span / 1e9,
         most=None if keep is None else round(keep * 1e9),

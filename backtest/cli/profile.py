@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,17 +53,24 @@ def profile(
     from backtest.cli.console import err, out, print_json
     from backtest.conformance.profiling import measure, write_profile
     from backtest.conformance.trials import fresh_seed, make_trials
-    from backtest.core.settings import spec_text, strategy_spec
-    from backtest.errors import RunError
+    from backtest.core.grammar import format_spec, parse_spec
+    from backtest.core.parameters import convert_list
+    from backtest.core.settings import override_part
+    from backtest.errors import RunError, UsageError
     from backtest.plugins.manager import load_plugins
     from backtest.strategies.base import Session
 
     def tell(text: str) -> None:
         err.print(text, soft_wrap=True)
 
-    wanted = _sizes(sizes)
+    remedy = "Write for example 1,8,20,39,128."
+    wanted = convert_list(sizes, tuple[int, ...], place="--sizes", remedy=remedy)
+    if min(wanted) < 1:
+        raise UsageError(f"{min(wanted)} is not a number of events", place="--sizes", remedy=remedy)
     plugins = load_plugins(plugin or (), disabled=no_plugin or ())
-    spec = strategy_spec(strategy, setting or ())
+    declared = partial(plugins.parameters, "strategy")
+    spec = override_part(strategy, setting or (), declared, above=["strategy"])
+    title = format_spec(parse_spec(spec, place="STRATEGY"))
     trials = make_trials("quick", device=device, dataset=dataset, seed=fresh_seed())
     if not unverified:
         from backtest.cli.verify import print_verdict
@@ -80,7 +88,7 @@ def profile(
     )
     candidate = plugins.create("strategy", spec, place="STRATEGY")
     measured = measure(
-        candidate, spec_text(spec), session, sizes=wanted, batches=batches, tell=tell
+        candidate, title, session, sizes=sorted(set(wanted)), batches=batches, tell=tell
     )
     measured.about["verified"] = "no" if unverified else "quick"
     if output is not None:
@@ -90,23 +98,10 @@ def profile(
     if as_json:
         print_json(_as_data(measured))
         return
-    _print(measured, spec_text(spec))
+    _print(measured, title)
     out.print()
     if output is not None:
         err.print(f"Written to {output}", soft_wrap=True)
-
-
-def _sizes(text: str) -> list[int]:
-    from backtest.errors import UsageError
-
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) for part in parts):
-        raise UsageError(
-            f"{text!r} are not whole numbers from 1 on",
-            place="--sizes",
-            remedy="Write for example 1,8,20,39,128.",
-        )
-    return sorted({int(part) for part in parts})
 
 
 def _print(measured: Measured, title: str) -> None:

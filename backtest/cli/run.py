@@ -116,21 +116,27 @@ def run(
     Example: backtest run --dataset sample --strategy batched --service affine:35.8ms,0.5ms
     """
     from backtest.cli.progress import reporting
+    from backtest.core.parameters import Nanoseconds, convert_at, convert_list
     from backtest.core.settings import override, read_table
     from backtest.experiments.latency_studies import carried, check, unscaled, variants
     from backtest.plugins.manager import load_plugins
     from backtest.runs.engine import Engine
-    from backtest.runs.run_config import parse_config
+    from backtest.runs.run_config import PARTS, parse_config
 
-    scales = _scales(latency_scale)
-    bound = _bound(carries_within)
+    scales = convert_list(
+        latency_scale,
+        tuple[float, ...],
+        place="--latency-scale",
+        remedy="Write for example 0,0.5,1,2,5.",
+    )
+    bound = convert_at(carries_within, Nanoseconds | None, place="--carries-within")
     table: dict[str, Any] = read_table(config) if config is not None else {}
     flags = {
         ("dataset",): dataset,
         ("strategy",): strategy,
         ("accountant",): accountant,
         ("sizing",): sizing,
-        ("symbols",): symbols.split(",") if symbols is not None else None,
+        ("symbols",): convert_list(symbols, tuple[str, ...], place="--symbols"),
         ("warmup",): warmup,
         ("limit",): limit,
         ("seed",): seed,
@@ -151,11 +157,12 @@ def run(
             for key in path[:-1]:
                 at = at.setdefault(key, {})
             at[path[-1]] = value
-    checked = parse_config(
-        override(table, setting or ()), place=str(config) if config else "command line"
-    )
     plugins = load_plugins(plugin or (), disabled=no_plugin or ())
-    configs = variants(checked, scales=scales, policies=policy or (), services=service or ())
+    checked = parse_config(
+        override(table, setting or (), plugins.declared(PARTS)),
+        place=str(config) if config else "command line",
+    )
+    configs = variants(checked, scales=scales or (), policies=policy or (), services=service or ())
     if len(configs) == 1 and bound is None:
         with reporting() as progress:
             done = Engine(plugins, runs, reuse, progress).run(configs[0])
@@ -170,31 +177,6 @@ def run(
     if bound is not None:
         found = carried(Engine(plugins, runs, reuse), unscaled(configs), bound)
     _print_scenarios(finished, found, as_json)
-
-
-def _scales(text: str | None) -> list[float]:
-    from backtest.errors import UsageError
-
-    if text is None:
-        return []
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise UsageError(
-            f"{text!r} is no list of numbers",
-            place="--latency-scale",
-            remedy="Write for example 0,0.5,1,2,5.",
-        ) from None
-
-
-def _bound(text: str | None) -> int | None:
-    from backtest.core.times import parse_duration
-    from backtest.errors import UsageError
-
-    try:
-        return None if text is None else parse_duration(text)
-    except ValueError as error:
-        raise UsageError(str(error), place="--carries-within") from None
 
 
 def _print_scenarios(runs: Sequence[Run], symbols: Sequence[Carried], as_json: bool) -> None:

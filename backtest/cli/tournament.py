@@ -94,17 +94,20 @@ def tournament(
 
 
 def _team(text: str) -> dict[str, str]:
+    from backtest.core.grammar import split
     from backtest.errors import UsageError
 
     name, _, rest = text.partition("=")
-    parts = rest.split("/", 2)
-    if not name or len(parts) != 3 or not all(parts):
+    parts = split(rest, "/", place="--team")
+    # A path in the service model may have slashes of its own.
+    service = "/".join(parts[2:])
+    if not all((name, *parts[:2], service)):
         raise UsageError(
-            f"{text!r} is no team",
+            f"{text!r} is not a team",
             place="--team",
             remedy="Write NAME=STRATEGY/POLICY/SERVICE, as in one=eager/one/affine:35.8ms,0.5ms.",
         )
-    return {"name": name, "strategy": parts[0], "policy": parts[1], "service": parts[2]}
+    return {"name": name, "strategy": parts[0], "policy": parts[1], "service": service}
 
 
 def _as_data(results: list[RoundResult], placed: list[Standing]) -> dict[str, Any]:

@@ -50,7 +50,8 @@ def train(
     """
     from backtest.cli.console import err, escape_text, out
     from backtest.cli.progress import reporting
-    from backtest.core.parameters import Spec, build
+    from backtest.core.grammar import Spec
+    from backtest.core.parameters import build
     from backtest.core.settings import override, read_table
     from backtest.data.dataset import open_dataset
     from backtest.errors import UsageError

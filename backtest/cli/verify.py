@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -61,7 +62,7 @@ def verify(
     from backtest.cli.console import err, out, print_error, print_json
     from backtest.conformance.trials import fresh_seed, make_trials
     from backtest.conformance.verification import Verification
-    from backtest.core.settings import strategy_spec
+    from backtest.core.settings import override_part
     from backtest.errors import BacktestError
     from backtest.plugins.manager import load_plugins
 
@@ -72,10 +73,12 @@ def verify(
     session = Verification(
         plugins, trials, reference=reference, tell=lambda text: err.print(text, soft_wrap=True)
     )
+    declared = partial(plugins.parameters, "strategy")
     verdicts, errors = [], []
     for name in strategy:
         try:
-            verdicts.append(session.verify(strategy_spec(name, setting or ())))
+            spec = override_part(name, setting or (), declared, above=["strategy"])
+            verdicts.append(session.verify(spec))
         except BacktestError as error:  # it cannot be bound here; the others perhaps can
             errors.append(error)
             continue

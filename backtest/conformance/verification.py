@@ -22,7 +22,7 @@ from backtest.conformance.properties import CHECKS, Case
 from backtest.conformance.reference import References, Truth, free_memory, judge_of
 from backtest.conformance.trials import Trials
 from backtest.core.arrays import Float32Array
-from backtest.core.settings import spec_text
+from backtest.core.grammar import format_spec, parse_spec
 from backtest.core.tracebacks import describe
 from backtest.errors import BacktestError
 from backtest.strategies.base import Conformance, Strategy
@@ -114,10 +114,10 @@ class Verification:
         """
         make = _maker(self._plugins, spec)
         strategy = make()
-        name = spec.partition(":")[0] if isinstance(spec, str) else str(spec["name"])
+        parsed = parse_spec(spec, place="STRATEGY")
         trials = self._trials
         verdict = Verdict(
-            spec_text(spec),
+            format_spec(parsed),
             trials.session.device,
             trials.level,
             trials.seed,
@@ -127,7 +127,7 @@ class Verification:
         self._tell(f"{verdict.strategy}: the right answers")
         began = time.perf_counter()
         try:
-            self._judge(verdict, strategy, name)
+            self._judge(verdict, strategy, parsed.name)
         except BacktestError:
             raise
         except Exception as error:  # a crash is a finding, too

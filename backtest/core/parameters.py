@@ -1,7 +1,7 @@
 """Parts that a run is put together from, made from text or tables: declared, typed parameters.
 
 A component (strategy, batching policy, latency model, sizing rule, accountant, ...) is a dataclass;
-its fields are its parameters. On a command line it is written ``NAME`` or ``NAME:VALUE,KEY=VALUE``,
+its fields are its parameters. On a command line it is text that ``backtest.core.grammar`` reads,
 values without a key filling the fields in order (``affine:35.8ms,0.5ms``, ``deadline:n=8,d=5ms``);
 in a configuration file it is that text or a table with ``name`` and the parameters.
 """
@@ -11,36 +11,19 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
+from backtest.core.grammar import Spec, format_spec, parse_value
 from backtest.core.text import suggestion
 from backtest.core.times import format_duration, parse_duration
 from backtest.errors import UsageError
 
 Nanoseconds: TypeAlias = Annotated[int, "ns"]
 """A span of time: int64 ns inside, written with a unit (``250us``, ``35.8ms``) outside."""
-
-
-_TYPE_NAMES: dict[Any, str] = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "text",
-    Path: "a path",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Spec:
-    """A component asked for by name, its parameters not yet checked against their types."""
-
-    name: str
-    positional: tuple[str, ...] = ()
-    named: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,44 +39,6 @@ class Parameter:
     def type_name(self) -> str:
         """The type as a person would write it."""
         return _type_name(self.type)
-
-
-def parse_spec(value: str | Mapping[str, Any], *, place: str) -> Spec:
-    """A spec from command-line text or a configuration table.
-
-    Raises:
-        UsageError: malformed text, or a table without a ``name``.
-    """
-    if isinstance(value, Mapping):
-        table = dict(value)
-        name = table.pop("name", None)
-        if not isinstance(name, str):
-            raise UsageError(
-                "a component's table needs a name",
-                place=place,
-                remedy='Write for example name = "affine" in it.',
-            )
-        return Spec(name, (), table)
-    name, _, rest = value.partition(":")
-    positional: list[str] = []
-    named: dict[str, str] = {}
-    for part in rest.split(",") if rest else []:
-        key, equals, text = part.partition("=")
-        if not equals and named:
-            raise UsageError(
-                f"{part!r} follows a named parameter without a name of its own",
-                place=f"{place} {value!r}",
-                remedy="Write NAME:VALUE,... or NAME:KEY=VALUE,...",
-            )
-        if equals and key.strip() in named:
-            raise UsageError(f"{key.strip()!r} is given twice", place=f"{place} {value!r}")
-        if equals:
-            named[key.strip()] = text.strip()
-        else:
-            positional.append(part.strip())
-    if not name.strip():
-        raise UsageError("the component's name is missing", place=f"{place} {value!r}")
-    return Spec(name.strip(), tuple(positional), named)
 
 
 def parameters(component: type) -> list[Parameter]:
@@ -120,6 +65,34 @@ def _parameters(component: type) -> list[Parameter]:
     return found
 
 
+def arguments(spec: Spec, declared: Iterable[Parameter], *, place: str) -> dict[str, Any]:
+    """The spec's values by the names of the parameters that they are given for.
+
+    Raises:
+        UsageError: a parameter that is not declared or is given twice, or too many values.
+    """
+    known = {p.name: p for p in declared}
+    where = f"{place} {spec.name!r}"
+    if len(spec.positional) > len(known):
+        raise UsageError(
+            f"{len(spec.positional)} values for {len(known)} parameters",
+            place=where,
+            remedy=listing(known.values()),
+        )
+    given: dict[str, Any] = dict(zip(known, spec.positional, strict=False))
+    for key, value in spec.named.items():
+        if key not in known:
+            raise UsageError(
+                f"no parameter {key!r}",
+                place=where,
+                remedy=suggestion(key, known) or listing(known.values()),
+            )
+        if key in given:
+            raise UsageError(f"{key!r} is given twice", place=where)
+        given[key] = value
+    return given
+
+
 def build(component: type, spec: Spec, *, place: str) -> Any:
     """An instance of the component with the spec's parameters, each parsed to its declared type.
 
@@ -128,41 +101,49 @@ def build(component: type, spec: Spec, *, place: str) -> Any:
             itself refuses with ``ValueError``.
     """
     declared = {p.name: p for p in parameters(component)}
+    given = arguments(spec, declared.values(), place=place)
     where = f"{place} {spec.name!r}"
-    if len(spec.positional) > len(declared):
-        raise UsageError(
-            f"{len(spec.positional)} values for {len(declared)} parameters",
-            place=where,
-            remedy=_listing(declared.values()),
-        )
-    given: dict[str, Any] = dict(zip(declared, spec.positional, strict=False))
-    for key, value in spec.named.items():
-        if key not in declared:
-            raise UsageError(
-                f"no parameter {key!r}",
-                place=where,
-                remedy=suggestion(key, declared) or _listing(declared.values()),
-            )
-        if key in given:
-            raise UsageError(f"{key!r} is given twice", place=where)
-        given[key] = value
     missing = [p.name for p in declared.values() if p.required and p.name not in given]
     if missing:
         raise UsageError(
             f"parameter {missing[0]!r} is missing",
             place=where,
-            remedy=_listing(declared.values()),
+            remedy=listing(declared.values()),
         )
-    values = {}
-    for key, value in given.items():
-        try:
-            values[key] = convert(value, declared[key].type)
-        except ValueError as error:
-            raise UsageError(str(error), place=f"{where}, parameter {key!r}") from None
+    values = {
+        key: convert_at(value, declared[key].type, place=f"{where}, parameter {key!r}")
+        for key, value in given.items()
+    }
     try:
         return component(**values)
     except ValueError as error:
         raise UsageError(str(error), place=where) from None
+
+
+def convert_at(value: Any, kind: Any, *, place: str, remedy: str | None = None) -> Any:
+    """``convert``, for a value that was given at a place such as ``--sizes``.
+
+    Raises:
+        UsageError: the value does not fit.
+    """
+    try:
+        return convert(value, kind)
+    except ValueError as error:
+        raise UsageError(str(error), place=place, remedy=remedy) from None
+
+
+def convert_list(text: str | None, kind: Any, *, place: str, remedy: str | None = None) -> Any:
+    """A tuple of the declared type from an option's ``VALUE,VALUE,...``; ``None`` from ``None``.
+
+    Raises:
+        UsageError: the text is malformed or empty, or a value does not fit.
+    """
+    if text is None:
+        return None
+    values = parse_value(f"[{text}]", place=place)
+    if not values:
+        raise UsageError("it lists nothing", place=place, remedy=remedy)
+    return convert_at(values, kind, place=place, remedy=remedy)
 
 
 def convert(value: Any, kind: Any) -> Any:
@@ -183,10 +164,13 @@ def convert(value: Any, kind: Any) -> Any:
     if origin is Annotated:
         return convert(value, get_args(kind)[0])
     if origin is Literal:
-        for choice in get_args(kind):
-            if value == choice or (isinstance(value, str) and value == str(choice)):
+        choices = {str(choice): choice for choice in get_args(kind)}
+        for text, choice in choices.items():
+            if value == choice or (isinstance(value, str) and value == text):
                 return choice
-        raise ValueError(f"{value!r} is not one of {', '.join(map(str, get_args(kind)))}")
+        near = suggestion(str(value), choices)
+        listed = f"{value!r} is not one of {', '.join(choices)}"
+        raise ValueError(f"{listed}. {near}" if near else listed)
     if origin in (Union, types.UnionType):
         return _convert_union(value, get_args(kind))
     if origin is tuple and isinstance(value, str):
@@ -233,15 +217,29 @@ def as_table(component: Any, name: str) -> dict[str, Any]:
 def as_text(component: Any, name: str) -> str:
     """The component as ``parse_spec`` reads it, without parameters that have their default."""
     given = {
-        p.name: format_value(getattr(component, p.name), p.type)
+        p.name: _writable(getattr(component, p.name), p.type)
         for p in parameters(type(component))
         if p.required or getattr(component, p.name) != p.default
     }
     leading = [p.name for p in parameters(type(component))][: len(given)]
-    shown = (
-        list(given.values()) if leading == list(given) else [f"{k}={v}" for k, v in given.items()]
-    )
-    return f"{name}:{','.join(shown)}" if shown else name
+    if leading == list(given):
+        return format_spec(Spec(name, tuple(given.values())))
+    return format_spec(Spec(name, (), given))
+
+
+def listing(declared: Iterable[Parameter]) -> str:
+    """A sentence that names parameters and their types, for the remedy of an error."""
+    described = ", ".join(f"{p.name} ({p.type_name})" for p in declared)
+    return f"Its parameters are: {described}." if described else "It takes no parameters."
+
+
+def _writable(value: Any, kind: Any) -> str | list[str]:
+    """A parameter's value as text, or as a list where ``+`` could not join its items."""
+    if isinstance(value, tuple):
+        items = [format_value(item, get_args(kind)[0]) for item in value]
+        if not items or any("+" in item or item == "" for item in items):
+            return items
+    return format_value(value, kind)
 
 
 def _convert_union(value: Any, kinds: tuple[Any, ...]) -> Any:
@@ -293,8 +291,3 @@ def _type_name(kind: Any) -> str:
         Path: "a path",
     }
     return names.get(kind, getattr(kind, "__name__", str(kind)))
-
-
-def _listing(declared: Iterable[Parameter]) -> str:
-    described = ", ".join(f"{p.name} ({p.type_name})" for p in declared)
-    return f"Its parameters are: {described}." if described else "It takes no parameters."

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias, get_args
 
+from backtest.core.parameters import Parameter
+from backtest.core.settings import Declared
+
 Kind: TypeAlias = Literal[
     "strategy",
     "latency model",
@@ -97,6 +100,16 @@ class Parts(Protocol):
         Raises:
             UsageError: there is none, or it is unavailable here.
         """
+
+    def parameters(self, kind: Kind, name: str, *, place: str) -> dict[str, Parameter]:
+        """The parameters of the part registered under a name, by theirs.
+
+        Raises:
+            UsageError: there is none, or it is unavailable here.
+        """
+
+    def declared(self, parts: Mapping[str, Kind]) -> dict[str, Declared]:
+        """For each key, what tells the parameters of parts of its kind (see ``override``)."""
 
     def create(self, kind: Kind, spec: str | Mapping[str, Any], *, place: str) -> Any:
         """An instance from ``NAME:VALUE,KEY=VALUE`` or a table.

@@ -1,13 +1,27 @@
-"""Settings as text: tables from TOML files, and ``KEY.SUBKEY=VALUE`` from a command line."""
+"""Settings from outside: tables of TOML files, and what ``--set KEY.SUBKEY=VALUE`` puts in them."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from backtest.core.grammar import parse_setting, parse_spec, parse_untyped, parse_value
+from backtest.core.parameters import Parameter, arguments, listing
+from backtest.core.text import suggestion
 from backtest.errors import UsageError
+
+
+class Declared(Protocol):
+    """Tells what parameters the part of a name has."""
+
+    def __call__(self, name: str, *, place: str) -> Mapping[str, Parameter]:
+        """The parameters by name.
+
+        Raises:
+            UsageError: there is no part of this name.
+        """
 
 
 def read_table(path: Path) -> dict[str, Any]:
@@ -24,77 +38,87 @@ def read_table(path: Path) -> dict[str, Any]:
         raise UsageError(f"is not TOML: {error}", place=str(path)) from None
 
 
-def override(table: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    """The table with ``KEY.SUBKEY=VALUE`` settings put in; a component's text becomes a table.
+def override(
+    table: Mapping[str, Any], settings: Sequence[str], parts: Mapping[str, Declared] | None = None
+) -> dict[str, Any]:
+    """The table with ``KEY.SUBKEY=VALUE`` settings put in; of several for a key, the last counts.
+
+    A key below a part sets a parameter of it; where alternatives of the part are listed, in every
+    one that declares the parameter.
+
+    Args:
+        parts: the dotted keys of parts, with what tells the parameters of the part of a name.
 
     Raises:
-        UsageError: a setting without ``=``, or a key below something that is no table.
+        UsageError: a malformed setting, a key below something that has none, or a parameter that
+            no part at its place declares.
+    """
+    changed, parts = dict(table), parts or {}
+    for setting in settings:
+        keys, text = parse_setting(setting)
+        declared = parts.get(".".join(keys[:-1]))
+        *parents, key = keys if declared is None else keys[:-1]
+        at = changed
+        for depth, parent in enumerate(parents, 1):
+            inner = at.get(parent, {})
+            if not isinstance(inner, dict) or ".".join(parents[:depth]) in parts:
+                raise UsageError(f"{parent!r} has no keys of its own", place=f"--set {setting}")
+            at[parent] = at = dict(inner)
+        if declared is None:
+            at[key] = parse_untyped(text, place=f"--set {setting}")
+        else:
+            at[key] = _with_parameter(at.get(key, {}), setting, declared)
+    return changed
+
+
+def override_part(
+    part: str | Mapping[str, Any],
+    settings: Sequence[str],
+    declared: Declared,
+    above: Sequence[str] = (),
+) -> str | Mapping[str, Any]:
+    """The part with ``KEY=VALUE`` settings of its parameters put in, as ``override`` does.
+
+    Args:
+        above: keys that come before that of a parameter, such as ``strategy``.
+
+    Raises:
+        UsageError: a setting of something else, or as from ``override``.
     """
     for setting in settings:
-        path, equals, value = setting.partition("=")
-        if not equals or not path.strip():
+        *path, key = parse_setting(setting)[0]
+        if path != [*above]:
             raise UsageError(
-                f"{setting!r} is no setting", place="--set", remedy="Write KEY=VALUE, as in seed=1."
-            )
-        *parents, key = (part.strip() for part in path.split("."))
-        at = table
-        for parent in parents:
-            inner = at.get(parent, {})
-            if isinstance(inner, str):
-                inner = _spec_table(inner)
-            if not isinstance(inner, dict):
-                raise UsageError(f"{parent!r} has no keys of its own", place=f"--set {setting}")
-            at[parent] = inner = dict(inner)
-            at = inner
-        at[key] = plain(value.strip())
-    return table
-
-
-def strategy_spec(name: str, settings: Sequence[str]) -> str | dict[str, Any]:
-    """A strategy as asked for, with settings such as ``strategy.weights=FILE`` put in.
-
-    Raises:
-        UsageError: a setting of something else than the strategy.
-    """
-    table = override({"strategy": name}, settings)
-    other = [key for key in table if key != "strategy"]
-    if other:
-        raise UsageError(
-            f"{other[0]!r} is no setting here",
-            place="--set",
-            remedy="Only the strategy has any: strategy.PARAMETER=VALUE.",
-        )
-    spec: str | dict[str, Any] = table["strategy"]
-    return spec
-
-
-def spec_text(spec: str | Mapping[str, Any]) -> str:
-    """What ``strategy_spec`` returned, as a person would write it."""
-    if isinstance(spec, str):
-        return spec
-    given = ",".join(f"{key}={value}" for key, value in spec.items() if key != "name")
-    return f"{spec['name']}:{given}" if given else str(spec["name"])
-
-
-def _spec_table(text: str) -> dict[str, Any]:
-    """A component's text as a table, so that one of its parameters can be overridden."""
-    name, _, rest = text.partition(":")
-    table: dict[str, Any] = {"name": name}
-    for part in filter(None, rest.split(",")):
-        key, equals, value = part.partition("=")
-        if not equals:
-            raise UsageError(
-                f"{text!r} has parameters without names",
+                f"{'.'.join([*path, key])!r} cannot be set here",
                 place="--set",
-                remedy=f"Name them ({name}:KEY=VALUE,...) to override one.",
+                remedy=f"Write {'.'.join([*above, 'PARAMETER'])}=VALUE.",
             )
-        table[key.strip()] = value.strip()
-    return table
+        part = _with_parameter(part, setting, declared)
+    return part
 
 
-def plain(text: str) -> Any:
-    """A setting's text as TOML would read it, or as text where it is none."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
+def _with_parameter(part: Any, setting: str, declared: Declared) -> Any:
+    """A part, or each of a list of alternatives that declares it, with a parameter set."""
+    (*_, key), text = parse_setting(setting)
+    place = f"--set {setting}"
+    value = parse_value(text, place=place)
+    changed: list[Any] = []
+    known: dict[str, Parameter] = {}
+    names: dict[str, None] = {}
+    for alternative in part if isinstance(part, list) else [part]:
+        spec = parse_spec(alternative, place=place)
+        own = declared(spec.name, place=place)
+        known |= own
+        names[repr(spec.name)] = None
+        if key in own:
+            given = arguments(spec, own.values(), place=place)
+            changed.append({"name": spec.name, **given, key: value})
+        else:
+            changed.append(alternative)
+    if key not in known:
+        raise UsageError(
+            f"no parameter {key!r}",
+            place=f"{place}, {', '.join(names)}",
+            remedy=suggestion(key, known) or listing(known.values()),
+        )
+    return changed if isinstance(part, list) else changed[0]

@@ -1,4 +1,4 @@
-"""Text from outside, made fit to be shown."""
+"""Text made fit for where it goes: a terminal, a page, a line of TOML."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import unicodedata
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_ESCAPES = {ord('"'): '\\"', ord("\\"): "\\\\"} | {
+    code: f"\\u{code:04x}" for code in (*range(0x20), 0x7F)
+}
 _UNPRINTABLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
@@ -25,3 +28,8 @@ def suggestion(wanted: str, known: Iterable[str]) -> str | None:
     """``Did you mean 'x'?`` where something known is close to what was wanted."""
     close = get_close_matches(wanted, list(known), n=1)
     return f"Did you mean {close[0]!r}?" if close else None
+
+
+def quoted(text: str) -> str:
+    """Text in double quotes, as TOML has it."""
+    return f'"{text.translate(_ESCAPES)}"'

@@ -6,10 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from backtest.core.text import quoted
+
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
-_ESCAPES = {ord('"'): '\\"', ord("\\"): "\\\\"} | {
-    code: f"\\u{code:04x}" for code in (*range(0x20), 0x7F)
-}
 _LINE = 96
 
 
@@ -24,7 +23,7 @@ def dumps(table: Mapping[str, Any]) -> str:
 
 def key(name: str) -> str:
     """A key as TOML writes it: bare where allowed, else quoted."""
-    return name if _BARE_KEY.fullmatch(name) else _text(name)
+    return name if _BARE_KEY.fullmatch(name) else quoted(name)
 
 
 def _table(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
@@ -42,7 +41,7 @@ def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return _text(value)
+        return quoted(value)
     if isinstance(value, (int, float)):
         return repr(value)
     if isinstance(value, (list, tuple)):
@@ -50,7 +49,3 @@ def _value(value: Any) -> str:
         line = f"[{', '.join(items)}]"
         return line if len(line) <= _LINE else "[\n" + "".join(f"  {i},\n" for i in items) + "]"
     raise TypeError(f"a dataset card cannot hold {value!r}")
-
-
-def _text(text: str) -> str:
-    return f'"{text.translate(_ESCAPES)}"'

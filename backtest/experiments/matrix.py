@@ -16,27 +16,17 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, create_model
 
+from backtest.core.grammar import parse_spec
 from backtest.core.hashing import canonical_json, sha256_of
-from backtest.core.parameters import as_table, as_text, convert, parameters, parse_spec
+from backtest.core.parameters import arguments, as_table, as_text, convert
 from backtest.core.parts import Kind, Parts
-from backtest.core.settings import plain
+from backtest.core.settings import override
 from backtest.core.times import format_duration, format_utc
 from backtest.errors import UsageError
-from backtest.runs.run_config import RunConfig, problems
+from backtest.runs.run_config import PARTS, RunConfig, problems
 
 MOST_RUNS = 100_000
 """A matrix of more combinations is taken for a mistake."""
-
-_PARTS: dict[str, Kind] = {
-    "strategy": "strategy",
-    "policy": "batching policy",
-    "accountant": "accountant",
-    "sizing": "sizing rule",
-    "latency.service": "latency model",
-    "latency.feed": "latency model",
-    "latency.entry": "latency model",
-    "latency.response": "latency model",
-}
 
 _TABLES = ("latency", "window", "server")
 
@@ -94,9 +84,7 @@ def parse_matrix(
         UsageError: with every problem at once, each with its key.
     """
     reader = _Reader(plugins)
-    table = {"name": name, **table}
-    for setting in settings:
-        table = _override(table, setting, plugins)
+    table = override({"name": name, **table}, settings, plugins.declared(PARTS))
     sweep = reader.check(_sweep_file(), table)
     shared = {k: v for k, v in table.items() if k not in ("name", "include", "exclude")}
     configs, notes = [], []
@@ -171,7 +159,7 @@ class _Reader:
         for key, value in config.model_dump().items():
             inner = {f"{key}.{k}": v for k, v in value.items()} if key in _TABLES else {key: value}
             for path, setting in inner.items():
-                part = path in _PARTS and setting is not None
+                part = path in PARTS and setting is not None
                 flat[path] = self._texts[canonical_json(setting)] if part else _text(path, setting)
         return flat
 
@@ -182,20 +170,16 @@ class _Reader:
         if kind is None or wanted is None or value is None:
             return bool(wanted == value)
         try:
-            spec = parse_spec(wanted, place=place)
-            types = self._types(kind, spec.name, place)
-            given = dict(zip(types, spec.positional, strict=False)) | dict(spec.named)
-            return spec.name == value["name"] and all(
-                value[key]
-                in [_plain_value(convert(v, types[key])) for v in _listed(text, types[key])]
-                for key, text in given.items()
+            name, given = self._listed(kind, wanted, place)
+            declared = self.plugins.parameters(kind, name, place=place)
+            return name == value["name"] and all(
+                value[key] in [_plain_value(convert(v, declared[key].type)) for v in alternatives]
+                for key, alternatives in given.items()
             )
         except UsageError as error:
             self._note(error)
-        except KeyError as error:
-            self.problems.append(f"{place} {spec.name!r}: no parameter {error}")
         except ValueError as error:
-            self.problems.append(f"{place} {spec.name!r}: {error}")
+            self.problems.append(f"{place} {name!r}: {error}")
         return False
 
     def _combinations(self, axes: BaseModel, at: str) -> list[dict[str, Any]]:
@@ -213,33 +197,36 @@ class _Reader:
         for number, value in enumerate(values):
             if isinstance(value, BaseModel):
                 yield from self._combinations(value, place)
-            elif isinstance(value, dict) and (kind := _kind(place)) is not None:
+            elif value is not None and (kind := _kind(place)) is not None:
                 numbered = f"{place}[{number}]" if len(values) > 1 else place
                 yield from self._parts(kind, value, numbered)
             else:
                 yield value
 
-    def _parts(self, kind: Kind, table: dict[str, Any], place: str) -> Iterator[dict[str, Any]]:
+    def _parts(self, kind: Kind, part: Any, place: str) -> Iterator[dict[str, Any]]:
         """The part's table for each combination of the alternatives that its parameters list."""
         try:
-            types = self._types(kind, table["name"], place)
+            name, given = self._listed(kind, part, place)
         except UsageError as error:
             self._note(error)
             return
-        lists = [
-            [value] if key == "name" else _listed(value, types.get(key))
-            for key, value in table.items()
-        ]
-        for chosen in itertools.product(*lists):
-            yield dict(zip(table, chosen, strict=True))
+        for chosen in itertools.product(*given.values()):
+            yield {"name": name, **dict(zip(given, chosen, strict=True))}
 
-    def _types(self, kind: Kind, name: str, place: str) -> dict[str, Any]:
-        return {p.name: p.type for p in parameters(self.plugins.get(kind, name, place=place))}
+    def _listed(self, kind: Kind, part: Any, place: str) -> tuple[str, dict[str, list[Any]]]:
+        """A part's name, and the alternatives that each of its given parameters lists."""
+        spec = parse_spec(part, place=place)
+        declared = self.plugins.parameters(kind, spec.name, place=place)
+        given = arguments(spec, declared.values(), place=place)
+        return spec.name, {
+            key: list(_many(value, of_lists=_is_list(declared[key].type)))
+            for key, value in given.items()
+        }
 
     def _complete(self, config: dict[str, Any], at: str) -> bool:
         """Write every part out as a table of all its parameters; false if one cannot be made."""
         good = True
-        for path, kind in _PARTS.items():
+        for path, kind in PARTS.items():
             *parents, name = path.split(".")
             holder = config[parents[0]] if parents else config
             if holder[name] is not None:
@@ -303,71 +290,14 @@ def _sweep_file() -> type[BaseModel]:
     )
 
 
-def _override(table: Mapping[str, Any], setting: str, plugins: Parts) -> dict[str, Any]:
-    """The table with one ``KEY.SUBKEY=VALUE`` put in; VALUE may be a list of alternatives.
-
-    A part's parameter is set in every alternative of the part that declares it.
-    """
-    path, equals, text = setting.partition("=")
-    keys = [key.strip() for key in path.split(".")]
-    place = f"--set {setting}"
-    if not equals or not all(keys):
-        raise UsageError(
-            f"{setting!r} is no setting", place="--set", remedy="Write KEY=VALUE, as in seed=1."
-        )
-    changed = dict(table)
-    at = changed
-    for depth, key in enumerate(keys[:-1], 1):
-        kind = _PARTS.get(".".join(keys[:depth]))
-        inner = at.get(key, {})
-        if kind is not None:
-            if len(keys) != depth + 1:
-                raise UsageError(f"{keys[-2]!r} has no keys of its own", place=place)
-            many = inner if isinstance(inner, list) else [inner]
-            at[key] = _with_parameter(kind, many, keys[-1], plain(text.strip()), plugins, place)
-            return changed
-        if not isinstance(inner, dict):
-            raise UsageError(f"{key!r} is no single table", place=place)
-        at[key] = at = dict(inner)
-    at[keys[-1]] = plain(text.strip())
-    return changed
-
-
-def _with_parameter(
-    kind: Kind, parts: list[Any], key: str, value: Any, plugins: Parts, place: str
-) -> list[Any]:
-    changed, taken = [], False
-    for part in parts:
-        spec = parse_spec(part, place=place)
-        names = [p.name for p in parameters(plugins.get(kind, spec.name, place=place))]
-        if key in names:
-            taken = True
-            given = dict(zip(names, spec.positional, strict=False)) | dict(spec.named)
-            changed.append({"name": spec.name, **given, key: value})
-        else:
-            changed.append(part)
-    if not taken:
-        raise UsageError(
-            f"no {kind} of the sweep has a parameter {key!r}",
-            place=place,
-            remedy="`backtest plugins` lists every part with its parameters.",
-        )
-    return changed
-
-
 def _merged(table: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """The table with the settings of another put in; a part is replaced as a whole."""
     merged = dict(table)
     for key, value in over.items():
         below = merged.get(key)
-        both = isinstance(below, dict) and isinstance(value, dict) and key not in _PARTS
+        both = isinstance(below, dict) and isinstance(value, dict) and key not in PARTS
         merged[key] = {**below, **value} if both and below is not None else value
     return merged
-
-
-def _listed(value: Any, kind: Any) -> list[Any]:
-    """The alternatives that a parameter of a declared type lists."""
-    return list(_many(value, of_lists=_is_list(kind)))
 
 
 def _is_list(kind: Any) -> bool:
@@ -400,7 +330,7 @@ def _text(path: str, setting: Any) -> str:
 def _kind(place: str) -> Kind | None:
     """The kind of part that a setting at a place like ``include[0].latency.entry`` asks for."""
     head, _, rest = place.partition(".")
-    return _PARTS.get(rest if head.startswith(("include[", "exclude[")) else place)
+    return PARTS.get(rest if head.startswith(("include[", "exclude[")) else place)
 
 
 def _join(at: str, name: str) -> str:

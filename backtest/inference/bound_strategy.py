@@ -11,8 +11,9 @@ import numpy as np
 
 from backtest.core.arrays import BoolArray, Float32Array, Int64Array
 from backtest.core.environment import device_model, versions
+from backtest.core.grammar import parse_spec
 from backtest.core.hashing import sha256_of
-from backtest.core.parameters import as_table, parse_spec
+from backtest.core.parameters import as_table
 from backtest.core.room import RELEASE
 from backtest.errors import RunError, UsageError
 from backtest.inference.calls import Stream, chunk_size

@@ -12,6 +12,7 @@ from typing import Any
 from markupsafe import Markup
 
 from backtest.comparison.comparison import Comparison
+from backtest.core.grammar import parse_spec
 from backtest.core.parts import Parts
 from backtest.core.version import __version__
 from backtest.report.material import Material
@@ -84,8 +85,9 @@ def _sections(plugins: Parts, chosen: Sequence[str]) -> list[tuple[str, ReportSe
     specs = chosen or [
         part.name for part in plugins.parts("report section") if part.unavailable is None
     ]
+    place = "--section"
     made = [
-        (spec.partition(":")[0], plugins.create("report section", spec, place="--section"))
+        (parse_spec(spec, place=place).name, plugins.create("report section", spec, place=place))
         for spec in specs
     ]
     return sorted(made, key=lambda item: (item[1].place, item[0]))

@@ -8,7 +8,10 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
+from backtest.core.parts import Kind
+from backtest.core.text import suggestion
 from backtest.core.times import parse_duration, parse_utc
 from backtest.errors import UsageError
 
@@ -35,7 +38,7 @@ def _span(value: Any) -> Any:
 Instant = Annotated[int, BeforeValidator(parse_instant)]
 Span = Annotated[int, BeforeValidator(_span), Field(ge=0)]
 Part = str | dict[str, Any]
-"""A component: ``NAME:VALUE,...`` or a table with ``name``; see ``backtest.core.parameters``."""
+"""A component: ``NAME:VALUE,...`` (see ``backtest.core.grammar``) or a table with ``name``."""
 
 
 def _named(part: Part) -> Part:
@@ -103,6 +106,18 @@ class RunConfig(_Table):
     nonfinite: Literal["refuse", "zero"] = "refuse"
 
 
+PARTS: dict[str, Kind] = {
+    "strategy": "strategy",
+    "policy": "batching policy",
+    "accountant": "accountant",
+    "sizing": "sizing rule",
+    "latency.service": "latency model",
+    "latency.feed": "latency model",
+    "latency.entry": "latency model",
+    "latency.response": "latency model",
+}
+"""The settings that ask for a part, and for which kind."""
+
 _EXAMPLES = {
     "dataset": "give for example --dataset sample",
     "strategy": "give for example --strategy batched",
@@ -146,5 +161,19 @@ def problems(error: ValidationError, table: Mapping[str, Any]) -> list[str]:
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "missing":
             message = f"missing; {_EXAMPLES[_INDEX.sub('', key)]}"
-        found.append(f"{key}: {message}")
+        near = _near(item)
+        found.append(f"{key}: {message}. {near}" if near else f"{key}: {message}")
     return list(dict.fromkeys(found))
+
+
+def _near(item: ErrorDetails) -> str | None:
+    """A known key or value that one that is not known may have been meant for."""
+    if item["type"] == "literal_error":
+        return suggestion(str(item["input"]), re.findall("'([^']*)'", item["ctx"]["expected"]))
+    if item["type"] != "extra_forbidden":
+        return None
+    *above, key = (part for part in item["loc"] if isinstance(part, str))
+    known = RunConfig.model_fields
+    for name in above:
+        known = getattr(known[name].annotation, "model_fields", {})
+    return suggestion(key, known)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
@@ -44,8 +45,20 @@ class BinanceStream(Source):
 
         decimal_parameter(self.fee_rate, "fee_rate", above_zero=False)
         for name in ("tick_sizes", "lot_sizes"):
-            for text in getattr(self, name):
-                decimal_parameter(text.partition("=")[2], f"{name} of {text.partition('=')[0]!r}")
+            self.sizes(name)
+
+    def sizes(self, name: str) -> dict[str, Decimal]:
+        """What ``tick_sizes`` or ``lot_sizes`` gives, by symbol.
+
+        Raises:
+            ValueError: not ``SYMBOL=SIZE``, or a size that is not above 0.
+        """
+        from backtest.plugins.sources.decimals import decimal_parameter
+
+        pairs = [text.rpartition("=") for text in getattr(self, name)]
+        return {
+            symbol: decimal_parameter(size, f"{name} of {symbol!r}") for symbol, _, size in pairs
+        }
 
     def ingest(self, input: Path, output: Path) -> IngestReport:
         """Write the file or files as one dataset of quotes and trades."""

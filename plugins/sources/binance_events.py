@@ -45,13 +45,10 @@ class Options(Protocol):
     def currency(self) -> str: ...
 
     @property
-    def tick_sizes(self) -> tuple[str, ...]: ...
-
-    @property
-    def lot_sizes(self) -> tuple[str, ...]: ...
-
-    @property
     def fee_rate(self) -> str: ...
+
+    def sizes(self, name: str) -> dict[str, Decimal]:
+        """What ``tick_sizes`` or ``lot_sizes`` gives, by symbol."""
 
 
 @dataclass
@@ -260,10 +257,7 @@ class _Reading:
 
 
 def _instruments(source: Options, symbols: dict[str, _Symbol]) -> dict[str, InstrumentTable]:
-    given = {
-        name: dict(text.rpartition("=")[::2] for text in getattr(source, name))
-        for name in ("tick_sizes", "lot_sizes")
-    }
+    given = {name: source.sizes(name) for name in ("tick_sizes", "lot_sizes")}
     for name, sizes in given.items():
         for unknown in sorted(sizes.keys() - symbols.keys()):
             raise DataError(
@@ -272,8 +266,8 @@ def _instruments(source: Options, symbols: dict[str, _Symbol]) -> dict[str, Inst
             )
     tables = {}
     for name, symbol in symbols.items():
-        tick = Decimal(given["tick_sizes"].get(name, step_of(symbol.price_scale)))
-        lot = Decimal(given["lot_sizes"].get(name, step_of(symbol.size_scale)))
+        tick = given["tick_sizes"].get(name, step_of(symbol.price_scale))
+        lot = given["lot_sizes"].get(name, step_of(symbol.size_scale))
         linear = symbol.market != "cm" and name.removesuffix(".um").endswith(source.currency)
         table = InstrumentTable(
             tick_size=tick,

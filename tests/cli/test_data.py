@@ -42,6 +42,8 @@ def test_ingests_and_reports(
     report = json.loads(capsys.readouterr().out)
     assert report == {"read": 3, "written": 3, "refused": {}, "repaired": {}}
     assert "packed = " in (tmp_path / "out" / "dataset.toml").read_text()
+    run("ingest", "challenge:layout=wide", str(challenge_file), out, *settings)
+    assert "packed = " in (tmp_path / "out" / "dataset.toml").read_text()
 
 
 def test_mistakes_are_named(challenge_file: Path, tmp_path: Path) -> None:
@@ -52,8 +54,10 @@ def test_mistakes_are_named(challenge_file: Path, tmp_path: Path) -> None:
         ingest("chalenge")
     with pytest.raises(UsageError, match="'layout' is not KEY=VALUE"):
         ingest("challenge", "--set", "layout")
-    with pytest.raises(UsageError, match="'layout=wide' is given twice"):
-        ingest("challenge:layout=packed", "--set", "layout=wide")
+    with pytest.raises(UsageError, match="'layout' is given twice"):
+        ingest("challenge:layout=packed,layout=wide")
+    with pytest.raises(UsageError, match=r"not one of wide, packed\. Did you mean 'packed'"):
+        ingest("challenge", "--set", "layout=paked")
     with pytest.raises(UsageError, match="no parameter 'layuot'"):
         ingest("challenge", "--set", "layuot=wide")
     with pytest.raises(UsageError, match="not an instant"):

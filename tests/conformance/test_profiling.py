@@ -120,7 +120,16 @@ def test_what_fails_verification_is_not_timed_unless_asked(
     assert "median ms" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("sizes", ["", "0", "1,x", "-1"])
-def test_sizes_that_are_none(sizes: str, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("sizes", "problem"),
+    [
+        ("", "it lists nothing"),
+        ("0", "0 is not a number of events"),
+        ("1,x", "'x' is not a whole number"),
+        ("2,-1", "-1 is not a number of events"),
+        ("1,1.5", "'1.5' is not a whole number"),
+    ],
+)
+def test_sizes_that_are_none(sizes: str, problem: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("imbalance", "--sizes", sizes) == 2
-    assert "are not whole numbers from 1 on" in capsys.readouterr().err
+    assert f"--sizes: {problem}" in capsys.readouterr().err

@@ -529,7 +529,7 @@ def test_one_that_cannot_be_tried_keeps_no_other_from_it(
 
 def test_a_setting_of_something_else_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("imbalance", "--set", "latency.service=1") == 2
-    assert "'latency' is no setting here" in capsys.readouterr().err
+    assert "'latency.service' cannot be set here" in capsys.readouterr().err
 
 
 def test_histories_are_tried_where_grouping_must_not_matter(verification: Verification) -> None:

@@ -11,15 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backtest.core.grammar import Spec, parse_spec
 from backtest.core.parameters import (
     Nanoseconds,
-    Spec,
     as_table,
     build,
     convert,
     format_value,
     parameters,
-    parse_spec,
 )
 from backtest.core.text import suggestion
 from backtest.core.times import format_duration, parse_duration

@@ -60,6 +60,18 @@ def test_every_combination_stands_there_once_in_the_order_of_the_file(plugins: P
     assert parse(plugins, BASE + 'sizing = ["sign", "sign:lots=1"]').configs == matrix.configs
 
 
+def test_parts_written_as_text_may_list_alternatives(plugins: Plugins) -> None:
+    listed = BASE.replace(
+        '{ name = "imbalance", smoothing = [0.5, 1.0] }', '"imbalance:smoothing=[0.5,1]"'
+    )
+    assert listed != BASE
+    assert parse(plugins, listed).configs == parse(plugins, BASE).configs
+    excluded = parse(plugins, BASE + '[[exclude]]\nstrategy = "imbalance:[0.5,1.0]"')
+    assert set(column(excluded, "strategy")) == {"batched"}
+    changed = parse(plugins, BASE, "latency.service.base=1ms")
+    assert set(column(changed, "latency.service")) == {"affine:1ms,500us", "constant:1ms"}
+
+
 def test_the_id_says_which_runs_and_nothing_else(plugins: Plugins) -> None:
     matrix = parse(plugins, BASE)
     assert parse(plugins, BASE.replace('"constant:1ms"', '"constant:1000us"')).id == matrix.id
@@ -145,8 +157,8 @@ def test_settings_reach_the_parts_that_declare_them(plugins: Plugins) -> None:
         "imbalance:0.3",
     ]
     assert set(column(matrix, "latency.service")) == {"constant:2ms"}
-    assert "has a parameter 'width'" in problems(plugins, BASE, "strategy.width=1")
-    assert "is no setting" in problems(plugins, BASE, "seed")
+    assert "no parameter 'width'" in problems(plugins, BASE, "strategy.width=1")
+    assert "is not KEY=VALUE" in problems(plugins, BASE, "seed")
     assert "no keys of its own" in problems(plugins, BASE, "strategy.a.b=1")
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backtest.core.parameters import as_text, build, parse_spec
+from backtest.core.grammar import parse_spec
+from backtest.core.parameters import as_text, build
 from backtest.errors import UsageError
 from backtest.strategies.base import Session, Strategy
 from backtest.strategies.batched import Batched

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from backtest.core.parameters import build, parse_spec
+from backtest.core.grammar import parse_spec
+from backtest.core.parameters import build
 from backtest.errors import DataError, UsageError
 from backtest.strategies import registration
 from backtest.strategies.base import Session, Strategy

@@ -64,15 +64,15 @@ def test_a_dataset_is_not_replaced_unasked(tmp_path: Path) -> None:
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["data", "generate", str(tmp_path / "m"), "--events", "100", "--symbols", "2"]
     with pytest.raises(SystemExit) as left:
-        main([*arguments, "--set", "features=5", "--set", "half_life=1s"])
+        main([*arguments, "--set", "features=5", "--set", "half_life=1s", "--set", "symbols=3"])
     assert not left.value.code
-    assert "100 events of 2 symbols" in " ".join(capsys.readouterr().out.split())
+    assert "100 events of 3 symbols" in " ".join(capsys.readouterr().out.split())
     assert len(open_dataset(tmp_path / "m").features) == 5
 
 
 @pytest.mark.parametrize(
     ("setting", "message"),
-    [("half_lfe=1s", "half_life"), ("symbols=3", "given twice"), ("seed", "KEY=VALUE")],
+    [("half_lfe=1s", "half_life"), ("a.b=1", "no parameter 'a'"), ("seed", "KEY=VALUE")],
 )
 def test_settings_that_are_refused(
     setting: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -13,7 +13,8 @@ import pytest
 import torch
 
 from tests.strategies.interpreted import DEVICE  # isort: skip  # before any kernel
-from backtest.core.parameters import build, parse_spec
+from backtest.core.grammar import parse_spec
+from backtest.core.parameters import build
 from backtest.errors import DataError, UsageError
 from backtest.strategies.base import Session, Strategy
 from backtest.strategies.batched import Batched
