@@ -13,7 +13,7 @@ from backtest.experiments.matrix import parse_matrix
 from backtest.experiments.sweep import Sweep, Watcher, unwatched
 from backtest.plugins.manager import Plugins, load_plugins
 from backtest.report import notebook  # noqa: F401 - it registers how results are shown
-from backtest.runs.engine import Engine, Progress, silent
+from backtest.runs.engine import Engine, RunProgress, silent
 from backtest.runs.folder import Run, open_run
 from backtest.runs.run_config import parse_config
 
@@ -23,7 +23,7 @@ def run(
     runs: str | Path = "runs",
     reuse: bool = True,
     plugins: Plugins | None = None,
-    progress: Progress = silent,
+    progress: RunProgress = silent,
     **settings: Any,
 ) -> Run:
     """Run one backtest, or return its finished run.
@@ -32,7 +32,7 @@ def run(
         runs: folder of run folders.
         reuse: take finished runs and stored predictions where they exist.
         plugins: where parts come from; by default the shipped and the installed ones.
-        progress: told (stage, done, total) as it goes.
+        progress: called with (stage, done, total) as it goes.
         **settings: the keys of a configuration file, such as ``dataset="sample"``,
             ``strategy="batched"``, ``latency={"service": "constant:5ms"}``.
 

@@ -8,29 +8,29 @@ from itertools import islice
 
 from backtest.core.parameters import Nanoseconds
 from backtest.plugins.hookspecs import hookimpl
-from backtest.timing.policies import BatchingPolicy, Rule, Selection, Waiting
+from backtest.timing.policies import BatchChoice, BatchingPolicy, CompiledPolicy, Waiting
 
 
 @dataclass(frozen=True)
 class One(BatchingPolicy):
     """One event at a time."""
 
-    def select(self, waiting: Waiting, limit: int) -> Selection:
-        return Selection([next(iter(waiting))])
+    def select(self, waiting: Waiting, limit: int) -> BatchChoice:
+        return BatchChoice([next(iter(waiting))])
 
-    def rule(self) -> Rule:
-        return Rule("arrival", 1)
+    def compiled(self) -> CompiledPolicy:
+        return CompiledPolicy("arrival", 1)
 
 
 @dataclass(frozen=True)
 class All(BatchingPolicy):
     """Everything that waits."""
 
-    def select(self, waiting: Waiting, limit: int) -> Selection:
-        return Selection(list(islice(waiting, limit)))
+    def select(self, waiting: Waiting, limit: int) -> BatchChoice:
+        return BatchChoice(list(islice(waiting, limit)))
 
-    def rule(self) -> Rule:
-        return Rule("arrival")
+    def compiled(self) -> CompiledPolicy:
+        return CompiledPolicy("arrival")
 
 
 @dataclass(frozen=True)
@@ -42,36 +42,36 @@ class AtMost(BatchingPolicy):
     def __post_init__(self) -> None:
         _at_least_one(self.n)
 
-    def select(self, waiting: Waiting, limit: int) -> Selection:
-        return Selection(list(islice(waiting, min(self.n, limit))))
+    def select(self, waiting: Waiting, limit: int) -> BatchChoice:
+        return BatchChoice(list(islice(waiting, min(self.n, limit))))
 
-    def rule(self) -> Rule:
-        return Rule("arrival", self.n)
+    def compiled(self) -> CompiledPolicy:
+        return CompiledPolicy("arrival", self.n)
 
 
 @dataclass(frozen=True)
 class OnePerSymbol(BatchingPolicy):
     """The oldest event of each symbol."""
 
-    def select(self, waiting: Waiting, limit: int) -> Selection:
+    def select(self, waiting: Waiting, limit: int) -> BatchChoice:
         oldest = [line[0] for line in waiting.lines.values() if line]
-        return Selection(waiting.by_arrival(oldest)[:limit])
+        return BatchChoice(waiting.by_arrival(oldest)[:limit])
 
-    def rule(self) -> Rule:
-        return Rule("oldest")
+    def compiled(self) -> CompiledPolicy:
+        return CompiledPolicy("oldest")
 
 
 @dataclass(frozen=True)
 class NewestPerSymbol(BatchingPolicy):
     """The newest event of each symbol; older ones of the symbols taken are given up."""
 
-    def select(self, waiting: Waiting, limit: int) -> Selection:
+    def select(self, waiting: Waiting, limit: int) -> BatchChoice:
         newest = waiting.by_arrival([line[-1] for line in waiting.lines.values() if line])[:limit]
         older = [event for n in newest for event in list(waiting.lines[waiting.symbol(n)])[:-1]]
-        return Selection(newest, older)
+        return BatchChoice(newest, older)
 
-    def rule(self) -> Rule:
-        return Rule("newest")
+    def compiled(self) -> CompiledPolicy:
+        return CompiledPolicy("newest")
 
 
 @dataclass(frozen=True)
@@ -89,11 +89,11 @@ class Deadline(BatchingPolicy):
     def ready_at(self, waiting: Waiting) -> int:
         return waiting.oldest if len(waiting) >= self.n else waiting.deadline(self.d)
 
-    def select(self, waiting: Waiting, limit: int) -> Selection:
-        return Selection(list(islice(waiting, limit)))
+    def select(self, waiting: Waiting, limit: int) -> BatchChoice:
+        return BatchChoice(list(islice(waiting, limit)))
 
-    def rule(self) -> Rule:
-        return Rule("arrival", None, self.n, self.d)
+    def compiled(self) -> CompiledPolicy:
+        return CompiledPolicy("arrival", None, self.n, self.d)
 
 
 @hookimpl

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from backtest.core.compiled import compiled
 
 _NO_PRICE = np.iinfo(np.int64).min
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def smoothed_imbalance(symbol, bid, ask, bid_size, ask_size, smoothing, level, answers):
     """``imbalance``: ``level`` [S] are the averages (NaN: none), ``answers`` float32 [n]."""
     for i in range(len(symbol)):

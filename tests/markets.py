@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate
@@ -24,17 +25,27 @@ from tests.oracle import (
 SCALES = (0.0, 0.5, 1.0, 3.0)
 
 
+Composition = Literal["single", "rounds", "packed"]
+
+
+def pass_sizes(symbols: list[int], composition: Composition) -> list[int]:
+    """Events of every pass that a batch takes."""
+    if composition == "single":
+        return [1] * len(symbols)
+    return round_sizes(symbols) if composition == "rounds" else [len(symbols)]
+
+
 @dataclass(frozen=True)
 class Service:
-    """Affine in the batch's size, plus ``extra`` (cycled by batch number), in unscaled ns."""
+    """Affine in the size of a pass, plus ``extra`` (cycled by batch number), in unscaled ns."""
 
-    composition: Literal["rounds", "packed"]
+    composition: Composition
     base: int
     per_event: int
     extra: tuple[int, ...] = (0,)
 
     def __call__(self, symbols: list[int], batch: int) -> int:
-        sizes = round_sizes(symbols) if self.composition == "rounds" else [len(symbols)]
+        sizes = pass_sizes(symbols, self.composition)
         span = sum(self.base + self.per_event * size for size in sizes)
         return span + self.extra[batch % len(self.extra)]
 
@@ -46,7 +57,8 @@ class Market:
     Attributes:
         feed, entry, response: unscaled ns for every event; ``feed`` may be negative and equals
             ts_recv - ts_event where the events carry ``ts_recv`` (all do, or none).
-        targets: lots for every event, before warm-up, limit and missing quotes are considered.
+        targets: lots for every event, before warm-up, limit and missing quotes are considered;
+            ``None`` for no opinion.
         value: money of a half-tick-lot, by symbol.
         fee_rate, fee_per_lot: fraction of the notional, and money a lot; rounded up for each fill.
     """
@@ -60,7 +72,7 @@ class Market:
     max_batch: int | None
     max_age: int | None
     scale: float
-    targets: tuple[int, ...]
+    targets: tuple[int | None, ...]
     entry: tuple[int, ...]
     response: tuple[int, ...]
     value: tuple[int, ...]
@@ -93,7 +105,11 @@ class Market:
         )
 
     def account(self, timing: Timing) -> Account:
-        """What the oracle says of its trading, given when the answers were ready."""
+        """What the oracle says of its trading, given when the answers were ready.
+
+        Raises:
+            NoClosingQuote: A symbol traded that has no two-sided quote inside a session.
+        """
         return simulate_market(
             self.events,
             timing,
@@ -113,8 +129,14 @@ class Market:
         )
 
 
-def quotes() -> st.SearchStrategy[tuple[int | None, int | None, int, int]]:
-    """(bid, ask, bid size, ask size): mostly valid, at times one-sided, locked or crossed."""
+Sides = tuple[int | None, int | None, int, int]
+"""(bid, ask, bid size, ask size) of a row."""
+
+Change = Literal["new", "same", "bid", "ask", "withdraw bid", "withdraw ask", "return", "crossed"]
+
+
+def quotes() -> st.SearchStrategy[Sides]:
+    """Quotes with small sizes: mostly valid, at times one-sided, locked or crossed."""
     bids = st.integers(95, 105)
     widths = st.sampled_from([1, 2, 3, 4, 1, 2, 1, 0, -1])
     sizes = st.sampled_from([1, 2, 3, 4, 6, 9, 0])
@@ -127,6 +149,73 @@ def quotes() -> st.SearchStrategy[tuple[int | None, int | None, int, int]]:
         sizes,
     ) | st.builds(lambda a, *s: (None, a, *s), bids, sizes, sizes)
     return st.one_of(whole, whole, whole, whole, holes)
+
+
+def changes() -> st.SearchStrategy[Change]:
+    """How a symbol's row differs from the one before; heartbeats and trades repeat the quote."""
+    return st.sampled_from(
+        [
+            "new", "new", "new", "new", "same", "same", "same", "bid", "ask",
+            "return", "return", "return", "withdraw bid", "withdraw ask", "crossed",
+        ]
+    )  # fmt: skip
+
+
+def changed(before: Sides, whole: Sides, drawn: Sides, change: Change) -> Sides:
+    """The quote after ``before``: of ``drawn`` what changes, or ``whole``, the last two-sided."""
+    bid, ask, bid_size, ask_size = before
+    match change:
+        case "new":
+            return drawn
+        case "same":
+            return before
+        case "bid":
+            return (drawn[0], ask, drawn[2], ask_size)
+        case "ask":
+            return (bid, drawn[1], bid_size, drawn[3])
+        case "withdraw bid":
+            return (None, ask, bid_size, ask_size)
+        case "withdraw ask":
+            return (bid, None, bid_size, ask_size)
+        case "return":
+            return whole
+        case "crossed":  # by a new bid: the ask stays as it is
+            return before if ask is None else (ask + 1, ask, drawn[2], ask_size)
+
+
+def chained(
+    symbols: Sequence[int], drawn: Sequence[Sides], change: Sequence[Change]
+) -> list[Sides]:
+    """The quotes of all rows; a symbol's first is drawn."""
+    found: list[Sides] = []
+    last: dict[int, Sides] = {}
+    whole: dict[int, Sides] = {}
+    for symbol, quote, how in zip(symbols, drawn, change, strict=True):
+        before = last.get(symbol)
+        now = quote
+        if before is not None:
+            now = changed(before, whole.get(symbol, quote), quote, how)
+        last[symbol] = now
+        if now[0] is not None and now[1] is not None and now[0] <= now[1]:
+            whole[symbol] = now
+        found.append(now)
+    return found
+
+
+@st.composite
+def opening_hours(draw: st.DrawFn, start: int, end: int) -> tuple[tuple[int, int], ...] | None:
+    """No sessions, up to two anywhere, or one that ends or begins in the middle of the window."""
+    kind = draw(st.sampled_from(["always", "always", "always", "always", "early", "late", "any"]))
+    match kind:
+        case "always":
+            return None
+        case "early":
+            return ((start, draw(st.integers(start, end))),)
+        case "late":
+            return ((draw(st.integers(start, end)), end + 1),)
+        case _:
+            opens = sorted(draw(st.lists(st.integers(start, end + 1), max_size=4)))
+            return tuple(zip(opens[::2], opens[1::2], strict=False))
 
 
 @st.composite
@@ -144,7 +233,7 @@ def services() -> st.SearchStrategy[Service]:
     """Service times from none at all to several times the usual gap between events."""
     return st.builds(
         Service,
-        st.sampled_from(["rounds", "packed"]),
+        st.sampled_from(["single", "rounds", "packed"]),
         st.sampled_from([0, 1, 5, 11, 40]),
         st.sampled_from([0, 1, 3, 10]),
         st.lists(st.integers(0, 9), min_size=1, max_size=3).map(tuple),
@@ -166,7 +255,8 @@ def markets(draw: st.DrawFn, scales: tuple[float, ...] = SCALES) -> Market:
                 st.integers(0, symbols - 1),
                 gaps,
                 quotes(),
-                st.integers(-6, 6),
+                changes(),
+                st.one_of(st.integers(-6, 6), st.integers(-6, 6), st.sampled_from([6, -6, None])),
                 st.integers(-5, 25),
                 st.integers(0, 25),
                 st.integers(0, 25),
@@ -175,7 +265,8 @@ def markets(draw: st.DrawFn, scales: tuple[float, ...] = SCALES) -> Market:
             max_size=n,
         )
     )
-    symbol, gap, quote, targets, feeds, entries, responses = zip(*rows, strict=True)
+    symbol, gap, drawn_quotes, change, targets, feeds, entries, responses = zip(*rows, strict=True)
+    quote = chained(symbol, drawn_quotes, change)
     start = draw(st.sampled_from([0, 1_000, 1_700_000_000_000_000_000]))
     times = [start + elapsed for elapsed in accumulate(gap)]
 
@@ -192,8 +283,6 @@ def markets(draw: st.DrawFn, scales: tuple[float, ...] = SCALES) -> Market:
     )
     last = times[-1]
     end = draw(st.one_of(st.integers(last, last + 60), st.integers(times[n // 2], last + 200)))
-    opens = sorted(draw(st.lists(st.integers(start, end + 1), max_size=4)))
-    sessions = tuple(zip(opens[::2], opens[1::2], strict=False))
     return Market(
         events=events,
         feed=feed,
@@ -222,6 +311,6 @@ def markets(draw: st.DrawFn, scales: tuple[float, ...] = SCALES) -> Market:
         impact=draw(st.sampled_from([Fraction(0), Fraction(1, 3), Fraction(1), Fraction(7, 4)])),
         fee_rate=draw(st.sampled_from([Fraction(0), Fraction(1, 1000), Fraction(3, 700)])),
         fee_per_lot=draw(st.integers(0, 3)),
-        sessions=sessions if draw(st.integers(0, 3)) == 0 else None,
+        sessions=draw(opening_hours(start, end)),
         warmup=draw(st.sampled_from([0, 0, 0, 1, 5])),
     )

@@ -7,6 +7,7 @@ quotes ticks, prices of fills half ticks, sizes lots, money whole billionths of 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
@@ -188,33 +189,104 @@ def select(policy: Policy, waiting: Sequence[int], events: Sequence[Event]) -> l
     return [*waiting]
 
 
+Side = Literal["bid", "ask"]
+
+Sessions = Sequence[tuple[int, int]]
+"""[open, close) in ns."""
+
+
+class NoClosingQuote(Exception):
+    """A symbol traded, but none of its two-sided quotes lies inside a session."""
+
+
+def is_two_sided(event: Event) -> bool:
+    """Whether both sides are present and not crossed; locked quotes (bid = ask) are."""
+    return event.bid is not None and event.ask is not None and event.bid <= event.ask
+
+
+def is_crossed(event: Event) -> bool:
+    """Whether both sides are present and the bid is above the ask."""
+    return event.bid is not None and event.ask is not None and event.bid > event.ask
+
+
+def shown(event: Event, side: Side) -> tuple[int, int] | None:
+    """(price, size) of one side of a row's quote; ``None`` where the side is withdrawn."""
+    if side == "bid":
+        return None if event.bid is None else (event.bid, event.bid_size)
+    return None if event.ask is None else (event.ask, event.ask_size)
+
+
+def is_open(sessions: Sessions | None, t: int) -> bool:
+    """Whether ``t`` lies inside a session; ``None`` is a market that never closes."""
+    return sessions is None or any(a <= t < b for a, b in sessions)
+
+
 @dataclass(frozen=True)
 class Quote:
-    """A valid quote: two-sided, not crossed. ``number`` is that of the event that brought it."""
+    """A two-sided quote; ``number`` is that of the event that brought it."""
 
     number: int
+    ts_event: int
     bid: int
     ask: int
     bid_size: int
     ask_size: int
 
+    @property
+    def mid(self) -> int:
+        """Bid and ask together: the mid in half ticks."""
+        return self.bid + self.ask
 
-def standing(events: Sequence[Event], symbol: int, t: int) -> Quote | None:
-    """The symbol's last valid quote at or before ``t``, in bus order."""
-    found = None
-    for i, e in enumerate(events):
-        if e.symbol != symbol or e.ts_event > t or e.bid is None or e.ask is None:
-            continue
-        if e.bid <= e.ask:
-            found = Quote(i, e.bid, e.ask, e.bid_size, e.ask_size)
-    return found
+    @property
+    def spread(self) -> int:
+        """Ask less bid, in half ticks."""
+        return 2 * (self.ask - self.bid)
 
 
-def mid(events: Sequence[Event], symbol: int, t: int) -> int:
-    """M(s, t) in half ticks; asked for only where a quote stands."""
-    quote = standing(events, symbol, t)
-    assert quote is not None
-    return quote.bid + quote.ask
+class Rows:
+    """The events of one symbol in bus order, looked up by time."""
+
+    def __init__(self, events: Sequence[Event], symbol: int) -> None:
+        numbers = [i for i, event in enumerate(events) if event.symbol == symbol]
+        self.numbers = numbers
+        self.events = [events[i] for i in numbers]
+        self.times = [event.ts_event for event in self.events]
+        self.quotes = [
+            Quote(i, e.ts_event, e.bid, e.ask, e.bid_size, e.ask_size)
+            for i, e in zip(numbers, self.events, strict=True)
+            if e.bid is not None and e.ask is not None and is_two_sided(e)
+        ]
+        self.quote_times = [quote.ts_event for quote in self.quotes]
+
+    def standing(self, t: int) -> Quote | None:
+        """The last two-sided quote at or before ``t``."""
+        known = bisect_right(self.quote_times, t)
+        return self.quotes[known - 1] if known else None
+
+    def is_quoted_at(self, number: int) -> bool:
+        """Whether event ``number`` or one before it in bus order brought a two-sided quote."""
+        return bool(self.quotes) and self.quotes[0].number <= number
+
+    def mid(self, t: int) -> int:
+        """M(s, t) in half ticks; asked for only where a two-sided quote stands."""
+        quote = self.standing(t)
+        assert quote is not None
+        return quote.mid
+
+    def last(self, t: int) -> int:
+        """The place of the last row at or before ``t``; -1 where there is none."""
+        return bisect_right(self.times, t) - 1
+
+    def since(self, place: int, side: Side) -> int:
+        """The place of the row that gave a side the price and size that it has at ``place``."""
+        while place > 0 and shown(self.events[place - 1], side) == shown(self.events[place], side):
+            place -= 1
+        return place
+
+    def closing(self, sessions: Sessions | None, end: int) -> Quote | None:
+        """The last two-sided quote inside a session and the window."""
+        inside = [q for q in self.quotes if q.ts_event <= end and is_open(sessions, q.ts_event)]
+        return inside[-1] if inside else None
 
 
 @dataclass(frozen=True)
@@ -258,7 +330,7 @@ class Order:
 
 @dataclass
 class Attribution:
-    """Money of one symbol, or of all."""
+    """Money of one symbol, or of all; ``missed`` is ``silence`` and ``liquidity`` together."""
 
     net: int = 0
     decision: int = 0
@@ -271,6 +343,8 @@ class Attribution:
     fees: int = 0
     ideal: int = 0
     missed: int = 0
+    silence: int = 0
+    liquidity: int = 0
 
 
 TERMS = ("decision", "feed", "queueing", "service", "entry", "spread", "impact", "fees")
@@ -279,14 +353,18 @@ TERMS = ("decision", "feed", "queueing", "service", "entry", "spread", "impact",
 
 @dataclass
 class Account:
-    """What was earned. Orders and fills lie by symbol, then in sending order, the close last."""
+    """What was earned. Orders and fills lie by symbol, then in sending order, the close last.
 
-    events: Sequence[Event]
+    ``closing_beyond`` holds the lots, by symbol, by which the close exceeded the displayed size.
+    """
+
+    rows: dict[int, Rows]
     value: Sequence[int]
     orders: list[Order] = field(default_factory=list)
     fills: list[Fill] = field(default_factory=list)
     by_symbol: dict[int, Attribution] = field(default_factory=dict)
     total: Attribution = field(default_factory=Attribution)
+    closing_beyond: dict[int, int] = field(default_factory=dict)
 
     def equity_at(self, t: int) -> int:
         """Net at ``t``, marked to the mid: cash of the fills until then and what is held."""
@@ -299,7 +377,41 @@ class Account:
         position = sum(fill.lots for fill in booked)
         if position == 0:
             return cash
-        return cash + position * mid(self.events, symbol, t) * self.value[symbol]
+        return cash + position * self.rows[symbol].mid(t) * self.value[symbol]
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What an order met at the venue: unsigned lots, at a touch in ticks, with its impact."""
+
+    lots: int
+    touch: int
+    step: int
+
+
+def execute(
+    rows: Rows, t4: int, lots: int, taken: dict[tuple[Side, int], int], impact: Fraction
+) -> Execution | None:
+    """Fill an order at the touch of the last row at its arrival, and deplete that side.
+
+    ``taken`` holds our own lots by side and by the row since which the side stands unchanged.
+    """
+    place = rows.last(t4)
+    if place < 0 or is_crossed(rows.events[place]):
+        return None
+    side: Side = "ask" if lots > 0 else "bid"
+    hit = shown(rows.events[place], side)
+    if hit is None:
+        return None
+    touch, displayed = hit
+    appearance = (side, rows.since(place, side))
+    size = min(abs(lots), displayed - taken.get(appearance, 0))
+    if size <= 0:
+        return None
+    taken[appearance] = taken.get(appearance, 0) + size
+    quote = rows.standing(t4)
+    assert quote is not None  # nothing is ordered before there was one
+    return Execution(size, touch, ceil(impact * quote.spread * size / displayed))
 
 
 def simulate_market(  # noqa: PLR0915 - one rule after another, as the text has them
@@ -316,28 +428,33 @@ def simulate_market(  # noqa: PLR0915 - one rule after another, as the text has 
     band: int = 0,
     impact: Fraction = Fraction(0),
     fee: Callable[[int, int, int], int] = lambda symbol, lots, half_ticks: 0,
-    sessions: Sequence[tuple[int, int]] | None = None,
+    sessions: Sessions | None = None,
     tradable: Sequence[bool] | None = None,
     warmup: int = 0,
 ) -> Account:
     """Turn answers into orders, orders into fills, fills into money.
 
     Args:
-        target: event number → target position in lots, or ``None`` for no opinion. Events before
-            ``warmup``, and those of a symbol that has had no valid quote yet, have none anyway.
+        target: event number → target position in lots, or ``None`` for no opinion, which leaves the
+            target as it was. Events before ``warmup``, and those of a symbol that has had no
+            two-sided quote yet, have none anyway.
         entry, response: order latencies of the order that event ``i`` would send, unscaled ns [n].
         value: money of one lot and one half tick, by symbol.
         fee: (symbol, signed lots, price in half ticks) → money.
         sessions: [open, close) in ns; ``None`` for always open.
         tradable: by symbol; ``None`` for all.
+
+    Raises:
+        NoClosingQuote: A symbol traded that has no two-sided quote inside a session.
     """
-    account = Account(events, value)
+    symbols = sorted({event.symbol for event in events})
+    account = Account({symbol: Rows(events, symbol) for symbol in symbols}, value)
 
     def opinion(i: int) -> int | None:
         symbol = events[i].symbol
         if i < warmup or (tradable is not None and not tradable[symbol]):
             return None
-        if standing(events[: i + 1], symbol, events[i].ts_event) is None:
+        if not account.rows[symbol].is_quoted_at(i):
             return None
         lots = target(i)
         if lots is None or limit is None:
@@ -345,18 +462,25 @@ def simulate_market(  # noqa: PLR0915 - one rule after another, as the text has 
         return max(-limit, min(limit, lots))
 
     def book(
-        event: int | None, symbol: int, lots: int, touch: int, step: int, instants: list[int]
+        event: int | None,
+        symbol: int,
+        lots: int,
+        execution: Execution,
+        instants: list[int],
+        mids: list[int],
+        final: int,
     ) -> Fill:
         t0, t1, t2, t3, t4, t5 = instants
-        m0, m1, m2, m3, m4 = (mid(events, symbol, t) for t in (t0, t1, t2, t3, t4))
+        m0, m1, m2, m3, m4 = mids
         sign = 1 if lots > 0 else -1
-        price = 2 * touch + sign * step
+        step = execution.step
+        price = 2 * execution.touch + sign * step
         money = value[symbol]
         charge = fee(symbol, lots, price)
         return Fill(
             event, symbol, lots, price, step, t0, t1, t2, t3, t4, t5,
             cash=-lots * price * money - charge,
-            decision=lots * (mid(events, symbol, end) - m0) * money,
+            decision=lots * (final - m0) * money,
             feed=lots * (m1 - m0) * money,
             queueing=lots * (m2 - m1) * money,
             service=lots * (m3 - m2) * money,
@@ -366,14 +490,16 @@ def simulate_market(  # noqa: PLR0915 - one rule after another, as the text has 
             fees=charge,
         )  # fmt: skip
 
-    for symbol in sorted({event.symbol for event in events}):
+    for symbol in symbols:
+        rows = account.rows[symbol]
+        closing = rows.closing(sessions, end)
         orders: list[Order] = []
         fills: list[Fill] = []
-        own: dict[tuple[int, str], int] = {}  # lots that we took from a side of a quote
+        taken: dict[tuple[Side, int], int] = {}
         answers: dict[int, int] = {}  # t3 → the newest event answered then
-        for i, event in enumerate(events):
+        for i in rows.numbers:
             t3 = timing.t3[i]
-            if event.symbol == symbol and timing.status[i] == "answered" and t3 is not None:
+            if timing.status[i] == "answered" and t3 is not None:
                 answers[t3] = i
 
         for t3, i in sorted(answers.items()):
@@ -384,35 +510,33 @@ def simulate_market(  # noqa: PLR0915 - one rule after another, as the text has 
             lots = wanted - expected
             if abs(lots) <= band:
                 continue
-            t4 = max([t3 + scaled(entry[i], scale)] + [o.t4 for o in orders])
+            t4 = max([t3 + scaled(entry[i], scale)] + [o.t4 for o in orders[-1:]])
             t5 = t4 + scaled(response[i], scale)
 
-            quote = standing(events, symbol, t4)
-            is_open = sessions is None or any(a <= t4 < b for a, b in sessions)
             filled = 0
-            if quote is not None and is_open and t4 <= end:
-                side = "ask" if lots > 0 else "bid"
-                touch = quote.ask if lots > 0 else quote.bid
-                displayed = quote.ask_size if lots > 0 else quote.bid_size
-                remaining = displayed - own.get((quote.number, side), 0)
-                size = min(abs(lots), remaining)
-                if size > 0:
-                    own[quote.number, side] = own.get((quote.number, side), 0) + size
-                    filled = size if lots > 0 else -size
-                    spread = 2 * (quote.ask - quote.bid)
-                    step = ceil(impact * spread * size / displayed)
+            if is_open(sessions, t4) and t4 <= end:
+                execution = execute(rows, t4, lots, taken, impact)
+                if execution is not None:
+                    if closing is None:
+                        raise NoClosingQuote(f"symbol {symbol} has no quote to close at")
+                    filled = execution.lots if lots > 0 else -execution.lots
                     t2 = timing.t2[i]
                     assert t2 is not None
                     instants = [events[i].ts_event, timing.t1[i], t2, t3, t4, t5]
-                    fills.append(book(i, symbol, filled, touch, step, instants))
+                    mids = [rows.mid(t) for t in instants[:5]]
+                    fills.append(book(i, symbol, filled, execution, instants, mids, closing.mid))
             orders.append(Order(i, symbol, lots, filled, t3, t4, t5))
 
         position = sum(fill.lots for fill in fills)
+        account.closing_beyond[symbol] = 0
         if position != 0:
-            last = standing(events, symbol, end)
-            assert last is not None
-            touch = last.bid if position > 0 else last.ask
-            fills.append(book(None, symbol, -position, touch, 0, [end] * 6))
+            assert closing is not None
+            touch = closing.bid if position > 0 else closing.ask
+            displayed = closing.bid_size if position > 0 else closing.ask_size
+            account.closing_beyond[symbol] = max(0, abs(position) - displayed)
+            execution = Execution(abs(position), touch, 0)
+            mids = [closing.mid] * 5
+            fills.append(book(None, symbol, -position, execution, [end] * 6, mids, closing.mid))
 
         account.orders += orders
         account.fills += fills
@@ -420,8 +544,15 @@ def simulate_market(  # noqa: PLR0915 - one rule after another, as the text has 
         for name in TERMS:
             setattr(terms, name, sum(getattr(fill, name) for fill in fills))
         terms.net = sum(fill.cash for fill in fills)  # nothing is held after the close
-        terms.ideal = ideal(events, symbol, opinion, band, end) * value[symbol]
-        terms.missed = terms.ideal - terms.decision
+        if closing is not None:
+            t0 = {i: events[i].ts_event for i in rows.numbers}
+            inside = [i for i in rows.numbers if t0[i] <= end and is_open(sessions, t0[i])]
+            with_answer = [i for i in inside if timing.status[i] == "answered"]
+            terms.ideal = ideal(rows, t0, inside, opinion, band, closing.mid) * value[symbol]
+            answered = ideal(rows, t0, with_answer, opinion, band, closing.mid) * value[symbol]
+            terms.silence = terms.ideal - answered
+            terms.liquidity = answered - terms.decision
+            terms.missed = terms.ideal - terms.decision
         account.by_symbol[symbol] = terms
 
     for column in fields(Attribution):
@@ -431,19 +562,24 @@ def simulate_market(  # noqa: PLR0915 - one rule after another, as the text has 
 
 
 def ideal(
-    events: Sequence[Event],
-    symbol: int,
+    rows: Rows,
+    t0: dict[int, int],
+    considered: Sequence[int],
     opinion: Callable[[int], int | None],
     band: int,
-    end: int,
+    final: int,
 ) -> int:
-    """Half-tick-lots earned had every event been answered at once and filled at its own mid."""
-    newest = {e.ts_event: i for i, e in enumerate(events) if e.symbol == symbol}
+    """Half-tick-lots earned had the considered events traded at once, each at its own mid.
+
+    Of the events of one instant only the newest counts, and the mid is the one after all rows of
+    that instant, considered or not.
+    """
+    newest = {t0[i]: i for i in considered}
     position = earned = 0
-    for t0, i in sorted(newest.items()):
+    for t, i in sorted(newest.items()):
         wanted = opinion(i)
-        if t0 > end or wanted is None or abs(wanted - position) <= band:
+        if wanted is None or abs(wanted - position) <= band:
             continue
-        earned += (wanted - position) * (mid(events, symbol, end) - mid(events, symbol, t0))
+        earned += (wanted - position) * (final - rows.mid(t))
         position = wanted
     return earned

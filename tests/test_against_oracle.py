@@ -243,7 +243,7 @@ def test_the_future_changes_no_fill(market: Market, last: int) -> None:
             for e in market.events
         ),
         targets=tuple(
-            t if e.ts_event <= now else -t
+            t if t is None or e.ts_event <= now else -t
             for e, t in zip(market.events, market.targets, strict=True)
         ),
     )

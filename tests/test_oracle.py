@@ -8,7 +8,8 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import Final, get_args
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import assume, given, settings
 
 from tests.markets import Market, Service, markets
 from tests.oracle import (
@@ -16,17 +17,21 @@ from tests.oracle import (
     Attribution,
     Event,
     Fill,
+    NoClosingQuote,
     Order,
     Policy,
     PolicyName,
+    Rows,
+    Side,
     Status,
     Timing,
-    mid,
+    is_crossed,
+    is_open,
     round_sizes,
     scaled,
+    shown,
     simulate_market,
     simulate_server,
-    standing,
 )
 
 ONE, ALL = Policy("one"), Policy("all")
@@ -84,6 +89,11 @@ class TestSpans:
         assert Service("rounds", 10, 1)([0, 1, 0], 0) == 23
         assert Service("packed", 10, 1)([0, 1, 0], 0) == 13
         assert Service("packed", 10, 1, (0, 5))([0], 3) == 16
+
+    def test_single_events_pay_the_base_each(self) -> None:
+        # three passes of one: 3·(10 + 1·1) = 33; what is extra is added once a batch: 33 + 5
+        assert Service("single", 10, 1)([0, 1, 0], 0) == 33
+        assert Service("single", 10, 1, (0, 5))([0, 1, 2], 1) == 38
 
 
 class TestServer:
@@ -288,16 +298,50 @@ def sent(account: Account) -> list[tuple[int, int, int]]:
 
 
 class TestQuotes:
-    def test_the_last_valid_quote_stands(self) -> None:
+    def test_the_last_two_sided_quote_stands(self) -> None:
         events = [
             quote(0, 10, 12), quote(5, 11, 12), quote(5, 11, 13), quote(6, 14, 13),
             quote(7, None, 13), quote(8, 20, 20, symbol=1), quote(9, 12, 12),
         ]  # fmt: skip
-        assert standing(events, 1, 7) is None
-        # of the two at 5 the later; crossed (6) and one-sided (7) hide nothing; locked (9) is valid
-        assert [mid(events, 0, t) for t in (0, 4, 5, 8, 9)] == [22, 22, 24, 24, 24]
-        numbers = [q.number for t in (5, 8, 9) if (q := standing(events, 0, t)) is not None]
+        assert Rows(events, 1).standing(7) is None
+        # of the two at 5 the later; crossed (6) and one-sided (7) hide nothing; locked (9) counts
+        rows = Rows(events, 0)
+        assert [rows.mid(t) for t in (0, 4, 5, 8, 9)] == [22, 22, 24, 24, 24]
+        numbers = [q.number for t in (5, 8, 9) if (q := rows.standing(t)) is not None]
         assert numbers == [2, 2, 6]
+
+    def test_the_last_row_is_that_of_the_symbol(self) -> None:
+        # rows of symbol 0 at 0, 5, 5, 9: places 0 to 3; the one at 7 is another symbol's
+        events = [quote(0, 10, 12), quote(5, 11, 12), quote(5, None, 13)]
+        events += [quote(7, 1, 2, symbol=1), quote(9, 12, 12)]
+        assert [Rows(events, 0).last(t) for t in (-1, 0, 4, 5, 8, 9)] == [-1, 0, 0, 2, 2, 3]
+
+    def test_a_side_stands_since_its_own_price_or_size_changed(self) -> None:
+        events = [
+            Event(0, 0, 10, 12, 5, 7),
+            Event(1, 1, 8, 9, 1, 1),
+            Event(0, 2, 10, 13, 5, 7),  # the ask's price
+            Event(0, 3, 10, 13, 4, 7),  # the bid's size
+            Event(0, 4, None, 13, 0, 7),  # the bid is withdrawn
+            Event(0, 5, None, 13, 9, 7),  # a size without a price is nothing
+            Event(0, 6, 10, 13, 4, 7),  # the bid returns as it was
+        ]
+        rows = Rows(events, 0)
+        assert [rows.since(place, "bid") for place in range(6)] == [0, 0, 2, 3, 3, 5]
+        assert [rows.since(place, "ask") for place in range(6)] == [0, 1, 1, 1, 1, 1]
+
+    def test_the_closing_quote_lies_inside_a_session(self) -> None:
+        events = [quote(t, 10 + t, 12 + t) for t in (0, 4, 8)] + [quote(9, None, 12)]
+        rows = Rows(events, 0)
+
+        def number(sessions: Sequence[tuple[int, int]] | None, end: int) -> int | None:
+            closing = rows.closing(sessions, end)
+            return None if closing is None else closing.number
+
+        assert (number(None, 20), number(None, 7)) == (2, 1)
+        # A session has ended at its close; of two sessions the last quote in either counts.
+        assert (number([(0, 8)], 20), number([(0, 9)], 20), number([(0, 9)], 7)) == (1, 2, 1)
+        assert (number([(0, 1), (3, 5)], 20), number([(9, 20)], 20)) == (1, None)
 
 
 class TestAttribution:
@@ -359,7 +403,7 @@ class TestAttribution:
         #     = 270 - 30 - 15 - 30 - 45 - (30 + 30) - 30 - (217 + 221)
         # ideal: 3 lots from mid 202 to mid 220, times 5 = 270, all of it caught
         account = self.account()
-        expected = Attribution(-378, 270, 30, 15, 30, 45, 60, 30, 438, 270, 0)
+        expected = Attribution(-378, 270, 30, 15, 30, 45, 60, 30, 438, 270, 0, 0, 0)
         assert account.by_symbol == {0: expected}
         assert account.total == expected
 
@@ -421,43 +465,93 @@ class TestOrders:
         # 5 + 2, then + round(1.5) = 2
         assert [(order.t4, order.t5) for order in account.orders] == [(7, 9)]
 
-    def test_own_fills_deplete_until_the_next_valid_quote(self) -> None:
-        # 3 asked and 3 bid at 0; the crossed quote at 10 replaces nothing, the one at 30 does.
-        events = [
-            quote(0, 10, 12, 3), quote(4, None, None), quote(10, 13, 12, 9),
-            quote(20, None, 12, 9), quote(30, 10, 12, 3), quote(31, None, None),
-        ]  # fmt: skip
-        account = trade(
-            events,
-            {0: 1, 1: 5, 2: 11, 3: 21, 4: 30, 5: 32},
-            {0: 2, 1: 5, 2: -4, 3: -6, 4: 2, 5: 9},
-        )
-        assert sent(account) == [
-            (0, 2, 2),  # 1 of the 3 asked is left
-            (1, 3, 1),  # holds 3
-            (2, -7, -3),  # all that is bid, holds 0
-            (3, -6, 0),  # no bid is left
-            (4, 2, 2),  # a new quote
-            (5, 7, 1),  # 1 of its 3 is left
-        ]
+    def test_depletion_adds_up_over_unchanged_quotes(self) -> None:
+        # 1, 1 and 1 of the 3 displayed, then nothing, however often the quote is repeated
+        events = [quote(t, 10, 12, 3) for t in range(5)]
+        account = trade(events, {t: 5 + t for t in range(5)}, {t: 1 + t for t in range(5)})
+        assert sent(account) == [(0, 1, 1), (1, 1, 1), (2, 1, 1), (3, 1, 0), (4, 2, 0)]
 
-    def test_depletion_adds_up(self) -> None:
-        # 1, 1 and 1 of the 3 displayed, then nothing
-        events = [quote(0, 10, 12, 3)] + [quote(t, None, None) for t in (1, 2, 3)]
-        account = trade(events, {0: 5, 1: 6, 2: 7, 3: 8}, {0: 1, 1: 2, 2: 3, 3: 4})
-        assert sent(account) == [(0, 1, 1), (1, 1, 1), (2, 1, 1), (3, 1, 0)]
+    def test_a_change_of_the_other_side_refreshes_nothing(self) -> None:
+        # The bid moves at 1 (price) and 2 (size) while 3 are asked at 12 all along.
+        events = [Event(0, 0, 10, 12, 5, 3), Event(0, 1, 11, 12, 5, 3), Event(0, 2, 11, 12, 6, 3)]
+        account = trade(events, {0: 0, 1: 1, 2: 2}, {0: 2, 1: 4, 2: 5})
+        assert sent(account) == [(0, 2, 2), (1, 2, 1), (2, 2, 0)]
+
+    def test_a_new_price_or_size_refreshes_its_side(self) -> None:
+        # 3 asked at 12, all taken; 2 asked at 12, taken; 2 asked at 13, taken; the 3 at 12 again.
+        events = [
+            quote(0, 10, 12, 3),
+            quote(1, 10, 12, 2),
+            quote(2, 10, 13, 2),
+            quote(3, 10, 12, 3),
+        ]
+        account = trade(events, {t: t for t in range(4)}, dict.fromkeys(range(4), 20))
+        assert sent(account) == [(0, 20, 3), (1, 17, 2), (2, 15, 2), (3, 13, 3)]
+
+    def test_the_sides_are_depleted_apart(self) -> None:
+        # Bought 3 of 3 asked at 0; sold 3 of 3 bid at 1; bid and ask stand unchanged: nothing more.
+        events = [quote(t, 10, 12, 3) for t in range(4)]
+        account = trade(events, {t: t for t in range(4)}, {0: 3, 1: -2, 2: -2, 3: 5})
+        assert sent(account) == [(0, 3, 3), (1, -5, -3), (2, -2, 0), (3, 5, 0)]
+
+    def test_a_side_that_was_withdrawn_returns_whole(self) -> None:
+        # 2 of the 3 asked are taken at 0, nothing can be at 1 and 2, and 3 are there again at 3.
+        events = [quote(0, 10, 12, 3), quote(1, 10, None, 3), quote(2, 10, None, 3)]
+        events.append(quote(3, 10, 12, 3))
+        account = trade(events, {t: t for t in range(4)}, {0: 2, 1: 9, 2: 9, 3: 9})
+        assert sent(account) == [(0, 2, 2), (1, 7, 0), (2, 7, 0), (3, 7, 3)]
+
+    def test_of_a_one_sided_quote_the_side_that_stands_fills(self) -> None:
+        # At 1 the ask alone stands, at 11: M4 is still that of 10/12 at 0, so the spread term is
+        # 2·(2·11 - 22) = 0; impact is of the last two-sided spread: ceil(1 · 4 · 2/4) = 2.
+        events = [quote(0, 10, 12), quote(1, None, 11, 4), quote(2, 12, 14)]
+        account = trade(events, {0: 1}, {0: 2}, impact=Fraction(1))
+        buy = account.fills[0]
+        assert (buy.lots, buy.price, buy.impact_half_ticks) == (2, 24, 2)
+        assert (buy.spread, buy.entry, buy.decision) == (0, 0, 2 * (26 - 22))
+        # A sale at 1 finds no bid.
+        assert sent(trade(events, {0: 1}, {0: -2})) == [(0, -2, 0)]
+
+    def test_a_fill_through_the_last_mid_has_a_negative_spread(self) -> None:
+        # 1 lot at the lone ask of 9 where the last mid is 22: 2·9 - 22 = -4
+        events = [quote(0, 10, 12), quote(1, None, 9)]
+        assert trade(events, {0: 1}, {0: 1}).fills[0].spread == -4
+
+    def test_a_crossed_quote_fills_neither_side(self) -> None:
+        events = [quote(0, 10, 12), quote(1, 13, 12), quote(2, 12, 12)]
+        assert sent(trade(events, {0: 1}, {0: 1})) == [(0, 1, 0)]
+        assert sent(trade(events, {0: 1}, {0: -1})) == [(0, -1, 0)]
+        # A locked one fills both.
+        assert sent(trade(events, {0: 2, 1: 3}, {0: 1, 1: -1})) == [(0, 1, 1), (1, -2, -2)]
+
+    def test_depletion_outlasts_a_cross_by_the_other_side(self) -> None:
+        # 2 of the 3 asked at 12 are taken; the bid crosses it at 1 and steps back at 2.
+        events = [quote(0, 10, 12, 3), quote(1, 13, 12, 3), quote(2, 10, 12, 3)]
+        account = trade(events, {0: 0, 1: 1, 2: 2}, {0: 2, 1: 4, 2: 4})
+        assert sent(account) == [(0, 2, 2), (1, 2, 0), (2, 2, 1)]
+
+    def test_of_an_instant_s_rows_the_last_fills(self) -> None:
+        # The order of event 0 arrives at 5, where the ask goes from 12 to 13 and then away.
+        events = [quote(0, 10, 12), quote(5, 10, 13), quote(5, 10, None)]
+        assert sent(trade(events, {0: 5}, {0: 1})) == [(0, 1, 0)]
+        assert [f.price for f in trade(events[:2], {0: 5}, {0: 1}).fills] == [26, 20]
 
     def test_impact_is_of_the_displayed_size_and_rounded_up(self) -> None:
         # Spread 3 ticks = 6 half ticks, c = 1/4, displayed 5.
         # Buy 2: ceil(6/4 · 2/5) = ceil(0.6) = 1, P = 2·13 + 1. Of the 7 wanted next 3 are left, and
         # impact is still of 5: ceil(6/4 · 3/5) = ceil(0.9) = 1, where of 3 it were ceil(1.5) = 2.
         # Sell 5: ceil(6/4 · 5/5) = 2, P = 2·10 - 2.
-        events = [quote(0, 10, 13, 5)]
-        events += [quote(t, None, None) for t in (1, 2)]
+        events = [quote(t, 10, 13, 5) for t in range(3)]
         account = trade(
             events, {0: 5, 1: 6, 2: 7}, {0: 2, 1: 9, 2: 0}, impact=Fraction(1, 4), end=9
         )
         assert [(fill.lots, fill.price) for fill in account.fills] == [(2, 27), (3, 27), (-5, 18)]
+
+    def test_no_opinion_leaves_target_and_orders_alone(self) -> None:
+        # Event 1 has none: the order of event 0, under way until 15, is neither repeated nor
+        # cancelled, and 3 lots are held until event 2 wants 1.
+        account = trade(self.FLAT, {0: 5, 1: 11, 2: 21}, {0: 3, 2: 1}, entry=10, response=1)
+        assert sent(account) == [(0, 3, 3), (2, -2, -2)]
 
     def test_only_the_newest_of_answers_ready_together_trades(self) -> None:
         assert sent(trade(self.FLAT, {0: 25, 1: 25, 2: 25}, {0: 1, 1: 2, 2: 3})) == [(2, 3, 3)]
@@ -479,7 +573,7 @@ class TestOrders:
 
     def test_no_opinion_before_a_valid_quote_or_in_the_warm_up(self) -> None:
         # At 12 a quote stands for event 0's order, but at event 0 none did.
-        events = [quote(0, None, 12), quote(10, 10, 12), quote(20, None, None)]
+        events = [quote(0, None, 12), quote(10, 10, 12), quote(20, None, 12)]
         targets = {0: 1, 1: 2, 2: 3}
         account = trade(events, {0: 12, 1: 15, 2: 25}, targets)
         assert sent(account) == [(1, 2, 2), (2, 1, 1)]
@@ -497,7 +591,7 @@ class TestOrders:
             self.FLAT, {0: 1, 1: 11, 2: 21, 3: 31}, {0: 1, 1: 1, 2: 2, 3: 2}, sessions=[(11, 21)]
         )
         assert sent(account) == [(0, 1, 0), (1, 1, 1), (2, 1, 0), (3, 1, 0)]
-        # The close at the end asks for no session.
+        # The close at the end takes place outside, at a quote from inside.
         assert [fill.lots for fill in account.fills] == [1, -1]
 
     def test_orders_that_arrive_after_the_end_are_cancelled(self) -> None:
@@ -528,6 +622,49 @@ class TestOrders:
         assert account.total.net == -2 * (46 - 20)
 
 
+class TestClose:
+    def test_at_the_last_two_sided_quote_inside_a_session(self) -> None:
+        # Bought 2 at 12. The session ends at 10, so that 14/18 at 8 closes it, not 30/32 at 20:
+        # P = 2·14, M(end) = 32; decision 2·(32 - 22); the close's spread -2·(28 - 32) = 8.
+        events = [
+            quote(0, 10, 12), quote(8, 14, 18), quote(9, None, 19), quote(20, 30, 32),
+        ]  # fmt: skip
+        account = trade(events, {0: 1}, {0: 2}, sessions=[(0, 10)], end=30)
+        buy, close = account.fills
+        assert (buy.price, buy.decision) == (24, 20)
+        assert (close.price, close.decision, close.spread) == (28, 0, 8)
+        assert (close.t0, close.t1, close.t2, close.t3, close.t4, close.t5) == (30,) * 6
+        assert (close.feed, close.queueing, close.service, close.entry) == (0, 0, 0, 0)
+        assert (account.total.net, account.total.ideal) == (2 * (28 - 24), 20)
+        # Until then the position is marked to the last two-sided quote, wherever it lies.
+        assert [account.equity_at(t) for t in (9, 29, 30)] == [2 * (32 - 24), 2 * (62 - 24), 8]
+
+    def test_ignores_size_and_tells_what_it_exceeds(self) -> None:
+        # 7 lots long, 2 bid for: 5 beyond. 7 lots short, 9 asked: none.
+        events = [quote(0, 10, 12), Event(0, 5, 10, 12, 2, 9), quote(6, 10, 12, symbol=1)]
+        long, short = (trade(events, {0: 1}, {0: lots}) for lots in (7, -7))
+        assert [fill.lots for fill in long.fills] == [7, -7]
+        assert long.closing_beyond == {0: 5, 1: 0}
+        assert short.closing_beyond == {0: 0, 1: 0}
+
+    def test_own_fills_do_not_count_against_what_is_displayed(self) -> None:
+        # 4 of the 5 bid are taken by going short 4, then 3 long: the close sells 3 of 5.
+        events = [quote(0, 10, 12, 5), quote(1, 10, 12, 5), Event(0, 2, 10, 13, 5, 9)]
+        account = trade(events, {0: 0, 2: 2}, {0: -4, 2: 3})
+        assert [fill.lots for fill in account.fills] == [-4, 7, -3]
+        assert account.closing_beyond == {0: 0}
+
+    def test_without_a_quote_to_close_at_a_fill_is_refused(self) -> None:
+        # The only two-sided quote lies before the session; inside it the ask alone stands.
+        events = [quote(0, 10, 12), quote(5, None, 12), quote(6, None, 12)]
+        with pytest.raises(NoClosingQuote, match="symbol 0"):
+            trade(events, {1: 5}, {1: 1}, sessions=[(5, 10)])
+        # Nobody trades: nothing to close, and nothing to value an ideal trade by.
+        account = trade(events, {1: 5}, {1: -1}, sessions=[(5, 10)])
+        assert sent(account) == [(1, -1, 0)]
+        assert account.total == Attribution()
+
+
 class TestIdeal:
     def test_every_event_at_its_own_mid(self) -> None:
         # Mids 22, 24, 30, end 30. Targets 2, -1, 4: 2·(30-22) - 3·(30-24) + 5·0 = -2.
@@ -556,18 +693,129 @@ class TestIdeal:
         events = [quote(0, 10, 12), quote(5, 11, 13), quote(9, 14, 16)]
         assert trade(events, {}, {0: 1, 2: -9}, end=8).total.ideal == 24 - 22
 
+    def test_it_trades_inside_sessions_only(self) -> None:
+        # Mids 22 at 0, 24 at 10, 30 at 20, and 30 closes it. At 0 and 30 the market is closed:
+        # 3·(30 - 24) + (1 - 3)·(30 - 30) = 18. Open throughout it ends at 40:
+        # 5·(40 - 22) - 2·(40 - 24) - 2·(40 - 30) + 8·0 = 38.
+        events = [quote(0, 10, 12), quote(10, 11, 13), quote(20, 14, 16), quote(30, 19, 21)]
+        targets = {0: 5, 1: 3, 2: 1, 3: 9}
+        assert trade(events, {}, targets, sessions=[(10, 30)]).total.ideal == 18
+        assert trade(events, {}, targets).total.ideal == 38
+
+    def test_missed_is_silence_and_liquidity(self) -> None:
+        # Mids 22, 26, 30, 40. Ideal of targets 4, 0, 6: 4·18 - 4·14 + 6·10 = 76. Answered were the
+        # first and the third: 4·18 + 2·10 = 92, so that silence earned 16. Event 0's order fills 1
+        # of 4 and event 2's 5 of 5: decision 1·18 + 5·10 = 68, so that liquidity cost 24.
+        events = [quote(0, 10, 12, 1), quote(10, 12, 14), quote(20, 14, 16), quote(30, 19, 21)]
+        total = trade(events, {0: 0, 2: 20}, {0: 4, 1: 0, 2: 6}).total
+        assert (total.ideal, total.decision, total.missed) == (76, 68, 8)
+        assert (total.silence, total.liquidity) == (-16, 24)
+
+    def test_answered_events_fill_at_the_mid_after_all_rows_of_their_instant(self) -> None:
+        # Events 0 and 1 at 0 want 5 and 1; the mid after both is 26, the end's 30. Answered is
+        # event 0 alone: 5·(30 - 26) = 20, against 1·(30 - 26) = 4 of both.
+        events = [quote(0, 10, 12), quote(0, 12, 14), quote(9, 14, 16)]
+        total = trade(events, {0: 0}, {0: 5, 1: 1}).total
+        assert (total.ideal, total.silence) == (4, 4 - 20)
+        assert total.liquidity == 20 - total.decision
+
+    def test_an_unfinished_service_is_silent(self) -> None:
+        # Served 0-10 and 10-20 in a window that ends at 15, where the mid is 30. Both trade
+        # ideally: 1·(30 - 22) + 2·(30 - 24) = 20; of these the second is never heard.
+        events = [quote(0, 10, 12), quote(5, 11, 13), quote(15, 14, 16)]
+        timing = serve(events, end=15)
+        assert timing.status == [ANSWERED, UNFINISHED, UNFINISHED]
+        total = simulate_market(
+            events, timing, {0: 1, 1: 3}.get, [0] * 3, [0] * 3, end=15, value=[1]
+        ).total
+        assert (total.ideal, total.silence) == (20, 12)
+
 
 COSTS = ("feed", "queueing", "service", "entry", "spread", "impact", "fees")
+
+RULES = {
+    "filled from one side", "crossed", "withdrawn", "used up", "part of what is left",
+    "closed at an earlier quote", "closed beyond the size", "closed market", "no opinion",
+    "single passes", "silence", "liquidity", "no closing quote",
+}  # fmt: skip
+
+
+def rules_met(market: Market, account: Account) -> set[str]:
+    """Which of the rules that few orders meet were met in a market."""
+    met = set()
+    for order in account.orders:
+        rows = account.rows[order.symbol]
+        place = rows.last(order.t4)
+        event = rows.events[place]
+        side: Side = "ask" if order.lots > 0 else "bid"
+        hit = shown(event, side)
+        if not is_open(market.sessions, order.t4):
+            met.add("closed market")
+        elif order.t4 > market.end:
+            continue
+        elif is_crossed(event):
+            met.add("crossed")
+        elif hit is None:
+            met.add("withdrawn")
+        elif order.filled and not is_whole(event):
+            met.add("filled from one side")
+        elif rows.since(place, side) < place and order.filled == 0 and hit[1] > 0:
+            met.add("used up")
+        elif 0 < abs(order.filled) < min(abs(order.lots), hit[1]):
+            met.add("part of what is left")
+    for fill in account.fills:
+        rows = account.rows[fill.symbol]
+        closing = rows.closing(market.sessions, market.end)
+        if fill.event is None and closing != rows.standing(market.end):
+            met.add("closed at an earlier quote")
+    if any(account.closing_beyond.values()):
+        met.add("closed beyond the size")
+    if None in market.targets and account.orders:
+        met.add("no opinion")
+    if market.service.composition == "single" and market.policy.name == "all":
+        met.add("single passes")
+    if account.total.silence:
+        met.add("silence")
+    if account.total.liquidity:
+        met.add("liquidity")
+    return met
+
+
+def is_whole(event: Event) -> bool:
+    """Whether both sides of a row are present."""
+    return event.bid is not None and event.ask is not None
+
+
+def two_sided(event: Event) -> Event:
+    """The event with a missing or crossed side put a tick beside the other."""
+    bid = event.bid if event.bid is not None else (event.ask or 101) - 1
+    ask = event.ask if event.ask is not None and event.ask >= bid else bid + 1
+    return replace(event, bid=bid, ask=ask)
+
+
+def account_or_skip(market: Market, timing: Timing) -> Account:
+    """The market's account; hypothesis draws another one where it is refused."""
+    try:
+        return market.account(timing)
+    except NoClosingQuote:
+        assume(False)
+        raise
+
+
+def settled(market: Market) -> Account:
+    """The account of a market under its own timing."""
+    return account_or_skip(market, market.timing())
 
 
 class TestProperties:
     @PROPERTIES
     @given(markets())
     def test_net_is_decision_less_costs(self, market: Market) -> None:
-        account = market.account(market.timing())
+        account = settled(market)
         for terms in [account.total, *account.by_symbol.values()]:
             assert terms.net == terms.decision - sum(getattr(terms, cost) for cost in COSTS)
             assert terms.missed == terms.ideal - terms.decision
+            assert terms.missed == terms.silence + terms.liquidity
         for column in fields(Attribution):
             parts = sum(getattr(terms, column.name) for terms in account.by_symbol.values())
             assert getattr(account.total, column.name) == parts
@@ -575,22 +823,54 @@ class TestProperties:
     @PROPERTIES
     @given(markets())
     def test_equity_ends_at_net_and_starts_at_nothing(self, market: Market) -> None:
-        account = market.account(market.timing())
+        account = settled(market)
         assert account.equity_at(market.events[0].ts_event - 1) == 0
         assert account.equity_at(market.end) == account.total.net
 
     @PROPERTIES
     @given(markets(scales=(0.0,)))
     def test_without_latency_nothing_is_paid_for_it(self, market: Market) -> None:
-        total = market.account(market.timing()).total
+        total = settled(market).total
         assert (total.feed, total.queueing, total.service, total.entry) == (0, 0, 0, 0)
 
     @PROPERTIES
     @given(markets(scales=(0.0,)))
     def test_without_latency_and_size_limits_nothing_is_missed(self, market: Market) -> None:
-        events = tuple(replace(e, bid_size=100, ask_size=100) for e in market.events)
-        account = replace(market, events=events, sessions=None)
-        assert account.account(account.timing()).total.missed == 0
+        # One symbol's targets stay within 12 lots of each other: 40 events take less than 1,000.
+        events = tuple(two_sided(e) for e in market.events)
+        events = tuple(replace(e, bid_size=1_000, ask_size=1_000) for e in events)
+        total = settled(replace(market, events=events)).total
+        assert (total.missed, total.silence, total.liquidity) == (0, 0, 0)
+
+    @PROPERTIES
+    @given(markets(scales=(0.0,)))
+    def test_without_latency_nobody_is_silent(self, market: Market) -> None:
+        assert settled(market).total.silence == 0
+
+    @PROPERTIES
+    @given(markets())
+    def test_repeated_rows_change_nothing_but_the_answers(self, market: Market) -> None:
+        """Each row followed by an unanswered heartbeat: timing is given, so fills are the same."""
+        timing = market.timing()
+        doubled = [event for event in market.events for _ in range(2)]
+        twice = Timing(
+            [t for t in timing.t1 for _ in range(2)],
+            [t for t in timing.t2 for _ in range(2)],
+            [t for t in timing.t3 for _ in range(2)],
+            [s for status in timing.status for s in (status, DROPPED)],
+            [b for b in timing.batch for _ in range(2)],
+        )
+        with_beats = replace(
+            market,
+            events=tuple(doubled),
+            targets=tuple(lots for lots in market.targets for _ in range(2)),
+            entry=tuple(span for span in market.entry for _ in range(2)),
+            response=tuple(span for span in market.response for _ in range(2)),
+            warmup=2 * market.warmup,
+        )
+        plain, beaten = settled(market), account_or_skip(with_beats, twice)
+        assert [order.filled for order in plain.orders] == [o.filled for o in beaten.orders]
+        assert plain.total == beaten.total
 
     @PROPERTIES
     @given(markets())
@@ -651,7 +931,7 @@ class TestProperties:
     @PROPERTIES
     @given(markets())
     def test_orders_and_fills_keep_to_the_rules(self, market: Market) -> None:
-        account = market.account(market.timing())
+        account = settled(market)
         for symbol in range(len(market.value)):
             orders = [order for order in account.orders if order.symbol == symbol]
             assert orders == sorted(orders, key=lambda order: (order.t4, order.t3))
@@ -662,7 +942,43 @@ class TestProperties:
             assert 0 <= order.filled * order.lots <= order.lots**2
             assert order.t4 <= market.end or order.filled == 0
         assert sum(fill.lots for fill in account.fills) == 0
-        assert all(fill.spread >= 0 and fill.impact >= 0 for fill in account.fills)
+        assert all(fill.impact >= 0 for fill in account.fills)
+        for fill in account.fills:
+            rows = account.rows[fill.symbol]
+            # Only a lone side may stand on the far side of the last mid.
+            assert fill.spread >= 0 or not is_whole(rows.events[rows.last(fill.t4)])
+
+    @PROPERTIES
+    @given(markets())
+    def test_no_appearance_of_a_side_gives_more_than_it_shows(self, market: Market) -> None:
+        account = settled(market)
+        taken: dict[tuple[int, str, int], int] = {}
+        for order in account.orders:
+            rows = account.rows[order.symbol]
+            place = rows.last(order.t4)
+            side: Side = "ask" if order.lots > 0 else "bid"
+            hit = shown(rows.events[place], side)
+            assert order.filled == 0 or (hit is not None and not is_crossed(rows.events[place]))
+            if hit is not None:
+                key = (order.symbol, side, rows.since(place, side))
+                taken[key] = taken.get(key, 0) + abs(order.filled)
+                assert taken[key] <= hit[1]
+
+    def test_the_markets_reach_every_rule(self) -> None:
+        reached: set[str] = set()
+
+        @settings(PROPERTIES, max_examples=1_000)
+        @given(markets())
+        def look(market: Market) -> None:
+            try:
+                account = market.account(market.timing())
+            except NoClosingQuote:
+                reached.add("no closing quote")
+                return
+            reached.update(rules_met(market, account))
+
+        look()
+        assert reached == RULES
 
     def test_the_markets_reach_every_status(self) -> None:
         reached: set[Status] = set()

@@ -93,7 +93,7 @@ def compare(
 def print_comparison(compared: Comparison) -> None:
     """The comparison as tables on stdout."""
     from backtest.cli.console import err, out, print_table
-    from backtest.trading.accountant import COSTS
+    from backtest.trading.layout import COSTS
 
     rows = compared.rows
     earned = "net PnL" if any(row["net"] is not None for row in rows) else "points"

@@ -12,14 +12,14 @@ import numpy as np
 
 from backtest.comparison.conditions import Expression, MissingValue, parse_expression
 from backtest.comparison.figures import FIGURES, tear_sheet
-from backtest.comparison.profits import Profits, profits
+from backtest.comparison.profits import Profits, in_currency, profits
 from backtest.comparison.run_settings import labels_of, settings, ticks
 from backtest.comparison.selection import FailedRun
 from backtest.core.notebook import notebook_html
 from backtest.core.text import suggestion
 from backtest.errors import UsageError
 from backtest.runs.folder import Run
-from backtest.trading.accountant import COSTS
+from backtest.trading.layout import COSTS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -234,8 +234,7 @@ def _row(run: Run) -> dict[str, Any]:
         "currency": account.get("currency"),
     }
     for name in _MONEY:
-        money = account.get(name)
-        row[name] = None if money is None else money / 1e9
+        row[name] = in_currency(run, account.get(name))
     figures = tear_sheet(run, profits(run))
     return row | {k: _finite(figures[k]) for k in FIGURES}
 

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backtest.comparison.profits import Profits
+from backtest.comparison.profits import Profits, in_currency
 from backtest.core.arrays import Float64Array
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from backtest.runs.folder import Run
 
 YEAR_NS = 365 * 24 * 3600 * 1_000_000_000
@@ -40,8 +38,7 @@ def tear_sheet(run: Run, earned: Profits) -> dict[str, float | None]:
     """Figures by the names in ``FIGURES``; ``None`` where there is nothing to divide by.
 
     Args:
-        run: its equity and fills tables give turnover and exposure; a run that was paid in points
-            has neither.
+        run: its account gives turnover and exposure; one that was paid in points has neither.
         earned: its profits.
     """
     count = len(earned.ends)
@@ -61,10 +58,8 @@ def tear_sheet(run: Run, earned: Profits) -> dict[str, float | None]:
         "turnover": None,
         "exposure": None,
     }
-    if earned.unit != "points":
-        fills = run.table("fills")
-        figures["turnover"] = float((fills["cash"] + fills["fees"]).abs().sum()) / 1e9
-        figures["exposure"] = exposure(run.table("equity"), fills)
+    for name in ("turnover", "exposure"):
+        figures[name] = in_currency(run, run.metrics["account"].get(name))
     return figures
 
 
@@ -98,24 +93,3 @@ def profit_factor(gained: Float64Array) -> float | None:
     """Sum of the profits over the sum of the losses."""
     lost = -float(gained[gained < 0].sum())
     return float(gained[gained > 0].sum()) / lost if lost else None
-
-
-def exposure(equity: pl.DataFrame, fills: pl.DataFrame) -> float:
-    """Mean over buckets of the worth of all positions, long or short, marked to the mid.
-
-    Args:
-        equity: the run's table: ts, symbol, net (billionths of the currency, cumulated).
-        fills: the run's table: ts_venue, symbol, cash (billionths of the currency).
-    """
-    import polars as pl
-
-    # A position's worth is its mark to market less the cash that went for it.
-    spent = fills.sort("ts_venue").select(
-        "ts_venue", "symbol", pl.col("cash").cum_sum().over("symbol")
-    )
-    marked = equity.sort("ts").join_asof(
-        spent, left_on="ts", right_on="ts_venue", by="symbol", check_sortedness=False
-    )
-    worth = (pl.col("net") - pl.col("cash").fill_null(0)).abs()
-    by_bucket = marked.group_by("ts").agg(worth.sum().alias("worth"))
-    return float(by_bucket["worth"].to_numpy().mean()) / 1e9

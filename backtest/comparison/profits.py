@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import reduce
 from typing import TYPE_CHECKING
 
@@ -63,10 +64,21 @@ def profits(run: Run) -> Profits:
         ends = first + length * np.arange(1, count + 1, dtype=np.int64)
         return Profits(ends, np.cumsum(gained), "points")
     unit = str(account.get("currency") or "")
-    curve = run.table("equity").group_by("ts").agg(pl.col("net").sum()).sort("ts")
-    return Profits(
-        curve["ts"].cast(pl.Int64).to_numpy(), curve["net"].to_numpy().astype(float) / 1e9, unit
-    )
+    # The total of many symbols may take more than 64 bits, in which a sum would wrap.
+    total = pl.col("net").cast(pl.Float64).sum()
+    curve = run.table("equity").group_by("ts").agg(total).sort("ts")
+    net = curve["net"].to_numpy() / money_units(run)
+    return Profits(curve["ts"].cast(pl.Int64).to_numpy(), net, unit)
+
+
+def money_units(run: Run) -> int:
+    """How many units of a run's money make one of its currency."""
+    return int(1 / Decimal(run.metrics["account"].get("money_unit", "1e-9")))
+
+
+def in_currency(run: Run, money: int | None) -> float | None:
+    """An amount of a run's money in its currency; ``None`` for none."""
+    return None if money is None else money / money_units(run)
 
 
 def gains(series: list[Profits]) -> Float64Array:

@@ -10,7 +10,7 @@ from backtest.comparison.bootstrap import CONFIDENCE, Difference, holm, paired_d
 from backtest.comparison.comparison import Comparison
 from backtest.comparison.profits import gains
 from backtest.comparison.run_settings import labels_of, settings, ticks
-from backtest.trading.accountant import COSTS
+from backtest.trading.layout import COSTS
 
 SIGNIFICANCE = 1 - CONFIDENCE
 

@@ -16,9 +16,10 @@ import numpy as np
 from backtest.core.arrays import Int64Array
 from backtest.errors import UsageError
 from backtest.market.events import EventBatch
-from backtest.runs.engine import Engine, Scenario, resolve
+from backtest.runs.engine import Engine
 from backtest.runs.folder import Run
 from backtest.runs.run_config import RunConfig
+from backtest.runs.scenario import Scenario, resolve
 from backtest.timing.latency import LatencyModel, feed_spans
 from backtest.timing.outcomes import Status
 from backtest.timing.simulation import simulate
@@ -155,18 +156,17 @@ def carried(
                 place="latency.service",
                 remedy="Record a latency profile first, and simulate with it.",
             )
-        events, _ = engine.events(scenario)
-        found.append(_most_clones(engine, scenario, events, bound, most_events))
+        stream = scenario.stream
+        events = stream.whole(features=False)
+        found.append(_most_clones(scenario, events, bound, most_events))
     return found
 
 
-def _most_clones(
-    engine: Engine, scenario: Scenario, events: EventBatch, bound: int, most_events: int
-) -> Carried:
+def _most_clones(scenario: Scenario, events: EventBatch, bound: int, most_events: int) -> Carried:
     limit = max(most_events // len(events), 1)
 
     def carries(clones: int) -> bool:
-        return _in_time(engine, scenario, events, clones, bound)
+        return _in_time(scenario, events, clones, bound)
 
     low, high = 0, 1
     while high <= limit and carries(high):
@@ -183,9 +183,7 @@ def _most_clones(
     )
 
 
-def _in_time(
-    engine: Engine, scenario: Scenario, events: EventBatch, clones: int, bound: int
-) -> bool:
+def _in_time(scenario: Scenario, events: EventBatch, clones: int, bound: int) -> bool:
     table = len(scenario.dataset.symbols)
     cloned = EventBatch(
         symbol=(events.symbol[:, None] + table * np.arange(clones, dtype=np.int32)).ravel(),
@@ -195,9 +193,7 @@ def _in_time(
     feed = _Cloned(scenario.feed, events, clones, scenario.config.seed)
     # Nothing arrives after the end, so what is then under way still counts as served.
     slack = max(bound, 1)
-    timing = simulate(
-        engine.server(scenario), cloned, feed, symbols=table * clones, end=end + slack
-    )
+    timing = simulate(scenario.server, cloned, feed, symbols=table * clones, end=end + slack)
     answered = timing.status == Status.ANSWERED
     if answered.mean() < RESPONSE_RATE:
         return False

@@ -2,98 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from backtest.core.arrays import BoolArray, Float32Array, Float64Array, chunks
-from backtest.core.room import Room
+from backtest.core.arrays import Float32Array, Float64Array
 from backtest.inference.answers import Answers
 
-_ACCURACY = ("correlation", "rmse", "mean_absolute_error", "max_absolute_error")
+_FIGURES = ("correlation", "rmse", "mean_absolute_error", "max_absolute_error")
 
 
-def accuracy(
-    answers: Answers,
-    reference: Float32Array,
-    reference_forecast: Float32Array,
-    warmup: int,
-    room: Room | None = None,
-) -> dict[str, Any]:
-    """How far answers lie from reference predictions, over the answered events after warm-up.
+class AccuracyTally:
+    """Figures over answered events after the warm-up, added up stretch by stretch.
+
+    Sums of centred products are merged as Chan, Golub and LeVeque (1979, "Updating formulae and a
+    pairwise algorithm for computing sample variances") do, so that nothing is read twice.
 
     Args:
-        answers: predictions [n, outputs].
-        reference: what should have been predicted, float32 [n, outputs].
-        reference_forecast: the same, folded, float32 [n].
-        warmup: events at the beginning to leave out.
-        room: of the columns, released as they are read.
-
-    Returns:
-        ``correlation`` (Pearson, of the forecasts), ``rmse`` of the forecasts, and by output
-        ``mean_absolute_error`` and ``max_absolute_error``.
+        outputs: predictions an event.
     """
-    outputs = reference.shape[1]
-    if answers.predictions is reference and answers.forecast is reference_forecast:
-        return _faultless(answers, outputs, warmup)
-    count = 0
-    sums, squares = np.zeros(2), 0.0
-    total, largest = np.zeros(outputs), np.zeros(outputs)
-    least, most = np.full(2, np.inf), np.full(2, -np.inf)
 
-    def pieces() -> Iterator[tuple[BoolArray, Float64Array, slice]]:
-        for first, last in chunks(len(reference), room):
-            rows = slice(first, last)
-            chosen = answers.answered[rows].copy()
-            chosen[: max(warmup - first, 0)] = False
-            both = (answers.forecast[rows][chosen], reference_forecast[rows][chosen])
-            yield chosen, np.array(both, dtype=np.float64), rows
+    def __init__(self, outputs: int) -> None:
+        self._count = 0
+        self._means: Float64Array = np.zeros(2)
+        self._products: Float64Array = np.zeros((2, 2))
+        self._squares = 0.0
+        self._total: Float64Array = np.zeros(outputs)
+        self._largest: Float64Array = np.zeros(outputs)
+        self._least: Float64Array = np.full(2, np.inf)
+        self._most: Float64Array = np.full(2, -np.inf)
 
-    for chosen, both, rows in pieces():
-        if not both.shape[1]:
-            continue
-        error = np.abs(
-            answers.predictions[rows][chosen].astype(np.float64) - reference[rows][chosen]
-        )
-        count += both.shape[1]
-        sums += both.sum(axis=1)
-        squares += float(((both[0] - both[1]) ** 2).sum())
-        least, most = np.minimum(least, both.min(axis=1)), np.maximum(most, both.max(axis=1))
-        total += error.sum(axis=0)
-        largest = np.maximum(largest, error.max(axis=0))
-    if not count:
-        return dict.fromkeys(_ACCURACY)
-    products = np.zeros((2, 2))
-    for _, both, _ in pieces():
-        centred = both - (sums / count)[:, None]
-        products += centred @ centred.T
-    varies = count > 1 and (most > least).all()
-    spread = float(np.sqrt(products[0, 0] * products[1, 1]))
-    found: tuple[Any, ...] = (
-        float(products[0, 1] / spread) if varies and spread else None,
-        float(np.sqrt(squares / count)),
-        (total / count).tolist(),
-        largest.tolist(),
-    )
-    return dict(zip(_ACCURACY, found, strict=True))
+    def add(self, answers: Answers, reference: Float32Array, forecast: Float32Array) -> None:
+        """Add answered events [n].
 
+        Args:
+            answers: what was predicted.
+            reference: what should have been, float32 [n, outputs].
+            forecast: the same, folded, float32 [n].
+        """
+        count = len(forecast)
+        if not count:
+            return
+        both = np.array([answers.forecast, forecast], dtype=np.float64)  # [2, n]
+        error = np.abs(answers.predictions.astype(np.float64) - reference)  # [n, outputs]
+        self._squares += float(((both[0] - both[1]) ** 2).sum())
+        self._total += error.sum(axis=0)
+        self._largest = np.maximum(self._largest, error.max(axis=0))
+        self._least = np.minimum(self._least, both.min(axis=1))
+        self._most = np.maximum(self._most, both.max(axis=1))
+        means = both.mean(axis=1)
+        centred = both - means[:, None]
+        apart = means - self._means
+        total = self._count + count
+        self._products += centred @ centred.T + np.outer(apart, apart) * self._count * count / total
+        self._means += apart * count / total
+        self._count = total
 
-def _faultless(answers: Answers, outputs: int, warmup: int) -> dict[str, Any]:
-    """The accuracy of answers that are the reference itself, without reading more than it takes."""
-    seen: set[float] = set()
-    for first, last in chunks(len(answers.answered)):
-        chosen = answers.answered[first:last].copy()
-        chosen[: max(warmup - first, 0)] = False
-        forecast = answers.forecast[first:last][chosen]
+    def add_same(self, forecast: Float32Array) -> None:
+        """Add answered events [n] whose answers are the reference itself."""
         if len(forecast):
-            seen |= {float(forecast.min()), float(forecast.max())}
-        if len(seen) > 1:
-            break
-    if not seen:
-        return dict.fromkeys(_ACCURACY)
-    found = (1.0 if len(seen) > 1 else None, 0.0, [0.0] * outputs, [0.0] * outputs)
-    return dict(zip(_ACCURACY, found, strict=True))
+            self._count += len(forecast)
+            self._least = np.minimum(self._least, forecast.min())
+            self._most = np.maximum(self._most, forecast.max())
+
+    def figures(self) -> dict[str, Any]:
+        """``correlation`` (Pearson, of the forecasts) and ``rmse`` of the forecasts, and by output
+        ``mean_absolute_error`` and ``max_absolute_error``; ``None`` where there is none."""
+        if not self._count:
+            return dict.fromkeys(_FIGURES)
+        found: tuple[Any, ...] = (
+            self._correlation(),
+            float(np.sqrt(self._squares / self._count)),
+            (self._total / self._count).tolist(),
+            self._largest.tolist(),
+        )
+        return dict(zip(_FIGURES, found, strict=True))
+
+    def _correlation(self) -> float | None:
+        if self._count < 2 or not (self._most > self._least).all():
+            return None
+        if not self._squares:
+            return 1.0  # the same numbers, whatever rounding makes of their products
+        spread = float(np.sqrt(self._products[0, 0] * self._products[1, 1]))
+        if not spread:
+            return None
+        return min(max(float(self._products[0, 1]) / spread, -1.0), 1.0)
 
 
 def correlation(x: Any, y: Any) -> float | None:

@@ -1,45 +1,96 @@
-"""Pass 2 of one run: its own answers, and those of every event that they are judged by."""
+"""Pass 2 of one run: its own answers, and those to every event that they are judged by."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backtest.core.arrays import BoolArray, Float32Array, Int64Array, chunks
+from backtest.core.arrays import Int64Array
+from backtest.core.marks import Marks
 from backtest.core.parameters import parameters
-from backtest.core.room import Room
-from backtest.inference.answers import Answers
-from backtest.inference.bound_strategy import Inference, bind
-from backtest.inference.calls import Stream
+from backtest.core.spool import Spool
+from backtest.data.reading.stream import Stream
+from backtest.inference.answers import (
+    AnswerStream,
+    ComputedAnswers,
+    SpooledAnswers,
+    StoredAnswers,
+)
+from backtest.inference.bound_strategy import BoundStrategy, bind
 from backtest.inference.prediction import predict
 from backtest.inference.prediction_store import PredictionStore
-from backtest.market.events import EventBatch
-from backtest.timing.outcomes import Status, Timing
 
 if TYPE_CHECKING:
     from backtest.core.parts import Parts
-    from backtest.runs.engine import Scenario
+
+RoleProgress = Callable[[str, int, int], None]
+"""Called with the role of the answers that are computed, and how many of how many are."""
 
 
-Told = Callable[[str, int, int], None]
-"""Told which answers are computed, and how many of how many are."""
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What pass 2 has to know of pass 1.
+
+    Attributes:
+        answered: which events are, [n].
+        unbroken: whether no event is answered after one of its symbol (of all, where state is
+            shared across symbols) that is not: then what is missing is missing from the end.
+        batches: event numbers of each batch in order of dispatch, where answers depend on them.
+    """
+
+    answered: Marks
+    unbroken: bool
+    batches: Sequence[Int64Array] | None = None
 
 
-class Thinking:
+@dataclass(frozen=True, slots=True)
+class RunAnswers:
+    """The answers that pass 3 reads; those that are the same are the same object.
+
+    Attributes:
+        answers: the run's own.
+        reference: to every event, by the strategy that judges this one; ``None``: not wanted.
+        undropped: to every event, by the strategy itself; ``None``: not wanted.
+    """
+
+    answers: AnswerStream
+    reference: AnswerStream | None = None
+    undropped: AnswerStream | None = None
+
+    def close(self, *, complete: bool) -> None:
+        """No more are taken; ``complete``: all were."""
+        streams = (self.answers, self.reference, self.undropped)
+        for stream in {id(s): s for s in streams if s is not None}.values():
+            (stream.close if complete else stream.abandon)()
+
+
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """Answers that are needed, whoever computes them."""
+
+    role: str
+    bound: BoundStrategy
+    key: str
+    reaching: Marks
+    batches: Sequence[Int64Array] | None
+
+
+class Answering:
     """Pass 2 of one run.
 
     Args:
-        scenario: what is run.
-        events: the window's events without features.
-        room: where answers lie.
+        bound: the strategy.
+        stream: the window's events.
+        undropped: whether every event is to be answered as well, for comparison.
         plugins: where the strategy that judges the answers comes from.
         store: where predictions are kept.
         reuse: take stored predictions where they exist.
-        dry: only note which predictions are needed, and put zeros for those that the store lacks.
-        told: told as answers are computed.
+        progress: called as answers are computed.
 
     Attributes:
         notes: by role what the manifest says of its predictions.
@@ -47,153 +98,185 @@ class Thinking:
 
     def __init__(
         self,
-        scenario: Scenario,
-        events: EventBatch,
-        room: Room,
+        bound: BoundStrategy,
+        stream: Stream,
         *,
+        undropped: bool,
         plugins: Parts,
         store: PredictionStore,
         reuse: bool,
-        dry: bool,
-        told: Told,
+        progress: RoleProgress,
     ) -> None:
-        self._scenario = scenario
-        self._room = room
+        self._bound = bound
+        self._stream = stream
+        self._undropped = undropped
         self._plugins = plugins
         self._store = store
         self._reuse = reuse
-        self._dry = dry
-        self._told = told
-        self._stream = Stream(
-            scenario.dataset,
-            **scenario.selection,
-            count=len(events),
-            nonfinite=scenario.config.nonfinite,
-            events=events,
-        )
-        self._symbols = events.symbol
-        self._all = np.broadcast_to(np.True_, len(events))
-        self._found: dict[str, Answers] = {}
+        self._progress = progress
+        self._every = Marks(stream.count, True)
         self.notes: dict[str, Any] = {}
 
-    def answers(self, timing: Timing) -> Answers:
+    @property
+    def needs_timing(self) -> bool:
+        """Whether what is predicted depends on which events are answered, or in which batches."""
+        return self._bound.strategy.stateful or not self._bound.strategy.batch_invariant
+
+    def plan(self, served: Served | None) -> None:
+        """Note which predictions are needed, and whether the store has them."""
+        for need in (self._own(served), *(self._compared(served) if self._undropped else ())):
+            if need is not None:
+                self._note(need, self._reuse and self._store.has(need.key))
+
+    def answers(self, served: Served | None) -> RunAnswers:
+        """Every answer that pass 3 reads, taken from the store or computed.
+
+        Args:
+            served: pass 1's result; may be ``None`` unless ``needs_timing``.
+
+        Raises:
+            RunError: the strategy cannot be run.
+            DataError: stored predictions are damaged.
+        """
+        own = self._own(served)
+        return self._compared_with(self._stream_of(own), own.key, served)
+
+    def in_full(self) -> RunAnswers | None:
+        """The answers to all events, where they may well be the run's own; ``None``: that is not
+        known to be so, or they are not at hand.
+
+        They are if no event turns out to be answered after one of its symbol that is not, and if
+        not a bit of them depends on how events are grouped. Then one pass over the events does.
+        """
+        if not self._in_full(unbroken=True):
+            return None
+        need = self._need("answers", self._bound, self._every, None)
+        strategy, computed = self._bound.strategy, not (self._reuse and self._store.has(need.key))
+        # A long pass needs checkpoints, which are made where it runs by itself.
+        if computed and (strategy.needs_features or self._bound.session.device != "cpu"):
+            return None
+        answers = self._stream_of(need, computed=computed)
+        return RunAnswers(answers, answers, answers)
+
+    def compared_with(self, own: AnswerStream, served: Served) -> RunAnswers:
+        """The same for answers that a closed loop gave: those that they are compared with."""
+        return self._compared_with(own, None, served)
+
+    def _compared_with(
+        self, own: AnswerStream, key: str | None, served: Served | None
+    ) -> RunAnswers:
+        if not self._undropped:
+            return RunAnswers(own)
+        found = {key: own}
+        streams = []
+        for need in self._compared(served):
+            if need is not None and need.key not in found:
+                found[need.key] = self._stream_of(need)
+            elif need is not None:
+                self._note(need, True)
+            streams.append(own if need is None else found[need.key])
+        return RunAnswers(own, *streams)
+
+    def _own(self, served: Served | None) -> _Need:
         """The run's own answers."""
-        inference = self._scenario.inference
-        batches = None if inference.strategy.batch_invariant else list(timing.batches())
-        answered: BoolArray = self._room.column(np.bool_)
-        for first, last in chunks(len(answered), self._room):
-            np.equal(timing.status[first:last], Status.ANSWERED, out=answered[first:last])
-        in_full = not self._every(answered) and self._in_full(timing)
-        reaching = self._all if in_full or not inference.strategy.stateful else answered
-        found = self._predictions("answers", inference, reaching, batches)
-        if in_full:
-            note = {name: self.notes["answers"][name] for name in ("key", "strategy", "answered")}
-            self.notes["undropped"] = {**note, "reused": True}
-        return Answers(found.predictions, found.forecast, answered)
+        strategy = self._bound.strategy
+        reaching, batches = self._every, None
+        if served is not None:
+            batches = served.batches
+            if strategy.stateful and not self._in_full(served.unbroken):
+                reaching = served.answered
+        return self._need("answers", self._bound, reaching, batches)
 
-    def _in_full(self, timing: Timing) -> bool:
+    def _in_full(self, unbroken: bool) -> bool:
         """Whether answering every event, as is done for comparison, gives the run's own answers."""
-        strategy, table = self._scenario.inference.strategy, self._scenario.inference.table
-        if not (self._scenario.config.undropped and strategy.bitwise_invariant):
-            return False
-        symbols = self._symbols if strategy.scope == "symbol" else np.zeros_like(self._symbols)
-        if strategy.reference not in (None, table["name"]):
-            return False
-        return timing.unbroken(symbols, self._room.release)
+        strategy = self._bound.strategy
+        own = strategy.reference in (None, self._bound.name)
+        invariant = strategy.bitwise_invariant and strategy.batch_invariant
+        return self._undropped and invariant and own and unbroken
 
-    def _every(self, answered: BoolArray) -> bool:
-        return self._room.count(answered) == len(answered)
+    def _compared(self, served: Served | None) -> tuple[_Need | None, _Need | None]:
+        """The reference and the undropped answers; ``None``: the run's own, which are these.
 
-    def reference(self, answers: Answers) -> Answers:
-        """Every event answered by the strategy that judges this one."""
-        inference = self._scenario.inference
-        name = inference.strategy.reference
-        if name is None or name == inference.table["name"]:
-            return self._own(answers)
+        Where not all is answered, the reference of an exact strategy stands for its own answers.
+        """
+        strategy = self._bound.strategy
+        all_answered = served is not None and served.answered.all
+        judge = self._judge()
+        reference = None if judge is None else self._need("reference", judge, self._every, None)
+        if reference is not None and strategy.conformance == "exact" and not all_answered:
+            return reference, reference
+        undropped = None
+        if not all_answered:
+            batches = None if strategy.batch_invariant else [np.arange(self._stream.count)]
+            undropped = self._need("undropped", self._bound, self._every, batches)
+        return (undropped if judge is None else reference), undropped
+
+    def _judge(self) -> BoundStrategy | None:
+        """The strategy whose answers are the reference; ``None``: this one's own."""
+        bound = self._bound
+        name = bound.strategy.reference
+        if name is None or name == bound.name:
+            return None
         known = {p.name for p in parameters(self._plugins.get("strategy", name))}
-        shared = {p: value for p, value in inference.table.items() if p in known}
-        judge = bind(
-            self._plugins,
-            {**shared, "name": name},
-            inference.session,
-            self._scenario.dataset,
-        )
-        return self._predictions("reference", judge, self._all, None)
+        shared = {p: value for p, value in bound.table.items() if p in known}
+        return bind(self._plugins, {**shared, "name": name}, bound.session, self._stream.dataset)
 
-    def undropped(self, answers: Answers, reference: Answers) -> Answers:
-        """Every event answered by the strategy itself; an exact one's reference stands for it."""
-        if self._scenario.inference.strategy.conformance == "exact" and not self._every(
-            answers.answered
-        ):
-            return reference
-        name = self._scenario.inference.strategy.reference
-        if name is None or name == self._scenario.inference.table["name"]:
-            return reference
-        return self._own(answers)
-
-    def _own(self, answers: Answers) -> Answers:
-        strategy = self._scenario.inference.strategy
-        if self._every(answers.answered):
-            return answers
-        batches = None if strategy.batch_invariant else [np.arange(len(self._all))]
-        return self._predictions("undropped", self._scenario.inference, self._all, batches)
-
-    def _predictions(
-        self, role: str, inference: Inference, answered: Any, batches: list[Int64Array] | None
-    ) -> Answers:
-        key = inference.key(self._stream, answered, batches, self._room.release)
-        if key in self._found:
-            return self._found[key]
-        predictions = self._store.get(key, self._room) if self._reuse else None
-        self.notes[role] = {
-            "key": key,
-            "reused": predictions is not None,
-            "strategy": inference.table["name"],
-            "answered": self._room.count(answered),
-        }
-        if predictions is not None and not self._dry:
-            self._store.checkpoint(key).discard()  # of a process killed right after storing them
-        if predictions is None and self._dry:
-            predictions = np.zeros((len(answered), inference.strategy.outputs), dtype=np.float32)
-        if predictions is None:
-            predictions = self._computed(role, key, inference, answered, batches)
-        forecast: Float32Array
-        if np.may_share_memory(inference.forecast(predictions[:1]), predictions):
-            forecast = inference.forecast(predictions)  # one output of several, as it is
-        else:
-            forecast = self._room.column(np.float32)
-            for first, last in chunks(len(forecast)):
-                forecast[first:last] = inference.forecast(predictions[first:last])
-                self._room.release()
-        self._found[key] = Answers(predictions, forecast, answered)
-        return self._found[key]
-
-    def _computed(
+    def _need(
         self,
         role: str,
-        key: str,
-        inference: Inference,
-        answered: BoolArray,
-        batches: list[Int64Array] | None,
-    ) -> Float32Array:
+        bound: BoundStrategy,
+        reaching: Marks,
+        batches: Sequence[Int64Array] | None,
+    ) -> _Need:
+        return _Need(role, bound, bound.key(self._stream, reaching, batches), reaching, batches)
+
+    def _note(self, need: _Need, reused: bool) -> None:
+        known = need.key in [note["key"] for note in self.notes.values()]
+        if need.role in self.notes or (known and not need.bound.strategy.stateful):
+            return
+        self.notes[need.role] = {
+            "key": need.key,
+            "reused": reused or known,
+            "strategy": need.bound.name,
+            "answered": need.reaching.count(),
+        }
+
+    def _stream_of(self, need: _Need, *, computed: bool = False) -> AnswerStream:
+        """The answers from the store, or computed: at once, or, if asked for or if they depend on
+        their own event alone, as they are taken."""
+        bound, key = need.bound, need.key
+        pieces = self._store.get(key, self._stream.count) if self._reuse else None
+        self._note(need, pieces is not None)
+        if pieces is not None:
+            self._store.checkpoint(key).discard()  # of a process killed right after storing them
+            return StoredAnswers(bound, pieces)
+        strategy = bound.strategy
+        alone = not (strategy.stateful or strategy.needs_features) and strategy.batch_invariant
+        if computed or alone:
+            writer = self._store.writer(key, strategy.outputs)
+            return ComputedAnswers(bound, self._stream.dataset, writer)
+        return SpooledAnswers(bound, self._computed(need))
+
+    def _computed(self, need: _Need) -> Spool:
         """Predictions that the store lacks, put there; the checkpoint of a killed run is used."""
         began = perf_counter()
-        with self._store.checkpoint(key) as checkpoint:
+        spool = Spool(self._store.folder, self._stream.count, need.bound.strategy.outputs)
+        with self._store.checkpoint(need.key) as checkpoint:
             if not self._reuse:
                 checkpoint.discard()
-            predictions = predict(
-                inference,
+            predict(
+                need.bound,
                 self._stream,
-                answered,
-                batches,
-                lambda done, total: self._told(role, done, total),
-                self._room,
-                checkpoint,
+                need.reaching,
+                need.batches,
+                spool,
+                progress=partial(self._progress, need.role),
+                checkpoint=checkpoint,
             )
-            self.notes[role]["seconds"] = perf_counter() - began
+            self.notes[need.role]["seconds"] = perf_counter() - began
             if checkpoint.resumed is not None:
-                self.notes[role]["resumed"] = checkpoint.resumed
-            self._store.put(key, predictions, self._room)
+                self.notes[need.role]["resumed"] = checkpoint.resumed
+            self._store.put(need.key, spool)
             checkpoint.discard()
         self._store.sweep()
-        return predictions
+        return spool

@@ -1,23 +1,24 @@
-"""A strategy bound to a dataset, and the key of its answers."""
+"""A strategy bound to a dataset, and the key under which its answers are kept."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backtest.core.arrays import BoolArray, Float32Array, Int64Array
+from backtest.core.arrays import Float32Array, Int64Array
 from backtest.core.environment import device_model, versions
 from backtest.core.grammar import parse_spec
 from backtest.core.hashing import sha256_of
+from backtest.core.marks import Marks
 from backtest.core.parameters import as_table
-from backtest.core.room import RELEASE
+from backtest.data.reading.stream import Stream, piece_size
 from backtest.errors import RunError, UsageError
-from backtest.inference.calls import Stream, chunk_size
-from backtest.strategies.base import Session, Strategy
+from backtest.market.events import EventBatch
+from backtest.strategies.base import Session, Strategy, form_problem
 
 if TYPE_CHECKING:
     from backtest.core.parts import Parts
@@ -25,13 +26,18 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Inference:
+class BoundStrategy:
     """A bound strategy with the name, parameters and origin that identify its answers."""
 
     strategy: Strategy
     table: dict[str, Any]
     origin: dict[str, Any]
     session: Session
+
+    @property
+    def name(self) -> str:
+        """The name that it is registered under."""
+        return str(self.table["name"])
 
     def forecast(self, predictions: Float32Array) -> Float32Array:
         """The one number that sizing reads for each of the predictions [n, outputs]: [n], finite.
@@ -40,7 +46,7 @@ class Inference:
             RunError: the strategy gave another form, or a number that is not finite.
         """
         found = self.strategy.forecast(predictions)
-        place = f"strategy {self.table['name']!r}"
+        place = f"strategy {self.name!r}"
         if not isinstance(found, np.ndarray):
             raise RunError(f"forecast gave a {type(found).__name__}, not an array", place=place)
         if found.shape != predictions.shape[:1] or found.dtype.kind != "f":
@@ -48,24 +54,40 @@ class Inference:
             raise RunError(f"forecast gave {form}, not float32 [{len(predictions)}]", place=place)
         if not np.may_share_memory(found, predictions) and not np.isfinite(found).all():
             row = int(np.flatnonzero(~np.isfinite(found))[0])
-            said = predictions[row].tolist()
-            raise RunError(f"forecast makes {found[row]} of the predictions {said}", place=place)
+            given = predictions[row].tolist()
+            raise RunError(f"forecast makes {found[row]} of the predictions {given}", place=place)
         return found
 
-    def key(
-        self,
-        stream: Stream,
-        answered: BoolArray,
-        batches: list[Int64Array] | None,
-        release: Callable[[], None] = lambda: None,
-    ) -> str:
+    def checked(self, batch: EventBatch, predictions: Float32Array) -> Float32Array:
+        """The predictions of a batch, float32 [n, outputs] and finite.
+
+        Raises:
+            RunError: they are not.
+        """
+        problem = form_problem(predictions, len(batch), self.strategy.outputs)
+        if problem is not None:
+            raise RunError(problem, place=f"strategy {self.name!r}")
+        if not np.isfinite(predictions).all():
+            row = int(np.flatnonzero(~np.isfinite(predictions).all(axis=1))[0])
+            symbol = self.session.symbols[batch.symbol[row]]
+            raise RunError(
+                f"predict gave {predictions[row].tolist()} for symbol {symbol!r} at ts_event "
+                f"{batch.ts_event[row]}",
+                place=f"strategy {self.name!r}",
+                remedy="A prediction that is not finite cannot be traded: check the model and its "
+                "inputs from that event on.",
+            )
+        return predictions
+
+    def key(self, stream: Stream, answered: Marks, batches: Sequence[Int64Array] | None) -> str:
         """The content key of its answers to some events of a stream: a hash of all they depend on.
 
         Args:
-            stream, answered, batches: as for ``predict``.
-            release: called now and then, to let go of the pages of what was read.
+            stream: ``n`` events.
+            answered: which of them reach the strategy, [n].
+            batches: event numbers of each call, for a strategy whose answers depend on them.
         """
-        chunk = chunk_size(self.strategy.needs_features) if batches is None else None
+        piece = piece_size(self.strategy.needs_features) if batches is None else None
         return sha256_of(
             {
                 "data": stream.dataset.data_hash(),
@@ -79,15 +101,15 @@ class Inference:
                 "seed": self.session.seed,
                 "device": device_model(self.session.device),
                 "versions": versions(),
-                "answered": _bits_sha256(answered, release),
+                "answered": answered.sha256(),
                 "batches": batches and [hashlib.sha256(b.tobytes()).hexdigest() for b in batches],
-                "chunk": chunk,
+                "piece": piece,
                 "resets": _resets_sha256(stream.dataset),
             }
         )
 
 
-def bind(plugins: Parts, part: Any, session: Session, dataset: Dataset) -> Inference:
+def bind(plugins: Parts, part: Any, session: Session, dataset: Dataset) -> BoundStrategy:
     """A strategy made, checked against the dataset and bound to it.
 
     Raises:
@@ -108,7 +130,7 @@ def bind(plugins: Parts, part: Any, session: Session, dataset: Dataset) -> Infer
             f"it has {strategy.outputs!r} outputs, but must have 1 or more",
             place=f"strategy {name!r}",
         )
-    return Inference(
+    return BoundStrategy(
         strategy, as_table(strategy, name), plugins.origin("strategy", name).identity(), session
     )
 
@@ -118,13 +140,3 @@ def _resets_sha256(dataset: Dataset) -> str | None:
     if dataset.sessions is None or dataset.session_breaks == "carry":
         return None
     return hashlib.sha256(dataset.sessions[:, 0].tobytes()).hexdigest()
-
-
-def _bits_sha256(answered: BoolArray, release: Callable[[], None]) -> str:
-    digest = hashlib.sha256()
-    for first in range(0, len(answered), RELEASE):  # a multiple of 8: no byte is padded within
-        some = answered[first : first + RELEASE]
-        full = not len(some) % 8 and some.all()
-        digest.update(b"\xff" * (len(some) // 8) if full else np.packbits(some).data)
-        release()
-    return digest.hexdigest()

@@ -30,9 +30,10 @@ from backtest.core.array_files import (
     read_to_the_end,
     write_named,
 )
-from backtest.core.arrays import BoolArray, Float32Array
+from backtest.core.arrays import BoolArray
 from backtest.core.atomic import lock_folder, new_file
 from backtest.core.hashing import sha256_of
+from backtest.core.spool import Spool
 from backtest.errors import BacktestError
 from backtest.inference.calls import Calls
 from backtest.strategies.base import Strategy
@@ -136,9 +137,7 @@ class Checkpoint:
     def __exit__(self, *_: object) -> None:
         self._let_go()
 
-    def load(
-        self, strategy: Strategy, symbols: int, calls: Calls, out: Float32Array
-    ) -> Position | None:
+    def load(self, strategy: Strategy, symbols: int, calls: Calls, out: Spool) -> Position | None:
         """Take answers and state from it; what is damaged, or of another pass, is removed.
 
         Args:
@@ -167,7 +166,7 @@ class Checkpoint:
         """Whether it is time to write it."""
         return self._clock() >= self._due
 
-    def save(self, strategy: Strategy, calls: Calls, out: Float32Array, at: Position) -> None:
+    def save(self, strategy: Strategy, calls: Calls, out: Spool, at: Position) -> None:
         """Write it, unless another process does.
 
         Args:
@@ -195,7 +194,7 @@ class Checkpoint:
         self._let_go()
         return not self.folder.exists()
 
-    def _read(self, strategy: Strategy, symbols: int, calls: Calls, out: Float32Array) -> Position:
+    def _read(self, strategy: Strategy, symbols: int, calls: Calls, out: Spool) -> Position:
         manifest = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
         if manifest.pop("sha256") != sha256_of(manifest):
             raise Unusable(f"{MANIFEST} is damaged")
@@ -206,7 +205,7 @@ class Checkpoint:
                 reader = ArrayReader(file)
                 for call in range(*part["calls"]):
                     numbers = calls.numbers(call)
-                    out[numbers] = reader.get((len(numbers), out.shape[1]), np.float32)
+                    out.put(numbers, reader.get((len(numbers), out.width), np.float32))
                 reader.check(part["sha256"])
         at = Position(np.zeros(symbols, dtype=np.bool_), **manifest["position"])
         state = manifest["state"]
@@ -219,7 +218,7 @@ class Checkpoint:
         self._keep_only()
         return at
 
-    def _write(self, strategy: Strategy, calls: Calls, out: Float32Array, at: Position) -> None:
+    def _write(self, strategy: Strategy, calls: Calls, out: Spool, at: Position) -> None:
         part: dict[str, Any] = {
             "file": f"answers-{at.call}",
             "calls": [self._standing.call, at.call],
@@ -227,7 +226,7 @@ class Checkpoint:
         with new_file(self.folder / part["file"]) as path, path.open("wb") as file:
             writer = ArrayWriter(file)
             for call in range(*part["calls"]):
-                writer.put(out[calls.numbers(call)])
+                writer.put(out.take(calls.numbers(call)))
             part["sha256"] = writer.sha256
         state: dict[str, Any] | None = None
         if strategy.stateful:

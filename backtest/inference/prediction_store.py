@@ -5,19 +5,22 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backtest.core.arrays import Float32Array
 from backtest.core.atomic import new_file, sweep_all
-from backtest.core.columnar import Column, Frame
-from backtest.core.columnar_file import ColumnarFile
-from backtest.core.room import RELEASE, Room
+from backtest.core.spool import Spool
 from backtest.errors import DataError
 from backtest.inference.checkpoints import Checkpoint
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _ROWS = 1 << 16
 """Rows read at once."""
@@ -37,60 +40,45 @@ class PredictionStore:
         """Where the predictions of a key lie, or would."""
         return self.folder / f"{key}.parquet"
 
-    def get(self, key: str, room: Room | None = None) -> Float32Array | None:
-        """Predictions float32 [n, outputs], or ``None`` where there are none.
+    def has(self, key: str) -> bool:
+        """Whether there are predictions of a key."""
+        return self.path(key).exists()
+
+    def get(self, key: str, rows: int) -> Iterator[Float32Array] | None:
+        """Predictions, float32 [n, outputs] piece by piece; ``None`` where there are none.
 
         Args:
             key: a content key.
-            room: where they are put; by default in memory.
+            rows: how many there have to be.
 
         Raises:
-            DataError: they are damaged, or not as many as there are events.
+            DataError: there are others than so many; while iterating: they are damaged.
         """
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         path = self.path(key)
-        if not path.exists():
-            return None
-        try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
-                rows, outputs = file.metadata.num_rows, file.metadata.num_columns
-                room = room or Room(rows)
-                if rows != room.rows:
-                    raise OSError(f"{rows} rows for {room.rows} events")
-                found: Float32Array = room.column(np.float32, outputs)
-                first = 0
-                for batch in file.iter_batches(_ROWS):
-                    for k, column in enumerate(batch.columns):
-                        found[first : first + len(batch), k] = column.to_numpy()
-                    first += len(batch)
-                    room.release()
+        with _readable(path):
+            try:
+                file = pq.ParquetFile(path, page_checksum_verification=True)
+            except FileNotFoundError:
+                return None
+            if file.metadata.num_rows != rows:
+                file.close()
+                raise OSError(f"{file.metadata.num_rows} rows for {rows} events")
             # Marks it as used, so that pruning takes what has long not been.
             os.utime(path)
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(
-                f"stored predictions cannot be read: {error}",
-                place=str(path),
-                remedy="Remove the file; the next run predicts again.",
-            ) from None
-        return found
+        return _pieces(path, file)
 
-    def put(self, key: str, predictions: Float32Array, room: Room | None = None) -> None:
-        """Keep predictions float32 [n, outputs], which lie in ``room``."""
+    def put(self, key: str, predictions: Spool) -> None:
+        """Keep predictions."""
+        writer = self.writer(key, predictions.width)
+        for first in range(0, len(predictions), _ROWS):
+            writer.write(predictions.read(first, min(first + _ROWS, len(predictions))))
+        writer.finish()
 
-        def frame(rows: slice) -> Frame:
-            outputs = enumerate(predictions[rows].T)
-            return {f"output_{k}": Column("float32", column) for k, column in outputs}
-
-        with (
-            new_file(self.path(key)) as path,
-            closing(ColumnarFile(path, frame(slice(0)), hashed=False)) as file,
-        ):
-            for first in range(0, len(predictions), RELEASE):
-                file.write(frame(slice(first, first + RELEASE)))
-                if room is not None:
-                    room.release()
+    def writer(self, key: str, outputs: int) -> PredictionWriter:
+        """Keeps predictions as they are made."""
+        return PredictionWriter(self.path(key), outputs)
 
     def checkpoint(self, key: str) -> Checkpoint:
         """The checkpoint of the pass that computes the predictions of a key."""
@@ -156,6 +144,74 @@ class PredictionStore:
             return self.checkpoint(stored.key).discard()
         self.path(stored.key).unlink(missing_ok=True)
         return True
+
+
+class PredictionWriter:
+    """Writes predictions aside; they are kept once ``finish`` is called.
+
+    Args:
+        path: where they will lie.
+        outputs: predictions an event.
+    """
+
+    def __init__(self, path: Path, outputs: int) -> None:
+        from backtest.core.table_files import TableFile
+
+        self._stack = ExitStack()
+        with ExitStack() as stack:
+            aside = stack.enter_context(new_file(path))
+            nothing = _batch(np.empty((0, outputs), dtype=np.float32))
+            self._file = stack.enter_context(
+                closing(TableFile(aside, nothing.schema, hashed=False))
+            )
+            self._stack = stack.pop_all()
+
+    def write(self, predictions: Float32Array) -> None:
+        """Add rows, float32 [n, outputs]."""
+        self._file.append(_batch(predictions))
+
+    def finish(self) -> None:
+        """No more will come: from now on they are in the store."""
+        self._stack.close()
+
+    def abandon(self) -> None:
+        """Keep nothing, because not all were made."""
+        with suppress(_Abandoned), self._stack:
+            raise _Abandoned
+
+
+class _Abandoned(Exception):
+    """What was begun is not finished."""
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Tell what goes wrong in reading a file of predictions."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            f"stored predictions cannot be read: {error}",
+            place=str(path),
+            remedy="Remove the file; the next run predicts again.",
+        ) from None
+
+
+def _pieces(path: Path, file: Any) -> Iterator[Float32Array]:
+    with _readable(path), file:
+        for batch in file.iter_batches(_ROWS):
+            found = np.empty((len(batch), batch.num_columns), dtype=np.float32)
+            for k, column in enumerate(batch.columns):
+                found[:, k] = column.to_numpy()
+            yield found
+
+
+def _batch(predictions: Float32Array) -> pa.RecordBatch:
+    from backtest.core.arrow import batch_of
+
+    return batch_of({f"output_{k}": column for k, column in enumerate(predictions.T)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,7 +210,10 @@ def _accuracy(run: Run) -> Accuracy | None:
     note = notes.get("reference") or notes.get("undropped") or notes["answers"]
     store = PredictionStore(run.folder.parent / "predictions")
     try:
-        reference = None if note["key"] is None else store.get(str(note["key"]))
+        pieces = None
+        if note["key"] is not None:
+            pieces = store.get(str(note["key"]), run.metrics["timing"]["events"])
+        reference = None if pieces is None else np.concatenate([*pieces])
     except BacktestError:
         reference = None
     if reference is None or not run.manifest["config"].get("undropped"):

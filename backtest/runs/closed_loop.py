@@ -1,4 +1,4 @@
-"""The closed loop: server, strategy and fills interleaved batch by batch, in virtual time.
+"""The closed loop: server and strategy interleaved batch by batch, in virtual time.
 
 Two things need it: service times measured on the running model, and strategies that react to their
 own fills. Everything else is faster, and the same, in three passes.
@@ -8,56 +8,28 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
 from time import perf_counter_ns
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from backtest.core.arrays import Float32Array, Int64Array, chunks
-from backtest.core.columnar import Column, Frame
-from backtest.core.compiled import COMPILED_FROM
-from backtest.core.room import Room
-from backtest.inference.answers import Answers
-from backtest.inference.bound_strategy import Inference
-from backtest.inference.prediction import checked
-from backtest.market.events import EventBatch
+from backtest.core.arrays import Float32Array, Int64Array
+from backtest.inference.bound_strategy import BoundStrategy
+from backtest.market.events import COLUMNS, EventBatch, locked
+from backtest.market.window import ColumnType, Window
+from backtest.runs.replay import EVENT_COLUMNS
 from backtest.timing.draws import Draws
 from backtest.timing.latency import Composition, LatencyModel, pass_sizes, service_time
-from backtest.timing.live_queue import LiveQueue
-from backtest.timing.outcomes import Status, Timing
-from backtest.timing.server import InferenceServer
-from backtest.timing.simulation import bypassed, receive, rule_of
-from backtest.trading.live_desk import LiveDesk
+from backtest.timing.server import Batch
+from backtest.timing.server_rules import ServerRules
 
-_TOLD = 1 << 14
-"""Events after which what was predicted is proved, what was served is kept, and people are told."""
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 _FLOAT32 = np.dtype(np.float32)
 
-Progress = Callable[[int], None]
-"""Told how many events have been handed to the strategy."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loop:
-    """What a closed loop left behind.
-
-    Attributes:
-        timing: as pass 1 has it.
-        answers: as pass 2 has them.
-        service: unscaled service time of each batch sent, int64 ns [batches].
-        sizes: events in each, int64 [batches].
-    """
-
-    timing: Timing
-    answers: Answers
-    service: Int64Array
-    sizes: Int64Array
-
-    def frame(self) -> Frame:
-        """A row for each batch sent: its size and how long it was served, unscaled ns."""
-        return {"size": Column("int64", self.sizes), "service_ns": Column("int64", self.service)}
+Rows: TypeAlias = slice | Int64Array
+"""Rows of a window: a slice where they follow each other without a gap."""
 
 
 def why_closed(service: LatencyModel, strategy: Any, scale: float) -> str | None:
@@ -69,190 +41,151 @@ def why_closed(service: LatencyModel, strategy: Any, scale: float) -> str | None
     return None
 
 
-class ClosedLoop:
-    """One run of a strategy inside the simulated server.
+def loop_columns(bound: BoundStrategy, events: Sequence[str]) -> dict[str, ColumnType]:
+    """Columns of the window that a closed loop reads and writes.
 
     Args:
-        server: the rules of the server.
-        inference: the strategy, bound; it is reset first.
-        events: the window, with features if the strategy reads them.
-        feed: from ts_event to receipt.
-        end: when the window ends, ns.
-        room: where the result lies.
+        bound: the strategy.
+        events: columns that the dataset has, by their names in ``EventBatch``.
+    """
+    columns = {name: EVENT_COLUMNS[name] for name in events}
+    if bound.strategy.needs_features:
+        columns["features"] = (np.float32, len(bound.session.features))
+    return columns | {"predictions": (np.float32, bound.strategy.outputs)}
+
+
+class LiveStrategy:
+    """Serves the batches of a closed loop by a bound strategy, which is reset first.
+
+    Args:
+        bound: the strategy.
+        rules: of the server.
+        window: where the events lie, and their predictions go; it has ``loop_columns``.
         session_of: session of each instant, ns [n] to int64 [n], where state is reset at breaks.
-        desk: trades as it goes, for a strategy that reacts.
+        before: called with the instant of each batch before the strategy is.
+        predicted: called with each batch's rows and predictions once they are known.
     """
 
     def __init__(
         self,
-        server: InferenceServer,
-        inference: Inference,
-        events: EventBatch,
-        feed: LatencyModel,
+        bound: BoundStrategy,
+        rules: ServerRules,
+        window: Window,
         *,
-        end: int,
-        room: Room,
         session_of: Callable[[Int64Array], Int64Array] | None = None,
-        desk: LiveDesk | None = None,
-        progress: Progress = lambda done: None,
+        before: Callable[[int], None] | None = None,
+        predicted: Callable[[Rows, Float32Array], None] | None = None,
     ) -> None:
-        self._server = server
-        self._inference = inference
-        self._events = events
-        self._feed = feed
-        self._end = end
-        self._room = room
+        self._bound = bound
+        self._rules = rules
+        self._window = window
         self._session_of = session_of
-        self._desk = desk
-        self._progress = progress
-        handed = events.read_only()
-        self._columns: list[Any] = [getattr(handed, f.name) for f in fields(EventBatch)]
-        self._strategy = strategy = inference.strategy
-        self._live = server.latency.live
-        self._outputs = strategy.outputs
-        self._predictions: Float32Array = room.column(np.float32, strategy.outputs)
-        self._draws = Draws(server.seed, "service")
-        self._served = _Served(room)
-        self._note_size, self._note_span = self._served.sizes.append, self._served.spans.append
-        self._unproved: list[slice | Int64Array] = []
-        self._handed, self._told = 0, _TOLD
-
-    def run(self, compiled: bool | None = None) -> Loop:
-        """Run it; ``compiled`` as for ``queueing.simulate``."""
-        strategy, events, server = self._inference.strategy, self._events, self._server
-        symbols = len(self._inference.session.symbols)
-        strategy.reset(range(symbols))
+        self._before = before
+        self._predicted = predicted
+        self._strategy = bound.strategy
+        self._outputs = bound.strategy.outputs
+        self._live = rules.latency.live
+        self._draws = Draws(rules.seed, "service")
+        symbols = len(bound.session.symbols)
         self._sessions = np.full(symbols, -1, dtype=np.int64)
-        rule = rule_of(server)
-        if server.scale == 0:
-            timing = bypassed(events, self._room)
-            for number, now in enumerate(events.ts_event.tolist()):
-                self.serve(np.array([number]), now)
-        else:
-            if compiled is None:
-                compiled = len(events) >= COMPILED_FROM
-            received, order = receive(server, events, self._feed, symbols, self._room)
-            if self._desk is not None:
-                self._desk.received = received
-            if compiled and rule is not None:
-                timing = self._compiled(rule, received, order, symbols)
-            else:
-                numbers = events.symbol
-                timing = server.run(numbers, received, self._end, serve=self.serve)
-        self._prove()
-        forecast: Float32Array = self._room.column(np.float32)
-        answered = self._room.column(np.bool_)
-        for first, last in chunks(len(events)):
-            rows = slice(first, last)
-            answered[rows] = timing.status[rows] == Status.ANSWERED
-            forecast[rows] = self._inference.forecast(self._predictions[rows])
-        return Loop(
-            timing,
-            Answers(self._predictions, forecast, answered),
-            *self._served.columns(),
-        )
+        self._slides = -1
+        self._columns: list[Any] = []
+        self._unchecked: list[Rows] = []
+        self._sizes, self._spans = array("q"), array("q")
+        self._strategy.reset(range(symbols))
 
-    def _compiled(self, rule: Any, received: Int64Array, order: Int64Array, symbols: int) -> Timing:
-        queue = LiveQueue(
-            self._server,
-            rule,
-            self._events.symbol,
-            received,
-            order,
-            symbols=symbols,
-            end=self._end,
-            room=self._room,
-        )
-        scale = self._server.scale
-        while queue.step():
-            span = self._serve(queue.rows, queue.now)
-            queue.serve(span if scale == 1 else round(span * scale))
-        return queue.timing
-
-    def serve(self, numbers: Int64Array | Sequence[int], now: int) -> int:
-        """Hand a batch to the strategy: its unscaled service time, ns."""
-        numbers = np.asarray(numbers, dtype=np.int64)
-        first, count = int(numbers[0]), len(numbers)
-        # In arrival order, so a gapless stretch is a view.
-        gapless = bool((numbers == np.arange(first, first + count)).all())
-        return self._serve(slice(first, first + count) if gapless else numbers, now)
-
-    def _serve(self, rows: slice | Int64Array, now: int) -> int:
-        desk = self._desk
-        if desk is not None:
-            self._strategy.on_fills(desk.confirmed(now))  # type: ignore[attr-defined]
-        batch = self._batch(rows)
+    def __call__(self, batch: Batch) -> int:
+        """Hand a batch to the strategy: its scaled service time, ns."""
+        if self._before is not None:
+            self._before(batch.now)
+        rows = self._rows(batch)
+        events = self._batch(rows)
         if self._session_of is None:
             begun = perf_counter_ns()
-            predictions = self._strategy.predict(batch)
+            predictions = self._strategy.predict(events)
             span = perf_counter_ns() - begun
         else:
-            predictions, span = self._predict_by_session(batch)
-        count = rows.stop - rows.start if isinstance(rows, slice) else len(rows)
+            predictions, span = self._predict_by_session(events)
+        count = len(events)
         if (
             type(predictions) is not np.ndarray
             or predictions.shape != (count, self._outputs)
             or predictions.dtype != _FLOAT32
         ):
-            checked(self._inference, batch, predictions)
+            self._bound.checked(events, predictions)
         self._predictions[rows] = predictions
-        self._unproved.append(rows)
-        if desk is not None:
-            self._prove()
+        self._unchecked.append(rows)
+        if self._predicted is not None:
+            self.check()
+            self._predicted(rows, predictions)
         if not self._live:
-            span = self._asked(batch)
-        self._note_size(count)
-        self._note_span(span)
-        if desk is not None:
-            ended = now + round(span * self._server.scale)
-            if ended <= self._end:
-                numbers = np.arange(rows.start, rows.stop) if isinstance(rows, slice) else rows
-                desk.answered(numbers, predictions, now, ended)
-        self._handed += count
-        if self._handed >= self._told:
-            self._told = (self._handed // _TOLD + 1) * _TOLD
-            self._prove()
-            self._served.keep()
-            self._progress(self._handed)
-        return span
+            span = self._asked(events)
+        self._sizes.append(count)
+        self._spans.append(span)
+        scale = self._rules.scale
+        return span if scale == 1 else round(span * scale)
 
-    def _asked(self, batch: EventBatch) -> int:
-        """What the latency model says of a batch, unscaled ns."""
-        server = self._server
-        if server.scale == 0:
-            return 0
-        composition = Composition(
-            batch.symbol, pass_sizes(batch.symbol.tolist(), server.duplicates)
-        )
-        u = self._draws[self._served.count] if server.latency.uses_draws else 0.0
-        return service_time(server.latency, composition, u)
+    def check(self) -> None:
+        """Check that what was predicted since the last check is finite.
 
-    def _prove(self) -> None:
-        """Check that what was predicted since it was last checked is finite.
+        For every batch by itself it would take as long as a small strategy does, so whoever does
+        not use predictions at once asks for it after each piece of events.
 
         Raises:
             RunError: it is not.
         """
-        # A call for each batch would take as long as a small strategy itself. What lies between
-        # two batches is proved already, or zero.
-        stretches = [rows for rows in self._unproved if isinstance(rows, slice)]
-        some = [self._predictions[rows] for rows in self._unproved if not isinstance(rows, slice)]
+        stretches = [rows for rows in self._unchecked if isinstance(rows, slice)]
+        some = [self._predictions[rows] for rows in self._unchecked if not isinstance(rows, slice)]
         if stretches:
+            # What lies between two batches has been checked before, or is that of an older event.
             first = min(rows.start for rows in stretches)
             some.append(self._predictions[first : max(rows.stop for rows in stretches)])
         if not all(np.isfinite(predictions).all() for predictions in some):
-            for rows in self._unproved:
-                checked(self._inference, self._batch(rows), self._predictions[rows])
-        self._unproved.clear()
+            for rows in self._unchecked:
+                self._bound.checked(self._batch(rows), self._predictions[rows])
+        self._unchecked.clear()
 
-    def _batch(self, rows: slice | Int64Array) -> EventBatch:
+    @property
+    def spans(self) -> Int64Array:
+        """Unscaled service time of each batch so far, int64 ns [batches]."""
+        return np.array(self._spans, dtype=np.int64)
+
+    def table(self) -> pa.Table:
+        """A row for each batch: its size, and how long it was served, unscaled ns."""
+        import pyarrow as pa
+
+        sizes = np.array(self._sizes, dtype=np.int64)
+        return pa.table({"size": pa.array(sizes), "service_ns": pa.array(self.spans)})
+
+    def _rows(self, batch: Batch) -> Rows:
+        first = self._window.first
+        if batch.first < 0:
+            return batch.events - first
+        return slice(batch.first - first, batch.first - first + batch.size)
+
+    def _batch(self, rows: Rows) -> EventBatch:
+        window = self._window
+        if self._slides != window.slides:
+            self._slides = window.slides
+            self._predictions = window["predictions"]
+            self._columns = [locked(window[name]) if name in window else None for name in COLUMNS]
         columns: Any = [None if column is None else column[rows] for column in self._columns]
         return EventBatch(*columns)
+
+    def _asked(self, events: EventBatch) -> int:
+        """What the latency model says of a batch, unscaled ns."""
+        rules = self._rules
+        if rules.scale == 0:
+            return 0
+        composition = Composition(
+            events.symbol, pass_sizes(events.symbol.tolist(), rules.duplicates)
+        )
+        u = self._draws[len(self._spans)] if rules.latency.uses_draws else 0.0
+        return service_time(rules.latency, composition, u)
 
     def _predict_by_session(self, batch: EventBatch) -> tuple[Float32Array, int]:
         """The same where a symbol's state is reset before its first event of a session."""
         assert self._session_of is not None
-        strategy = self._inference.strategy
         sessions = self._session_of(batch.ts_event)
         parts: list[tuple[slice, int | None]] = []
         spent = first = 0
@@ -268,41 +201,11 @@ class ClosedLoop:
         found = []
         for rows, reset in parts:
             if reset is not None:
-                strategy.reset([reset])
+                self._strategy.reset([reset])
                 continue
             part = batch.select(rows)
             begun = perf_counter_ns()
-            predictions = strategy.predict(part)
+            predictions = self._strategy.predict(part)
             spent += perf_counter_ns() - begun
-            found.append(checked(self._inference, part, predictions))
+            found.append(self._bound.checked(part, predictions))
         return np.concatenate(found), spent
-
-
-class _Served:
-    """Sizes and service times of batches, in room beyond the latest few.
-
-    Attributes:
-        sizes, spans: of the latest batches.
-    """
-
-    def __init__(self, room: Room) -> None:
-        self.sizes, self.spans = array("q"), array("q")
-        self._columns = room.column(np.int64), room.column(np.int64)
-        self._kept = 0
-
-    @property
-    def count(self) -> int:
-        return self._kept + len(self.spans)
-
-    def columns(self) -> tuple[Int64Array, ...]:
-        """Service times and sizes [batches]."""
-        self.keep()
-        return tuple(column[: self._kept] for column in self._columns)
-
-    def keep(self) -> None:
-        """Move the latest to where there is room."""
-        total = self.count
-        for column, latest in zip(self._columns, (self.spans, self.sizes), strict=True):
-            column[self._kept : total] = latest
-            del latest[:]
-        self._kept = total

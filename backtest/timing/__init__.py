@@ -1,1 +1,1 @@
-"""Pass 1: when each event is answered, by policies, latency models and the simulated server."""
+"""Pass 1: when each event is received, served and answered, in virtual time."""

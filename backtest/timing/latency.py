@@ -8,7 +8,7 @@ scenario.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -26,8 +26,8 @@ class Composition:
 
     Attributes:
         symbols: symbol of each event in arrival order, int32 [n].
-        passes: sizes of the model calls that serve it: rounds of distinct symbols, or ``(n,)``
-            where the strategy packs duplicates.
+        passes: sizes of the model calls that serve it: ``(1,) * n`` where the strategy serves one
+            event at a time, rounds of distinct symbols, or ``(n,)`` where it packs duplicates.
     """
 
     symbols: Int32Array
@@ -96,6 +96,46 @@ class LatencyModel(ABC):
         changes one of them runs in plain Python unless it states its own table.
         """
         return None
+
+
+@dataclass(frozen=True)
+class RecordedService(LatencyModel):
+    """Service times that were measured before, batch by batch, in one pass each.
+
+    Attributes:
+        times: by number of the batch, int64 ns [batches].
+        largest: the most events in a batch; ``None``: any number.
+    """
+
+    times: Int64Array
+    largest: int | None
+
+    uses_draws: ClassVar[bool] = False
+
+    @property
+    def max_batch(self) -> int | None:
+        return self.largest
+
+    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
+        raise RunError("recorded service times belong to batches", place="latency model")
+
+    def table(self, u: Float64Array) -> SpanTable:
+        # A table of one row would be taken for that of all batches.
+        return SpanTable(np.append(self.times, [0, 0]))
+
+
+def message_latency(
+    model: LatencyModel, seed: int, stream: Literal["entry", "response"], scale: float
+) -> int | Callable[[int, int], Int64Array]:
+    """Scaled latency of the messages that events lead to.
+
+    Returns:
+        ns, where it is the same for all; otherwise a function of ``first`` and ``stop``, which
+        gives that of the events ``first`` to ``stop - 1``, int64 ns [stop - first].
+    """
+    if not model.uses_draws:
+        return int(scaled(messages(model, seed, stream, 0, 1), scale)[0])
+    return lambda first, stop: scaled(messages(model, seed, stream, first, stop), scale)
 
 
 def messages(
@@ -184,12 +224,16 @@ def scaled(spans: Int64Array, scale: float) -> Int64Array:
     return np.rint(spans * scale).astype(np.int64)
 
 
-def pass_sizes(symbols: Sequence[int], duplicates: Literal["rounds", "packed"]) -> tuple[int, ...]:
+def pass_sizes(
+    symbols: Sequence[int], duplicates: Literal["single", "rounds", "packed"]
+) -> tuple[int, ...]:
     """Sizes of the model calls for one batch.
 
-    With ``rounds`` the ``k``-th pass holds every symbol's ``k``-th event; with ``packed`` all
-    events go in one.
+    With ``single`` each event has a pass of its own; with ``rounds`` the ``k``-th pass holds every
+    symbol's ``k``-th event; with ``packed`` all events go in one.
     """
+    if duplicates == "single":
+        return (1,) * len(symbols)
     if duplicates == "packed" or len(symbols) == len(set(symbols)):
         return (len(symbols),)
     seen: dict[int, int] = {}

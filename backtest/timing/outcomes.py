@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
-from backtest.core.arrays import Int32Array, Int64Array
+from backtest.core.arrays import Int64Array
 
 _STRETCH = 1 << 16
 
@@ -49,29 +49,6 @@ class Timing:
     def answered(self) -> NDArray[np.bool_]:
         """Which events have an answer, bool [n]."""
         return self.status == Status.ANSWERED
-
-    def unbroken(self, lines: Int32Array, release: Callable[[], None] = lambda: None) -> bool:
-        """Whether in each line, int32 [n], no event is answered after one that is not.
-
-        With symbols for lines, the answers then are those that there would be if every event had
-        been answered: what is missing is missing from the end.
-
-        Args:
-            release: called after each stretch of events, to let go of their pages.
-        """
-        missed = np.full(int(lines.max(initial=-1)) + 1, len(lines), dtype=np.int64)
-        for first in range(0, len(lines), _STRETCH):
-            some = lines[first : first + _STRETCH]
-            answered = self.status[first : first + _STRETCH] == Status.ANSWERED
-            if answered.all() and (missed == len(lines)).all():
-                release()
-                continue
-            numbers = np.arange(first, first + len(some))
-            np.minimum.at(missed, some[~answered], numbers[~answered])
-            if (missed[some] < numbers)[answered].any():
-                return False
-            release()
-        return True
 
     def batches(self) -> Iterator[Int64Array]:
         """Event numbers of each batch that was answered, in order of dispatch, int64 [k] each."""

@@ -64,7 +64,7 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class BatchChoice:
     """A policy's choice: events to serve, in arrival order, and events to give up for them."""
 
     serve: list[int]
@@ -72,7 +72,7 @@ class Selection:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class CompiledPolicy:
     """What a policy does, in the terms that the compiled server knows.
 
     Attributes:
@@ -97,10 +97,10 @@ class BatchingPolicy(ABC):
         return waiting.oldest
 
     @abstractmethod
-    def select(self, waiting: Waiting, limit: int) -> Selection:
+    def select(self, waiting: Waiting, limit: int) -> BatchChoice:
         """Choose from what waits (never empty): at least one and at most ``limit`` events."""
 
-    def rule(self) -> Rule | None:
+    def compiled(self) -> CompiledPolicy | None:
         """The same for the compiled server; ``None``: the policy runs in plain Python.
 
         Read only from the class that also defines ``select`` and ``ready_at``, so a subclass that

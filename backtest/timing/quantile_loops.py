@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from backtest.core.compiled import compiled
 
 MANTISSA = 14
 """Bits that a coarse bin keeps of a value."""
 BINS = (64 - MANTISSA) << MANTISSA
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def bin_of(value):
     """The coarse bin of a value that is not negative; bins are ascending."""
     shift = np.int64(0)
@@ -19,7 +20,7 @@ def bin_of(value):
     return (shift << MANTISSA) + (value >> shift)
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def bounds(number):
     """The least value of a bin and the width of the bin."""
     if number < (1 << (MANTISSA + 1)):
@@ -28,7 +29,7 @@ def bounds(number):
     return (number - (shift << MANTISSA)) << shift, np.int64(1) << shift
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def coarse(ts_event, received, begun, ended, status, batch, counts, most, statuses):
     """Count answered events' feed, queueing, service and sojourn by bin [4, BINS].
 
@@ -51,7 +52,7 @@ def coarse(ts_event, received, begun, ended, status, batch, counts, most, status
     most[0], most[1], most[2], most[3], most[4] = most0, most1, most2, most3, most4
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def fine(ts_event, received, begun, ended, status, low, width, shift, counts):
     """Count values from ``low`` on, ``width`` of them [4, q], in steps of 2**shift."""
     for i in range(len(ts_event)):

@@ -1,228 +1,341 @@
-"""The simulated inference server: one model, a waiting line for each symbol, virtual nanoseconds.
+"""The simulated server over a stream of events: fed chunk by chunk, advanced as far as is certain.
 
-At one instant first a service completes, then every event of that instant arrives, then the
-batching policy may send a batch. Nothing here knows what is predicted: when an answer is ready
-depends on arrivals, the policy and service times alone.
+The rules are in the compiled loop of ``server_loops``. Here it is given its arrays, and what it
+cannot compute itself: draws, the choices of policies in Python, service times of models in Python
+or of the running strategy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from backtest.core.arrays import Int32Array, Int64Array
-from backtest.errors import RunError
-from backtest.market.events import NO_TIME
-from backtest.timing.draws import Draws
-from backtest.timing.latency import Composition, LatencyModel, pass_sizes, scaled, service_time
-from backtest.timing.outcomes import Status, Timing
-from backtest.timing.policies import BatchingPolicy, Selection, Waiting
+from backtest.core.arrays import Int64Array
+from backtest.market.events import EventBatch
+from backtest.market.window import Window
+from backtest.timing import layout as at
+from backtest.timing.arrivals import Arrivals
+from backtest.timing.chooser import Chooser
+from backtest.timing.latency import LatencyModel
+from backtest.timing.loop import Loop
+from backtest.timing.policies import CompiledPolicy
+from backtest.timing.server_rules import ServerRules
+from backtest.timing.service import Service, stated
 
-Serve = Callable[[Sequence[int], int], int]
-"""(event numbers of a batch in arrival order, now) to its unscaled service time, ns."""
+# Looked up for every batch of a closed loop, so not by way of the module.
+_SENT, _SIZE, _STRETCH, _CLOCK, _SPAN = at.SENT, at.COUNT, at.STRETCH, at.CLOCK, at.SPAN
+_LONGEST = at.LONGEST
+
+_KINDS = {"arrival": at.ARRIVAL, "oldest": at.OLDEST, "newest": at.NEWEST}
 
 
-@dataclass(frozen=True, slots=True)
-class InferenceServer:
-    """The rules of one simulated server.
+class Batch:
+    """A batch that was sent and whose service time is awaited; valid until the next call.
 
     Attributes:
-        policy: decides what rides together.
-        latency: service time of a batch.
-        duplicates: how the strategy serves several events of a symbol in one batch.
-        line_limit: events of one symbol that may wait; what is in service does not count.
-        max_batch: the most events in a batch; by default the most that ``latency`` knows of.
-        max_age: an event that has waited longer when a batch is sent is discarded, ns.
-        scale: latency scale; 0 answers every event at its ``ts_event``.
-        seed: of the service time draws.
+        first: number of its first event if the others follow it without a gap, else -1.
+        size: events in it.
+        now: when it was sent, ns.
     """
 
-    policy: BatchingPolicy
-    latency: LatencyModel
-    duplicates: Literal["rounds", "packed"] = "packed"
-    line_limit: int = 100
-    max_batch: int | None = None
-    max_age: int | None = None
-    scale: float = 1.0
-    seed: int = 0
+    __slots__ = ("first", "now", "size", "taken")
 
-    def simulate(
-        self, symbols: Int32Array, ts_event: Int64Array, feed: Int64Array, *, end: int
-    ) -> Timing:
-        """Serve every event of a window, in plain Python: ``queueing.simulate`` says the same.
+    def __init__(self, taken: Int64Array) -> None:
+        self.first = self.size = self.now = 0
+        self.taken = taken
 
-        Args:
-            symbols: int32 [n], in bus order.
-            ts_event: none after ``end``, int64 ns [n].
-            feed: feed latency, unscaled and not negative, int64 ns [n].
-            end: when the window ends, ns; a service that ends later answers nothing.
-        """
-        if self.scale == 0:
-            return bypassed(ts_event)
-        return self.run(symbols, receipts(symbols, ts_event, scaled(feed, self.scale)), end)
-
-    def run(
-        self, symbols: Int32Array, received: Int64Array, end: int, serve: Serve | None = None
-    ) -> Timing:
-        """The same from receipts, int64 ns [n], at a scale above 0.
-
-        Args:
-            symbols: int32 [n], in bus order.
-            received: int64 ns [n].
-            end: when the window ends, ns.
-            serve: says how long a batch takes, by default the latency model.
-        """
-        return _Simulation(self, symbols, received, end, serve).run()
+    @property
+    def events(self) -> Int64Array:
+        """Event numbers in order of arrival, int64 [size]."""
+        if self.first >= 0:
+            return np.arange(self.first, self.first + self.size)
+        return self.taken[: self.size].copy()
 
 
-def bypassed(ts_event: Int64Array) -> Timing:
-    """The timing at scale 0: every event is answered at its ts_event."""
-    batch = np.arange(len(ts_event), dtype=np.int64)
-    status = np.full(len(ts_event), Status.ANSWERED, dtype=np.uint8)
-    return Timing(ts_event, ts_event, ts_event, status, batch)
+class Server:
+    """One simulated server in a run; at scale 0 an ``InstantServer``.
 
+    Args:
+        rules: of the server.
+        feed: from ts_event to receipt.
+        window: with all of ``COLUMNS``.
+        symbols: size of the symbol table.
+        end: when the window of time ends, ns; a service that ends later answers nothing.
+        live: stop at each batch until ``serve`` gives its service time.
 
-def receipts(symbols: Int32Array, ts_event: Int64Array, feed: Int64Array) -> Int64Array:
-    """Receipt of each event: the running maximum within its symbol of ts_event + feed, ns [n]."""
-    received = ts_event + feed
-    for symbol in np.unique(symbols):
-        rows = symbols == symbol
-        received[rows] = np.maximum.accumulate(received[rows])
-    return received
+    Raises:
+        RunError: a latency model gives what is no span.
+    """
 
+    COLUMNS: ClassVar[dict[str, Any]] = {
+        "symbol": np.int32,
+        "received": np.int64,
+        "begun": np.int64,
+        "ended": np.int64,
+        "status": np.uint8,
+        "batch": np.int64,
+    }
+    """Columns of the window: what is read (``symbol``) and what is written. ``begun`` and ``ended``
+    of an unanswered event are ``NO_TIME``, ns, and its ``batch`` is -1; ``status`` is a ``Status``.
+    """
 
-class _Simulation:
-    """One pass of the events through the server."""
+    def __new__(cls, rules: ServerRules, *given: Any, **named: Any) -> Self:
+        """The class that serves at this scale."""
+        kind: Any = InstantServer if rules.scale == 0 else cls
+        return super().__new__(kind)
 
     def __init__(
         self,
-        server: InferenceServer,
-        symbols: Int32Array,
-        received: Int64Array,
+        rules: ServerRules,
+        feed: LatencyModel,
+        window: Window,
+        *,
+        symbols: int,
         end: int,
-        serve: Serve | None,
+        live: bool = False,
     ) -> None:
-        self._serve = serve or self._timed
-        self._server = server
-        self._end = end
-        self._limit = server.max_batch or server.latency.max_batch or max(len(received), 1)
-        self._max_age = None if server.max_age is None else round(server.max_age * server.scale)
-        self._draws = Draws(server.seed, "service")
-        self._all_received = received
-        self._received: list[int] = received.tolist()
-        self._symbols: list[int] = symbols.tolist()
-        in_time = np.flatnonzero(received <= end)
-        self._arrivals: list[int] = in_time[np.argsort(received[in_time], kind="stable")].tolist()
-        self._next = 0
-        self._waiting = Waiting(self._received, self._symbols, server.scale)
-        count = len(received)
-        self._begun = [NO_TIME] * count
-        self._ended = [NO_TIME] * count
-        self._status = [int(Status.UNFINISHED)] * count
-        self._batch = [-1] * count
-        self._batches = 0
+        self._server, self._window, self._live = rules, window, live
+        self._events = self._sure = self._shown = 0
+        self._last = False
+        policy = rules.policy
+        rule = policy.compiled() if stated(policy, "compiled", "select", "ready_at") else None
+        by_symbol = rule is not None and rule.takes != "arrival"
+        self._arrivals = Arrivals(feed, rules.seed, rules.scale, window, symbols)
+        self._service = Service(rules, tabled=not live, distinct=by_symbol)
+        self._loop = Loop(self._arrivals, self._service, window, symbols, by_symbol=by_symbol)
+        self._serve = self._loop.serve
+        self._state, self._rules = self._loop.state, self._loop.rules
+        # Views that give and take Python's own numbers, at a quarter of what an array takes.
+        self._now_state, self._now_rules = self._state.data, self._rules.data
+        self._batch = Batch(self._loop.taken)
+        self._set_rules(rule, end)
+        self._hand_over()
 
-    def run(self) -> Timing:
-        now = NO_TIME
-        while now <= self._end:
-            self._admit(now)
-            if not self._waiting:
-                if self._next == len(self._arrivals):
-                    break
-                now = self._next_arrival()
-                continue
-            ready = self._server.policy.ready_at(self._waiting)
-            if not isinstance(ready, int | np.integer):
-                raise _no_choice(self._server.policy, f"ready_at gave {ready!r}, not whole ns")
-            now = self._dispatch(now) if ready <= now else min(ready, self._next_arrival())
-        self._admit(self._end)
-        return Timing(
-            self._all_received,
-            np.array(self._begun, dtype=np.int64),
-            np.array(self._ended, dtype=np.int64),
-            np.array(self._status, dtype=np.uint8),
-            np.array(self._batch, dtype=np.int64),
-        )
+    def receive(self, events: EventBatch, rows: slice) -> None:
+        """Take in the next events, whose ``symbol`` the window already holds.
 
-    def _next_arrival(self) -> int:
-        if self._next == len(self._arrivals):
-            return self._end + 1
-        return self._received[self._arrivals[self._next]]
+        Args:
+            events: in bus order, none after the end of the window of time.
+            rows: their rows, which the window was extended by.
 
-    def _admit(self, now: int) -> None:
-        lines, limit = self._waiting.lines, self._server.line_limit
-        while self._next < len(self._arrivals):
-            event = self._arrivals[self._next]
-            if self._received[event] > now:
-                return
-            self._next += 1
-            line = lines.get(self._symbols[event])
-            if line is not None and len(line) >= limit:
-                self._status[event] = Status.DROPPED
-            else:
-                self._waiting.add(event)
+        Raises:
+            RunError: the feed gives what is no span.
+        """
+        window = self._window
+        self._events = window.first + rows.stop
+        window["status"][rows] = at.ANSWERED
+        self._arrivals.receive(events, rows, self._oldest_position)
+        self._hand_over()
 
-    def _dispatch(self, now: int) -> int:
-        """Send a batch; the instant at which the server is free again."""
-        if self._max_age is not None:
-            self._give_up(self._expired(now, self._max_age), Status.EXPIRED)
-            if not self._waiting:
-                return now
-        serve = self._chosen()
-        span = self._serve(serve, now)
-        ended = now + round(span * self._server.scale)
-        if ended <= self._end:
-            for event in serve:
-                self._begun[event] = now
-                self._ended[event] = ended
-                self._status[event] = Status.ANSWERED
-                self._batch[event] = self._batches
-        self._batches += 1
-        return ended
+    def advance(self, *, last: bool = False) -> Batch | None:
+        """Go on as far as is certain, or, live, until a batch was sent.
 
-    def _chosen(self) -> Sequence[int]:
-        """The events that the policy chooses to serve; they wait no longer."""
-        policy = self._server.policy
-        chosen = policy.select(self._waiting, self._limit)
-        if not isinstance(chosen, Selection):
-            raise _no_choice(policy, f"it gave a {type(chosen).__name__}, not a Selection")
-        if not 1 <= len(chosen.serve) <= self._limit:
-            raise _no_choice(
-                policy,
-                f"it chose {len(chosen.serve)} events where 1 to {self._limit} may be served",
-            )
-        try:
-            self._give_up(chosen.conflate, Status.CONFLATED)
-            self._waiting.remove(chosen.serve)
-        except KeyError as error:
-            raise _no_choice(
-                policy, f"it chose event {error}, which does not wait, or chose it twice"
-            ) from None
-        return chosen.serve
+        Args:
+            last: no event comes any more.
 
-    def _timed(self, events: Sequence[int], now: int) -> int:
-        symbols = [self._symbols[event] for event in events]
-        composition = Composition(
-            np.array(symbols, dtype=np.int32), pass_sizes(symbols, self._server.duplicates)
-        )
-        return service_time(self._server.latency, composition, self._draws[self._batches])
+        Returns:
+            A batch whose service time is awaited: give it to ``serve``, then advance again.
+            ``None``: more events are needed, or, if these were the last, all are settled.
 
-    def _expired(self, now: int, max_age: int) -> list[int]:
-        expired = []
-        for event in self._waiting:
-            if now - self._received[event] <= max_age:
-                break
-            expired.append(event)
-        return expired
+        Raises:
+            RunError: a policy made no choice, or a latency model gave no span.
+            UsageError: a batch has a size that the latency model does not know.
+        """
+        if last and not self._last:
+            self._last = True
+            self._arrivals.finish()
+            self._hand_over()
+        while True:
+            code = self._serve(self._loop.places)
+            if code == _SENT and self._live:
+                state, batch = self._now_state, self._batch
+                batch.first, batch.size, batch.now = state[_STRETCH], state[_SIZE], state[_CLOCK]
+                return batch
+            if self._chooser is not None:
+                self._chooser.forget_expired()
+            if code in (at.PAUSED, at.DONE):
+                return None
+            self._answer(code)
 
-    def _give_up(self, events: Sequence[int], status: Status) -> None:
-        self._waiting.remove(events)
-        for event in events:
-            self._status[event] = status
+    def serve(self, span: int) -> None:
+        """Give the service time of the batch that was sent, scaled ns."""
+        self._now_rules[_SPAN] = span if span < _LONGEST else _LONGEST
+
+    def take_answered(self) -> Int64Array:
+        """Numbers of the events answered since this was last asked, int64 [n].
+
+        In order of readiness: by batch, and in order of arrival within each.
+        """
+        count = self._now_state[at.ANSWERS]
+        self._now_state[at.ANSWERS] = 0
+        return self._loop.answers[:count].copy()
+
+    @property
+    def now(self) -> int:
+        """An instant at or after which every later batch ends, ns."""
+        return self._now_state[at.CLOCK]
+
+    @property
+    def batches(self) -> int:
+        """How many batches have been served."""
+        return self._now_state[at.BATCHES]
+
+    @property
+    def settled(self) -> int:
+        """How many events at the beginning of the run have got all that they will ever get."""
+        state, arrivals = self._state, self._arrivals
+        pending = self._loop.taken[: state[at.COUNT]].tolist() if state[at.PENDING] else []
+        earliest = arrivals.earliest(self._oldest_position)
+        if earliest is not None:
+            pending.append(earliest)
+        if not pending:
+            return self._events
+        if arrivals.in_bus_order:
+            return min(pending)
+        # Who was received before the first of these has been served or given up for good.
+        first, received = self._window.first, self._window["received"]
+        instant = min(received[event - first] for event in pending)
+        late = received[self._sure - first : self._events - first] >= instant
+        self._sure += int(late.argmax()) if late.any() else len(late)
+        return self._sure
+
+    @property
+    def needs(self) -> int:
+        """Number of the oldest event whose row it still reads or writes."""
+        return self.settled
+
+    @property
+    def _oldest_position(self) -> int:
+        """The least position that waits or is still to arrive."""
+        state = self._state
+        if not state[at.IN_LINE]:
+            return int(state[at.NEXT])
+        if self._rules[at.KIND] in (at.OLDEST, at.NEWEST):
+            return int(self._loop.oldest[self._loop.lengths > 0].min())
+        status, first = self._window["status"], self._window.first
+        position = int(state[at.HEAD])
+        row = self._arrivals.event(position) - first
+        while row < 0 or status[row] != at.WAITING:
+            position += 1
+            row = self._arrivals.event(position) - first
+        state[at.HEAD] = position
+        return position
+
+    def _set_rules(self, rule: CompiledPolicy | None, end: int) -> None:
+        server, rules = self._server, self._rules
+        limit = server.max_batch or server.latency.max_batch or at.LONGEST
+        self._chooser: Chooser | None = None
+        kind, wait_for, wait = at.ASKED, 1, 0
+        if rule is None:
+            self._chooser = Chooser(server.policy, self._window, server.scale, limit)
+        else:
+            kind, wait_for = _KINDS[rule.takes], rule.wait_for
+            wait = round(rule.wait * server.scale)
+            limit = min(limit, rule.most or limit)
+        age = -1 if server.max_age is None else round(server.max_age * server.scale)
+        for place, value in (
+            (at.KIND, kind),
+            (at.LIMIT, limit),
+            (at.LINE, server.line_limit),
+            (at.MAX_AGE, age),
+            (at.WAIT_FOR, wait_for),
+            (at.WAIT, wait),
+        ):
+            rules[place] = min(value, at.LONGEST)
+        rules[at.END] = min(end, np.iinfo(np.int64).max - 1)
+
+    def _answer(self, code: int) -> None:
+        """Give the loop what it stopped for."""
+        state, chooser = self._state, self._chooser
+        if code == at.DRAWS:
+            self._service.draw(self.batches)
+            self._hand_over()
+        elif code == at.SENT:
+            rows = self._loop.taken[: state[at.COUNT]] - self._window.first
+            self.serve(self._service.time(self._window["symbol"][rows], self.batches))
+        elif code == at.UNKNOWN_SIZE:
+            self._service.refuse(int(state[at.SIZE]))
+        elif code == at.ASK_READY and chooser is not None:
+            chooser.arrive(self._new_in_line())
+            state[at.READY_AT] = chooser.ready_at()
+            state[at.ASKING] = at.READY_KNOWN
+        elif chooser is not None:
+            chosen = chooser.choose()
+            events = [*chosen.serve, *chosen.conflate]
+            self._loop.taken[: len(events)] = events
+            state[at.COUNT], state[at.GIVEN_UP] = len(chosen.serve), len(chosen.conflate)
+            state[at.ASKING] = at.CHOSEN
+
+    def _new_in_line(self) -> list[int]:
+        """Events that have joined a line since this was last asked, in order of arrival."""
+        ahead, first, status = int(self._state[at.NEXT]), self._window.first, self._window["status"]
+        arrived = [self._arrivals.event(position) for position in range(self._shown, ahead)]
+        self._shown = ahead
+        return [e for e in arrived if e >= first and status[e - first] == at.WAITING]
+
+    def _hand_over(self) -> None:
+        oldest = self._oldest_position
+        self._loop.hand_over(self._events, oldest, last=self._last)
+        self._batch.taken = self._loop.taken
 
 
-def _no_choice(policy: BatchingPolicy, problem: str) -> RunError:
-    return RunError(problem, place=f"batching policy {type(policy).__name__}")
+class InstantServer(Server):
+    """The server at scale 0: every event is received, served and answered when it happens.
+
+    Live, each event is a batch by itself, whose service time does not matter.
+    """
+
+    def __init__(
+        self,
+        rules: ServerRules,
+        feed: LatencyModel,
+        window: Window,
+        *,
+        symbols: int,
+        end: int,
+        live: bool = False,
+    ) -> None:
+        self._window, self._live = window, live
+        self._events = self._answered = self._taken = 0
+        self._now = at.NO_TIME
+        self._batch = Batch(np.empty(0, dtype=np.int64))
+
+    def receive(self, events: EventBatch, rows: slice) -> None:
+        window = self._window
+        first, self._events = self._events, window.first + rows.stop
+        for name in ("received", "begun", "ended"):
+            window[name][rows] = events.ts_event
+        window["batch"][rows] = np.arange(first, self._events)
+        window["status"][rows] = at.ANSWERED
+
+    def advance(self, *, last: bool = False) -> Batch | None:
+        number = self._answered
+        if number == self._events:
+            return None
+        self._answered = number + 1 if self._live else self._events
+        row = self._answered - 1 - self._window.first
+        self._now = int(self._window["ended"][row])
+        if not self._live:
+            return None
+        self._batch.first, self._batch.size, self._batch.now = number, 1, self._now
+        return self._batch
+
+    def serve(self, span: int) -> None:
+        pass
+
+    def take_answered(self) -> Int64Array:
+        first, self._taken = self._taken, self._answered
+        return np.arange(first, self._answered)
+
+    @property
+    def now(self) -> int:
+        return self._now
+
+    @property
+    def batches(self) -> int:
+        return self._answered
+
+    @property
+    def settled(self) -> int:
+        return self._answered

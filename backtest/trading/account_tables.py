@@ -1,161 +1,271 @@
-"""What the compiled market accountant hands over: fills, equity and figures, from its sums."""
+"""What the market accountant hands over: fills, equity over time, and figures, all exact."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from backtest.core.arrays import Int64Array
-from backtest.core.columnar import Column, Frame
-from backtest.core.compiled import INT64, Uncompiled
-from backtest.trading.accountant import COSTS, Ledger
+from backtest.trading import layout as at
+from backtest.trading.layout import COSTS
+from backtest.trading.refusals import too_large
+from backtest.trading.terms import Terms
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _INSTANTS = ("ts_event", "ts_received", "ts_begun", "ts_ended", "ts_venue")
 
+_INT64 = 2**63 - 1
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class Books:
-    """What the loops add up while they trade.
+    """What is added up while a run trades, as ``layout`` has it.
 
     Attributes:
-        sums: by symbol: cash, decision, costs, fills, lots [S, 11].
-        booked: by symbol and time bucket: lots, cash, costs [S, k, 9].
-        marks: doubled mids at the ends of the buckets [k, S].
-        held: by symbol: the ideal position, and what it cost in half-tick-lots [S, 2].
-        mids: doubled mids at the window's end [S].
+        sums: by symbol, in two parts, int64 [S, 2, SUM_SIZE]; without the fills that close.
+        booked: by symbol and time bucket, int64 [S, k, BUCKET_SIZE].
+        marks: doubled mids at the ends of the buckets, int64 [k, S].
+        held: the two ideal accounts of each symbol, int64 [S, 2, HELD_SIZE].
+        closing: the fills that close what is open at the end, by symbol, int64 [n, FILL_SIZE].
+        beyond: by how many lots each of them exceeds the displayed size [n].
     """
 
     sums: Int64Array
     booked: Int64Array
     marks: Int64Array
     held: Int64Array
-    mids: Int64Array
+    closing: Int64Array = field(default_factory=lambda: np.empty((0, at.FILL_SIZE), dtype=np.int64))
+    beyond: list[int] = field(default_factory=list)
 
     @classmethod
     def empty(cls, symbols: int, buckets: int) -> Books:
         """Nothing traded yet."""
-        shapes = ((symbols, 11), (symbols, buckets, 9), (buckets, symbols), (symbols, 2), symbols)
-        return cls(*(np.zeros(shape, dtype=np.int64) for shape in shapes))
+        return cls(
+            np.zeros((symbols, 2, at.SUM_SIZE), dtype=np.int64),
+            np.zeros((symbols, buckets, at.BUCKET_SIZE), dtype=np.int64),
+            np.zeros((buckets, symbols), dtype=np.int64),
+            np.zeros((symbols, 2, at.HELD_SIZE), dtype=np.int64),
+        )
+
+    def totals(self, symbol: int) -> list[int]:
+        """A symbol's sums, those of the fills that close included, by the places ``SUM_...``."""
+        rest, limits = self.sums[symbol].tolist()
+        sums = [low + high * at.LIMIT for low, high in zip(rest, limits, strict=True)]
+        for row in self.closing[self.closing[:, at.SYMBOL] == symbol].tolist():
+            for k in range(at.SUM_FILLS):
+                sums[k] += row[at.CASH + k]
+            sums[at.SUM_FILLS] += 1
+            sums[at.SUM_TURNOVER] += abs(row[at.CASH] + row[at.FEES])
+        return sums
 
 
-def fill_frame(symbols: Sequence[str], fills: Int64Array, rows: Int64Array) -> Frame:
-    """Some rows of fills int64 [k, FILL_SIZE] by arrival, then symbol, as the table has them."""
-    from backtest.trading import loops
+def close_positions(terms: Terms, books: Books, positions: Int64Array) -> None:
+    """Close what is open at the end at the touch of the closing quotes, whatever their size.
 
-    columns = np.empty((loops.FILL_SIZE, len(rows)), dtype=np.int64)
-    order = _by_arrival(fills[rows, loops.T4], fills[rows, loops.SYMBOL])
-    loops.columns_of(fills, rows[order], columns)
-    codes = columns[loops.SYMBOL].astype(np.int32)
-    return {
-        "event": Column("int64", columns[loops.EVENT]),
-        "symbol": Column("text", codes, names=tuple(symbols)),
-        "lots": Column("int64", columns[loops.LOTS]),
-        "price_half_ticks": Column("int64", columns[loops.PRICE]),
-        **{n: Column("time", columns[loops.T0 + k]) for k, n in enumerate(_INSTANTS)},
-        "cash": Column("int64", columns[loops.CASH]),
-        "decision": Column("int64", columns[loops.DECISION]),
-        **{n: Column("int64", columns[loops.COST + k]) for k, n in enumerate(COSTS)},
-    }
+    All instants are the end's, and all mids the closing one, so that only the spread and the fee
+    cost something.
 
-
-def figures(ledger: Ledger, books: Books, closing: Sequence[Sequence[int]]) -> dict[str, Any]:
-    """The account's figures, by symbol and in total; ``closing`` are the fills at the end."""
-    from backtest.trading import loops
-
-    by_symbol = [[int(v) for v in row] for row in books.sums]
-    for row in closing:
-        sums = by_symbol[row[loops.SYMBOL]]
-        for k in range(9):
-            sums[k] += row[loops.CASH + k]
-        sums[9] += 1
-        sums[10] += abs(row[loops.LOTS])
-    ideal = [0] * len(by_symbol)
-    for s, instrument in enumerate(ledger.instruments):
-        position, cost = (int(v) for v in books.held[s])
-        last = int(books.mids[s])
-        ideal[s] = (position * last - cost) * instrument.half_tick_lot if position or cost else 0
-    has_ideal = ledger.undropped is not None
-    total = [sum(column) for column in zip(*by_symbol, strict=True)]
-    currency = next((i.currency for i in ledger.instruments if i.tradable), None)
-    return {
-        "currency": currency,
-        "money_unit": "1e-9",
-        **_summary(total, sum(ideal) if has_ideal else None),
-        "by_symbol": {
-            symbol: _summary(by_symbol[s], ideal[s] if has_ideal else None)
-            for s, symbol in enumerate(ledger.symbols)
-        },
-    }
-
-
-def equity(
-    ledger: Ledger, books: Books, closing: Sequence[Sequence[int]], ends: Int64Array
-) -> pa.Table:
-    """Mark to market at the end of each bucket, and what was booked within it, by symbol.
+    Args:
+        positions: signed lots, int64 [S].
 
     Raises:
-        Uncompiled: a number does not fit 64 bits.
+        RunError: the money of a fill does not fit 64 bits.
+    """
+    symbols = np.flatnonzero(positions).tolist()
+    books.closing = np.zeros((len(symbols), at.FILL_SIZE), dtype=np.int64)
+    for fill, s in zip(books.closing, symbols, strict=True):
+        held, instrument = int(positions[s]), terms.instruments[s]
+        bid, ask, bid_size, ask_size = terms.closing.quotes[s].tolist()
+        touch, displayed = (bid, bid_size) if held > 0 else (ask, ask_size)
+        price = 2 * touch
+        fee = instrument.fee(-held, price)
+        cash = held * price * instrument.half_tick_lot - fee
+        spread = -held * (price - bid - ask) * instrument.half_tick_lot
+        if max(abs(cash), abs(spread), abs(fee)) >= at.LIMIT:
+            raise too_large(terms.symbols[s], f"closing {abs(held)} lots", abs(cash))
+        fill[at.EVENT], fill[at.SYMBOL], fill[at.LOTS], fill[at.PRICE] = -1, s, -held, price
+        fill[at.T0 : at.T4 + 1] = terms.rules.end
+        fill[at.CASH], fill[at.SPREAD], fill[at.FEES], fill[at.TRADED] = (
+            cash,
+            spread,
+            fee,
+            abs(held),
+        )
+        books.beyond.append(max(abs(held) - displayed, 0))
+
+
+def fill_table(symbols: pa.Array, fills: Int64Array) -> pa.RecordBatch:
+    """Fills as the run folder has them.
+
+    Args:
+        symbols: the symbol table as text [S].
+        fills: as ``Venue.take_fills`` gives them, int64 [TRADED, k]; the columns lie in it.
     """
     import pyarrow as pa
 
-    from backtest.trading import loops
+    time = pa.timestamp("ns", "UTC")
+    codes = pa.array(fills[at.SYMBOL].astype(np.int32))
+    columns = {
+        "event": pa.array(fills[at.EVENT]),
+        "symbol": pa.DictionaryArray.from_arrays(codes, symbols),
+        "lots": pa.array(fills[at.LOTS]),
+        "price_half_ticks": pa.array(fills[at.PRICE]),
+        **{n: pa.array(fills[at.T0 + k]).view(time) for k, n in enumerate(_INSTANTS)},
+        "cash": pa.array(fills[at.CASH]),
+        "decision": pa.array(fills[at.DECISION]),
+        **{n: pa.array(fills[at.FEED + k]) for k, n in enumerate(COSTS)},
+    }
+    return pa.RecordBatch.from_pydict(columns)
 
-    for row in closing:
-        bucket = books.booked[row[loops.SYMBOL], -1]
-        bucket[0] += row[loops.LOTS]
-        bucket[1] += row[loops.CASH]
-        bucket[2:] += row[loops.COST :]
-    closed = {row[loops.SYMBOL] for row in closing}
-    traded = [s for s in range(len(books.sums)) if books.sums[s, 9] or s in closed]
-    parts: dict[str, list[Any]] = {n: [] for n in ("ts", "position", "net", "decision", *COSTS)}
-    for s in traded:
-        booked, marks = books.booked[s], books.marks[:, s]
-        position = np.cumsum(booked[:, 0])
-        worth = ledger.instruments[s].half_tick_lot
-        value = np.abs(position.astype(np.float64) * marks * worth).max()
-        if value + np.abs(booked[:, 1].astype(np.float64)).sum() > INT64 / 4:
-            raise Uncompiled
-        net = np.cumsum(booked[:, 1]) + position * marks * worth
-        parts["ts"].append(ends)
-        parts["position"].append(position)
-        parts["net"].append(net)
-        parts["decision"].append(np.diff(net, prepend=0) + booked[:, 2:].sum(axis=1))
-        for k, name in enumerate(COSTS):
-            parts[name].append(booked[:, 2 + k])
+
+def equity_table(terms: Terms, books: Books) -> pa.Table:
+    """Mark to market at the end of each time bucket, and what was booked within it, by symbol.
+
+    Only symbols that traded are in it. The money of each is in the table exactly.
+
+    Raises:
+        RunError: an amount does not fit 64 bits.
+    """
+    import pyarrow as pa
+
+    names = ("ts", "symbol", "position", "net", "decision", *COSTS)
+    parts: dict[str, list[Any]] = {name: [] for name in names}
+    for s in range(len(terms.symbols)):
+        if not books.sums[s, at.REST, at.SUM_FILLS]:
+            continue
+        parts["ts"].append(terms.ends)
+        parts["symbol"].append(np.full(len(terms.ends), s, dtype=np.int32))
+        for name, values in _equity(terms, books, s).items():
+            parts[name].append(values)
     joined = {k: np.concatenate(v) if v else np.empty(0, np.int64) for k, v in parts.items()}
-    names = np.repeat(np.array([ledger.symbols[s] for s in traded], object), len(ends))
+    codes = pa.array(joined.pop("symbol").astype(np.int32))
     return pa.table(
         {
-            "ts": pa.array(joined.pop("ts"), pa.timestamp("ns", "UTC")),
-            "symbol": pa.array(names, pa.string()),
-            **joined,
+            "ts": pa.array(joined.pop("ts")).view(pa.timestamp("ns", "UTC")),
+            "symbol": pa.DictionaryArray.from_arrays(codes, pa.array(terms.symbols, pa.string())),
+            **{name: pa.array(values) for name, values in joined.items()},
         }
     )
 
 
-def _by_arrival(arrived: Int64Array, symbol: Int64Array) -> Int64Array:
-    """The order by arrival, then symbol; what is nearly in order is quickly sorted."""
-    if not len(arrived):
-        return np.empty(0, dtype=np.int64)
-    since, symbols = arrived - arrived.min(), int(symbol.max()) + 1
-    if int(since.max()) >= INT64 // symbols:
-        return np.lexsort((symbol, arrived))
-    return np.argsort(since * symbols + symbol, kind="stable")
-
-
-def _summary(sums: Sequence[int], ideal: int | None) -> dict[str, Any]:
-    return {
-        "net": sums[0],
-        "decision": sums[1],
-        **{name: sums[2 + k] for k, name in enumerate(COSTS)},
-        "ideal": ideal,
-        "missed": None if ideal is None else ideal - sums[1],
-        "fills": sums[9],
-        "lots_traded": sums[10],
+def _equity(terms: Terms, books: Books, s: int) -> dict[str, Int64Array]:
+    """One symbol's rows of the equity table."""
+    booked, worth = books.booked[s].copy(), terms.instruments[s].half_tick_lot
+    marks = books.marks[:, s]
+    rows = books.closing[books.closing[:, at.SYMBOL] == s]
+    # What might not fit 64 bits is added up with Python's integers, at many times the cost.
+    held = np.abs(np.cumsum(booked[:, at.BUCKET_LOTS].astype(np.float64))).max(initial=0.0) + 1.0
+    largest = np.abs(booked.astype(np.float64)).sum() + np.abs(rows.astype(np.float64)).sum()
+    largest += held * float(np.abs(marks).max(initial=0)) * worth
+    exact: Any = np.int64 if 4.0 * largest < _INT64 else object
+    booked, marks = booked.astype(exact), marks.astype(exact)
+    for row in rows.astype(exact):
+        booked[-1, at.BUCKET_LOTS] += row[at.LOTS]
+        booked[-1, at.BUCKET_CASH] += row[at.CASH]
+        booked[-1, at.BUCKET_COSTS :] += row[at.FEED : at.FEES + 1]
+    position = np.cumsum(booked[:, at.BUCKET_LOTS])
+    net = np.cumsum(booked[:, at.BUCKET_CASH]) + position * marks * worth
+    costs = booked[:, at.BUCKET_COSTS :]
+    columns = {
+        "position": position,
+        "net": net,
+        "decision": np.diff(net, prepend=0) + costs.sum(axis=1),
+        **{name: costs[:, k] for k, name in enumerate(COSTS)},
     }
+    for name, values in columns.items():
+        most = max(map(abs, values), default=0) if exact is object else 0
+        if most > _INT64:
+            raise too_large(terms.symbols[s], f"{name!r} in the equity table", most)
+    return {name: values.astype(np.int64) for name, values in columns.items()}
+
+
+def figures(terms: Terms, books: Books) -> dict[str, Any]:
+    """The account's figures, by symbol and in total: whole numbers of any size."""
+    by_symbol = {}
+    total: list[dict[str, int | None]] = []
+    for s, symbol in enumerate(terms.symbols):
+        sums = books.totals(s)
+        figure = _summary(sums, _ideals(terms, books, s) if terms.ideal else None)
+        closing = np.flatnonzero(books.closing[:, at.SYMBOL] == s).tolist()
+        figure["closing"] = sum(
+            -sum(books.closing[k, at.FEED : at.FEES + 1].tolist()) for k in closing
+        )
+        figure["closing_lots_beyond_displayed"] = sum(books.beyond[k] for k in closing)
+        figure["fills"], figure["lots_traded"] = sums[at.SUM_FILLS], sums[at.SUM_LOTS]
+        figure["turnover"] = sums[at.SUM_TURNOVER]
+        figure["exposure"] = _exposure(terms, books, s)
+        by_symbol[symbol] = figure
+        total.append(figure)
+    names = total[0] if total else {}
+    currency = next((i.currency for i in terms.instruments if i.tradable), None)
+    return {
+        "currency": currency,
+        "money_unit": "1e-9",
+        **{name: _sum([figure[name] for figure in total]) for name in names},
+        "by_symbol": by_symbol,
+    }
+
+
+def _exposure(terms: Terms, books: Books, s: int) -> int:
+    """The mean worth of a symbol's position, long or short, at the ends of the time buckets.
+
+    The last bucket counts with the position that the window's end closes.
+    """
+    lots = np.cumsum(books.booked[s][:, at.BUCKET_LOTS])
+    held = np.flatnonzero(lots)
+    worth = terms.instruments[s].half_tick_lot if len(held) else 0
+    pairs = zip(lots[held].tolist(), books.marks[held, s].tolist(), strict=True)
+    return sum(abs(position * mark) for position, mark in pairs) * worth // len(lots)
+
+
+def _ideals(terms: Terms, books: Books, s: int) -> tuple[int, int]:
+    """What both ideal accounts of a symbol earned; nothing where nothing could be closed."""
+    if not terms.closing.known[s]:
+        return 0, 0
+    last = int(terms.closing.doubled_mid[s])
+    worth = terms.instruments[s].half_tick_lot if terms.instruments[s].tradable else 0
+    every, answered = (
+        (lots * last - cost - limits * at.LIMIT) * worth
+        for lots, cost, limits in books.held[s].tolist()
+    )
+    return every, answered
+
+
+def _summary(sums: list[int], ideals: tuple[int, int] | None) -> dict[str, int | None]:
+    net, decision = sums[at.SUM_CASH], sums[at.SUM_DECISION]
+    ideal, answered = ideals or (0, 0)
+    compared = {
+        "ideal": ideal,
+        "missed": ideal - decision,
+        "silence": ideal - answered,
+        "liquidity": answered - decision,
+    }
+    return {
+        "net": net,
+        "decision": decision,
+        **{name: sums[at.SUM_COSTS + k] for k, name in enumerate(COSTS)},
+        **(compared if ideals is not None else dict.fromkeys(compared)),
+    }
+
+
+def _sum(values: list[int | None]) -> int | None:
+    """The sum; ``None`` where the values are not known."""
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def drawdown(equity: pa.Table) -> int:
+    """The deepest fall of the total's mark to market from its highest so far, at bucket ends."""
+    times, nets = equity["ts"].cast("int64").to_numpy(), equity["net"].to_numpy()
+    if not len(times):
+        return 0
+    ends, bucket = np.unique(times, return_inverse=True)
+    # Totals may be longer than 64 bits.
+    exact: Any = np.int64 if np.abs(nets.astype(np.float64)).sum() < _INT64 / 4 else object
+    curve = np.zeros(len(ends) + 1, dtype=exact)  # from nothing on
+    np.add.at(curve, bucket + 1, nets.astype(exact))
+    return int((np.maximum.accumulate(curve) - curve).max())

@@ -7,9 +7,16 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from backtest.core.arrays import Float64Array
 from backtest.core.parameters import Nanoseconds
 from backtest.errors import UsageError
-from backtest.trading.accountant import Account, Accountant, Ledger
+from backtest.trading.accountant import (
+    Account,
+    Accountant,
+    RunTerms,
+    SettledEvents,
+    Settlement,
+)
 
 
 @dataclass(frozen=True)
@@ -39,53 +46,80 @@ class ChallengeAccountant(Accountant):
         if self.error_scale <= 0 or self.break_even <= 0:
             raise ValueError("error_scale and break_even must be above 0")
 
-    def account(self, ledger: Ledger) -> Account:
-        import pyarrow as pa
-
-        targets = ledger.targets
-        assert targets is not None  # needs_targets
-        outputs = ledger.answers.predictions.shape[1]
-        if outputs != targets.shape[1]:
+    def open(self, terms: RunTerms) -> Settlement:
+        if terms.outputs != terms.targets:
             raise UsageError(
-                f"the strategy gives {outputs} outputs an event, the dataset {targets.shape[1]} "
+                f"the strategy gives {terms.outputs} outputs an event, the dataset {terms.targets} "
                 "targets",
                 place="accountant 'challenge'",
                 remedy="Choose a strategy that predicts every target.",
             )
-        paid = np.arange(len(targets)) >= ledger.warmup
-        answered = ledger.answers.answered & paid
-        error = np.abs(ledger.answers.predictions - targets)[answered].astype(np.float64)  # [n, T]
-        timing = ledger.timing
-        sojourn = (timing.ended - timing.received)[answered]  # ns
-        accuracy = np.exp(-error.mean(axis=1) / self.error_scale)
-        earned = self.reward * (accuracy - sojourn / self.break_even)
-        silent = int((paid & ~answered).sum())
-        points = np.where(paid, -self.silence, 0.0)
+        return _ChallengeSettlement(self, terms)
+
+
+class _ChallengeSettlement(Settlement):
+    """Adds up points, piece by piece."""
+
+    def __init__(self, accountant: ChallengeAccountant, terms: RunTerms) -> None:
+        self._accountant = accountant
+        self._terms = terms
+        self._requests = self._responses = 0
+        self._sojourn = 0
+        self._net = self._earned = 0.0
+        self._error: Float64Array = np.zeros(terms.outputs)
+        self._worst: Float64Array = np.zeros(terms.outputs)
+
+    def add(self, settled: SettledEvents) -> None:
+        import pyarrow as pa
+
+        rules, targets = self._accountant, settled.targets
+        assert targets is not None  # needs_targets
+        paid = np.arange(settled.first, settled.first + len(settled)) >= self._terms.warmup
+        answered = settled.answered & paid
+        error = np.abs(settled.answers.predictions - targets)[answered].astype(np.float64)  # [n, T]
+        sojourn = (settled.timing.ended - settled.timing.received)[answered]  # ns
+        accuracy = np.exp(-error.mean(axis=1) / rules.error_scale)
+        earned = rules.reward * (accuracy - sojourn / rules.break_even)
+        points = np.where(paid, -rules.silence, 0.0)
         points[answered] = earned
-        metrics = {
-            "net_points": float(points.sum()),
-            "points_answered": float(earned.sum()),
-            "points_silence": -self.silence * silent,
-            **_evaluator(int(paid.sum()), sojourn, error),
-        }
-        table = pa.table(
-            {
-                "ts": pa.array(ledger.events.ts_event, pa.timestamp("ns", "UTC")),
-                "symbol": pa.array([ledger.symbols[s] for s in ledger.events.symbol], pa.string()),
-                "points": points,
-            }
+        self._requests += int(paid.sum())
+        self._responses += len(sojourn)
+        self._sojourn += int(sojourn.sum())
+        self._net += float(points.sum())
+        self._earned += float(earned.sum())
+        self._error += error.sum(axis=0)
+        self._worst = np.maximum(self._worst, error.max(axis=0, initial=0.0))
+        names = pa.array(self._terms.symbols, pa.string())
+        codes = pa.array(settled.events.symbol.copy())
+        when = pa.array(settled.events.ts_event.copy(), pa.timestamp("ns", "UTC"))
+        self._terms.sink.write(
+            "points",
+            pa.RecordBatch.from_pydict(
+                {
+                    "ts": when,
+                    "symbol": pa.DictionaryArray.from_arrays(codes, names),
+                    "points": points,
+                }
+            ),
         )
-        return Account(metrics, {"points": table})
 
+    def finish(self) -> Account:
+        silent = self._requests - self._responses
+        metrics = {
+            "net_points": self._net,
+            "points_answered": self._earned,
+            "points_silence": -self._accountant.silence * silent,
+        }
+        return Account(metrics | self._evaluator())
 
-def _evaluator(requests: int, sojourn: Any, error: Any) -> dict[str, Any]:
-    """What the challenge's local evaluator prints; errors are by output, ``None`` if no answer."""
-    responses = len(sojourn)
-    return {
-        "total_requests": requests,
-        "total_responses": responses,
-        "response_rate": responses / requests if requests else None,
-        "average_latency_ms": float(sojourn.mean()) / 1e6 if responses else None,
-        "max_absolute_error": error.max(axis=0).tolist() if responses else None,
-        "mean_absolute_error": error.mean(axis=0).tolist() if responses else None,
-    }
+    def _evaluator(self) -> dict[str, Any]:
+        """What the challenge's local evaluator prints, errors by output; ``None`` if no answer."""
+        responses = self._responses
+        return {
+            "total_requests": self._requests,
+            "total_responses": responses,
+            "response_rate": responses / self._requests if self._requests else None,
+            "average_latency_ms": self._sojourn / responses / 1e6 if responses else None,
+            "max_absolute_error": self._worst.tolist() if responses else None,
+            "mean_absolute_error": (self._error / responses).tolist() if responses else None,
+        }

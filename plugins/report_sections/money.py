@@ -17,7 +17,7 @@ from backtest.report.html import details, paragraph
 from backtest.report.material import HORIZONS_NS, Material
 from backtest.report.scales import Axis
 from backtest.report.sections import ReportSection
-from backtest.trading.accountant import COSTS
+from backtest.trading.layout import COSTS
 
 
 class Equity(ReportSection):

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from datetime import UTC, datetime
 
 import numpy as np
-import polars as pl
 import pytest
 
 from backtest.comparison import figures
@@ -56,23 +54,3 @@ def test_by_hand() -> None:
     assert figures.profit_factor(gained) == 2.0
     assert figures.max_drawdown(np.cumsum(gained)) == 3.0
     assert figures.max_drawdown(np.array([-1.0, -2.0])) == 2.0
-
-
-def test_exposure_is_the_worth_of_all_positions_long_or_short() -> None:
-    at = [datetime.fromtimestamp(t, UTC) for t in range(4)]
-    fills = pl.DataFrame(
-        {
-            "ts_venue": [at[0], at[1], at[2]],
-            "symbol": ["A", "B", "A"],
-            "cash": [-10_000_000_000, 5_000_000_000, 12_000_000_000],
-        }
-    )
-    # A is long, worth 10, then 11, then flat; B is short, worth -5, then -5.
-    equity = pl.DataFrame(
-        {
-            "ts": [at[0], at[1], at[2], at[0], at[1], at[2]],
-            "symbol": ["A"] * 3 + ["B"] * 3,
-            "net": [0, 1_000_000_000, 2_000_000_000, 0, 0, 0],
-        }
-    )
-    assert figures.exposure(equity, fills) == pytest.approx((10 + 16 + 5) / 3)

@@ -20,7 +20,7 @@ from backtest.strategies.base import Session
 from backtest.strategies.imbalance import Imbalance
 from backtest.timing.draws import Draws
 from backtest.timing.latency import LatencyModel, SpanTable, pass_sizes, scaled
-from backtest.timing.server import InferenceServer
+from backtest.timing.server_rules import ServerRules
 from backtest.timing.simulation import simulate
 
 
@@ -126,7 +126,7 @@ EVENTS = EventBatch(
 def test_what_is_no_span_stops_a_run(wrong: LatencyModel, compiled: bool) -> None:
     """Were it negative, answers would be there before what they answer."""
     place = f"latency model {type(wrong).__name__}: it gave "
-    server = InferenceServer(All(), wrong)
+    server = ServerRules(All(), wrong)
     with pytest.raises(RunError, match=place):
         simulate(server, EVENTS, Constant(0), symbols=1, end=10**6, compiled=compiled)
     inference = Inference(Imbalance(), {"name": "imbalance"}, {}, Session(("A",)))
@@ -135,7 +135,7 @@ def test_what_is_no_span_stops_a_run(wrong: LatencyModel, compiled: bool) -> Non
     with pytest.raises(RunError, match=place):
         loop.run(compiled)
     if not isinstance(wrong, Whole):
-        feed = InferenceServer(All(), Constant(5))
+        feed = ServerRules(All(), Constant(5))
         with pytest.raises(RunError, match=place):
             simulate(feed, EVENTS, wrong, symbols=1, end=10**6, compiled=compiled)
 
@@ -152,6 +152,6 @@ class Writing(Constant):
 def test_a_feed_cannot_move_events(compiled: bool) -> None:
     with pytest.raises(ValueError, match="read-only"):
         simulate(
-            InferenceServer(All(), Constant(5)), EVENTS, Writing(5), symbols=1, end=10**6,
+            ServerRules(All(), Constant(5)), EVENTS, Writing(5), symbols=1, end=10**6,
             compiled=compiled,
         )  # fmt: skip

@@ -29,8 +29,8 @@ from backtest.timing import simulation
 from backtest.timing.latency import LatencyModel
 from backtest.timing.metrics import Tally, _sorted
 from backtest.timing.outcomes import Timing
-from backtest.timing.policies import BatchingPolicy, Selection, Waiting
-from backtest.timing.server import InferenceServer
+from backtest.timing.policies import BatchChoice, BatchingPolicy, Waiting
+from backtest.timing.server_rules import ServerRules
 
 COLUMNS = ("received", "begun", "ended", "status", "batch")
 
@@ -53,7 +53,7 @@ def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def servers(profile: Path) -> Iterator[InferenceServer]:
+def servers(profile: Path) -> Iterator[ServerRules]:
     policies = (All(), One(), AtMost(3), OnePerSymbol(), NewestPerSymbol(), Deadline(4, 2500))
     latencies = (Affine(700, 250), Exponential(900, 100), Profile(str(profile)))
     limits: tuple[dict[str, Any], ...] = (
@@ -62,7 +62,7 @@ def servers(profile: Path) -> Iterator[InferenceServer]:
         {"max_age": 3000, "max_batch": 3, "duplicates": "rounds", "seed": 3},
     )
     for policy, latency, limit in product(policies, latencies, limits):
-        yield InferenceServer(policy, latency, **limit)
+        yield ServerRules(policy, latency, **limit)
 
 
 @pytest.mark.parametrize("feed", [Constant(300), Exponential(2500)], ids=["constant", "drawn"])
@@ -86,7 +86,7 @@ def test_nothing_depends_on_where_it_pauses(
     events = stream(5000, 2)
     end = int(events.ts_event[-1]) + 1
     for policy in (Deadline(5, 4000), NewestPerSymbol(), OnePerSymbol(), All()):
-        server = InferenceServer(policy, Exponential(1500), line_limit=3)
+        server = ServerRules(policy, Exponential(1500), line_limit=3)
         whole = simulation.simulate(
             server, events, Exponential(900), symbols=7, end=end, compiled=True
         )
@@ -107,8 +107,8 @@ def test_nothing_depends_on_where_it_pauses(
 class Backwards(All):
     """A policy of someone's own: what waits, newest first in the choice of who."""
 
-    def select(self, waiting: Waiting, limit: int) -> Selection:
-        return Selection(list(waiting)[-1:])
+    def select(self, waiting: Waiting, limit: int) -> BatchChoice:
+        return BatchChoice(list(waiting)[-1:])
 
 
 @dataclass(frozen=True)
@@ -120,23 +120,23 @@ class Doubled(Affine):
 
 
 def test_what_changes_a_rule_runs_in_plain_python() -> None:
-    assert simulation.rule_of(InferenceServer(All(), Affine(1))) is not None
-    assert simulation.rule_of(InferenceServer(Backwards(), Affine(1))) is None
-    assert simulation.rule_of(InferenceServer(All(), Doubled(1))) is None
+    assert simulation.rule_of(ServerRules(All(), Affine(1))) is not None
+    assert simulation.rule_of(ServerRules(Backwards(), Affine(1))) is None
+    assert simulation.rule_of(ServerRules(All(), Doubled(1))) is None
     events = stream(300)
     end = int(events.ts_event[-1]) + 1
     timing = simulation.simulate(
-        InferenceServer(All(), Doubled(500)), events, Constant(0), symbols=7, end=end, compiled=True
+        ServerRules(All(), Doubled(500)), events, Constant(0), symbols=7, end=end, compiled=True
     )
     assert set((timing.ended - timing.begun)[timing.answered]) == {1000}
 
 
 CHOICES: dict[str, Any] = {
-    "it gave a list, not a Selection": lambda line: line[:1],
-    "it chose 0 events": lambda line: Selection([]),
-    "it chose event 10, which does not wait": lambda line: Selection([10]),
-    "it chose event 0, which does not wait, or chose it twice": lambda line: Selection([0, 0]),
-    "it chose event 1, which": lambda line: Selection([0, 1], conflate=[1]),
+    "it gave a list, not a BatchChoice": lambda line: line[:1],
+    "it chose 0 events": lambda line: BatchChoice([]),
+    "it chose event 10, which does not wait": lambda line: BatchChoice([10]),
+    "it chose event 0, which does not wait, or chose it twice": lambda line: BatchChoice([0, 0]),
+    "it chose event 1, which": lambda line: BatchChoice([0, 1], conflate=[1]),
 }
 
 
@@ -146,15 +146,15 @@ class Choosing(BatchingPolicy):
 
     problem: str
 
-    def select(self, waiting: Waiting, limit: int) -> Selection:
-        found: Selection = CHOICES[self.problem](list(waiting))
+    def select(self, waiting: Waiting, limit: int) -> BatchChoice:
+        found: BatchChoice = CHOICES[self.problem](list(waiting))
         return found
 
 
 @pytest.mark.parametrize("problem", CHOICES)
 def test_a_choice_that_is_none_is_refused(problem: str) -> None:
     events = EventBatch(np.zeros(20, np.int32), 1000 * (np.arange(20) // 10))
-    server = InferenceServer(Choosing(problem), Constant(5))
+    server = ServerRules(Choosing(problem), Constant(5))
     with pytest.raises(RunError, match=f"batching policy Choosing: {problem}"):
         simulation.simulate(server, events, Constant(0), symbols=1, end=10**6)
 
@@ -169,20 +169,20 @@ class Undecided(All):
 def test_an_instant_that_is_none_is_refused() -> None:
     with pytest.raises(RunError, match=r"policy Undecided: ready_at gave 1e.18, not whole ns"):
         simulation.simulate(
-            InferenceServer(Undecided(), Constant(5)), stream(20), Constant(0), symbols=7, end=2**62
+            ServerRules(Undecided(), Constant(5)), stream(20), Constant(0), symbols=7, end=2**62
         )
 
 
 def test_a_size_outside_the_profile_is_refused(profile: Path) -> None:
     events = EventBatch(np.zeros(200, np.int32), np.full(200, 10**18))
-    server = InferenceServer(All(), Profile(str(profile)), line_limit=1000, max_batch=100)
+    server = ServerRules(All(), Profile(str(profile)), line_limit=1000, max_batch=100)
     with pytest.raises(UsageError, match="a batch of 100, but 1 to 64"):
         simulation.simulate(server, events, Constant(0), symbols=1, end=10**18 + 9, compiled=True)
 
 
 def test_a_service_without_end_answers_nothing() -> None:
     events = stream(50)
-    server = InferenceServer(One(), Constant(2**62), scale=8.0)
+    server = ServerRules(One(), Constant(2**62), scale=8.0)
     end = int(events.ts_event[-1]) + 1
     for compiled in (False, True):
         timing = simulation.simulate(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from backtest.core.arrays import BoolArray, Float32Array
+from backtest.core.arrays import BoolArray, Float32Array, Int64Array
 from backtest.core.prefetch import ahead
 from backtest.core.text import suggestion
 from backtest.data.reading.decode import Columns, Decoder, Nonfinite, Policy, Selection
@@ -83,10 +83,13 @@ class EventBus:
         """Features set to 0 under the policy ``zero`` in the latest iteration, so far."""
         return sum(decoder.replaced for decoder in self._decoders)
 
-    @property
-    def most_rows(self) -> int:
-        """Rows of the row groups that may hold some of the selection."""
-        return sum(group.rows for _, _, groups in self._scan.files for group in groups)
+    def extent(self) -> tuple[int, int, int] | None:
+        """How many events there are, and ts_event of the first and the last, ns.
+
+        ``None`` where footers alone do not tell: rows may lie outside the window, or belong to
+        symbols that are not wanted.
+        """
+        return self._scan.extent()
 
     def __iter__(self) -> Iterator[EventBatch]:
         self._decoders = self._scan.decoders()
@@ -111,14 +114,14 @@ def read_events(
     return concatenate([*bus] or [_event_batch(bus._scan.nothing())])
 
 
-def read_targets(
+def stream_targets(
     dataset: Dataset,
     *,
     start: int | None = None,
     end: int | None = None,
     symbols: Sequence[str] | None = None,
-) -> Float32Array:
-    """Targets of a window's events, float32 [n, T], row by row those of ``read_events``.
+) -> Iterator[Float32Array]:
+    """Targets of a window's events, float32 [n, T] piece by piece, row by row those of the bus.
 
     Raises:
         DataError: as ``EventBus``, or a target that is NaN, infinite or null.
@@ -132,8 +135,38 @@ def read_targets(
         )
     selection = _selection(dataset, start, end, symbols, targets=dataset.targets)
     plan = Scan.of(dataset, selection)
-    parts = [columns["targets"] for columns in plan.stream(plan.decoders(), 65_536)]
-    return np.concatenate(parts or [plan.nothing()["targets"]])
+    for columns in plan.stream(plan.decoders(), 65_536):
+        yield columns["targets"]
+
+
+def read_targets(
+    dataset: Dataset,
+    *,
+    start: int | None = None,
+    end: int | None = None,
+    symbols: Sequence[str] | None = None,
+) -> Float32Array:
+    """The same at once, float32 [n, T]."""
+    parts = [*stream_targets(dataset, start=start, end=end, symbols=symbols)]
+    return np.concatenate(parts or [np.empty((0, len(dataset.targets)), dtype=np.float32)])
+
+
+def stream_times(
+    dataset: Dataset,
+    *,
+    start: int | None = None,
+    end: int | None = None,
+    symbols: Sequence[str] | None = None,
+) -> Iterator[Int64Array]:
+    """``ts_event`` of a window's events in order, int64 ns [n] piece by piece, read by itself.
+
+    Raises:
+        DataError: as ``EventBus``.
+        UsageError: as ``EventBus``.
+    """
+    plan = Scan.of(dataset, _selection(dataset, start, end, symbols))
+    for columns in plan.stream(plan.decoders(), 65_536):
+        yield columns["ts_event"]
 
 
 def stream_all(

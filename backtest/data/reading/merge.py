@@ -205,7 +205,9 @@ class _Merger:
             from backtest.data.reading.merge_loops import by_time
 
             order = self._space.flat(_SMALL, len(ts))
-            if by_time(ts, ts[:0] if seq is None else seq, order):
+            counts = self._space.flat(_SMALL, len(ts) + 2)
+            counts[:] = 0
+            if by_time(ts, ts[:0] if seq is None else seq, order, counts):
                 return order
         # Both sorts are stable, which keeps the parts' order, and so the source, among equal keys.
         order = np.argsort(ts, kind="stable")
@@ -217,5 +219,7 @@ class _Merger:
         if self._compiled and array.ndim == 1 and order.dtype == _SMALL:
             from backtest.data.reading.merge_loops import gather
 
-            return gather(array, order, self._space.flat(array.dtype, len(order)))
+            out = self._space.flat(array.dtype, len(order))
+            gather(array, order, out)
+            return out
         return np.take(array, order, axis=0)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from backtest.core.compiled import compiled
 
 _CROWD = 64
 """Rows of one stretch of time from which on sorting them by insertion no longer pays."""
 
 
-@njit(cache=True, nogil=True)
-def by_time(ts, seq, order):
+@compiled
+def by_time(ts, seq, order, first):
     """Fill ``order`` (int32) with rows by (ts, seq), equal ones as they come; ``seq`` may be empty.
 
     Rows are dealt to about as many stretches of time as there are rows, and the few that share one
-    are sorted by insertion. Returns false where too many do.
+    are sorted by insertion. ``first`` are zeros, int32 [len(ts) + 2]. Returns false where too many
+    do.
     """
     count = len(ts)
     low, high = ts[0], ts[0]
@@ -24,10 +26,10 @@ def by_time(ts, seq, order):
     shift = np.uint64(0)
     while (span >> shift) >= np.uint64(count):
         shift += np.uint64(1)
-    first = np.zeros(np.int64(span >> shift) + 2, dtype=np.int32)
+    stretches = np.int64(span >> shift) + 2
     for i in range(count):
         first[((np.uint64(ts[i]) - np.uint64(low)) >> shift) + np.uint64(1)] += 1
-    for k in range(1, len(first)):
+    for k in range(1, stretches):
         if first[k] > _CROWD:
             return False
         first[k] += first[k - 1]
@@ -53,7 +55,7 @@ def by_time(ts, seq, order):
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def gather(column, order, out):
     """``column`` at the rows of ``order``, in ``out``."""
     for i in range(len(order)):

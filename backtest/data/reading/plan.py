@@ -124,6 +124,20 @@ class Scan:
         features = layout.features if layout.packed and selection.features else selection.features
         return 8 * (3 + len(selection.values)) + 4 * (len(features) + len(selection.targets))
 
+    def extent(self) -> tuple[int, int, int] | None:
+        """Number of the selection's rows, and their first and last ts_event, where footers tell."""
+        selection = self.selection
+        groups = [group for _, _, groups in self.files for group in groups]
+        times = _times(groups) if groups else None
+        if times is None or selection.chosen is not None:
+            return None
+        low, high = times
+        if selection.start is not None and low < selection.start:
+            return None
+        if selection.end is not None and high >= selection.end:
+            return None
+        return sum(group.rows for group in groups), low, high
+
     def nothing(self) -> Columns:
         """Columns of length 0, as the files would give them."""
         layout = self.dataset.layout

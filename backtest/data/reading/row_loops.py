@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from numba import carray, njit
+from numba import carray
 
 from backtest.core.addresses import float32_at
+from backtest.core.compiled import compiled_counting
 
 _BLOCK = 2048
 """Rows that are filled by one column after another: they stay in cache until they are whole."""
 
 
-@njit(cache=True, nogil=True)
+@compiled_counting
 def interleave(addresses, out):
     """Fill ``out`` (float32 [n, F], C order) with columns (float32 [n]) that lie at ``addresses``.
 

@@ -1,0 +1,43 @@
+"""Arrow arrays and batches over numpy columns, which are not copied."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from backtest.core.arrays import BoolArray, Int64Array
+
+TIME = pa.timestamp("ns", "UTC")
+"""The type of instants in tables: int64 ns since 1970."""
+
+CATEGORY = pa.dictionary(pa.int32(), pa.string())
+"""The type of names of which there are few, such as symbols."""
+
+
+def time_array(instants: Int64Array, absent: BoolArray | None = None) -> pa.Array:
+    """Instants, int64 ns [n]; none where ``absent``."""
+    return pa.array(instants, mask=absent).view(TIME)
+
+
+def symbol_array(codes: Any, symbols: Sequence[str]) -> pa.DictionaryArray:
+    """The symbols with some indices [n] into a symbol table."""
+    indices = pa.array(np.asarray(codes, dtype=np.int32))
+    return pa.DictionaryArray.from_arrays(indices, pa.array(symbols, pa.string()))
+
+
+def batch_of(columns: Mapping[str, Any], nullable: Sequence[str] = ()) -> pa.RecordBatch:
+    """A batch of columns by name, each a numpy or an Arrow array [n].
+
+    Args:
+        columns: the columns.
+        nullable: those in which any batch of the table may lack values; writing others takes less.
+    """
+    arrays = [c if isinstance(c, pa.Array) else pa.array(c) for c in columns.values()]
+    fields = [
+        pa.field(name, array.type, nullable=name in nullable)
+        for name, array in zip(columns, arrays, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=pa.schema(fields))

@@ -1,0 +1,255 @@
+"""Pass 3 of one run: answers become orders, fills and figures, while the events stream by again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from backtest.core.arrays import BoolArray, Float32Array
+from backtest.inference.accuracy import AccuracyTally
+from backtest.inference.answering import RunAnswers
+from backtest.inference.answers import Answers
+from backtest.inference.bound_strategy import BoundStrategy
+from backtest.market.events import EventBatch
+from backtest.market.window import ColumnType, Window
+from backtest.runs.replay import EVENT_COLUMNS, Gaps, Progress, Replay
+from backtest.timing.outcomes import Status, Timing
+from backtest.trading.account_tables import fill_table
+from backtest.trading.accountant import SettledEvents, Settlement, TableSink
+from backtest.trading.orders import Confirmation
+from backtest.trading.venue import Venue
+
+_QUOTES = ("bid", "ask", "bid_size", "ask_size")
+
+
+def answer_columns(outputs: int, targets: int, answers: RunAnswers | None) -> dict[str, ColumnType]:
+    """Columns of the window that hold answers until the outcome of their events is final.
+
+    Args:
+        outputs: predictions an event.
+        targets: true values an event; 0: none.
+        answers: where they come from; those that are the run's own need no columns besides.
+    """
+    columns: dict[str, ColumnType] = {
+        "predictions": (np.float32, outputs),
+        "forecast": np.float32,
+    }
+    if answers is not None and answers.undropped not in (None, answers.answers):
+        columns["undropped"] = np.float32
+    if answers is not None and answers.reference not in (None, answers.answers):
+        columns["reference"] = (np.float32, outputs)
+        columns["reference_forecast"] = np.float32
+    if targets:
+        columns["targets"] = (np.float32, targets)
+    return columns
+
+
+class Interrupted(Exception):
+    """The answers turned out not to be the run's own."""
+
+
+class Settling:
+    """Feeds a venue and a settlement from a replay.
+
+    Args:
+        replay: whose window has ``answer_columns``.
+        bound: the strategy.
+        answers: where answers come from; ``None`` where the window is given them otherwise.
+        targets: true values in the events' order, or ``None``.
+        warmup: events at the beginning that do not count.
+        settlement: the accountant's.
+        venue: where orders are filled, if anything is traded.
+        sink: takes the fills.
+        write: given what is final before it is overwritten.
+        gaps: where an answer may turn out to be wrong because an event before it has none.
+    """
+
+    def __init__(
+        self,
+        replay: Replay,
+        bound: BoundStrategy,
+        answers: RunAnswers | None,
+        targets: Iterator[Float32Array] | None,
+        *,
+        warmup: int,
+        settlement: Settlement,
+        venue: Venue | None,
+        sink: TableSink,
+        write: Callable[[SettledEvents], None],
+        gaps: Gaps | None = None,
+    ) -> None:
+        self._replay = replay
+        self._window: Window = replay.window
+        self._bound = bound
+        self._answers = answers
+        self._targets = targets
+        self._rest: Float32Array | None = None
+        self._warmup = warmup
+        self._settlement = settlement
+        self._venue = venue
+        self._sink = sink
+        self._symbols = pa.array(bound.session.symbols, pa.string())
+        self._has_fills = False
+        self._write = write
+        self._gaps = gaps
+        outputs = bound.strategy.outputs
+        compared = answers is not None and answers.reference is not None
+        self._against_reference = AccuracyTally(outputs) if compared else None
+        width = self._window["targets"].shape[1] if "targets" in self._window else 0
+        self._against_targets = AccuracyTally(outputs) if width == outputs else None
+
+    def run(self) -> None:
+        """Go through all events.
+
+        Raises:
+            Interrupted: an event was answered after one of its line that was not.
+        """
+        complete = False
+        try:
+            self._run()
+            complete = True
+        finally:
+            if self._answers is not None:
+                self._answers.close(complete=complete)
+
+    def _run(self) -> None:
+        venue = self._venue
+        needs = None if venue is None else (lambda: venue.needs)
+        for progress in self._replay.run(self._appended, needs):
+            self._settle(progress)
+        if venue is not None:
+            venue.finish()
+            self._write_fills(venue)
+
+    def confirmed(self, now: int) -> list[Confirmation]:
+        """Fills that became known by ``now`` since this was last asked, by when they did.
+
+        A closed loop asks before each batch, so everything is traded that was ready before.
+        """
+        venue = self._venue
+        assert venue is not None
+        self._trade(venue, now)
+        return venue.confirmed(now)
+
+    def _trade(self, venue: Venue, now: int) -> None:
+        """Trade what has been answered, as far as it is ready before ``now``."""
+        window = self._window
+        numbers = self._replay.server.take_answered()
+        if len(numbers):
+            venue.answer(numbers, window["forecast"][numbers - window.first])
+        venue.advance(now)
+
+    def accuracies(self) -> dict[str, Any]:
+        """How far the run's answers lie from the reference, and from the targets."""
+        return {
+            "reference": self._against_reference and self._against_reference.figures(),
+            "targets": self._against_targets and self._against_targets.figures(),
+        }
+
+    def _appended(self, events: EventBatch, rows: slice) -> None:
+        """Put what is known of new events beside them, before they are served."""
+        window = self._window
+        if self._answers is not None:
+            self._put_answers(self._answers, events, rows)
+        if self._targets is not None:
+            window["targets"][rows] = self._next_targets(len(events))
+        if self._venue is not None:
+            self._venue.follow(window.stop - len(events), window.stop)
+
+    def _put_answers(self, answers: RunAnswers, events: EventBatch, rows: slice) -> None:
+        window = self._window
+        own = answers.answers.take(events)
+        window["predictions"][rows] = own.predictions
+        window["forecast"][rows] = own.forecast
+        undropped = None
+        if "undropped" in window and answers.undropped is not None:
+            undropped = answers.undropped.take(events)
+            window["undropped"][rows] = undropped.forecast
+        if "reference" in window and answers.reference is not None:
+            reference = undropped
+            if reference is None or answers.reference is not answers.undropped:
+                reference = answers.reference.take(events)
+            window["reference"][rows] = reference.predictions
+            window["reference_forecast"][rows] = reference.forecast
+
+    def _next_targets(self, count: int) -> Float32Array:
+        assert self._targets is not None
+        parts = [] if self._rest is None else [self._rest]
+        held = sum(map(len, parts))
+        while held < count:
+            parts.append(next(self._targets))
+            held += len(parts[-1])
+        joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        self._rest = joined[count:]
+        return joined[:count]
+
+    def _settle(self, progress: Progress) -> None:
+        rows = self._replay.rows(progress)
+        settled = _settled_events(self._window, progress.first, rows)
+        if self._gaps is not None:
+            self._gaps.add(settled.events.symbol, settled.answered)
+            if self._gaps.found:
+                raise Interrupted
+        if self._venue is not None:
+            self._trade(self._venue, self._replay.server.now)
+            forecast = settled.answers.forecast
+            undropped: Float32Array | None = forecast  # the same array, where they are the same
+            if "undropped" in self._window:
+                undropped = self._window["undropped"][rows]
+            self._venue.settle(progress.first, progress.stop, forecast, undropped)
+            self._write_fills(self._venue)
+        self._settlement.add(settled)
+        self._compare(settled, rows)
+        self._write(settled)
+
+    def _write_fills(self, venue: Venue) -> None:
+        fills = venue.take_fills()
+        if fills.shape[1] or not self._has_fills:
+            self._has_fills = True  # even without a row the table is written
+            self._sink.write("fills", fill_table(self._symbols, fills))
+
+    def _compare(self, settled: SettledEvents, rows: slice) -> None:
+        """Add the answered events after the warm-up to the accuracies."""
+        counted: BoolArray = settled.answered
+        if settled.first < self._warmup:
+            counted = counted.copy()
+            counted[: self._warmup - settled.first] = False
+        if self._against_reference is None and self._against_targets is None:
+            return
+        chosen: Any = slice(None) if counted.all() else counted
+        own = Answers(settled.answers.predictions[chosen], settled.answers.forecast[chosen])
+        window = self._window
+        if self._against_reference is not None and "reference" in window:
+            predictions = window["reference"][rows][chosen]
+            forecast = window["reference_forecast"][rows][chosen]
+            self._against_reference.add(own, predictions, forecast)
+        elif self._against_reference is not None:
+            self._against_reference.add_same(own.forecast)
+        if self._against_targets is not None:
+            targets = window["targets"][rows][chosen]
+            forecast = self._bound.strategy.forecast(targets)
+            self._against_targets.add(own, targets, forecast)
+
+
+def event_columns(*, quotes: bool) -> Mapping[str, ColumnType]:
+    """Columns of events that pass 3 reads."""
+    names = ("ts_event", *(_QUOTES if quotes else ()))
+    return {name: EVENT_COLUMNS[name] for name in names}
+
+
+def _settled_events(window: Window, first: int, rows: slice) -> SettledEvents:
+    """Views of some rows of a window."""
+
+    def column(name: str) -> Any:
+        return window[name][rows] if name in window else None
+
+    events = EventBatch(
+        column("symbol"), column("ts_event"), **{name: column(name) for name in _QUOTES}
+    )
+    timing = Timing(*(column(n) for n in ("received", "begun", "ended", "status", "batch")))
+    answers = Answers(column("predictions"), column("forecast"))
+    answered = timing.status == Status.ANSWERED
+    return SettledEvents(first, events, timing, answered, answers, column("targets"))
