@@ -49,10 +49,16 @@ class ArrayReader:
         self._digest = hashlib.sha256()
 
     def get(self, shape: int | tuple[int, ...] | list[int], dtype: Any) -> NDArray[Any]:
-        """The next array; to be believed once ``check`` has passed."""
+        """The next array; to be believed once ``check`` has passed.
+
+        Raises:
+            Unusable: the file ends before it does.
+        """
         array = np.empty(shape, dtype=dtype)
         raw = array.reshape(-1).view(np.uint8)
-        self._file.readinto(raw.data)
+        # Memory left unwritten may hold the same values from before, which the digest would accept.
+        if self._file.readinto(raw.data) < len(raw):
+            raise Unusable(f"{Path(self._file.name).name} ends too early")
         self._digest.update(raw.data)
         return array
 
