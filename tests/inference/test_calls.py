@@ -1,4 +1,4 @@
-"""Chunks of pass 2: where they end is fixed by the events and the chunk size alone."""
+"""Calls of pass 2: where they end is fixed by the events and the piece size alone."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from backtest.core.arrays import Float32Array, Int64Array
+from backtest.core.arrays import BoolArray, Float32Array, Int64Array
+from backtest.core.marks import Marks
+from backtest.core.spool import Spool
 from backtest.data.dataset import Dataset
+from backtest.data.reading import stream as stream_module
 from backtest.data.reading.bus import EventBus, read_events
-from backtest.inference import calls as calls_module
-from backtest.inference.bound_strategy import Inference
-from backtest.inference.calls import Calls, Stream
+from backtest.data.reading.stream import Stream, piece_size
+from backtest.inference.bound_strategy import BoundStrategy
+from backtest.inference.calls import Calls
 from backtest.inference.prediction import predict
 from backtest.market.events import EventBatch
 from backtest.strategies.base import Session, Strategy
@@ -26,9 +29,9 @@ EVENTS = random_events(ROWS, seed=4)  # two events share an instant on average
 
 
 @pytest.fixture(autouse=True)
-def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calls_module, "CHUNK", 32)
-    monkeypatch.setattr(calls_module, "WITHOUT_FEATURES", 48)
+def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_module, "WITH_FEATURES", 32)
+    monkeypatch.setattr(stream_module, "WITHOUT_FEATURES", 48)
 
 
 def split(folder: Path, owner: Sequence[int] | Int64Array, row_group: int = 1000) -> Dataset:
@@ -85,10 +88,18 @@ def calls(
     strategy = kind()
     session = Session(SYMBOLS, ("f0", "f1", "f2"))
     strategy.bind(session)
-    inference = Inference(strategy, {"name": "recording"}, {}, session)
-    given = Stream(dataset, window.get("start"), None, window.get("symbols"), count)
-    predict(inference, given, answered, None, lambda done, total: None)
+    bound = BoundStrategy(strategy, {"name": "recording"}, {}, session)
+    given = Stream(dataset, window.get("start"), None, window.get("symbols"), limit=count)
+    with Spool(Path(dataset.root), count, 1) as out:
+        predict(bound, given, marks(answered), None, out, progress=lambda done, total: None)
     return strategy.calls
+
+
+def marks(answered: BoolArray) -> Marks:
+    """Which events are answered, as the passes hand it on."""
+    found = Marks(len(answered), False)
+    found.set(0, answered)
+    return found
 
 
 @pytest.mark.parametrize("kind", [Recording, Blind])
@@ -97,9 +108,9 @@ def test_calls_do_not_depend_on_files_nor_on_the_batches_of_the_bus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Recording], batch_rows: int
 ) -> None:
     answered = np.random.default_rng(2).random(ROWS) < 0.7
-    answered[64:96] = False  # a chunk without any
-    size = calls_module.chunk_size(kind.needs_features)
-    monkeypatch.setattr(calls_module, "EventBus", partial(_bus, batch_rows))
+    answered[64:96] = False  # a piece without any
+    size = piece_size(kind.needs_features)
+    monkeypatch.setattr(stream_module, "EventBus", partial(_bus, batch_rows))
     for dataset in layouts(tmp_path):
         found = calls(kind, dataset, answered)
         numbers = [np.flatnonzero(answered[k : k + size]) + k for k in range(0, ROWS, size)]
@@ -114,7 +125,7 @@ def _bus(rows: int, dataset: Dataset, **named: Any) -> EventBus:
     return EventBus(dataset, **named | {"batch_rows": rows})
 
 
-def test_chunks_count_the_windows_events(tmp_path: Path) -> None:
+def test_pieces_count_the_windows_events(tmp_path: Path) -> None:
     dataset = layouts(tmp_path)[2]
     window: dict[str, Any] = {"start": int(EVENTS.ts_event[50]), "symbols": ("A", "C")}
     whole = read_events(dataset, features=True, **window)
@@ -124,23 +135,24 @@ def test_chunks_count_the_windows_events(tmp_path: Path) -> None:
     assert_same(found[-1], whole.select(slice(count - count % 32, count)))
 
 
-@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("limit", [None, ROWS - 7])
 @pytest.mark.parametrize("features", [False, True])
-def test_reading_goes_on_from_any_chunk(tmp_path: Path, features: bool, known: bool) -> None:
+def test_reading_goes_on_from_any_piece(
+    tmp_path: Path, features: bool, limit: int | None
+) -> None:
     for dataset in layouts(tmp_path):
-        events = read_events(dataset) if known else None
-        given = Stream(dataset, None, None, None, ROWS, events=events)
-        every = [*given.chunks(features)]
+        given = Stream(dataset, limit=limit)
+        every = [*given.pieces(features=features)]
         for first in range(len(every) + 1):
-            rest = [*given.chunks(features, first)]
+            rest = [*given.pieces(features=features, first=first)]
             assert len(rest) == len(every) - first
             for batch, wanted in zip(rest, every[first:], strict=True):
                 assert_same(batch, wanted)
 
 
 def test_calls_by_number_are_those_that_are_read(tmp_path: Path) -> None:
-    given = Stream(layouts(tmp_path)[1], None, None, None, ROWS)
-    answered = np.random.default_rng(3).random(ROWS) < 0.5
+    given = Stream(layouts(tmp_path)[1])
+    answered = marks(np.random.default_rng(3).random(ROWS) < 0.5)
     batches = np.array_split(np.random.default_rng(4).permutation(ROWS), 17)
     for made in (Calls(given, True, answered, None), Calls(given, True, answered, batches)):
         for first in (0, 1, len(made) - 1):

@@ -21,12 +21,14 @@ from torch import Tensor, nn
 
 from backtest.core.array_files import ArrayWriter
 from backtest.core.arrays import Float32Array
+from backtest.core.marks import Marks
+from backtest.core.spool import Spool
 from backtest.core.times import format_utc
 from backtest.data.dataset import Dataset
-from backtest.inference import calls as calls_module
+from backtest.data.reading import stream as stream_module
+from backtest.data.reading.stream import Stream
 from backtest.inference import checkpoints
-from backtest.inference.bound_strategy import Inference
-from backtest.inference.calls import Stream
+from backtest.inference.bound_strategy import BoundStrategy
 from backtest.inference.checkpoints import MANIFEST, Checkpoint, resumable
 from backtest.inference.prediction import predict
 from backtest.market.events import EventBatch
@@ -38,7 +40,7 @@ from tests.parquet_files import SYMBOLS, dataset_of, random_events
 ROWS = 300
 EVENTS = random_events(ROWS, seed=7)
 ANSWERED = np.random.default_rng(1).random(ROWS) < 0.8
-ANSWERED[64:96] = False  # a chunk without any
+ANSWERED[64:96] = False  # a piece without any
 LATE = np.flatnonzero(ANSWERED) + np.random.default_rng(2).integers(0, 9, ANSWERED.sum())
 BATCHES = np.array_split(np.flatnonzero(ANSWERED)[np.argsort(LATE)], 11)  # some overtake others
 KEY = "0" * 64
@@ -166,14 +168,17 @@ class Pass:
         if calls is not None:
             self._stop(strategy, calls)
         batches = None if strategy.batch_invariant else BATCHES
-        given = Stream(self.dataset, None, None, None, ROWS)
-        inference = Inference(strategy, {"name": "tested"}, {}, session)
-        told: list[int] = []
-        found = predict(
-            inference, given, ANSWERED, batches, lambda n, _: told.append(n), None, checkpoint
-        )
-        assert told[-1] == np.count_nonzero(ANSWERED)
-        return found
+        bound = BoundStrategy(strategy, {"name": "tested"}, {}, session)
+        answered = Marks(ROWS, False)
+        answered.set(0, ANSWERED)
+        done: list[int] = []
+        with Spool(Path(self.dataset.root), ROWS, strategy.outputs) as out:
+            predict(
+                bound, Stream(self.dataset), answered, batches, out,
+                progress=lambda n, _: done.append(n), checkpoint=checkpoint,
+            )  # fmt: skip
+            assert done[-1] == np.count_nonzero(ANSWERED)
+            return out.read(0, ROWS)
 
     @staticmethod
     def _stop(strategy: Strategy, calls: int) -> None:
@@ -190,9 +195,9 @@ class Pass:
 
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Small chunks, and a checkpoint after each."""
-    monkeypatch.setattr(calls_module, "CHUNK", 32)
-    monkeypatch.setattr(calls_module, "WITHOUT_FEATURES", 48)
+    """Small pieces, and a checkpoint after each."""
+    monkeypatch.setattr(stream_module, "WITH_FEATURES", 32)
+    monkeypatch.setattr(stream_module, "WITHOUT_FEATURES", 48)
     monkeypatch.setattr(checkpoints, "EVERY", 0.0)
     monkeypatch.setattr(checkpoints, "_SHARE", 0)
     before = torch.get_num_threads()
@@ -218,7 +223,7 @@ def carried(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 @pytest.fixture(scope="module")
 def reset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
-    """Sessions that begin within chunks, at an edge of chunks, and one after another."""
+    """Sessions that begin within pieces, at an edge of pieces, and one after another."""
     folder = tmp_path_factory.mktemp("reset")
     opens = [int(EVENTS.ts_event[k]) for k in (0, 40, 160, 162, 254)]
     opens.append(int(EVENTS.ts_event[-1]) + 1)
@@ -488,7 +493,7 @@ def test_checkpoints_are_at_least_five_minutes_apart(
     carried: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.undo()
-    monkeypatch.setattr(calls_module, "CHUNK", 32)
+    monkeypatch.setattr(stream_module, "WITH_FEATURES", 32)
     assert checkpoints.EVERY == 300
     now = [1000.0]
     saved: list[float] = []

@@ -13,11 +13,13 @@ import pytest
 
 from backtest.core import environment
 from backtest.core.arrays import Float32Array
+from backtest.core.marks import Marks
 from backtest.core.parameters import as_table
 from backtest.data.dataset import open_dataset
-from backtest.inference import bound_strategy, calls
-from backtest.inference.bound_strategy import Inference, bind
-from backtest.inference.calls import Stream
+from backtest.data.reading import stream as stream_module
+from backtest.data.reading.stream import Extent, Stream
+from backtest.inference import bound_strategy
+from backtest.inference.bound_strategy import BoundStrategy, bind
 from backtest.market.events import EventBatch
 from backtest.plugins.manager import load_plugins
 from backtest.strategies.base import Session, Strategy
@@ -70,11 +72,14 @@ class Question:
             data_hash=lambda: self.data, session_breaks=self.session_breaks, sessions=sessions
         )
         session = Session(("A", "B"), self.features, self.device, seed=self.seed)
-        inference = Inference(
+        bound = BoundStrategy(
             self.strategy, self.table or {"name": "weighing"}, self.origin or {}, session
         )
-        given = Stream(dataset, *self.window[:2], self.symbols, self.window[2], self.nonfinite)
-        return inference.key(given, np.array(self.answered, dtype=bool), self.batches)
+        given = Stream(dataset, *self.window[:2], self.symbols, nonfinite=self.nonfinite)
+        given.__dict__["extent"] = Extent(self.window[2], 0, 0)
+        answered = Marks(len(self.answered), False)
+        answered.set(0, np.array(self.answered, dtype=np.bool_))
+        return bound.key(given, answered, self.batches)
 
 
 @pytest.mark.parametrize(
@@ -136,12 +141,12 @@ def other_version(name: str) -> Callable[[pytest.MonkeyPatch], None]:
     return change
 
 
-def other_chunk(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(calls, "CHUNK", 2 * calls.CHUNK)
+def other_piece(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(stream_module, "WITH_FEATURES", 2 * stream_module.WITH_FEATURES)
 
 
 @pytest.mark.parametrize(
-    "change", [other_gpu, other_build, other_chunk, *map(other_version, ("torch", "triton"))]
+    "change", [other_gpu, other_build, other_piece, *map(other_version, ("torch", "triton"))]
 )
 def test_whatever_computes_them_changes_the_key(
     monkeypatch: pytest.MonkeyPatch, change: Callable[[pytest.MonkeyPatch], None]
@@ -151,12 +156,12 @@ def test_whatever_computes_them_changes_the_key(
     assert Question().key() != before
 
 
-def test_the_chunk_size_is_no_matter_where_the_batches_are_simulated(
+def test_the_piece_size_does_not_matter_where_the_batches_are_simulated(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     question = Question(batches=[np.array([0, 1])])
     before = question.key()
-    other_chunk(monkeypatch)
+    other_piece(monkeypatch)
     assert question.key() == before
 
 
@@ -198,7 +203,7 @@ def test_an_edited_plugin_and_other_weights_change_the_key(
         made = bind(load_plugins([path], entry_points=False), "own", session, dataset)
         # The seed has drawn the weights; here it shall count for nothing else.
         made = replace(made, session=replace(session, seed=0))
-        return made.key(Stream(dataset, None, None, None, 600), np.ones(600, bool), None)
+        return made.key(Stream(dataset), Marks(600, True), None)
 
     assert key(PLUGIN) == key(PLUGIN)
     assert key(PLUGIN) != key(PLUGIN + "# a remark\n")

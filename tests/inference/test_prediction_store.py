@@ -12,7 +12,8 @@ import pytest
 
 from backtest.cli import main
 from backtest.core.atomic import lock_folder
-from backtest.core.room import Room
+from backtest.core.arrays import Float32Array
+from backtest.core.spool import Spool
 from backtest.errors import DataError
 from backtest.inference.checkpoints import MANIFEST
 from backtest.inference.prediction_store import PredictionStore
@@ -25,9 +26,22 @@ def store(tmp_path: Path) -> PredictionStore:
     return PredictionStore(tmp_path / "predictions")
 
 
+def put(store: PredictionStore, key: str, given: Float32Array) -> None:
+    """Store predictions that a pass computed."""
+    with Spool(store.folder.parent, *given.shape) as spool:
+        spool.write(0, given)
+        store.put(key, spool)
+
+
+def got(store: PredictionStore, key: str, rows: int) -> Float32Array | None:
+    """Stored predictions of so many events."""
+    pieces = store.get(key, rows)
+    return None if pieces is None else np.concatenate([*pieces])
+
+
 def predictions(store: PredictionStore, key: str, age: float = 0.0) -> Path:
     """Stored predictions, last used so many seconds ago."""
-    store.put(key, np.zeros((4, 2), dtype=np.float32))
+    put(store, key, np.zeros((4, 2), dtype=np.float32))
     os.utime(store.path(key), (time.time() - age,) * 2)
     return store.path(key)
 
@@ -44,15 +58,39 @@ def checkpoint(store: PredictionStore, key: str, age: float = 0.0) -> Path:
 
 def test_what_is_put_is_got_back(store: PredictionStore) -> None:
     given = np.random.default_rng(1).normal(size=(70_000, 3)).astype(np.float32)
-    assert store.get("a") is None
-    store.put("a", given)
-    found = store.get("a")
-    np.testing.assert_array_equal(found, given)
+    assert got(store, "a", 70_000) is None
+    put(store, "a", given)
+    assert store.has("a")
+    np.testing.assert_array_equal(got(store, "a", 70_000), given)
     with pytest.raises(DataError, match="70000 rows for 5 events"):
-        store.get("a", Room(5))
+        store.get("a", 5)
     store.path("a").write_bytes(store.path("a").read_bytes()[:-40])
     with pytest.raises(DataError, match="stored predictions cannot be read"):
-        store.get("a")
+        got(store, "a", 70_000)
+
+
+def test_damage_within_a_page_is_noticed_where_it_is_read(store: PredictionStore) -> None:
+    put(store, "a", np.random.default_rng(1).normal(size=(1000, 1)).astype(np.float32))
+    data = bytearray(store.path("a").read_bytes())
+    data[2000] ^= 1
+    store.path("a").write_bytes(data)
+    with pytest.raises(DataError, match="stored predictions cannot be read"):
+        got(store, "a", 1000)
+
+
+def test_what_is_written_piece_by_piece_is_there_once_it_is_finished(
+    store: PredictionStore,
+) -> None:
+    given = np.random.default_rng(1).normal(size=(999, 2)).astype(np.float32)
+    for finished in (False, True):
+        writer = store.writer("a", 2)
+        for first in range(0, len(given), 100):
+            writer.write(given[first : first + 100])
+        assert not store.has("a")
+        (writer.finish if finished else writer.abandon)()
+        assert store.has("a") == finished
+        assert [path.suffix for path in store.folder.iterdir()] == [".parquet"] * finished
+    np.testing.assert_array_equal(got(store, "a", 999), given)
 
 
 def test_checkpoints_are_pruned_with_the_predictions_oldest_first(store: PredictionStore) -> None:
