@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 
 from backtest.core.arrays import Float64Array, Int64Array
-from backtest.core.room import Room
 from backtest.errors import RunError
-from backtest.inference.bound_strategy import Inference
 from backtest.market.events import EventBatch
+from backtest.market.window import Window
 from backtest.plugins.latency_models import Constant
 from backtest.plugins.policies import All
-from backtest.runs.closed_loop import ClosedLoop
+from backtest.inference.bound_strategy import BoundStrategy
+from backtest.runs.closed_loop import LiveStrategy, loop_columns
 from backtest.strategies.base import Session
 from backtest.strategies.imbalance import Imbalance
 from backtest.timing.draws import Draws
 from backtest.timing.latency import LatencyModel, SpanTable, pass_sizes, scaled
+from backtest.timing.server import Server
 from backtest.timing.server_rules import ServerRules
 from backtest.timing.simulation import simulate
 
@@ -81,7 +82,7 @@ class Wrong(LatencyModel):
 
 @dataclass(frozen=True)
 class Tabled(LatencyModel):
-    """Gives negative spans, in plain Python and for the compiled server."""
+    """Gives negative spans, one by one and as a table."""
 
     base: int = 0
     per_event: int = 0
@@ -117,27 +118,39 @@ EVENTS = EventBatch(
 )
 
 
-@pytest.mark.parametrize("compiled", [False, True])
 @pytest.mark.parametrize(
     "wrong",
     [*map(Wrong, WRONG), Tabled(-1), Tabled(0, -1), Whole(-1), Whole(float("nan"))],
     ids=str,
 )
-def test_what_is_no_span_stops_a_run(wrong: LatencyModel, compiled: bool) -> None:
+def test_what_is_no_span_stops_a_run(wrong: LatencyModel) -> None:
     """Were it negative, answers would be there before what they answer."""
     place = f"latency model {type(wrong).__name__}: it gave "
-    server = ServerRules(All(), wrong)
     with pytest.raises(RunError, match=place):
-        simulate(server, EVENTS, Constant(0), symbols=1, end=10**6, compiled=compiled)
-    inference = Inference(Imbalance(), {"name": "imbalance"}, {}, Session(("A",)))
-    inference.strategy.bind(inference.session)
-    loop = ClosedLoop(server, inference, EVENTS, Constant(0), end=10**6, room=Room(20))
+        simulate(ServerRules(All(), wrong), EVENTS, Constant(0), symbols=1, end=10**6)
     with pytest.raises(RunError, match=place):
-        loop.run(compiled)
+        serve_live(ServerRules(All(), wrong))
     if not isinstance(wrong, Whole):
         feed = ServerRules(All(), Constant(5))
         with pytest.raises(RunError, match=place):
-            simulate(feed, EVENTS, wrong, symbols=1, end=10**6, compiled=compiled)
+            simulate(feed, EVENTS, wrong, symbols=1, end=10**6)
+
+
+def serve_live(rules: ServerRules) -> int:
+    """Serve the events with a strategy that is called for each batch: how many there were."""
+    bound = BoundStrategy(Imbalance(), {"name": "imbalance"}, {}, Session(("A",)))
+    bound.strategy.bind(bound.session)
+    present = ("symbol", "ts_event", "bid", "ask", "bid_size", "ask_size")
+    window = Window({**Server.COLUMNS, **loop_columns(bound, present)})
+    server = Server(rules, Constant(0), window, symbols=1, end=10**6, live=True)
+    strategy = LiveStrategy(bound, rules, window)
+    rows = window.extend(len(EVENTS))
+    for name in present:
+        window[name][rows] = getattr(EVENTS, name)
+    server.receive(EVENTS, rows)
+    while (batch := server.advance(last=True)) is not None:
+        server.serve(strategy(batch))
+    return server.batches
 
 
 class Writing(Constant):
@@ -148,10 +161,11 @@ class Writing(Constant):
         return np.zeros(len(events), dtype=np.int64)
 
 
-@pytest.mark.parametrize("compiled", [False, True])
-def test_a_feed_cannot_move_events(compiled: bool) -> None:
+def test_a_feed_cannot_move_events() -> None:
+    rules = ServerRules(All(), Constant(5))
     with pytest.raises(ValueError, match="read-only"):
-        simulate(
-            ServerRules(All(), Constant(5)), EVENTS, Writing(5), symbols=1, end=10**6,
-            compiled=compiled,
-        )  # fmt: skip
+        simulate(rules, EVENTS, Writing(5), symbols=1, end=10**6)
+
+
+def test_with_proper_spans_every_batch_is_served() -> None:
+    assert serve_live(ServerRules(All(), Constant(5))) == len(EVENTS)

@@ -1,53 +1,127 @@
-"""Figures of a run, where they are known without reading everything."""
+"""Figures of pass 1, counted piece by piece."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from backtest.inference.accuracy import accuracy
-from backtest.inference.answers import Answers
+from backtest.core.arrow import batch_of, time_array
+from backtest.market.events import NO_TIME
+from backtest.timing import metrics
+from backtest.timing.metrics import DelayTally, read_delays
 from backtest.timing.outcomes import Status, Timing
 
-
-@pytest.mark.parametrize("warmup", [0, 3, 5, 9])
-@pytest.mark.parametrize("varies", [False, True])
-def test_answers_that_are_the_reference_have_no_error(warmup: int, varies: bool) -> None:
-    predictions = np.zeros((6, 2), dtype=np.float32)
-    predictions[4:] = varies
-    forecast = predictions[:, 0]
-    answered = np.array([True, True, False, True, True, False])
-    answers = Answers(predictions, forecast, answered)
-    found = accuracy(answers, predictions, forecast, warmup)
-    assert found == accuracy(answers, predictions.copy(), forecast.copy(), warmup)
-    assert (found["rmse"] is None) == (warmup >= 5)
-    assert (found["correlation"] is None) == (warmup >= 5 or not varies)
+COUNT = 3000
 
 
-@pytest.mark.parametrize(
-    ("status", "unbroken"),
-    [
-        ("", True),
-        ("000000", True),
-        ("400000", False),
-        ("000004", True),
-        ("000041", True),  # the last of each line
-        ("010101", True),  # one line answers, the other never
-        ("000100", False),
-        ("100000", False),
-        ("111111", True),
-    ],
-)
-def test_whether_what_is_missing_is_missing_from_the_end(
-    status: str, unbroken: bool, monkeypatch: pytest.MonkeyPatch
+def outcomes(reach: int, *, answered: float) -> tuple[Any, Timing]:
+    """Delays of any magnitude up to ``reach``, ns; a part of the events is answered."""
+    random = np.random.default_rng(reach)
+    ts_event = 10**18 + np.cumsum(random.integers(0, 100, COUNT))
+    steps = (reach ** random.random((3, COUNT))).astype(np.int64)
+    received, begun, ended = ts_event + np.cumsum(steps, axis=0)
+    status = random.integers(1, 5, COUNT).astype(np.uint8)
+    status[random.random(COUNT) < answered] = Status.ANSWERED
+    silent = status != Status.ANSWERED
+    batch = np.where(silent, -1, np.cumsum(~silent) // 2)
+    begun[silent] = ended[silent] = NO_TIME
+    return ts_event, Timing(received, begun, ended, status, batch)
+
+
+def part(timing: Timing, rows: slice) -> Timing:
+    return Timing(*(getattr(timing, name)[rows] for name in Timing.__dataclass_fields__))
+
+
+def tally(ts_event: Any, timing: Timing) -> DelayTally:
+    """The delays, added in pieces of any size."""
+    found = DelayTally()
+    for rows in (slice(0, 0), slice(0, 1), slice(1, 700), slice(700, COUNT)):
+        found.add(ts_event[rows], part(timing, rows))
+    return found
+
+
+def quantiles(delays: Any) -> dict[str, int]:
+    """What numpy says of all delays at once."""
+    p50, p99 = np.quantile(delays, [0.5, 0.99], method="inverted_cdf").tolist()
+    return {"p50": p50, "p99": p99, "max": int(delays.max())}
+
+
+@pytest.mark.parametrize("answered", [1.0, 0.4, 0.001])
+@pytest.mark.parametrize("reach", [2, 1000, 10**7, 10**15])
+def test_figures_are_those_of_all_events_at_once(
+    reach: int, answered: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    codes = np.array([int(c) for c in status], dtype=np.uint8)
-    unknown = np.empty(len(codes), dtype=np.int64)
-    timing = Timing(unknown, unknown, unknown, codes, unknown)
-    lines = np.arange(len(codes), dtype=np.int32) % 2
-    for stretch in (1, 2, 3, 100):
-        monkeypatch.setattr("backtest.timing.outcomes._STRETCH", stretch)
-        assert timing.unbroken(lines) == unbroken
-        assert timing.unbroken(np.zeros_like(lines)) == (
-            "0" not in status[(codes == Status.ANSWERED).sum() :]
-        )
+    ts_event, timing = outcomes(reach, answered=answered)
+    monkeypatch.setattr(metrics, "_ROWS", 512)
+    write(tmp_path / "timing.parquet", ts_event, timing)
+    found = tally(ts_event, timing).metrics(lambda: read_delays(tmp_path / "timing.parquet"))
+    chosen = timing.answered
+    assert found["events"] == COUNT
+    for status in Status:
+        assert found[status.name.lower()] == np.count_nonzero(timing.status == status)
+    assert found["response_rate"] == chosen.mean()
+    assert found["batches"] == len(np.unique(timing.batch[chosen]))
+    assert found["mean_batch"] == chosen.sum() / found["batches"]
+    received, begun, ended = (
+        column[chosen] for column in (timing.received, timing.begun, timing.ended)
+    )
+    assert found["latency_ns"] == {
+        "feed": quantiles(received - ts_event[chosen]),
+        "queueing": quantiles(begun - received),
+        "service": quantiles(ended - begun),
+        "sojourn": quantiles(ended - received),
+    }
+
+
+def write(path: Path, ts_event: Any, timing: Timing) -> None:
+    """The columns of a run's table of timing."""
+    silent = ~timing.answered
+    columns = {
+        "ts_event": time_array(ts_event),
+        "ts_received": time_array(timing.received),
+        "ts_begun": time_array(timing.begun, silent),
+        "ts_ended": time_array(timing.ended, silent),
+        "status": timing.status,
+    }
+    pq.write_table(pa.Table.from_batches([batch_of(columns, ("ts_begun", "ts_ended"))]), path)
+
+
+def unread() -> Any:
+    raise AssertionError("no delay is to be looked at again")
+
+
+def no_event() -> tuple[Any, Timing]:
+    nothing = np.empty(0, dtype=np.int64)
+    return nothing, Timing(nothing, nothing, nothing, nothing.astype(np.uint8), nothing)
+
+
+def silence() -> tuple[Any, Timing]:
+    return outcomes(10**7, answered=0.0)
+
+
+@pytest.mark.parametrize("made", [no_event, silence])
+def test_without_an_answer_there_is_no_delay(made: Callable[[], tuple[Any, Timing]]) -> None:
+    ts_event, timing = made()
+    found = DelayTally()
+    found.add(ts_event, timing)
+    figures = found.metrics(unread)
+    assert figures["answered"] == 0
+    assert figures["response_rate"] == (0 if len(ts_event) else None)
+    assert figures["batches"] == 0
+    assert figures["mean_batch"] is None
+    nothing = {"p50": None, "p99": None, "max": None}
+    names = ("feed", "queueing", "service", "sojourn")
+    assert figures["latency_ns"] == dict.fromkeys(names, nothing)
+
+
+def test_short_delays_are_counted_without_a_second_look() -> None:
+    ts_event, timing = outcomes(1000, answered=0.9)
+    found = tally(ts_event, timing).metrics(unread)
+    delays = timing.ended[timing.answered] - timing.received[timing.answered]
+    assert found["latency_ns"]["sojourn"] == quantiles(delays)
