@@ -103,6 +103,7 @@ class Replay:
             needs: the oldest event that somebody else reads; asked for after each piece.
         """
         window, server, count = self.window, self.server, self._stream.count
+        settled = 0
         for piece in self._stream.pieces(features=self._features):
             rows = window.extend(len(piece))
             for name in EVENT_COLUMNS:
@@ -113,14 +114,15 @@ class Replay:
                 window["features"][rows] = piece.features
             appended(piece, rows)
             server.receive(piece, rows)
-            before, last = server.settled, window.stop == count
+            last = window.stop == count
             batch = server.advance(last=last)
             while batch is not None:
                 assert self.live is not None
                 server.serve(self.live(batch))
                 batch = server.advance(last=last)
-            yield Progress(before, server.settled, last)
-            needed = min(server.needs, server.settled)
+            before, settled = settled, server.settled
+            yield Progress(before, settled, last)
+            needed = min(server.needs, settled)
             window.release(needed if needs is None else min(needed, needs()))
 
     def rows(self, progress: Progress) -> slice:

@@ -38,16 +38,16 @@ def simulate(
     count = len(events)
     names = ("received", "begun", "ended", "status", "batch")
     found = [np.empty(count, dtype=Server.COLUMNS[name]) for name in names]
+    settled = 0
     for first in range(0, count, piece):
         some = events.select(slice(first, first + piece))
         rows = window.extend(len(some))
         window["symbol"][rows] = some.symbol
         server.receive(some, rows)
-        before = server.settled
         server.advance(last=first + len(some) == count)
-        stop = server.settled
+        before, settled = settled, server.settled
         for name, column in zip(names, found, strict=True):
-            column[before:stop] = window[name][window.rows(before, stop)]
+            column[before:settled] = window[name][window.rows(before, settled)]
         server.take_answered()
         window.release(server.needs)
     return Timing(*found)
