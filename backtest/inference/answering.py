@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,6 +53,8 @@ class Served:
 class RunAnswers:
     """The answers that pass 3 reads; those that are the same are the same object.
 
+    As a context manager it closes them; after an error no answer counts as taken.
+
     Attributes:
         answers: the run's own.
         reference: to every event, by the strategy that judges this one; ``None``: not wanted.
@@ -62,11 +65,18 @@ class RunAnswers:
     reference: AnswerStream | None = None
     undropped: AnswerStream | None = None
 
-    def close(self, *, complete: bool) -> None:
-        """No more are taken; ``complete``: all were."""
+    def __enter__(self) -> RunAnswers:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         streams = (self.answers, self.reference, self.undropped)
         for stream in {id(s): s for s in streams if s is not None}.values():
-            (stream.close if complete else stream.abandon)()
+            (stream.close if error is None else stream.abandon)()
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +179,17 @@ class Answering:
             return RunAnswers(own)
         found = {key: own}
         streams = []
-        for need in self._compared(served):
-            if need is not None and need.key not in found:
-                found[need.key] = self._stream_of(need)
-            elif need is not None:
-                self._note(need, True)
-            streams.append(own if need is None else found[need.key])
+        try:
+            for need in self._compared(served):
+                if need is not None and need.key not in found:
+                    found[need.key] = self._stream_of(need)
+                elif need is not None:
+                    self._note(need, True)
+                streams.append(own if need is None else found[need.key])
+        except BaseException:
+            for stream in found.values():
+                stream.abandon()
+            raise
         return RunAnswers(own, *streams)
 
     def _own(self, served: Served | None) -> _Need:
@@ -259,8 +274,16 @@ class Answering:
 
     def _computed(self, need: _Need) -> Spool:
         """Predictions that the store lacks, put there; the checkpoint of a killed run is used."""
-        began = perf_counter()
         spool = Spool(self._store.folder, self._stream.count, need.bound.strategy.outputs)
+        try:
+            self._compute(need, spool)
+        except BaseException:
+            spool.close()
+            raise
+        return spool
+
+    def _compute(self, need: _Need, spool: Spool) -> None:
+        began = perf_counter()
         with self._store.checkpoint(need.key) as checkpoint:
             if not self._reuse:
                 checkpoint.discard()
@@ -279,4 +302,3 @@ class Answering:
             self._store.put(need.key, spool)
             checkpoint.discard()
         self._store.sweep()
-        return spool

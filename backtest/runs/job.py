@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -98,7 +99,8 @@ class Job:
             in_full = self.answering.in_full()
             if in_full is not None:
                 try:
-                    return self._settle(opened, rules, in_full, orders, gaps=Gaps(self._lines))
+                    with in_full:
+                        return self._settle(opened, rules, in_full, orders, gaps=Gaps(self._lines))
                 except Interrupted:
                     opened.begin_anew()
                     self.answering.notes.clear()
@@ -112,7 +114,8 @@ class Job:
                 # Given the service times, the other passes are those of any other run.
                 service = RecordedService(spans, rules.latency.max_batch)
                 rules = replace(rules, latency=service, duplicates="packed")
-        return self._settle(opened, rules, answers, orders)
+        with nullcontext() if answers is None else answers:
+            return self._settle(opened, rules, answers, orders)
 
     def _served(self) -> Served:
         """Pass 1 by itself, for what pass 2 has to know of it."""
@@ -150,12 +153,16 @@ class Job:
         live = replay.live = self._live(replay)
         spool = Spool(self._predictions, count, bound.strategy.outputs)
         tally = self._served_tally()
-        for progress in replay.run():
-            live.check()
-            spool.write(progress.first, replay.window["predictions"][replay.rows(progress)])
-            tally.add(replay, progress)
-            self._progress("loop", progress.stop, count)
-        opened.tables.write("service", live.table())
+        try:
+            for progress in replay.run():
+                live.check()
+                spool.write(progress.first, replay.window["predictions"][replay.rows(progress)])
+                tally.add(replay, progress)
+                self._progress("loop", progress.stop, count)
+            opened.tables.write("service", live.table())
+        except BaseException:
+            spool.close()
+            raise
         answers = self.answering.compared_with(SpooledAnswers(bound, spool), tally.served())
         return answers, live.spans
 

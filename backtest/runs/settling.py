@@ -107,15 +107,6 @@ class Settling:
         Raises:
             Interrupted: an event was answered after one of its line that was not.
         """
-        complete = False
-        try:
-            self._run()
-            complete = True
-        finally:
-            if self._answers is not None:
-                self._answers.close(complete=complete)
-
-    def _run(self) -> None:
         venue = self._venue
         needs = None if venue is None else (lambda: venue.needs)
         for progress in self._replay.run(self._appended, needs):
