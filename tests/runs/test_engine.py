@@ -21,10 +21,11 @@ from backtest.core.times import format_utc
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Calendar, Card
 from backtest.data.dataset import open_dataset
+from backtest.data.reading import stream as stream_module
 from backtest.data.reading.bus import read_events
 from backtest.errors import BacktestError, DataError, RunError, UsageError
 from backtest.experiments.run_costs import Costs
-from backtest.inference import calls, checkpoints
+from backtest.inference import checkpoints
 from backtest.market.events import EventBatch
 from backtest.plugins.hookspecs import Register, hookimpl
 from backtest.plugins.manager import Plugins, load_plugins
@@ -420,7 +421,7 @@ def test_a_call_without_memory_is_let_go_of_before_it_is_halved(settings: dict[s
 def test_a_run_that_failed_goes_on_where_it_was_unless_all_is_to_be_new(
     settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch, reuse: bool
 ) -> None:
-    monkeypatch.setattr(calls, "CHUNK", 100)
+    monkeypatch.setattr(stream_module, "WITH_FEATURES", 100)
     monkeypatch.setattr(checkpoints, "EVERY", 0.0)
     monkeypatch.setattr(checkpoints, "_SHARE", 0)
     monkeypatch.setattr(Faltering, "fails", True)
@@ -490,7 +491,7 @@ def test_a_wrong_answer_stops_the_run(settings: dict[str, Any], how: str, proble
     with pytest.raises(RunError, match=problem) as caught:
         run(**{**settings, "strategy": f"broken:how={how}"})
     assert "strategy 'broken'" in str(caught.value)
-    assert not settings["runs"].exists()
+    assert [*settings["runs"].rglob("*")] == [settings["runs"] / "predictions"]  # empty
 
 
 @pytest.mark.parametrize("strategy", ["folding", "reactingfolding"])
