@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 import backtest
 from backtest.core.arrays import Float32Array
 from backtest.core.parts import Origin
-from backtest.inference import calls, checkpoints
+from backtest.data.reading import stream
+from backtest.inference import checkpoints
 from backtest.market.events import EventBatch
 from backtest.plugins.hookspecs import Register
 from backtest.plugins.manager import load_plugins
@@ -152,7 +153,7 @@ def outcome(runs: Path) -> dict[str, Any]:
 
 def main() -> None:
     dataset, folder, strategy, stride = sys.argv[1:]
-    calls.CHUNK = 150
+    stream.WITH_FEATURES = 150
     checkpoints.EVERY, checkpoints._SHARE = 0.0, 0
     for name in ("fsync", "replace", "rename", "unlink", "rmdir", "mkdir"):
         KILLER.watch(os, name)

@@ -59,10 +59,11 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 from backtest import hookimpl
-from backtest.inference import calls, checkpoints
+from backtest.data.reading import stream
+from backtest.inference import checkpoints
 from backtest.strategies.imbalance import Imbalance
 
-calls.WITHOUT_FEATURES = 100
+stream.WITHOUT_FEATURES = 100
 checkpoints.EVERY = 0.0
 checkpoints._SHARE = 0
 
