@@ -19,7 +19,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backtest.core.arrays import Float64Array, Int64Array
-from backtest.core.parameters import Spec, build
 from backtest.errors import RunError, UsageError
 from backtest.market.events import NO_TIME, EventBatch
 from backtest.plugins.latency_models import Affine, Constant, Exponential, Profile
@@ -32,123 +31,29 @@ from backtest.plugins.policies import (
     OnePerSymbol,
 )
 from backtest.timing import service
-from backtest.timing.latency import Composition, LatencyModel, SpanTable
+from backtest.timing.latency import LatencyModel, SpanTable
 from backtest.timing.outcomes import Status
 from backtest.timing.policies import BatchChoice, BatchingPolicy, Waiting
 from backtest.timing.server import Batch
 from backtest.timing.server_rules import ServerRules
-from tests.markets import Market, Service, markets
-from tests.oracle import Policy
+from tests.market_server import (
+    HOWS,
+    How,
+    InPython,
+    events_of,
+    feed_of,
+    rules_of,
+    servable,
+    within_window,
+)
+from tests.markets import Market, markets
 from tests.server_streams import Served, serve
 
 COLUMNS = ("received", "begun", "ended", "status", "batch")
 
-POLICIES: dict[str, type[BatchingPolicy]] = {
-    "one": One,
-    "all": All,
-    "at-most": AtMost,
-    "one-per-symbol": OnePerSymbol,
-    "newest-per-symbol": NewestPerSymbol,
-    "deadline": Deadline,
-}
 
-
-class OracleService(LatencyModel):
-    """The oracle's service times, which go by batch number as well as by size."""
-
-    uses_draws = False
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-        self._number = -1
-
-    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
-        return self._service.base + self._service.per_event * sizes
-
-    def service(self, batch: Composition, u: float) -> int:
-        self._number += 1
-        extra = self._service.extra
-        return super().service(batch, u) + extra[self._number % len(extra)]
-
-
-class TabledService(LatencyModel):
-    """The same as a table of passes; where a batch may have several, ``extra`` is 0."""
-
-    def __init__(self, service: Service) -> None:
-        self._service = service
-
-    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
-        raise AssertionError("the server reads the table")
-
-    def table(self, u: Float64Array) -> SpanTable:
-        extra = np.array(self._service.extra, dtype=np.int64)
-        base = self._service.base + np.resize(extra, len(u))
-        return SpanTable(base[:1] if len(extra) == 1 else base, self._service.per_event)
-
-
-class OracleFeed(LatencyModel):
-    """The market's feed latencies, event by event."""
-
-    uses_draws = False
-
-    def __init__(self, spans: tuple[int, ...]) -> None:
-        self._spans = np.maximum(np.array(spans, dtype=np.int64), 0)
-        self._given = 0
-
-    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
-        raise AssertionError("a feed is asked with its events")
-
-    def feed(self, events: EventBatch, u: Float64Array) -> Int64Array:
-        self._given += len(events)
-        return self._spans[self._given - len(events) : self._given].copy()
-
-
-@dataclass(frozen=True)
-class InPython(BatchingPolicy):
-    """A shipped policy without its rule, so that it is asked for each choice."""
-
-    policy: BatchingPolicy
-
-    def ready_at(self, waiting: Waiting) -> int:
-        return self.policy.ready_at(waiting)
-
-    def select(self, waiting: Waiting, limit: int) -> BatchChoice:
-        return self.policy.select(waiting, limit)
-
-
-def within_window(market: Market) -> Market:
-    """The market without the events that happen after its window."""
-    count = sum(event.ts_event <= market.end for event in market.events)
-    columns = ("events", "feed", "targets", "entry", "response")
-    return replace(market, **{name: getattr(market, name)[:count] for name in columns})
-
-
-def policy_of(policy: Policy) -> BatchingPolicy:
-    """The shipped policy of the same name."""
-    given = {"at-most": {"n": policy.n}, "deadline": {"n": policy.n, "d": policy.d}}
-    spec = Spec(policy.name, (), given.get(policy.name, {}))
-    made = build(POLICIES[policy.name], spec, place="test")
-    assert isinstance(made, BatchingPolicy)
-    return made
-
-
-def served(market: Market, how: str, chunk: int) -> Served:
+def served(market: Market, how: How, chunk: int) -> Served:
     """A market served: by tables, by models and policies in Python, or live."""
-    policy = policy_of(market.policy)
-    latency: LatencyModel = TabledService(market.service)
-    if how in ("models", "policies and models"):
-        latency = OracleService(market.service)
-    if how in ("policies", "policies and models"):
-        policy = InPython(policy)
-    rules = ServerRules(
-        policy,
-        latency,
-        market.service.composition,
-        line_limit=market.line,
-        max_batch=market.max_batch,
-        max_age=market.max_age,
-        scale=market.scale,
-    )
     symbols = [event.symbol for event in market.events]
     numbers = iter(range(len(symbols)))
 
@@ -157,23 +62,14 @@ def served(market: Market, how: str, chunk: int) -> Served:
         return round(span * market.scale)
 
     return serve(
-        rules,
-        EventBatch(
-            np.array(symbols, dtype=np.int32),
-            np.array([event.ts_event for event in market.events], dtype=np.int64),
-        ),
+        rules_of(market, how),
+        events_of(market),
         feed_of(market),
         symbols=len(market.value),
         end=market.end,
         chunk=chunk,
         span_of=span_of if how == "live" else None,
     )
-
-
-def feed_of(market: Market) -> LatencyModel:
-    """Its feed: one that keeps bus order where all its latencies are the same."""
-    same = set(market.feed)
-    return Constant(max(*same, 0)) if len(same) == 1 else OracleFeed(market.feed)
 
 
 def test_plain_python_runs_the_same_source() -> None:
@@ -191,29 +87,23 @@ def test_plain_python_runs_the_same_source() -> None:
     assert "5 passed" in done.stdout
 
 
-HOWS = ["tables", "models", "policies", "policies and models", "live"]
-
-
 @pytest.mark.parametrize("how", HOWS)
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(market=markets(), chunk=st.sampled_from([1, 2, 3, 7, 100]))
-def test_timing_is_the_oracles(how: str, market: Market, chunk: int) -> None:
+def test_timing_is_the_oracles(how: How, market: Market, chunk: int) -> None:
     compare_with_oracle(how, market, chunk)
 
 
 @pytest.mark.parametrize("how", HOWS)
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(market=markets(), chunk=st.sampled_from([1, 3, 100]))
-def test_some_markets_are_the_oracles(how: str, market: Market, chunk: int) -> None:
+def test_some_markets_are_the_oracles(how: How, market: Market, chunk: int) -> None:
     compare_with_oracle(how, market, chunk)
 
 
-def compare_with_oracle(how: str, market: Market, chunk: int) -> None:
+def compare_with_oracle(how: How, market: Market, chunk: int) -> None:
     """Serve a market and let the oracle serve it."""
-    market = within_window(market)
-    if how in ("tables", "policies") and market.service.composition != "packed":
-        # The oracle adds its extra once a batch, a table once a pass.
-        market = replace(market, service=replace(market.service, extra=(0,)))
+    market = servable(within_window(market), how)
     expected = market.timing()
     found = served(market, how, chunk)
     timing = found.timing
@@ -362,7 +252,7 @@ def test_single_events_pay_a_pass_each() -> None:
     events = EventBatch(np.array([0, 1, 0, 1], np.int32), np.array([0, 1, 1, 1]))
     spans = {}
     for duplicates in ("single", "rounds", "packed"):
-        rules = ServerRules(All(), Affine(100, 10), duplicates)  # type: ignore[arg-type]
+        rules = ServerRules(All(), Affine(100, 10), duplicates)
         timing = serve(rules, events, Constant(0), symbols=2, end=10_000).timing
         spans[duplicates] = int(timing.ended[1] - timing.begun[1])
     assert spans == {"single": 330, "rounds": 230, "packed": 130}
@@ -455,7 +345,7 @@ def test_a_service_without_end_answers_nothing(model: LatencyModel, scale: float
     events = stream(50)
     end = int(events.ts_event[-1]) + 1
     for duplicates in ("single", "packed"):
-        rules = ServerRules(One(), model, duplicates, scale=scale)  # type: ignore[arg-type]
+        rules = ServerRules(One(), model, duplicates, scale=scale)
         for chunk in (5, 50):
             found = serve(rules, events, Constant(0), symbols=7, end=end, chunk=chunk)
             assert not found.timing.answered.any()
