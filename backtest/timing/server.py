@@ -297,7 +297,7 @@ class InstantServer(Server):
         live: bool = False,
     ) -> None:
         self._window, self._live = window, live
-        self._events = self._answered = self._taken = 0
+        self._events = self._sent = self._answered = self._taken = 0
         self._now = at.NO_TIME
         self._batch = Batch(np.empty(0, dtype=np.int64))
 
@@ -310,13 +310,15 @@ class InstantServer(Server):
         window["status"][rows] = at.ANSWERED
 
     def advance(self, *, last: bool = False) -> Batch | None:
-        number = self._answered
+        # Live, an event is answered when its batch was served, not when it was sent.
+        self._answered = number = self._sent
         if number == self._events:
             return None
-        self._answered = number + 1 if self._live else self._events
-        row = self._answered - 1 - self._window.first
+        self._sent = number + 1 if self._live else self._events
+        row = self._sent - 1 - self._window.first
         self._now = int(self._window["ended"][row])
         if not self._live:
+            self._answered = self._sent
             return None
         self._batch.first, self._batch.size, self._batch.now = number, 1, self._now
         return self._batch
