@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from backtest.strategies.plain_steps import PlainSteps
 
 Conformance: TypeAlias = Literal["exact", "close", "approximate"]
+Duplicates: TypeAlias = Literal["single", "rounds", "packed"]
 StateArrays: TypeAlias = Mapping[str, NDArray[Any]]
 
 
@@ -61,8 +62,12 @@ class Strategy(ABC):
     reference: ClassVar[str | None] = None
     """The registered strategy whose undropped answers judge its accuracy; ``None``: itself."""
 
-    duplicates: ClassVar[Literal["rounds", "packed"]] = "packed"
-    """How several events of a symbol in a batch are served: one round each, or all at once."""
+    duplicates: ClassVar[Duplicates] = "packed"
+    """How many model calls serve a batch, which is what the simulated server charges for.
+
+    ``single``: one for each event. ``rounds``: one for each round of distinct symbols, so that a
+    symbol's second event waits for the second call. ``packed``: one, whatever is in the batch.
+    """
 
     batch_invariant: ClassVar[bool] = True
     """False: answers depend on the batches, so it is run in exactly the simulated ones."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from backtest.core.arrays import Int32Array
+from backtest.strategies.base import Duplicates
 from backtest.strategies.batched import Batched
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ class Eager(Batched):
     """The ensemble as the challenge gave it: every event is a step of its own."""
 
     reference: ClassVar[str | None] = "batched"
+    duplicates: ClassVar[Duplicates] = "single"
 
     def advance(self, x: Tensor, symbol: Int32Array) -> tuple[Tensor, Commits]:
         """See ``PooledStrategy.advance``."""

@@ -7,9 +7,10 @@ one's new state is kept. The public challenge's winning code does this.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from backtest.core.arrays import Int32Array
+from backtest.strategies.base import Duplicates
 from backtest.strategies.batched import Batched
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class LastWrite(Batched):
 
     conformance = "approximate"
     reference: ClassVar[str | None] = "batched"
-    duplicates: ClassVar[Literal["rounds", "packed"]] = "packed"
+    duplicates: ClassVar[Duplicates] = "packed"
     batch_invariant: ClassVar[bool] = False
 
     def advance(self, x: Tensor, symbol: Int32Array) -> tuple[Tensor, Commits]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from backtest.core.arrays import Float32Array, Int32Array
 from backtest.errors import RunError, UsageError
 from backtest.market.events import EventBatch
-from backtest.strategies.base import Session, StateArrays, Strategy
+from backtest.strategies.base import Duplicates, Session, StateArrays, Strategy
 from backtest.strategies.rounds import split_rounds, within_capacity
 from backtest.strategies.step_model import StepModel
 
@@ -38,7 +38,7 @@ class PooledStrategy(Strategy):
     distinct symbols than the capacity are served group by group, a symbol's events together.
     """
 
-    duplicates: ClassVar[Literal["rounds", "packed"]] = "rounds"
+    duplicates: ClassVar[Duplicates] = "rounds"
 
     batch_dim: ClassVar[int] = 0
     """The axis of every state leaf that counts symbols."""

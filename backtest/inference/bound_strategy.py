@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -18,7 +18,7 @@ from backtest.core.parameters import as_table
 from backtest.data.reading.stream import Stream, piece_size
 from backtest.errors import RunError, UsageError
 from backtest.market.events import EventBatch
-from backtest.strategies.base import Session, Strategy, form_problem
+from backtest.strategies.base import Duplicates, Session, Strategy, form_problem
 
 if TYPE_CHECKING:
     from backtest.core.parts import Parts
@@ -114,7 +114,7 @@ def bind(plugins: Parts, part: Any, session: Session, dataset: Dataset) -> Bound
 
     Raises:
         BacktestError: there is none of that name, or it cannot be bound to this dataset, or has no
-            outputs.
+            outputs or an unknown way to serve duplicates.
     """
     name = parse_spec(part, place="strategy").name
     strategy: Strategy = plugins.create("strategy", part, place="strategy")
@@ -129,6 +129,12 @@ def bind(plugins: Parts, part: Any, session: Session, dataset: Dataset) -> Bound
         raise RunError(
             f"it has {strategy.outputs!r} outputs, but must have 1 or more",
             place=f"strategy {name!r}",
+        )
+    if strategy.duplicates not in get_args(Duplicates):
+        raise RunError(
+            f"it serves duplicates {strategy.duplicates!r}",
+            place=f"strategy {name!r}",
+            remedy=f"Set duplicates to one of {', '.join(get_args(Duplicates))}.",
         )
     return BoundStrategy(
         strategy, as_table(strategy, name), plugins.origin("strategy", name).identity(), session

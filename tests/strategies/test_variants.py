@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
+from backtest.api import run
 from backtest.core.grammar import parse_spec
 from backtest.core.parameters import build
 from backtest.errors import DataError, UsageError
@@ -48,7 +51,7 @@ def test_what_is_registered_and_claimed() -> None:
         for name, kind in registered().items()
     }
     assert claims == {
-        "eager": ("exact", "batched", "rounds", True, True),
+        "eager": ("exact", "batched", "single", True, True),
         "batched": ("exact", None, "rounds", True, True),
         "compiled": ("exact", "batched", "rounds", True, True),
         "stateless": ("approximate", "batched", "packed", False, True),
@@ -57,6 +60,27 @@ def test_what_is_registered_and_claimed() -> None:
         "last-write": ("approximate", "batched", "packed", True, False),
         "imbalance": (None, None, "packed", True, True),
     }
+
+
+@pytest.mark.parametrize("name", ["eager", "batched", "stateless"])
+def test_every_call_of_the_model_is_charged(tmp_path: Path, name: str) -> None:
+    done = run(
+        runs=tmp_path,
+        dataset="sample",
+        strategy=name,
+        latency={"service": "affine:20ms,1ms"},
+        limit=300,
+        undropped=False,
+    )
+    spent = (pl.col("ts_ended") - pl.col("ts_begun")).cast(pl.Int64)
+    timing = done.table("timing").filter(pl.col("status") == 0).with_columns(spent=spent)
+    seen = set()
+    for batch in timing.partition_by("batch"):
+        size, most = len(batch), Counter(batch["symbol"]).most_common(1)[0][1]
+        calls = {"eager": size, "batched": most, "stateless": 1}[name]
+        assert set(batch["spent"]) == {20_000_000 * calls + 1_000_000 * size}
+        seen.add((size, most))
+    assert any(1 < most < size for size, most in seen)
 
 
 def test_weights_may_be_drawn() -> None:
