@@ -45,7 +45,7 @@ from backtest.strategies.fused.strategy import Fused
 from backtest.strategies.fused.tiles import Tiles
 from backtest.strategies.fused.towers import FusedEnsemble
 from backtest.strategies.fused.weights import prepare
-from backtest.strategies.graphs import Branches, Fields, Replay
+from backtest.strategies.graphs import Branches, Fields, GraphReplay
 from backtest.strategies.kernels.product import Precision, Tile
 from backtest.strategies.kernels.runs import Runs
 from backtest.strategies.tensor_files import write_safetensors
@@ -77,15 +77,15 @@ def step_fields(rows: int, features: int) -> tuple[Fields, Fields]:
     return inputs, Fields({"out": ((rows, 4), torch.float32)}, DEVICE, "mapped")
 
 
-def make_replay(model: FusedEnsemble, streams: Branches, rows: int, turns: int = 1) -> Replay:
+def make_replay(model: FusedEnsemble, streams: Branches, rows: int, turns: int = 1) -> GraphReplay:
     inputs, outputs = step_fields(rows, model.weights.config.features)
     d = inputs.device
     runs = Runs(d["slot"], d["turn"], d["count"])
     step = Step(d["features"], runs, turns, outputs.device["out"])
-    return Replay(streams, inputs, model.towers(step), outputs)
+    return GraphReplay(streams, inputs, model.towers(step), outputs)
 
 
-def fill(replay: Replay, slots: list[int], rng: np.random.Generator) -> None:
+def fill(replay: GraphReplay, slots: list[int], rng: np.random.Generator) -> None:
     """Rows of these slots (neighbours where equal), the rest padding; fresh features."""
     host = replay.inputs.host
     host["features"][:] = rng.standard_normal(host["features"].shape)

@@ -36,7 +36,7 @@ SHIPPED = (
     "backtest.plugins.sizing",
     "backtest.plugins.accountants",
     "backtest.plugins.sources",
-    "backtest.plugins.features",
+    "backtest.plugins.feature_builders",
     "backtest.plugins.executors",
     "backtest.plugins.report_sections",
 )

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from backtest.core.arrays import Float32Array, Int64Array
 from backtest.strategies.device import exact_float32
-from backtest.strategies.graphs import Branches, Fields, Replay, Way
+from backtest.strategies.graphs import Branches, Fields, GraphReplay, Way
 from backtest.strategies.state_pool import SymbolStatePool
 from backtest.strategies.state_tree import first_difference, named_leaves, rebuild
 
@@ -131,7 +131,7 @@ class CapturedSteps:
                         return f"{different} at batches of {size}"
         return None
 
-    def _capture(self, size: int) -> Replay:
+    def _capture(self, size: int) -> GraphReplay:
         device = self._pool.device
         way: Way = "mapped" if self._kernels else "copy"
         shapes = {
@@ -145,7 +145,7 @@ class CapturedSteps:
         parts = self._by_kernels if self._kernels else self._by_torch
         step = partial(parts, inputs.device, outputs.device["answers"])
         _refuse_to_wait(step, device)
-        replay = Replay(self._streams, inputs, [step], outputs)
+        replay = GraphReplay(self._streams, inputs, [step], outputs)
         if self._streams.captures and not replay.captured:
             _mend_generator(device)
             raise Uncapturable("a step cannot be captured")
@@ -213,7 +213,7 @@ def capture_steps(
     return None
 
 
-def _bucket(replay: Replay) -> _Bucket:
+def _bucket(replay: GraphReplay) -> _Bucket:
     inputs = replay.inputs.host
     return inputs["features"], inputs["slots"], replay.outputs.host["answers"], replay.run
 

@@ -161,7 +161,7 @@ class Branches:
         outputs.download()
 
 
-class Replay:
+class GraphReplay:
     """A step that is replayed: fill ``inputs.host``, call ``run``, read ``outputs.host``.
 
     The branches are run once before capture (kernels compile then), on whatever ``inputs.host``

@@ -11,7 +11,7 @@ import pytest
 
 from backtest.cli import main
 from backtest.comparison.comparison import compare
-from backtest.comparison.selection import runs_at
+from backtest.comparison.run_selection import runs_at
 from backtest.core.settings import read_table
 from backtest.experiments.matrix import parse_matrix
 from backtest.experiments.tournament import parse_tournament

@@ -42,7 +42,7 @@ def chosen(
 ) -> Comparison:
     """The comparison that the options name: of folders, a sweep, or else all of ``runs``."""
     from backtest.comparison.comparison import compare as compare_runs
-    from backtest.comparison.selection import runs_at, runs_of_sweep
+    from backtest.comparison.run_selection import runs_at, runs_of_sweep
     from backtest.errors import UsageError
 
     found, failed = runs_of_sweep(runs, sweep) if sweep is not None else ([], [])

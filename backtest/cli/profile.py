@@ -20,7 +20,7 @@ from backtest.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from backtest.conformance.profiling import Measured, Timing
+    from backtest.conformance.profiling import BatchTiming, Measurement
 
 _HEADERS = ["batch", "symbols", "median ms", "p90", "p99", "max", "samples", "floor ms", "of floor"]
 
@@ -104,7 +104,7 @@ def profile(
         err.print(f"Written to {output}", soft_wrap=True)
 
 
-def _print(measured: Measured, title: str) -> None:
+def _print(measured: Measurement, title: str) -> None:
     from backtest.cli.console import out, print_table
 
     about = measured.about
@@ -127,7 +127,7 @@ def _print(measured: Measured, title: str) -> None:
         out.print(line, soft_wrap=True)
 
 
-def _row(timing: Timing) -> tuple[str, ...]:
+def _row(timing: BatchTiming) -> tuple[str, ...]:
     median = timing.quantile(0.5)
     floor = timing.floor_ns
     tails = (timing.quantile(0.9), timing.quantile(0.99), timing.quantile(1.0))
@@ -141,8 +141,8 @@ def _row(timing: Timing) -> tuple[str, ...]:
     )
 
 
-def _as_data(measured: Measured) -> dict[str, Any]:
-    def plain(timing: Timing) -> dict[str, Any]:
+def _as_data(measured: Measurement) -> dict[str, Any]:
+    def plain(timing: BatchTiming) -> dict[str, Any]:
         return {
             "batch_size": timing.size,
             "symbols": timing.symbols,

@@ -56,7 +56,7 @@ def train(
     from backtest.data.dataset import open_dataset
     from backtest.errors import UsageError
     from backtest.runs.run_config import parse_instant
-    from backtest.training.settings import Settings
+    from backtest.training.settings import FitSettings
     from backtest.training.train import train as train_ensemble
 
     table: dict[str, Any] = read_table(config) if config is not None else {}
@@ -67,8 +67,8 @@ def train(
         table |= {k: parse_instant(table[k]) for k in ("start", "end") if k in table}
     except ValueError as error:
         raise UsageError(str(error), place="training window") from None
-    checked: Settings = build(
-        Settings, Spec("settings", (), table), place=str(config) if config else "training"
+    checked: FitSettings = build(
+        FitSettings, Spec("settings", (), table), place=str(config) if config else "training"
     )
 
     def epoch_done(number: int, epoch: Epoch) -> None:

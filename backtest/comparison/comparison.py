@@ -13,8 +13,8 @@ import numpy as np
 from backtest.comparison.conditions import Expression, MissingValue, parse_expression
 from backtest.comparison.figures import FIGURES, tear_sheet
 from backtest.comparison.profits import Profits, in_currency, profits
+from backtest.comparison.run_selection import FailedRun
 from backtest.comparison.run_settings import labels_of, settings, ticks
-from backtest.comparison.selection import FailedRun
 from backtest.core.notebook import notebook_html
 from backtest.core.text import suggestion
 from backtest.errors import UsageError

@@ -40,7 +40,7 @@ _COPIED = 2**31
 
 
 @dataclass(frozen=True, slots=True)
-class Timing:
+class BatchTiming:
     """Samples of one batch size.
 
     Attributes:
@@ -62,7 +62,7 @@ class Timing:
 
 
 @dataclass
-class Measured:
+class Measurement:
     """What profiling found.
 
     Attributes:
@@ -76,8 +76,8 @@ class Measured:
     """
 
     bind_ns: int
-    timings: list[Timing] = field(default_factory=list)
-    duplicates: Timing | None = None
+    timings: list[BatchTiming] = field(default_factory=list)
+    duplicates: BatchTiming | None = None
     first_ns: int = 0
     memory: int | None = None
     bandwidth: float | None = None
@@ -93,7 +93,7 @@ def measure(
     sizes: Sequence[int],
     batches: int,
     tell: Callable[[str], None],
-) -> Measured:
+) -> Measurement:
     """Bind a strategy and time it.
 
     Args:
@@ -117,7 +117,7 @@ def measure(
     strategy.bind(session)
     if cuda is not None:
         cuda.synchronize(session.device)
-    measured = Measured(time.perf_counter_ns() - began)
+    measured = Measurement(time.perf_counter_ns() - began)
     measured.about = _about(strategy, spec, session.device)
     rng = np.random.default_rng(session.seed)
     began = time.perf_counter_ns()
@@ -143,7 +143,7 @@ def measure(
     return measured
 
 
-def write_profile(path: Path, measured: Measured, command: str) -> None:
+def write_profile(path: Path, measured: Measurement, command: str) -> None:
     """Write a latency profile: columns ``batch_size`` and ``sample_ns``, and what was measured.
 
     Raises:
@@ -179,7 +179,7 @@ def _time(
     size: int,
     symbols: int,
     batches: int,
-) -> Timing:
+) -> BatchTiming:
     inputs = [_batch(rng, session, size, symbols) for _ in range(_INPUTS)]
     for number in range(_WARM_UP):
         strategy.predict(inputs[number])
@@ -194,7 +194,7 @@ def _time(
         samples.append(ended - began)
         if ended > deadline and number >= _ENOUGH:
             break
-    return Timing(size, symbols, np.array(samples, dtype=np.int64))
+    return BatchTiming(size, symbols, np.array(samples, dtype=np.int64))
 
 
 def _batch(rng: np.random.Generator, session: Session, size: int, symbols: int) -> EventBatch:
@@ -207,14 +207,14 @@ def _batch(rng: np.random.Generator, session: Session, size: int, symbols: int) 
     return drawn
 
 
-def _set_floors(measured: Measured) -> None:
+def _set_floors(measured: Measurement) -> None:
     if measured.traffic is None or measured.bandwidth is None:
         return
     weights, symbol = measured.traffic
     per_ns = measured.bandwidth / 1e9
 
-    def with_floor(t: Timing) -> Timing:
-        return Timing(t.size, t.symbols, t.samples, (weights + symbol * t.symbols) / per_ns)
+    def with_floor(t: BatchTiming) -> BatchTiming:
+        return BatchTiming(t.size, t.symbols, t.samples, (weights + symbol * t.symbols) / per_ns)
 
     measured.timings = [with_floor(t) for t in measured.timings]
     if measured.duplicates is not None:

@@ -13,7 +13,7 @@ from backtest.strategies.base import Session
 
 
 @dataclass(frozen=True, slots=True)
-class Level:
+class TrialSizes:
     """How much is tried.
 
     Attributes:
@@ -32,8 +32,8 @@ class Level:
 
 
 LEVELS = {
-    "quick": Level(symbols=128, each=32, wide=500, long=0, shown=8),
-    "full": Level(symbols=128, each=32, wide=2500, long=2000, shown=4),
+    "quick": TrialSizes(symbols=128, each=32, wide=500, long=0, shown=8),
+    "full": TrialSizes(symbols=128, each=32, wide=2500, long=2000, shown=4),
 }
 _LONG_SYMBOLS = 8
 _SMALL_SYMBOLS, _SMALL_EVENTS = 8, 100
@@ -106,7 +106,9 @@ def fresh_seed() -> int:
     return secrets.randbelow(2**31)
 
 
-def _input_set(name: str, events: EventBatch, sizes: Level, rng: np.random.Generator) -> InputSet:
+def _input_set(
+    name: str, events: EventBatch, sizes: TrialSizes, rng: np.random.Generator
+) -> InputSet:
     cuts = tuple(uneven_cuts(len(events), rng))
     shown = np.unique(events.symbol)[: sizes.shown]
     return InputSet(name, events, cuts, tuple(shown.tolist()))

@@ -26,7 +26,7 @@ class _Rate:
 
 
 @dataclass(frozen=True, slots=True)
-class Inference:
+class NeededPredictions:
     """Predictions that runs need: who answers, on which device, and how many events."""
 
     strategy: str
@@ -62,12 +62,12 @@ class Costs:
         self._rest.add(manifest["seconds"] - thinking, metrics["timing"]["events"])
         self.runs += 1
 
-    def unknown(self, wanted: Collection[Inference]) -> set[tuple[str, str]]:
+    def unknown(self, wanted: Collection[NeededPredictions]) -> set[tuple[str, str]]:
         """The (strategy, device) of the wanted ones that no run has shown the speed of."""
         asked = {(one.strategy, one.device) for one in wanted}
         return {key for key in asked if not self._answers[key].known}
 
-    def seconds(self, events: int, wanted: Collection[Inference]) -> float:
+    def seconds(self, events: int, wanted: Collection[NeededPredictions]) -> float:
         """Estimated for a run over so many events that has to compute what is wanted."""
         return self._rest.of(events) + sum(
             self._answers[one.strategy, one.device].of(one.answered) for one in wanted

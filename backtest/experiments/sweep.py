@@ -23,7 +23,7 @@ from backtest.core.hashing import package_sha256
 from backtest.errors import DataError
 from backtest.experiments.executors import Executor, Job, Outcome, Setup
 from backtest.experiments.matrix import Matrix
-from backtest.experiments.run_costs import Costs, Inference
+from backtest.experiments.run_costs import Costs, NeededPredictions
 from backtest.inference.prediction_store import PredictionStore
 from backtest.runs.folder import MANIFEST, Run, open_run
 from backtest.runs.run_config import RunConfig
@@ -37,7 +37,7 @@ FOLDER = "sweeps"
 FIGURES = ("response_rate", "p50_ms", "p99_ms", "correlation", "net", "net_points")
 """What tables show of a run, by the names that ``backtest.comparison.comparison`` has for it."""
 
-State: TypeAlias = Literal["pending", "done", "failed"]
+PointState: TypeAlias = Literal["pending", "done", "failed"]
 
 _SAVE_S = 1.0
 
@@ -61,11 +61,11 @@ class Point:
     number: int
     config: RunConfig
     settings: dict[str, str]
-    state: State = "pending"
+    state: PointState = "pending"
     id: str | None = None
     error: str | None = None
     events: int = 0
-    needs: dict[str, Inference] = field(default_factory=dict)
+    needs: dict[str, NeededPredictions] = field(default_factory=dict)
     figures: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -228,11 +228,11 @@ class Sweep:
         """Runs that failed."""
         return [point for point in self.points if point.state == "failed"]
 
-    def missing(self, point: Point) -> dict[str, Inference]:
+    def missing(self, point: Point) -> dict[str, NeededPredictions]:
         """The predictions that a run needs and that nobody has computed yet."""
         return {key: need for key, need in point.needs.items() if key not in self.stored}
 
-    def inferences(self) -> dict[str, Inference]:
+    def inferences(self) -> dict[str, NeededPredictions]:
         """All the predictions that the sweep takes, by content key."""
         return {key: need for point in self.points for key, need in point.needs.items()}
 
@@ -261,7 +261,7 @@ class Sweep:
         counts = ", ".join(f"{count} {state}" for state, count in states.items())
         return f"Sweep({self.matrix.name!r}: {counts})"
 
-    def _wanted(self) -> dict[str, Inference]:
+    def _wanted(self) -> dict[str, NeededPredictions]:
         return {key: n for point in self.pending() for key, n in self.missing(point).items()}
 
     def _plan(self) -> None:
@@ -289,7 +289,7 @@ class Sweep:
         for note in predictions.values():
             if note["key"] is None:  # answers of a closed loop, which belong to their run alone
                 continue
-            need = Inference(note["strategy"], point.config.device, note["answered"])
+            need = NeededPredictions(note["strategy"], point.config.device, note["answered"])
             point.needs[note["key"]] = need
             if store.path(note["key"]).exists():
                 self.stored.add(note["key"])

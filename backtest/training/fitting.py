@@ -25,7 +25,7 @@ from backtest.strategies.ensemble import Ensemble, EnsembleConfig
 from backtest.strategies.state_tree import map_leaves
 from backtest.training.scaling import FreeParameters, Scales
 from backtest.training.sequences import Sequences
-from backtest.training.settings import Settings
+from backtest.training.settings import FitSettings
 
 _LANES_TOGETHER = 256
 """Lanes that are evaluated together, which bounds the memory of their states."""
@@ -47,7 +47,7 @@ class Epoch:
 
 
 @dataclass(slots=True)
-class Progress:
+class FitState:
     """Where a fit stands, besides its parameters; plain values, for the checkpoint."""
 
     epoch: int = 0
@@ -75,7 +75,7 @@ class Fit:
 
     def __init__(
         self,
-        settings: Settings,
+        settings: FitSettings,
         data: Sequences,
         held_out: Sequences,
         identity: str,
@@ -96,7 +96,7 @@ class Fit:
         self._data, self._held_out = (_Loaded(d, settings.device) for d in (data, held_out))
         self._state: Any = None
         self._best: dict[str, Tensor] = {}
-        self.progress = Progress()
+        self.progress = FitState()
 
     def run(self, told: Told, epoch_done: Callable[[int, Epoch], None]) -> Ensemble:
         """Fit until validation stops improving; the ensemble of the best epoch.
@@ -225,7 +225,7 @@ class Fit:
         told["epochs"] = [
             Epoch(**{**e, "by_target": tuple(e["by_target"])}) for e in told["epochs"]
         ]
-        self.progress = Progress(**told)
+        self.progress = FitState(**told)
         self._parameters.load(held["free"])
         self._optimiser.load_state_dict(held["optimiser"])
         self._state, self._best = held["state"], held["best"]

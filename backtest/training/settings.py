@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Settings:
+class FitSettings:
     """Sizes of the ensemble, and how it is fitted.
 
     Attributes:

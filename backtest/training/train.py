@@ -20,7 +20,7 @@ from backtest.strategies.weight_files import TRAINED_FROM, TRAINED_TO, file_sha2
 from backtest.training.fitting import Epoch, Fit, Told
 from backtest.training.loss_plot import loss_svg
 from backtest.training.sequences import Sequences, read_window
-from backtest.training.settings import Settings
+from backtest.training.settings import FitSettings
 
 _TOWERS = 4
 
@@ -42,7 +42,7 @@ class Trained:
 def train(
     dataset: Dataset,
     output: Path,
-    settings: Settings,
+    settings: FitSettings,
     *,
     restart: bool = False,
     overwrite: bool = False,

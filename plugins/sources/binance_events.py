@@ -22,7 +22,13 @@ from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.market.events import NO_TIME
 from backtest.market.instruments import Instrument
-from backtest.plugins.sources.binance_lines import Kind, Market, Rows, first_receipt, read_rows
+from backtest.plugins.sources.binance_lines import (
+    BinanceMarket,
+    MessageRows,
+    RowKind,
+    first_receipt,
+    read_rows,
+)
 from backtest.plugins.sources.decimals import step_of, to_grid
 from backtest.plugins.sources.lanes import Lane, card_name, quotes, trades, write_lanes
 
@@ -32,7 +38,7 @@ _QUANTILE = 100
 _BEFORE = "received before the event: ts_recv set to ts_event"
 
 
-class Options(Protocol):
+class BinanceOptions(Protocol):
     """Parameters of ``BinanceStream``, which imports this module only when it ingests."""
 
     @property
@@ -56,7 +62,7 @@ class _Spool:
     """One file's messages of a kind and symbol, kept on disk until every grid is known."""
 
     path: Path
-    kind: Kind
+    kind: RowKind
     place: Path
     scales: list[tuple[int, int]] = field(default_factory=list)
     first_recv: int = 0
@@ -64,7 +70,7 @@ class _Spool:
     last: int = NO_TIME
     _writer: pa.ipc.RecordBatchFileWriter | None = None
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: MessageRows) -> None:
         """Append rows whose times must not go back."""
         times = rows.recv if rows.venue[0] == NO_TIME else rows.venue
         back = np.flatnonzero(np.diff(times, prepend=max(self.last, int(times[0]))) < 0)
@@ -103,14 +109,14 @@ class _Spool:
 class _Symbol:
     """What is known of a symbol after reading."""
 
-    market: Market
+    market: BinanceMarket
     price_scale: int = 0
     size_scale: int = 0
     updates: dict[str, int] = field(default_factory=dict)
     """The largest number of a message so far, by kind."""
 
 
-def ingest(source: Options, input: Path, output: Path) -> IngestReport:
+def ingest(source: BinanceOptions, input: Path, output: Path) -> IngestReport:
     """See ``BinanceStream``.
 
     Raises:
@@ -151,7 +157,7 @@ def _files(input: Path) -> list[Path]:
 class _Reading:
     """All files, read once into spools."""
 
-    def __init__(self, source: Options) -> None:
+    def __init__(self, source: BinanceOptions) -> None:
         self.source = source
         self.symbols: dict[str, _Symbol] = {}
         self.shifts: dict[str, int] = {}
@@ -160,7 +166,7 @@ class _Reading:
         self._spools: list[tuple[str, _Spool]] = []
 
     def read(self, path: Path, folder: Path) -> None:
-        spools: dict[tuple[str, Kind], _Spool] = {}
+        spools: dict[tuple[str, RowKind], _Spool] = {}
         skews: list[Int64Array] = []
         for found in read_rows(path, self.source.time_unit, self.refused):
             name = f"{found.symbol}.um" if found.market == "um" else found.symbol
@@ -196,7 +202,7 @@ class _Reading:
         place = (len(skew) - 1) // _QUANTILE
         return -int(np.partition(skew, place)[place])
 
-    def _sound(self, rows: Rows, symbol: _Symbol) -> Rows:
+    def _sound(self, rows: MessageRows, symbol: _Symbol) -> MessageRows:
         """The rows that are new and say something; the others are counted."""
         last = symbol.updates.get(rows.kind, -1)
         largest = np.maximum.accumulate(np.append(last, rows.update))
@@ -256,7 +262,7 @@ class _Reading:
         return {"ts_event": venue, "ts_recv": np.maximum(recv, venue)}
 
 
-def _instruments(source: Options, symbols: dict[str, _Symbol]) -> dict[str, InstrumentTable]:
+def _instruments(source: BinanceOptions, symbols: dict[str, _Symbol]) -> dict[str, InstrumentTable]:
     given = {name: source.sizes(name) for name in ("tick_sizes", "lot_sizes")}
     for name, sizes in given.items():
         for unknown in sorted(sizes.keys() - symbols.keys()):

@@ -23,8 +23,8 @@ from backtest.errors import DataError
 from backtest.market.events import NO_TIME
 from backtest.plugins.sources.decimals import parse_decimals
 
-Kind: TypeAlias = Literal["trade", "bookTicker"]
-Market: TypeAlias = Literal["spot", "um", "cm"]
+RowKind: TypeAlias = Literal["trade", "bookTicker"]
+BinanceMarket: TypeAlias = Literal["spot", "um", "cm"]
 
 _BLOCK_BYTES = 1 << 23
 _MAX_LINE = 1 << 26
@@ -33,7 +33,7 @@ _TEXT, _INT = pa.string(), pa.int64()
 _COMMON = [("s", _TEXT), ("T", _INT)]
 _INVERSE = "USD_(PERP|[0-9]{6})$"
 """How names of coin-margined contracts end; dated USD-margined ones end as in USDT_240927."""
-_FIELDS: dict[Kind, list[tuple[str, Any]]] = {
+_FIELDS: dict[RowKind, list[tuple[str, Any]]] = {
     "bookTicker": [*_COMMON, ("u", _INT), *((name, _TEXT) for name in "baBA")],
     "trade": [*_COMMON, ("t", _INT), ("p", _TEXT), ("q", _TEXT), ("M", pa.bool_())],
 }
@@ -43,7 +43,7 @@ _SECONDS = (631_152_000, 4_102_444_800)
 
 
 @dataclass(frozen=True)
-class Rows:
+class MessageRows:
     """Messages of one kind and one symbol, in the order of the file.
 
     Attributes:
@@ -57,8 +57,8 @@ class Rows:
     """
 
     symbol: str
-    market: Market
-    kind: Kind
+    market: BinanceMarket
+    kind: RowKind
     line: Int64Array
     recv: Int64Array
     venue: Int64Array
@@ -68,9 +68,9 @@ class Rows:
     size: Int64Array
     size_scale: int
 
-    def keep(self, rows: BoolArray) -> Rows:
+    def keep(self, rows: BoolArray) -> MessageRows:
         """Some of them."""
-        return Rows(
+        return MessageRows(
             self.symbol,
             self.market,
             self.kind,
@@ -85,7 +85,7 @@ class Rows:
         )
 
 
-def read_rows(path: Path, time_unit: str, skipped: Counter[str]) -> Iterator[Rows]:
+def read_rows(path: Path, time_unit: str, skipped: Counter[str]) -> Iterator[MessageRows]:
     """A file's quotes and trades; other lines are counted in ``skipped`` by what they are.
 
     Raises:
@@ -93,7 +93,7 @@ def read_rows(path: Path, time_unit: str, skipped: Counter[str]) -> Iterator[Row
             its stream; it names the line.
     """
     for first, lines in _blocks(path):
-        chosen: dict[Kind, list[tuple[int, bytes, bytes]]] = {"trade": [], "bookTicker": []}
+        chosen: dict[RowKind, list[tuple[int, bytes, bytes]]] = {"trade": [], "bookTicker": []}
         for number, line in enumerate(lines, first):
             match = _LINE.match(line)
             if match is None:
@@ -158,8 +158,8 @@ def _opened(path: Path) -> Iterator[IO[bytes]]:
 
 
 def _parsed(
-    path: Path, kind: Kind, found: list[tuple[int, bytes, bytes]], time_unit: str
-) -> Iterator[Rows]:
+    path: Path, kind: RowKind, found: list[tuple[int, bytes, bytes]], time_unit: str
+) -> Iterator[MessageRows]:
     data = _json(path, kind, found)
     for name in _NEEDED[kind]:
         if data[name].null_count:
@@ -187,7 +187,7 @@ def _parsed(
             rows = (codes == code) & (markets == market)
             price, price_scale = _numbers(path, line, data, prices, rows)
             size, size_scale = _numbers(path, line, data, sizes, rows)
-            yield Rows(
+            yield MessageRows(
                 symbol,
                 market,
                 kind,
@@ -202,7 +202,7 @@ def _parsed(
             )
 
 
-def _markets(kind: Kind, data: dict[str, pa.Array]) -> Any:
+def _markets(kind: RowKind, data: dict[str, pa.Array]) -> Any:
     """Which market each message is of, by its name and the fields that spot has not, text [n]."""
     inverse = pc.match_substring_regex(data["s"], _INVERSE).to_numpy(zero_copy_only=False)
     spot = data["M"].is_valid() if kind == "trade" else data["T"].is_null()
@@ -222,7 +222,7 @@ def _numbers(
     return values.reshape(len(names), -1), scale
 
 
-def _json(path: Path, kind: Kind, found: list[tuple[int, bytes, bytes]]) -> dict[str, pa.Array]:
+def _json(path: Path, kind: RowKind, found: list[tuple[int, bytes, bytes]]) -> dict[str, pa.Array]:
     body = b"\n".join(line[len(ns) + 1 :] for _, ns, line in found)
     schema = pa.schema([("data", pa.struct(_FIELDS[kind]))])
     try:

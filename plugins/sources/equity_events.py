@@ -28,7 +28,7 @@ _OPEN, _CLOSE = time(9, 30), time(16)
 _NBBO_COLUMNS = ("time", "bid", "bid_size", "ask", "ask_size", "exchange")
 
 
-class Options(Protocol):
+class EquityOptions(Protocol):
     """Parameters of ``UsEquitiesTicks``, which imports this module only when it ingests."""
 
     @property
@@ -38,7 +38,7 @@ class Options(Protocol):
     def fee_per_share(self) -> str: ...
 
 
-def ingest(source: Options, input: Path, output: Path) -> IngestReport:
+def ingest(source: EquityOptions, input: Path, output: Path) -> IngestReport:
     """See ``UsEquitiesTicks``.
 
     Raises:
@@ -84,7 +84,7 @@ def _utc_ns(day: date, clock: time) -> int:
 class _Reading:
     """Lanes of all files, and what became of their rows."""
 
-    def __init__(self, source: Options, symbols: list[str]) -> None:
+    def __init__(self, source: EquityOptions, symbols: list[str]) -> None:
         self.rows = 0
         self.refused: Counter[str] = Counter()
         self._source = source

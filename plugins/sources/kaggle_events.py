@@ -34,7 +34,7 @@ FEATURES = tuple(f"feature_{i:02d}" for i in range(79))
 TARGETS = tuple(f"responder_{i}" for i in range(9))
 
 
-class Options(Protocol):
+class KaggleOptions(Protocol):
     """Parameters of ``JaneStreetKaggle``, which imports this module only when it ingests."""
 
     @property
@@ -47,7 +47,7 @@ class Options(Protocol):
     def nonfinite(self) -> Literal["refuse", "zero"]: ...
 
 
-def ingest(source: Options, input: Path, output: Path) -> IngestReport:
+def ingest(source: KaggleOptions, input: Path, output: Path) -> IngestReport:
     """See ``JaneStreetKaggle``.
 
     Raises:

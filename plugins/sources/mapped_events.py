@@ -23,7 +23,7 @@ from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
 from backtest.plugins.sources.decimals import floats_to_grid, parse_decimals, step_of, to_grid
-from backtest.plugins.sources.mapped_files import TableFile
+from backtest.plugins.sources.mapped_files import InputTable
 from backtest.plugins.sources.mapping import Mapping, read_mapping
 
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -35,7 +35,7 @@ _BEFORE = "received before the event: ts_recv set to ts_event"
 _SORTED = "out of time order: sorted"
 
 
-class Options(Protocol):
+class MappingOptions(Protocol):
     """Parameters of ``MappedCsv`` and ``MappedParquet``, which import this module to ingest."""
 
     @property
@@ -48,7 +48,7 @@ class Options(Protocol):
     def nonfinite(self) -> Literal["refuse", "zero"]: ...
 
 
-def ingest(source: Options, files: Sequence[TableFile], output: Any) -> IngestReport:
+def ingest(source: MappingOptions, files: Sequence[InputTable], output: Any) -> IngestReport:
     """See ``MappedCsv``.
 
     Raises:
@@ -96,7 +96,7 @@ def _plain(table: dict[str, Any]) -> dict[str, Any]:
     return {k: _plain(v) if isinstance(v, dict) else v for k, v in table.items() if v != {}}
 
 
-def _check_columns(files: Sequence[TableFile], mapping: Mapping) -> None:
+def _check_columns(files: Sequence[InputTable], mapping: Mapping) -> None:
     """Every file must have the columns, of the same types; their order is free."""
     floats = set(mapping.floats())
     first: dict[str, str] = {}
@@ -134,7 +134,7 @@ class _Reader:
         clamped, moved: receipts set to their event, rows that were out of order.
     """
 
-    file: TableFile
+    file: InputTable
     mapping: Mapping
     first: int | None = None
     clamped: int = 0

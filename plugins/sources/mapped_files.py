@@ -21,7 +21,7 @@ _BLOCK_BYTES = 1 << 23
 _BATCH_ROWS = 65_536
 
 
-class TableFile(Protocol):
+class InputTable(Protocol):
     """A file of rows."""
 
     @property

@@ -90,7 +90,7 @@ class Prices(_Table):
     trade: _Text | None = None
 
 
-class Sizes(_Table):
+class SizeMapping(_Table):
     """``[size]``: columns in units of ``unit`` of the contract, on a grid of ``lot_size``."""
 
     unit: _Unit
@@ -114,7 +114,7 @@ class Mapping(_Table):
     time: Times
     symbol: Symbols
     price: Prices | None = None
-    size: Sizes | None = None
+    size: SizeMapping | None = None
     features: Floats | None = None
     targets: Floats | None = None
     instrument: InstrumentTable = InstrumentTable()

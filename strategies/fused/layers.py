@@ -66,7 +66,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TowerBatch:
     """A step in one tower.
 
     Attributes:
@@ -131,7 +131,7 @@ class Layers:
 
     def up(
         self,
-        batch: Batch,
+        batch: TowerBatch,
         x: Tensor,
         weight: Tensor,
         out: Tensor,
@@ -143,7 +143,7 @@ class Layers:
         tile = self.tiles.up(batch.tower, len(x), weight)
         product(x, weight, out, tile, self._precision, bias=bias, relu=relu)
 
-    def down(self, batch: Batch, x: Tensor, weight: Tensor) -> Tensor:
+    def down(self, batch: TowerBatch, x: Tensor, weight: Tensor) -> Tensor:
         """A product back to the hidden size, in parts [S, B, D]."""
         rows, hidden = len(x), weight.shape[0]
         tile = self.tiles.down(batch.tower, rows, weight)
@@ -151,7 +151,7 @@ class Layers:
         product(x, weight, parts, tile, self._precision)
         return parts
 
-    def xlstm(self, batch: Batch, block: FusedBlock, at: Place, before: Before) -> Added:
+    def xlstm(self, batch: TowerBatch, block: FusedBlock, at: Place, before: Before) -> Added:
         """sLSTM, mLSTM; the layer norm that ends it is left to what comes after."""
         step, s, state = batch.step, batch.scratch, at.state
         w, runs, config = block.layer, step.runs, self._config
@@ -253,7 +253,7 @@ class Layers:
         )
         return self.down(batch, s["h"], w["mlstm.down"]), s["x1"], w["final_norm"]
 
-    def mamba2(self, batch: Batch, block: FusedBlock, at: Place, before: Before) -> Added:
+    def mamba2(self, batch: TowerBatch, block: FusedBlock, at: Place, before: Before) -> Added:
         """Mamba2's layer."""
         step, s, state = batch.step, batch.scratch, at.state
         w, runs, inner = block.layer, step.runs, 2 * self._config.hidden
@@ -288,7 +288,7 @@ class Layers:
             rms_norm(s["y"], w["norm"], s["h"], 1e-5)
         return self.down(batch, s["h"], w["down"]), None, None
 
-    def retnet(self, batch: Batch, block: FusedBlock, at: Place, before: Before) -> Added:
+    def retnet(self, batch: TowerBatch, block: FusedBlock, at: Place, before: Before) -> Added:
         """RetNet's layer."""
         step, s, state = batch.step, batch.scratch, at.state
         w, runs, hidden = block.layer, step.runs, self._config.hidden
@@ -320,7 +320,7 @@ class Layers:
         retnet_exit(read, up[:, 3 * hidden :], decay, scale, runs, s["h"])
         return self.down(batch, s["h"], w["down"]), None, None
 
-    def hawk(self, batch: Batch, block: FusedBlock, at: Place, before: Before) -> Added:
+    def hawk(self, batch: TowerBatch, block: FusedBlock, at: Place, before: Before) -> Added:
         """Hawk's layer."""
         step, s, state = batch.step, batch.scratch, at.state
         w, runs, hidden = block.layer, step.runs, self._config.hidden
@@ -335,7 +335,7 @@ class Layers:
         rglru(gates, s["conv"], up[:, :hidden], w["log_a"], state["h"], runs, s["h"])
         return self.down(batch, s["h"], w["down"]), None, None
 
-    def _enter(self, batch: Batch, block: FusedBlock, at: Place, before: Before) -> None:
+    def _enter(self, batch: TowerBatch, block: FusedBlock, at: Place, before: Before) -> None:
         """The residual stream and its first norm."""
         s, (parts, bias) = batch.scratch, before
         residual_norm(s["x"], parts, block.norm1, s["normed"], bias=bias, first=at.block == 0)
@@ -343,7 +343,7 @@ class Layers:
     def _sequence(
         self,
         tower: int,
-        batch: Batch,
+        batch: TowerBatch,
         block: int,
         qkv: tuple[Tensor, Tensor, Tensor],
         steps: tuple[Tensor, Tensor],

@@ -27,7 +27,7 @@ from backtest.strategies.rounds import within_capacity
 if TYPE_CHECKING:
     import torch
 
-    from backtest.strategies.graphs import Replay
+    from backtest.strategies.graphs import GraphReplay
     from backtest.strategies.state_pool import SymbolStatePool
     from backtest.strategies.state_tree import Tree
 
@@ -132,19 +132,19 @@ class Fused(EnsembleStrategy):
         self._sequences = SequenceSteps(
             weights, self.precision, self._pool.tensors, deferred, self._streams
         )
-        self._replays: dict[tuple[int, int], Replay] = {}
+        self._replays: dict[tuple[int, int], GraphReplay] = {}
         if self._streams.captures:
             for turns in TURNS:
                 for rows in ROWS:
                     if turns <= rows:
                         self._replay(rows, turns)
 
-    def _replay(self, rows: int, turns: int) -> Replay:
+    def _replay(self, rows: int, turns: int) -> GraphReplay:
         """The step for a bucket, made on first use."""
         import torch
 
         from backtest.strategies.fused.layers import Step
-        from backtest.strategies.graphs import Fields, Replay
+        from backtest.strategies.graphs import Fields, GraphReplay
         from backtest.strategies.kernels.runs import Runs
 
         if (rows, turns) not in self._replays:
@@ -159,7 +159,7 @@ class Fused(EnsembleStrategy):
             runs = Runs(x["slot"], x["turn"], x["count"])
             step = Step(x["x"], runs, turns, outputs.device["y"])
             branches = self._ensemble.towers(step)
-            self._replays[rows, turns] = Replay(self._streams, inputs, branches, outputs)
+            self._replays[rows, turns] = GraphReplay(self._streams, inputs, branches, outputs)
         return self._replays[rows, turns]
 
     def predict(self, batch: EventBatch) -> Float32Array:

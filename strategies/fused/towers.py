@@ -11,7 +11,7 @@ from torch import Tensor
 
 from backtest.strategies.ensemble import EnsembleConfig
 from backtest.strategies.fused.deferred_states import DeferredStates
-from backtest.strategies.fused.layers import MAX_SPLIT, Batch, Layers, Leaves, Place, Step
+from backtest.strategies.fused.layers import MAX_SPLIT, Layers, Leaves, Place, Step, TowerBatch
 from backtest.strategies.fused.tiles import LARGEST, Tiles
 from backtest.strategies.fused.weights import FusedWeights
 from backtest.strategies.kernels.chunks import EVENTS, parts_of
@@ -37,10 +37,10 @@ class _Scratch:
         }
         self._parts = torch.zeros(_part_words(rows, shapes["x"][0]), device=device)
 
-    def cut(self, step: Step, tower: int) -> Batch:
+    def cut(self, step: Step, tower: int) -> TowerBatch:
         rows = len(step.features)
         own = {name: whole[:rows] for name, whole in self._whole.items()}
-        return Batch(step, tower, own, self._parts)
+        return TowerBatch(step, tower, own, self._parts)
 
 
 _ROUNDED = "normed", "mlp", "h", "u", "c", "y_rounded", "qkv_rounded", "xbc_rounded"

@@ -18,10 +18,10 @@ from backtest.strategies.ensemble import Ensemble, EnsembleConfig
 from backtest.strategies.kernels.product import Precision
 from backtest.strategies.towers import TOWERS
 
-Weights: TypeAlias = dict[str, Tensor]
+KernelWeights: TypeAlias = dict[str, Tensor]
 """One layer's weights by what the kernels do with them."""
 
-Stored: TypeAlias = Callable[[Tensor], Tensor]
+StoredForm: TypeAlias = Callable[[Tensor], Tensor]
 
 _FLOAT16_MAX = 65504.0
 
@@ -32,7 +32,7 @@ class FusedBlock:
 
     norm1: Tensor
     norm2: Tensor
-    layer: Weights
+    layer: KernelWeights
     up: Tensor
     up_bias: Tensor
     down: Tensor
@@ -120,7 +120,7 @@ def _rounded_to_tf32(weight: Tensor) -> Tensor:
     return torch.where(weight.isfinite(), bits.view(torch.float32), weight)
 
 
-_STORED: dict[str, Stored] = {
+_STORED: dict[str, StoredForm] = {
     "fp32": torch.clone,
     "tf32": _rounded_to_tf32,
     "fp16": torch.Tensor.half,
@@ -156,7 +156,7 @@ def _conv(w: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor]:
     return w[name + ".conv.weight"].squeeze(1).T.contiguous(), w[name + ".conv.bias"]
 
 
-def _xlstm(w: Mapping[str, Tensor], stored: Stored) -> Weights:
+def _xlstm(w: Mapping[str, Tensor], stored: StoredForm) -> KernelWeights:
     slstm_taps, slstm_bias = _conv(w, "slstm.conv1d")
     mlstm_taps, mlstm_bias = _conv(w, "mlstm.conv1d")
     cell = "mlstm.mlstm_cell."
@@ -195,7 +195,7 @@ def _fold_gates(w: Mapping[str, Tensor]) -> Tensor:
     return torch.stack((over_q + over_k, over_v), dim=1).float()
 
 
-def _mamba2(w: Mapping[str, Tensor], stored: Stored) -> Weights:
+def _mamba2(w: Mapping[str, Tensor], stored: StoredForm) -> KernelWeights:
     convs = [_conv(w, f"{name}_conv") for name in ("input", "b", "c")]
     projections = [w[f"{name}_proj.weight"] for name in ("input", "b", "c", "z", "dt")]
     return {
@@ -210,7 +210,7 @@ def _mamba2(w: Mapping[str, Tensor], stored: Stored) -> Weights:
     }
 
 
-def _retnet(w: Mapping[str, Tensor], stored: Stored) -> Weights:
+def _retnet(w: Mapping[str, Tensor], stored: StoredForm) -> KernelWeights:
     return {
         "up": stored(torch.cat([w[f"{name}_proj.weight"] for name in "qkvg"])),
         "decay": w["decay"].clone(),
@@ -219,7 +219,7 @@ def _retnet(w: Mapping[str, Tensor], stored: Stored) -> Weights:
     }
 
 
-def _hawk(w: Mapping[str, Tensor], stored: Stored) -> Weights:
+def _hawk(w: Mapping[str, Tensor], stored: StoredForm) -> KernelWeights:
     taps, bias = _conv(w, "conv")
     gates = [w["rglru.input_gate.weight"], w["rglru.recurrence_gate.weight"]]
     return {

@@ -8,7 +8,7 @@ import pytest
 
 from backtest.comparison.comparison import Comparison, compare
 from backtest.comparison.figures import FIGURES
-from backtest.comparison.selection import runs_at
+from backtest.comparison.run_selection import runs_at
 from backtest.comparison.verdict import contests, fields, verdict
 from backtest.errors import UsageError
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backtest.cli import main
-from backtest.conformance.profiling import Measured, Timing, measure, write_profile
+from backtest.conformance.profiling import BatchTiming, Measurement, measure, write_profile
 from backtest.core.arrays import Float32Array
 from backtest.market.events import EventBatch
 from backtest.plugins.latency_models import Profile, profile_metadata, read_profile
@@ -76,8 +76,8 @@ def test_samples_are_of_distinct_symbols_but_for_the_duplicates() -> None:
 def test_a_profile_is_read_back_by_the_latency_model(tmp_path: Path) -> None:
     path = tmp_path / "new" / "p.parquet"
     about = {"device": "an abacus", "strategy": "watched"}
-    timings = [Timing(n, n, np.array([10 * n, 30 * n, 20 * n])) for n in (1, 4)]
-    write_profile(path, Measured(5, timings, about=about), "backtest profile watched")
+    timings = [BatchTiming(n, n, np.array([10 * n, 30 * n, 20 * n])) for n in (1, 4)]
+    write_profile(path, Measurement(5, timings, about=about), "backtest profile watched")
     assert {size: list(samples) for size, samples in read_profile(path).items()} == {
         1: [10, 20, 30],
         4: [40, 80, 120],

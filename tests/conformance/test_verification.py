@@ -15,7 +15,7 @@ import torch
 from backtest.cli import main
 from backtest.conformance.comparison import Error, holds, output_errors, state_errors, weakest
 from backtest.conformance.inputs import random_events
-from backtest.conformance.trials import Level, Trials, make_trials
+from backtest.conformance.trials import Trials, TrialSizes, make_trials
 from backtest.conformance.verification import Verdict, Verification
 from backtest.plugins.manager import Plugins, load_plugins
 from backtest.strategies.module import _MANY
@@ -246,7 +246,7 @@ def backtest_register_strategies(register):
     for part in own:
         register(part.__name__.lower(), part)
 """
-SMALL = Level(symbols=8, each=16, wide=100, long=0, shown=3)
+SMALL = TrialSizes(symbols=8, each=16, wide=100, long=0, shown=3)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -446,7 +446,7 @@ def test_a_market_wide_one_claims_no_look_ahead_alone(verification: Verification
 def test_long_runs_are_judged_by_their_end_as_well(
     plugins: Plugins, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    level = Level(symbols=8, each=4, wide=40, long=300, shown=2)
+    level = TrialSizes(symbols=8, each=4, wide=40, long=300, shown=2)
     monkeypatch.setattr("backtest.conformance.trials.LEVELS", {"full": level})
     trials = make_trials("full", device="cpu", dataset="sample", seed=1)
     verdict = Verification(plugins, trials, tell=lambda text: None).verify("module")

@@ -13,7 +13,7 @@ import pytest
 from markupsafe import Markup
 
 from backtest.comparison.comparison import compare
-from backtest.comparison.selection import runs_at
+from backtest.comparison.run_selection import runs_at
 from backtest.plugins.manager import load_plugins
 from backtest.report.page import page, render_report
 from tests.report.hostile import hostile_runs

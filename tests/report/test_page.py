@@ -14,7 +14,7 @@ import pytest
 
 from backtest.api import run
 from backtest.comparison.comparison import Comparison, compare
-from backtest.comparison.selection import runs_at
+from backtest.comparison.run_selection import runs_at
 from backtest.errors import UsageError
 from backtest.plugins.manager import load_plugins
 from backtest.report.page import render_report

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from backtest.strategies.graphs import Branches, Fields, Replay, Way
+from backtest.strategies.graphs import Branches, Fields, GraphReplay, Way
 
 DEVICES = [torch.device("cpu")] + ([torch.device("cuda:0")] if torch.cuda.is_available() else [])
 
@@ -36,7 +36,7 @@ def test_fields_cross_together_and_do_not_overlap(device: torch.device, way: Way
     assert fields.host["a"].tolist() == [2, 3, 4]
 
 
-def replay_of_sums(device: torch.device, streams: Branches) -> Replay:
+def replay_of_sums(device: torch.device, streams: Branches) -> GraphReplay:
     inputs = Fields({"x": ((4,), torch.float32)}, device)
     outputs = Fields({"y": ((2,), torch.float32)}, device)
     x, y = inputs.device["x"], outputs.device["y"]
@@ -47,7 +47,7 @@ def replay_of_sums(device: torch.device, streams: Branches) -> Replay:
     def second() -> None:
         torch.amax(x, 0, out=y[1])
 
-    return Replay(streams, inputs, [first, second], outputs)
+    return GraphReplay(streams, inputs, [first, second], outputs)
 
 
 def test_a_replay_answers_from_what_the_host_wrote(device: torch.device) -> None:
@@ -77,7 +77,7 @@ def test_what_cannot_be_captured_is_launched(caplog: pytest.LogCaptureFixture) -
         outputs.device["y"].fill_(inputs.device["x"].item() + 1)
 
     with caplog.at_level(logging.WARNING):
-        replay = Replay(Branches(device, 1), inputs, [waits], outputs)
+        replay = GraphReplay(Branches(device, 1), inputs, [waits], outputs)
     assert not replay.captured
     assert "no CUDA graph" in caplog.text
     inputs.host["x"][:] = 4

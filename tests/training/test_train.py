@@ -26,10 +26,10 @@ from backtest.training.fitting import Epoch
 from backtest.training.loss_plot import loss_svg
 from backtest.training.scaling import FreeParameters, Scales
 from backtest.training.sequences import read_window
-from backtest.training.settings import Settings
+from backtest.training.settings import FitSettings
 from backtest.training.train import train
 
-SMALL = Settings(hidden=32, mlp=16, heads=2, epochs=2, lanes=16, chunk=8, checkpoint_every=2)
+SMALL = FitSettings(hidden=32, mlp=16, heads=2, epochs=2, lanes=16, chunk=8, checkpoint_every=2)
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def test_a_checkpoint_of_another_training_is_refused(dataset: Dataset, tmp_path:
     output = tmp_path / "w.safetensors"
     with pytest.raises(Killed):
         train(dataset, output, SMALL, told=killed_after(3))
-    other = Settings(hidden=32, mlp=16, heads=2, epochs=1, lanes=16, chunk=8)
+    other = FitSettings(hidden=32, mlp=16, heads=2, epochs=1, lanes=16, chunk=8)
     with pytest.raises(DataError, match="other settings"):
         train(dataset, output, other)
     train(dataset, output, other, restart=True)
@@ -190,13 +190,13 @@ def test_scales_are_folded_into_the_weights(dataset: Dataset) -> None:
 
 def test_one_target_is_every_tower_s(tmp_path: Path) -> None:
     generate(Market(symbols=2, features=4, targets=1), tmp_path / "m", events=300)
-    settings = Settings(hidden=32, mlp=16, heads=2, epochs=1, lanes=4, chunk=16)
+    settings = FitSettings(hidden=32, mlp=16, heads=2, epochs=1, lanes=4, chunk=16)
     made = train(open_dataset(tmp_path / "m"), tmp_path / "w.safetensors", settings)
     assert len(json.loads(made.manifest.read_text())["losses"][0]["by_target"]) == 4
 
 
 def test_training_that_diverges_stops(dataset: Dataset, tmp_path: Path) -> None:
-    settings = Settings(hidden=32, mlp=16, heads=2, lanes=16, chunk=8, rate=1e30)
+    settings = FitSettings(hidden=32, mlp=16, heads=2, lanes=16, chunk=8, rate=1e30)
     with pytest.raises(RunError, match="the loss is"):
         train(dataset, tmp_path / "w.safetensors", settings)
 
@@ -207,11 +207,11 @@ def test_what_cannot_be_trained(dataset: Dataset, trained: Path, tmp_path: Path)
     with pytest.raises(UsageError, match="safetensors"):
         train(dataset, tmp_path / "w.pt", SMALL)
     with pytest.raises(UsageError, match="too few"):
-        train(dataset, tmp_path / "w.safetensors", Settings(end=1))
+        train(dataset, tmp_path / "w.safetensors", FitSettings(end=1))
     with pytest.raises(UsageError, match="no device"):
-        train(dataset, tmp_path / "w.safetensors", Settings(device="abacus"))
+        train(dataset, tmp_path / "w.safetensors", FitSettings(device="abacus"))
     with pytest.raises(UsageError, match="multiple of 32"):
-        train(dataset, tmp_path / "w.safetensors", Settings(hidden=33))
+        train(dataset, tmp_path / "w.safetensors", FitSettings(hidden=33))
     generate(Market(symbols=2, features=4, targets=2), tmp_path / "two", events=10)
     with pytest.raises(UsageError, match="1 or 4"):
         train(open_dataset(tmp_path / "two"), tmp_path / "w.safetensors", SMALL)
@@ -242,4 +242,4 @@ def test_the_plot_of_a_single_epoch_is_drawn() -> None:
 
 def test_every_setting_is_documented() -> None:
     text = (Path(__file__).parents[2] / "docs/training.md").read_text()
-    assert not [f.name for f in fields(Settings) if f"`{f.name}`" not in text]
+    assert not [f.name for f in fields(FitSettings) if f"`{f.name}`" not in text]

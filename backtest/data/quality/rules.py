@@ -34,7 +34,7 @@ _NULLABLE = {
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class QualityRule:
     """One thing that can be wrong.
 
     Attributes:
@@ -48,80 +48,84 @@ class Rule:
     remedy: str
 
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, QualityRule] = {
     # Whole files.
-    "missing": Rule("error", "the card states a file that is not there", "Fetch it again."),
-    "unreadable": Rule("error", "it cannot be read", "Fetch or ingest it again."),
-    "schema": Rule(
+    "missing": QualityRule("error", "the card states a file that is not there", "Fetch it again."),
+    "unreadable": QualityRule("error", "it cannot be read", "Fetch or ingest it again."),
+    "schema": QualityRule(
         "error",
         "its columns are not those that the card and the other files have",
         "Ingest the files together: `backtest data ingest`.",
     ),
-    "digest": Rule(
+    "digest": QualityRule(
         "error",
         "its SHA-256 is not the one that the card states",
         "The file changed after the card was written: ingest it again.",
     ),
-    "same-file": Rule("warning", "it has the same bytes as another file", "Remove one of them."),
-    "footer": Rule(
+    "same-file": QualityRule(
+        "warning", "it has the same bytes as another file", "Remove one of them."
+    ),
+    "footer": QualityRule(
         "error",
         "rows lie outside the times that the file's footer states",
         "The file is damaged: fetch or ingest it again.",
     ),
     # Rows, in the order in which one row is counted: by its first error, and by every warning.
-    "null": Rule("error", "no ts_event or seq", "Remove the rows: --quarantine DIR."),
-    "symbol": Rule(
+    "null": QualityRule("error", "no ts_event or seq", "Remove the rows: --quarantine DIR."),
+    "symbol": QualityRule(
         "error",
         "a symbol that the card does not list, or none",
         "Add it to the symbols of the card, or remove the rows: --quarantine DIR.",
     ),
-    "units": Rule(
+    "units": QualityRule(
         "error",
         "ts_event is 500 times larger or smaller than that of the rows around or the files before",
         "Nanoseconds are mixed with another unit: ingest the data with its units stated.",
     ),
-    "unsorted": Rule(
+    "unsorted": QualityRule(
         "error",
         "earlier than a row before it",
         "Sort the file by ts_event (stably), or remove the rows: --quarantine DIR.",
     ),
-    "size": Rule("error", "a negative size", "Remove the rows: --quarantine DIR."),
-    "nonfinite": Rule(
+    "size": QualityRule("error", "a negative size", "Remove the rows: --quarantine DIR."),
+    "nonfinite": QualityRule(
         "error",
         "NaN, infinity or null among the features",
         'Remove the rows (--quarantine DIR), or run with nonfinite = "zero".',
     ),
-    "target": Rule(
+    "target": QualityRule(
         "error",
         "NaN, infinity or null among the targets",
         "Remove the rows: --quarantine DIR.",
     ),
-    "epoch": Rule(
+    "epoch": QualityRule(
         "warning",
         "ts_event before 1980",
         "If the times are micro- or milliseconds, ingest the data with its units stated.",
     ),
-    "huge": Rule(
+    "huge": QualityRule(
         "warning",
         "a feature beyond ±65504, which float16 cannot hold",
         "Scale or clip it, or run no variant in float16.",
     ),
-    "skew": Rule(
+    "skew": QualityRule(
         "warning",
         "received before it happened",
         "The clocks disagree; recorded feed latency counts as 0 there.",
     ),
-    "crossed": Rule("warning", "bid above ask", "The simulator leaves such quotes out."),
-    "locked": Rule("warning", "bid equal to ask", "The simulator trades there at no spread."),
-    "outside": Rule("warning", "outside every session", "Correct [calendar] in the card."),
-    "duplicate": Rule(
+    "crossed": QualityRule("warning", "bid above ask", "The simulator leaves such quotes out."),
+    "locked": QualityRule(
+        "warning", "bid equal to ask", "The simulator trades there at no spread."
+    ),
+    "outside": QualityRule("warning", "outside every session", "Correct [calendar] in the card."),
+    "duplicate": QualityRule(
         "warning",
         "the same as an earlier row of the symbol at this instant",
         "Trades alike may be real. If the recorder repeated itself, ingest the data without them.",
     ),
 }
 
-Marks: TypeAlias = tuple[str, BoolArray, Callable[[int], str]]
+RowFlags: TypeAlias = tuple[str, BoolArray, Callable[[int], str]]
 """A rule, the rows [n] that break it, and what one of them holds."""
 
 
@@ -151,7 +155,7 @@ class RowChecks:
         self._last: tuple[int, int] | None = None
         self._duplicates = Duplicates()
 
-    def check(self, batch: pa.RecordBatch) -> Iterator[Marks]:
+    def check(self, batch: pa.RecordBatch) -> Iterator[RowFlags]:
         """Every rule with the rows of the batch that break it; those of an error come first.
 
         A row with one error is left out of the checks that follow.
@@ -188,7 +192,9 @@ class RowChecks:
             columns["targets"] = wide_matrix(batch, layout.targets)
         return columns
 
-    def _errors(self, batch: pa.RecordBatch, columns: Columns, good: BoolArray) -> Iterator[Marks]:
+    def _errors(
+        self, batch: pa.RecordBatch, columns: Columns, good: BoolArray
+    ) -> Iterator[RowFlags]:
         ts, symbol = columns["ts_event"], columns["symbol"]
         names = batch.column(self._layout.core["symbol"])
         seq = self._seq(batch)
@@ -207,7 +213,7 @@ class RowChecks:
                 rows = np.logical_or.reduce(bad, axis=1)
                 yield rule, rows, _worst(matrix, bad, getattr(self._layout, noun))
 
-    def _warnings(self, columns: Columns, good: BoolArray) -> Iterator[Marks]:
+    def _warnings(self, columns: Columns, good: BoolArray) -> Iterator[RowFlags]:
         ts = columns["ts_event"]
         yield "epoch", good & (ts < EPOCH_1980), lambda i: f"{ts[i]} ({_instant(ts[i])})"
         if "features" in columns and good.any():

@@ -14,14 +14,14 @@ import numpy as np
 from numpy.random import Generator
 
 from backtest.core.arrays import Int32Array, Int64Array
-from backtest.data.synthetic.market import SECOND, Market, Stream
+from backtest.data.synthetic.market import SECOND, Market, RandomStream
 
 ROWS = 32_768
 """Events of a block, about: a block is the span of time that holds so many on average."""
 
 
 @dataclass(frozen=True, slots=True)
-class Arrivals:
+class ArrivalBlock:
     """Events of one block in time order: ts_event int64 ns [n], symbol int32 [n]."""
 
     block: int
@@ -32,7 +32,7 @@ class Arrivals:
         return len(self.ts)
 
 
-def arrivals(market: Market) -> Iterator[Arrivals]:
+def arrivals(market: Market) -> Iterator[ArrivalBlock]:
     """Blocks of events, without end.
 
     A block's clusters are drawn from its own random numbers; what they set off after its end is
@@ -42,13 +42,13 @@ def arrivals(market: Market) -> Iterator[Arrivals]:
     ts, symbol = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.int32)
     block = 0
     while True:
-        random = market.random(Stream.ARRIVALS, block)
+        random = market.random(RandomStream.ARRIVALS, block)
         new_ts, new_symbol = _clusters(market, random, market.start + block * span, span)
         ts, symbol = np.concatenate([ts, new_ts]), np.concatenate([symbol, new_symbol])
         order = np.argsort(ts, kind="stable")
         ts, symbol = ts[order], symbol[order]
         now = int(np.searchsorted(ts, market.start + (block + 1) * span))
-        yield Arrivals(block, ts[:now], symbol[:now])
+        yield ArrivalBlock(block, ts[:now], symbol[:now])
         ts, symbol = ts[now:], symbol[now:]
         block += 1
 

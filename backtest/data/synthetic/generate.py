@@ -13,15 +13,15 @@ from backtest.core.arrays import Float32Array
 from backtest.core.prefetch import ahead
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Card, Features, InstrumentTable, Targets
-from backtest.data.synthetic.arrivals import Arrivals, arrivals
-from backtest.data.synthetic.features import FeatureMaker
+from backtest.data.synthetic.arrivals import ArrivalBlock, arrivals
+from backtest.data.synthetic.feature_maker import FeatureMaker
 from backtest.data.synthetic.market import (
     FEE_HALF_TICKS,
     SPREAD_SPREAD,
     TICK_SIZE,
     Floats,
     Market,
-    Stream,
+    RandomStream,
 )
 from backtest.data.synthetic.processes import Processes
 from backtest.data.synthetic.truth import truth
@@ -99,14 +99,14 @@ def _batches(market: Market, featureless: int) -> Iterator[tuple[EventBatch, Flo
 
 
 def _quoted(
-    market: Market, events: Arrivals, paths: dict[str, Floats], features: Float32Array
+    market: Market, events: ArrivalBlock, paths: dict[str, Floats], features: Float32Array
 ) -> EventBatch:
     s = SPREAD_SPREAD
     spread = np.rint(market.spread * np.exp(s * paths["spread"] - s * s / 2))
     spread = np.maximum(spread, 1).astype(np.int64)
     doubled_mid = paths["price"] + 2 * market.base_ticks
     bid = np.rint((doubled_mid - spread) / 2).astype(np.int64)
-    random = market.random(Stream.QUOTES, events.block)
+    random = market.random(RandomStream.QUOTES, events.block)
     depth = market.depth * np.exp(s * paths["depth"] - s * s / 2)
     sizes = 1 + np.floor(depth * random.standard_exponential((2, len(events)))).astype(np.int64)
     return EventBatch(

@@ -31,7 +31,7 @@ PRICE_TIME = 3600.0
 """Seconds in which a price forgets where it was: it returns to its base, and so stays positive."""
 
 
-class Stream(IntEnum):
+class RandomStream(IntEnum):
     """What a generator of random numbers is for; each has a sequence of its own."""
 
     LOADINGS = auto()
@@ -157,7 +157,7 @@ class Market:
         variance = (1 + self.noise) * self.alpha_variance_rate * PRICE_TIME / 2
         return max(10_000, math.ceil(5 * math.sqrt(variance)))
 
-    def random(self, stream: Stream, *numbers: int) -> Generator:
+    def random(self, stream: RandomStream, *numbers: int) -> Generator:
         """The generator of one purpose and one block: draws never depend on how much is asked."""
         return Generator(SFC64(SeedSequence([self.seed, stream, *numbers])))
 
@@ -191,7 +191,7 @@ class Loadings:
 
 
 def _loadings(market: Market) -> Loadings:
-    random = market.random(Stream.LOADINGS)
+    random = market.random(RandomStream.LOADINGS)
     count = market.features
     squared = gated = count // 10
     linear = max(1, count * 3 // 5)

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from backtest.core.arrays import BoolArray, Int64Array
-from backtest.data.synthetic.arrivals import Arrivals
-from backtest.data.synthetic.market import PRICE_TIME, SECOND, Floats, Market, Stream
+from backtest.data.synthetic.arrivals import ArrivalBlock
+from backtest.data.synthetic.market import PRICE_TIME, SECOND, Floats, Market, RandomStream
 
 _FORGOTTEN = 1e-12
 """A weight of the past below which it is left out."""
@@ -39,7 +39,7 @@ class Processes:
         self._last_ts = np.full(market.symbols, -np.inf)
         self._last = np.zeros((len(self._lives) + 1, market.symbols))
 
-    def step(self, events: Arrivals) -> dict[str, Floats]:
+    def step(self, events: ArrivalBlock) -> dict[str, Floats]:
         """The processes at a block's events, in their order, [n] each.
 
         ``alpha`` (unit variance), ``offset`` (its own), ``spread`` and ``depth`` (unit variance,
@@ -51,7 +51,7 @@ class Processes:
         first = np.append(True, owner[1:] != owner[:-1])
         ts = (events.ts[order] - market.start) / SECOND
         span = ts - _previous(ts, self._last_ts[owner], first)  # infinite at a symbol's very first
-        random = market.random(Stream.PROCESSES, events.block)
+        random = market.random(RandomStream.PROCESSES, events.block)
         shocks = random.standard_normal((len(self._lives) + 1, len(ts)))
 
         paths = []

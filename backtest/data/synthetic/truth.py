@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from backtest.core.arrays import Int64Array
-from backtest.data.synthetic.arrivals import Arrivals
+from backtest.data.synthetic.arrivals import ArrivalBlock
 from backtest.data.synthetic.market import SECOND, Market
 
 
-def truth(market: Market, events: Arrivals) -> dict[str, Any]:
+def truth(market: Market, events: ArrivalBlock) -> dict[str, Any]:
     """Figures for the card: single-event and full-history R², and the edge and what it is held to.
 
     Args:
@@ -29,7 +29,7 @@ def truth(market: Market, events: Arrivals) -> dict[str, Any]:
     }
 
 
-def full_history_r2(market: Market, events: Arrivals) -> float:
+def full_history_r2(market: Market, events: ArrivalBlock) -> float:
     """R² of the Kalman filter that knows the market's parameters and the times of all events.
 
     Its error covariance follows from a symbol's event times alone (Kalman 1960), so it is computed,

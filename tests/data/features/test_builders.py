@@ -30,7 +30,7 @@ from backtest.data.features.derive import add_features
 from backtest.data.reading.bus import read_events, read_targets
 from backtest.errors import DataError, PluginError, UsageError
 from backtest.market.events import NO_PRICE, EventBatch
-from backtest.plugins.features import (
+from backtest.plugins.feature_builders import (
     Imbalance,
     Microprice,
     OrderFlow,

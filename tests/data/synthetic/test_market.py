@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from backtest.core.arrays import Float32Array
-from backtest.data.synthetic.arrivals import Arrivals, arrivals
+from backtest.data.synthetic.arrivals import ArrivalBlock, arrivals
 from backtest.data.synthetic.generate import batches
 from backtest.data.synthetic.market import SECOND, Market
 from backtest.data.synthetic.processes import Processes, _recursion
@@ -181,7 +181,7 @@ def test_the_recursion_is_the_loop() -> None:
 def test_the_truth_without_an_offset_and_noise_is_near_one() -> None:
     market = Market(offset_variance=0, single_r2=0.98)
     ts = np.arange(100, dtype=np.int64) * 1_000_000
-    events = Arrivals(0, ts, np.zeros(100, dtype=np.int32))
+    events = ArrivalBlock(0, ts, np.zeros(100, dtype=np.int32))
     assert 0.98 < full_history_r2(market, events) < 1
 
 

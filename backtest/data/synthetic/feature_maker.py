@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from backtest.core.arrays import Float32Array
-from backtest.data.synthetic.market import Floats, Loadings, Market, Stream
+from backtest.data.synthetic.market import Floats, Loadings, Market, RandomStream
 
 _PIECE = 4096
 """Rows that one draw of random numbers makes; changing it changes the data."""
@@ -37,7 +37,7 @@ class FeatureMaker:
 
         def fill(low: int) -> None:
             noise = np.empty((self._market.features, _PIECE), dtype=np.float32)
-            random = self._market.random(Stream.FEATURES, number, low // _PIECE)
+            random = self._market.random(RandomStream.FEATURES, number, low // _PIECE)
             random.standard_normal(out=noise, dtype=np.float32)
             here = slice(low, min(low + _PIECE, len(signal)))
             noise = noise[:, : here.stop - low]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from backtest.comparison.selection import runs_at, runs_of_sweep
+from backtest.comparison.run_selection import runs_at, runs_of_sweep
 from backtest.errors import DataError, UsageError
 from backtest.runs.folder import MANIFEST
 
