@@ -57,7 +57,7 @@ STATE_BYTES = 153_490_224
 START = time.perf_counter()
 
 
-def say(*parts: Any) -> None:
+def log(*parts: Any) -> None:
     print(f"[{time.perf_counter() - START:6.1f}]", *parts, flush=True)  # noqa: T201 - a script
 
 
@@ -183,13 +183,13 @@ def check(precision: Precision) -> dict[str, Any]:  # noqa: PLR0915 - a script, 
         "states": leaves,
         "plain_float32_states": plain_leaves,
     }
-    say(precision, json.dumps({k: v for k, v in result.items() if "states" not in k}))
+    log(precision, json.dumps({k: v for k, v in result.items() if "states" not in k}))
     result["by_batch_max"] = [
         [len(plan), *(error.abs().amax(0) / deviation).tolist()]
         for plan, error in zip(plans, errors, strict=True)
     ]
-    say("by batch", [[n, *(f"{v:.1e}" for v in row)] for n, *row in result["by_batch_max"]])
-    say("worst states", sorted(leaves.items(), key=lambda item: -item[1])[:5])
+    log("by batch", [[n, *(f"{v:.1e}" for v in row)] for n, *row in result["by_batch_max"]])
+    log("worst states", sorted(leaves.items(), key=lambda item: -item[1])[:5])
     return result
 
 
@@ -303,7 +303,7 @@ def tune(precision: Precision, sizes: list[int], seconds: float) -> dict[str, An
             except Exception as error:  # a candidate may not fit the device
                 row[name] = str(error).partition("\n")[0][:120]
             del model
-        say(
+        log(
             precision, rows, {k: round(v, 3) if isinstance(v, float) else v for k, v in row.items()}
         )
     return found
@@ -338,7 +338,7 @@ def profiled(branch: Callable[[], None], *what: Any) -> dict[str, list[float]]:
     for event in profile.events():
         names.setdefault(event.name, []).append(event.device_time)
     found = {name: [len(times), median(times), sum(times)] for name, times in names.items()}
-    say(*what, {n: (v[0], round(v[1], 1), round(v[2])) for n, v in found.items() if v[2] > 1})
+    log(*what, {n: (v[0], round(v[1], 1), round(v[2])) for n, v in found.items() if v[2] > 1})
     return found
 
 
@@ -380,10 +380,10 @@ def history(precision: Precision) -> dict[str, Any]:
             assert np.isfinite(out).all()
         except Exception as error:  # a candidate may not fit the device
             found[name] = str(error).partition("\n")[0][:120]
-            say(precision, name, found[name])
+            log(precision, name, found[name])
             continue
         found[name] = {"events_per_s": n / min(times[1:]), "ms": [1e3 * t for t in times]}
-        say(precision, name, f"{n / min(times[1:]):.0f} events/s", [round(1e3 * t) for t in times])
+        log(precision, name, f"{n / min(times[1:]):.0f} events/s", [round(1e3 * t) for t in times])
     ensemble.layers.tiles = Tiles(precision)
     captured: list[Any] = []
     launch = steps._streams.launch
@@ -424,7 +424,7 @@ def timings(precision: Precision, variants: list[str]) -> dict[str, Any]:
             try:
                 times = bench.milliseconds(model, len(slots), slots, 100)
             except RuntimeError as error:
-                say(variant, name, str(error)[:200])
+                log(variant, name, str(error)[:200])
                 continue
             found[f"{variant} {name}"] = {
                 "floor": bench.floor(len(set(slots))),
@@ -432,7 +432,7 @@ def timings(precision: Precision, variants: list[str]) -> dict[str, Any]:
                 "mean": sum(times) / len(times),
                 "p99": times[-2],
             }
-        say(precision, {k: round(v["median"], 3) for k, v in found.items() if variant in k})
+        log(precision, {k: round(v["median"], 3) for k, v in found.items() if variant in k})
     return found
 
 
@@ -461,7 +461,7 @@ def strategies(precisions: list[str], save: Callable[[dict[str, Any]], None]) ->
     torch.cuda.empty_cache()
     bandwidth = copy_bandwidth(str(DEVICE)) or 1.0
     torch.cuda.empty_cache()
-    say("written")
+    log("written")
     found: dict[str, Any] = {}
     for name in precisions:
         precision, _, only = name.partition("-")
@@ -486,7 +486,7 @@ def strategies(precisions: list[str], save: Callable[[dict[str, Any]], None]) ->
                     "p99": times[-2],
                 }
         flat = {k: round(v["median"], 3) if isinstance(v, dict) else v for k, v in row.items()}
-        say(name, flat)
+        log(name, flat)
         save(found)
         del strategy
         gc.collect()

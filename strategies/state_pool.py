@@ -50,7 +50,7 @@ class SymbolStatePool:
             tensors; every row is the same.
         symbols: how many symbols there are.
         device: where the slots live; ``init_state`` may build its tensors elsewhere.
-        capacity: slots, at most ``symbols``; ``None`` for as many as a GPU has room for.
+        capacity: slots, at most ``symbols``; ``None`` for as many as a GPU has memory for.
         batch_dim: the axis that counts symbols, the same in every leaf.
         copies: how often a symbol's state is on the device at once, at most: in its slot, and
             beside it while a batch of all symbols is answered.
@@ -80,12 +80,12 @@ class SymbolStatePool:
         with torch.no_grad():
             self.init = map_leaves(lambda leaf: leaf.to(self.device), init_state(1))
             if capacity is None:
-                room = max(0, _room(self.device) - reserve)
-                capacity = room // max(1, round(copies * bytes_of(self.init)))
+                free = max(0, _free_bytes(self.device) - reserve)
+                capacity = free // max(1, round(copies * bytes_of(self.init)))
                 if capacity < symbols:
                     _log.warning(
-                        "%s has room for the state of %d of %d symbols at once: the others wait in "
-                        "host memory",
+                        "%s has memory for the state of %d of %d symbols at once: the others wait "
+                        "in host memory",
                         self.device,
                         max(capacity, 1),
                         symbols,
@@ -284,7 +284,7 @@ class SymbolStatePool:
         return host.copy_(row, non_blocking=pinned)
 
 
-def _room(device: torch.device) -> int:
+def _free_bytes(device: torch.device) -> int:
     """Bytes that are free on the device, less what the allocator loses; a CPU has enough."""
     if device.type != "cuda":
         return sys.maxsize

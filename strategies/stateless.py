@@ -39,9 +39,9 @@ class Stateless(EnsembleStrategy):
         self._device = find_device(session.device)
         self._model = self.model(session, self._device)
         self._fresh = self._model.init_state(1)
-        self._together = max(1, self._room() // bytes_of(self._fresh))
+        self._together = max(1, self._state_budget() // bytes_of(self._fresh))
 
-    def _room(self) -> int:
+    def _state_budget(self) -> int:
         import torch
 
         if self._device.type != "cuda":

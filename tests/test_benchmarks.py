@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
-    ("script", "told"),
+    ("script", "texts"),
     [
         ("stages", ("take what is read", "pass 2: the strategy", "its answers stored", "wall")),
         (
@@ -21,12 +21,12 @@ ROOT = Path(__file__).parents[1]
         ),
     ],
 )
-def test_it_runs(script: str, told: tuple[str, ...], tmp_path: Path) -> None:
+def test_it_runs(script: str, texts: tuple[str, ...], tmp_path: Path) -> None:
     options = ("--events", "3000", "--repeats", "1", "--scratch", str(tmp_path))
     done = subprocess.run(
         [sys.executable, "-m", f"benchmarks.{script}", *options],
         cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    for text in told:
+    for text in texts:
         assert text in done.stdout

@@ -18,7 +18,7 @@ import backtest
 
 ROOT = Path(__file__).parents[1]
 
-STANDS_ON = {
+ALLOWED = {
     "errors": (),
     "core": ("errors",),
     "market": ("core",),
@@ -96,7 +96,7 @@ def package(module: str) -> str:
 
 def may_import(importer: str) -> set[str]:
     """The packages that a package may import, itself included."""
-    return {importer}.union(*(may_import(below) for below in STANDS_ON[importer]))
+    return {importer}.union(*(may_import(below) for below in ALLOWED[importer]))
 
 
 def edges() -> set[tuple[str, str]]:
@@ -120,7 +120,7 @@ def later():
 
 
 def test_every_module_is_seen() -> None:
-    assert {package(module) for module in sources() if module != "backtest"} == set(STANDS_ON)
+    assert {package(module) for module in sources() if module != "backtest"} == set(ALLOWED)
     assert "backtest.strategies.kernels.lstm" in sources()
     assert "backtest.plugins.sources.binance" in sources()
 
@@ -144,7 +144,7 @@ def test_no_module_imports_itself_in_a_circle() -> None:
 
 def test_no_package_has_the_name_of_a_public_function() -> None:
     # Importing such a package would put it in the function's place.
-    assert not set(STANDS_ON) & set(backtest.__all__)
+    assert not set(ALLOWED) & set(backtest.__all__)
 
 
 def test_compiled_loops_are_loaded_by_those_that_run_them_only() -> None:

@@ -71,15 +71,15 @@ class LiveSnapshot(Imbalance):
 
 
 class Forgetful(Imbalance):
-    """Loses the state of symbols that find no room."""
+    """Loses the state of symbols beyond its capacity."""
 
     def bind(self, session: Session) -> None:
         super().bind(session)
-        self.room = session.capacity or len(session.symbols)
+        self.slots = session.capacity or len(session.symbols)
 
     def predict(self, batch: EventBatch) -> Float32Array:
         found = super().predict(batch)
-        self._level[self.room :] = np.nan
+        self._level[self.slots :] = np.nan
         return found
 
 

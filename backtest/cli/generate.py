@@ -63,7 +63,7 @@ def generate(
             skip=skip,
             name=name or output.resolve().name,
             overwrite=overwrite,
-            told=lambda done, total: progress("generate", done, total),
+            on_progress=lambda done, total: progress("generate", done, total),
         )
     if as_json:
         print_json({"events": events, **card.notes})

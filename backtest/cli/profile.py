@@ -60,7 +60,7 @@ def profile(
     from backtest.plugins.manager import load_plugins
     from backtest.strategies.base import Session
 
-    def tell(text: str) -> None:
+    def on_step(text: str) -> None:
         err.print(text, soft_wrap=True)
 
     remedy = "Write for example 1,8,20,39,128."
@@ -76,7 +76,7 @@ def profile(
         from backtest.cli.verify import print_verdict
         from backtest.conformance.verification import Verification
 
-        verdict = Verification(plugins, trials, tell=tell).verify(spec)
+        verdict = Verification(plugins, trials, on_step=on_step).verify(spec)
         if not verdict.holds:
             print_verdict(verdict)
             raise RunError(
@@ -88,7 +88,7 @@ def profile(
     )
     candidate = plugins.create("strategy", spec, place="STRATEGY")
     measured = measure(
-        candidate, title, session, sizes=sorted(set(wanted)), batches=batches, tell=tell
+        candidate, title, session, sizes=sorted(set(wanted)), batches=batches, on_step=on_step
     )
     measured.about["verified"] = "no" if unverified else "quick"
     if output is not None:

@@ -51,11 +51,11 @@ def reporting(prefix: str = "") -> Iterator[Callable[[str, int, int], None]]:
 
 
 def _lines(prefix: str) -> Callable[[str, int, int], None]:
-    told: set[str] = set()
+    shown: set[str] = set()
 
     def report(stage: str, done: int, total: int) -> None:
-        if stage not in told:
-            told.add(stage)
+        if stage not in shown:
+            shown.add(stage)
             err.print(f"{prefix}{_STAGES.get(stage, stage)}", soft_wrap=True)
 
     return report

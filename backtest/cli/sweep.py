@@ -112,7 +112,7 @@ def _print_plan(swept: Sweep, unmeasured: list[str], as_json: bool) -> None:
     inferences = swept.inferences()
     missing = [need for key, need in inferences.items() if key not in swept.stored]
     work = swept.seconds_left()
-    told = {
+    plan = {
         "sweep": swept.matrix.id,
         "name": swept.matrix.name,
         "runs": len(swept.points),
@@ -128,15 +128,15 @@ def _print_plan(swept: Sweep, unmeasured: list[str], as_json: bool) -> None:
         "unmeasured": unmeasured,
     }
     if as_json:
-        print_json(told)
+        print_json(plan)
     else:
-        out.print(f"Sweep {told['name']}, id {told['sweep']}", soft_wrap=True)
+        out.print(f"Sweep {plan['name']}, id {plan['sweep']}", soft_wrap=True)
         out.print(
-            f"  runs        {told['runs']}: {told['finished']} finished, {told['to_run']} to do"
+            f"  runs        {plan['runs']}: {plan['finished']} finished, {plan['to_run']} to do"
         )
         out.print(
-            f"  inferences  {told['inferences']} distinct: {told['inferences_stored']} stored, "
-            f"{len(missing)} to compute ({told['answers_to_compute']:,} answers)"
+            f"  inferences  {plan['inferences']} distinct: {plan['inferences_stored']} stored, "
+            f"{len(missing)} to compute ({plan['answers_to_compute']:,} answers)"
         )
         out.print(
             f"  estimate    {span(work)} of work, {span(work / swept.slots)} with {swept.slots} "

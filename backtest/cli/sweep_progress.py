@@ -51,13 +51,13 @@ def _lines(swept: Sweep, point: Point | None) -> None:
         if swept.planned == total:
             err.print(_planned(swept), soft_wrap=True)
         return
-    told = f"net {figure(point, 'net')}" if point.figures.get("net") is not None else point.state
+    result = f"net {figure(point, 'net')}" if point.figures.get("net") is not None else point.state
     if point.state == "failed":
-        told = f"failed: {escape_text((point.error or '').partition(chr(10))[0])}"
+        result = f"failed: {escape_text((point.error or '').partition(chr(10))[0])}"
     elif point.figures.get("net") is None and point.earned is not None:
-        told = f"points {figure(point, 'net_points')}"
+        result = f"points {figure(point, 'net_points')}"
     err.print(
-        f"{_ended(swept)}/{total} {escape_text(title(point))}: {told}; {_rest(swept)}",
+        f"{_ended(swept)}/{total} {escape_text(title(point))}: {result}; {_rest(swept)}",
         soft_wrap=True,
     )
 

@@ -74,7 +74,7 @@ def tournament(
         results = play(
             checked,
             Engine(plugins, runs, reuse, progress),
-            told=lambda text: err.print(escape_text(text), soft_wrap=True),
+            on_start=lambda text: err.print(escape_text(text), soft_wrap=True),
         )
     placed = standings(results, [t.name for t in checked.team])
     if as_json:

@@ -84,7 +84,7 @@ def train(
             checked,
             restart=restart,
             overwrite=overwrite,
-            told=lambda done, total: progress("train", done, total),
+            on_progress=lambda done, total: progress("train", done, total),
             epoch_done=epoch_done,
         )
     out.print(escape_text(f"{made.weights} (see {made.manifest} and {made.plot})"), soft_wrap=True)

@@ -71,7 +71,7 @@ def verify(
         level, device=device, dataset=dataset, seed=fresh_seed() if seed is None else seed
     )
     session = Verification(
-        plugins, trials, reference=reference, tell=lambda text: err.print(text, soft_wrap=True)
+        plugins, trials, reference=reference, on_step=lambda text: err.print(text, soft_wrap=True)
     )
     declared = partial(plugins.parameters, "strategy")
     verdicts, errors = [], []

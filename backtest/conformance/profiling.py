@@ -11,7 +11,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -23,6 +23,7 @@ import numpy as np
 from backtest.conformance.inputs import random_events
 from backtest.core.arrays import Int64Array
 from backtest.core.atomic import new_file
+from backtest.core.callbacks import StepCallback
 from backtest.market.events import EventBatch
 from backtest.strategies.base import Session, Strategy
 
@@ -92,7 +93,7 @@ def measure(
     *,
     sizes: Sequence[int],
     batches: int,
-    tell: Callable[[str], None],
+    on_step: StepCallback,
 ) -> Measurement:
     """Bind a strategy and time it.
 
@@ -102,7 +103,7 @@ def measure(
         session: with at least as many symbols as the largest size.
         sizes: events in a batch.
         batches: samples of each size, fewer where they take long.
-        tell: is told what is being done.
+        on_step: called with each step as it begins.
 
     Raises:
         BacktestError: it cannot be bound.
@@ -112,7 +113,7 @@ def measure(
         gc.collect()
         cuda.empty_cache()
         cuda.reset_peak_memory_stats(session.device)
-    tell("binding")
+    on_step("binding")
     began = time.perf_counter_ns()
     strategy.bind(session)
     if cuda is not None:
@@ -127,12 +128,12 @@ def measure(
     gc.collect()
     gc.freeze()
     for size in sizes:
-        tell(f"batches of {size}")
+        on_step(f"batches of {size}")
         measured.timings.append(_time(strategy, rng, session, size, size, batches))
     pairs = [size for size in sizes if size % 2 == 0]
     if pairs:
         size = min(pairs, key=lambda n: abs(n - 20))
-        tell(f"batches of {size} with two events of each symbol")
+        on_step(f"batches of {size} with two events of each symbol")
         measured.duplicates = _time(strategy, rng, session, size, size // 2, batches)
     gc.unfreeze()
     if cuda is not None:
@@ -230,7 +231,7 @@ def _cuda(device: str) -> Any:
 
 
 def copy_bandwidth(device: str) -> float | None:
-    """Bytes a second, read and written, of a large copy on the device; ``None``: no room for it."""
+    """Bytes a second, read and written, of a large device copy; ``None`` if it does not fit."""
     import torch
 
     try:

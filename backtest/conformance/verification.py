@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from backtest.conformance.comparison import (
     CLOSE_MAX,
@@ -22,6 +22,7 @@ from backtest.conformance.properties import CHECKS, Case
 from backtest.conformance.reference import References, Truth, free_memory, judge_of
 from backtest.conformance.trials import Trials
 from backtest.core.arrays import Float32Array
+from backtest.core.callbacks import StepCallback
 from backtest.core.grammar import format_spec, parse_spec
 from backtest.core.tracebacks import describe
 from backtest.errors import BacktestError
@@ -29,9 +30,6 @@ from backtest.strategies.base import Conformance, Strategy
 
 if TYPE_CHECKING:
     from backtest.core.parts import Parts
-
-Tell: TypeAlias = Callable[[str], None]
-"""Is told what is being done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,16 +92,16 @@ class Verification:
         plugins: where strategies come from.
         trials: the events.
         reference: the name of the strategy to hold all to; by default what each names.
-        tell: is told what is being done.
+        on_step: called with each step as it begins.
     """
 
     def __init__(
-        self, plugins: Parts, trials: Trials, *, reference: str | None = None, tell: Tell
+        self, plugins: Parts, trials: Trials, *, reference: str | None = None, on_step: StepCallback
     ) -> None:
         self._plugins = plugins
         self._trials = trials
         self._reference = reference
-        self._tell = tell
+        self._on_step = on_step
         self._references = References(trials.session, trials.sets)
 
     def verify(self, spec: str | Mapping[str, Any]) -> Verdict:
@@ -124,7 +122,7 @@ class Verification:
             strategy.conformance,
             notes=list(trials.notes),
         )
-        self._tell(f"{verdict.strategy}: the right answers")
+        self._on_step(f"{verdict.strategy}: the right answers")
         began = time.perf_counter()
         try:
             self._judge(verdict, strategy, parsed.name)
@@ -132,7 +130,7 @@ class Verification:
             raise
         except Exception as error:  # a crash is a finding, too
             seconds = time.perf_counter() - began
-            self._note(verdict, Check("answers", False, True, _told(error), seconds))
+            self._note(verdict, Check("answers", False, True, _describe(error), seconds))
         rms, most = _slack(verdict)
         del strategy
         free_memory()
@@ -142,10 +140,10 @@ class Verification:
         return verdict
 
     def _note(self, verdict: Verdict, check: Check, *, brief: bool = False) -> None:
-        """Keep a check, and tell it at once: the next may take minutes."""
+        """Keep a check, and report it at once: the next may take minutes."""
         verdict.checks.append(check)
         found = check.result if brief else f"{check.result}; {check.detail}"
-        self._tell(f"{verdict.strategy}: {check.name}: {found}")
+        self._on_step(f"{verdict.strategy}: {check.name}: {found}")
 
     def _judge(self, verdict: Verdict, strategy: Strategy, name: str) -> None:
         """Hold answers and state to the right ones, where there are such."""
@@ -161,7 +159,7 @@ class Verification:
             self._compare(verdict, strategy, truths)
 
     def _compare(self, verdict: Verdict, strategy: Strategy, truths: Mapping[str, Truth]) -> None:
-        self._tell(f"{verdict.strategy}: binding")
+        self._on_step(f"{verdict.strategy}: binding")
         strategy.bind(self._trials.session)
         claimed = verdict.claimed
         every: list[Error] = []
@@ -278,11 +276,11 @@ def _problem(check: Callable[[Case, int], None], case: Case, seed: int) -> str |
     except BacktestError:
         raise
     except Exception as error:
-        return _told(error)
+        return _describe(error)
     return None
 
 
-def _told(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     """What an exception says: an assertion of a check's own, or a crash, with its place."""
     text = str(error) if isinstance(error, AssertionError) else describe(error)
     return " ".join(text.split())[:300]

@@ -52,14 +52,14 @@ class Costs:
         """Learn from a finished run; one that recorded no times teaches nothing."""
         if "seconds" not in manifest:
             return
-        thinking = 0.0
+        answering = 0.0
         for note in manifest["predictions"].values():
             if "seconds" in note:
-                thinking += note["seconds"]
+                answering += note["seconds"]
                 rate = self._answers[note["strategy"], manifest["config"]["device"]]
                 before = note["resumed"]["answered"] if "resumed" in note else 0
                 rate.add(note["seconds"], note["answered"] - before)
-        self._rest.add(manifest["seconds"] - thinking, metrics["timing"]["events"])
+        self._rest.add(manifest["seconds"] - answering, metrics["timing"]["events"])
         self.runs += 1
 
     def unknown(self, wanted: Collection[NeededPredictions]) -> set[tuple[str, str]]:

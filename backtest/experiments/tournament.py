@@ -6,7 +6,7 @@ accountant; the leaderboard is what each had earned by each moment.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from backtest.comparison.comparison import Comparison, compare
 from backtest.comparison.profits import Profits
+from backtest.core.callbacks import StepCallback
 from backtest.data.dataset import open_dataset
 from backtest.data.reading.bus import EventBus
 from backtest.errors import BacktestError, UsageError
@@ -142,17 +143,17 @@ def play(
     config: TournamentConfig,
     engine: Engine,
     *,
-    told: Callable[[str], None] = lambda _: None,
+    on_start: StepCallback = lambda _: None,
 ) -> list[RoundResult]:
     """Play every round; a team that fails is reported with its error and the others go on.
 
     Args:
-        told: called with what starts, such as ``final: winner``.
+        on_start: called with each team as it starts, such as ``final: winner``.
 
     Raises:
         BacktestError: the dataset cannot be opened, or holds no event.
     """
-    return [_play_round(config, of, engine, told) for of in config.round]
+    return [_play_round(config, of, engine, on_start) for of in config.round]
 
 
 def standings(results: Sequence[RoundResult], teams: Sequence[str]) -> list[Standing]:
@@ -166,13 +167,13 @@ def standings(results: Sequence[RoundResult], teams: Sequence[str]) -> list[Stan
 
 
 def _play_round(
-    config: TournamentConfig, of: Round, engine: Engine, told: Callable[[str], None]
+    config: TournamentConfig, of: Round, engine: Engine, on_start: StepCallback
 ) -> RoundResult:
     window = _window(config, of)
     runs: dict[str, Run] = {}
     failed: list[tuple[str, str]] = []
     for team in config.team:
-        told(f"{of.name}: {team.name}")
+        on_start(f"{of.name}: {team.name}")
         try:
             runs[team.name] = engine.run(
                 parse_config(_run_table(config, team, window), place=f"team {team.name!r}")

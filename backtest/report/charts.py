@@ -195,13 +195,13 @@ def waterfall(title: str, steps: Sequence[tuple[str, float, bool]], unit: str) -
 
 def figure(title: str, body: Markup, height: int, legend: Markup, note: str, ranges: str) -> Markup:
     """A drawing with its caption, which also names it to a screen reader."""
-    told = Markup('<p class="note">{}</p>').format(note) if note else Markup("")
+    caption_note = Markup('<p class="note">{}</p>').format(note) if note else Markup("")
     interactive = Markup(' class="plot" tabindex="0"{}').format(Markup(ranges)) if ranges else ""
     readout = Markup('<output class="readout" aria-live="polite"></output>') if ranges else ""
     return Markup(
         '<figure><figcaption>{}</figcaption><svg role="img" aria-label="{}" '
         'viewBox="0 0 {} {}"{}>{}</svg>{}{}{}</figure>'
-    ).format(title, title, WIDTH, height, interactive, body, readout, legend, told)
+    ).format(title, title, WIDTH, height, interactive, body, readout, legend, caption_note)
 
 
 def _ranges(x: Scale, y: Scale) -> str:

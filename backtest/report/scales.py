@@ -53,8 +53,8 @@ class Scale:
         elif high == low:
             low, high = low - (abs(low) or 1) * 0.1, high + (abs(high) or 1) * 0.1
         if axis.roomy and axis.log:
-            room = (high / low) ** 0.08
-            low, high = low / room, high * room
+            margin = (high / low) ** 0.08
+            low, high = low / margin, high * margin
         elif axis.roomy:
             low, high = low - 0.08 * (high - low), high + 0.08 * (high - low)
         return cls(axis, low, high, start, end)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from backtest.core.arrays import Int64Array
 from backtest.core.atomic import new_file
+from backtest.core.callbacks import ProgressCallback
 from backtest.errors import DataError, RunError
 from backtest.strategies.ensemble import Ensemble, EnsembleConfig
 from backtest.strategies.state_tree import map_leaves
@@ -29,8 +30,6 @@ from backtest.training.settings import FitSettings
 
 _LANES_TOGETHER = 256
 """Lanes that are evaluated together, which bounds the memory of their states."""
-
-Told = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class Epoch:
 
 @dataclass(slots=True)
 class FitState:
-    """Where a fit stands, besides its parameters; plain values, for the checkpoint."""
+    """How far a fit has come, its parameters apart; plain values, for the checkpoint."""
 
     epoch: int = 0
     chunk: int = 0
@@ -98,12 +97,14 @@ class Fit:
         self._best: dict[str, Tensor] = {}
         self.progress = FitState()
 
-    def run(self, told: Told, epoch_done: Callable[[int, Epoch], None]) -> Ensemble:
+    def run(
+        self, on_progress: ProgressCallback, epoch_done: Callable[[int, Epoch], None]
+    ) -> Ensemble:
         """Fit until validation stops improving; the ensemble of the best epoch.
 
         Args:
-            told: told (updates done, updates at most).
-            epoch_done: told each epoch's number and losses.
+            on_progress: called with (updates done, updates at most).
+            epoch_done: called with each epoch's number and losses.
 
         Raises:
             RunError: the loss is no longer finite.
@@ -120,7 +121,7 @@ class Fit:
                     *starts[progress.chunk], self._rate(update / (settings.epochs * chunks))
                 )
                 progress.chunk += 1
-                told(update + 1, settings.epochs * chunks)
+                on_progress(update + 1, settings.epochs * chunks)
                 if (update + 1) % settings.checkpoint_every == 0:
                     self._save()
             done = self._validated()
@@ -221,11 +222,11 @@ class Fit:
             raise DataError(
                 "it belongs to a training with other settings or data", place=place, remedy=_REMEDY
             )
-        told = held["progress"]
-        told["epochs"] = [
-            Epoch(**{**e, "by_target": tuple(e["by_target"])}) for e in told["epochs"]
+        fields = held["progress"]
+        fields["epochs"] = [
+            Epoch(**{**e, "by_target": tuple(e["by_target"])}) for e in fields["epochs"]
         ]
-        self.progress = FitState(**told)
+        self.progress = FitState(**fields)
         self._parameters.load(held["free"])
         self._optimiser.load_state_dict(held["optimiser"])
         self._state, self._best = held["state"], held["best"]

@@ -18,8 +18,8 @@ def loss_svg(epochs: Sequence[Epoch], best: int) -> str:
     }
     low = min(min(c) for c in curves.values())
     high = max(max(c) for c in curves.values())
-    room = (high - low) * 0.05 or 0.05
-    low, high = low - room, high + room
+    margin = (high - low) * 0.05 or 0.05
+    low, high = low - margin, high + margin
 
     def x(epoch: int) -> float:
         return _LEFT + (_WIDTH - _LEFT - _RIGHT) * epoch / max(len(epochs) - 1, 1)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from backtest.core.atomic import new_file
+from backtest.core.callbacks import ProgressCallback
 from backtest.core.environment import device_model, versions
 from backtest.core.hashing import sha256_of
 from backtest.core.times import format_utc
@@ -17,7 +18,7 @@ from backtest.errors import DataError, UsageError
 from backtest.strategies.device import find_device
 from backtest.strategies.tensor_files import write_safetensors
 from backtest.strategies.weight_files import TRAINED_FROM, TRAINED_TO, file_sha256
-from backtest.training.fitting import Epoch, Fit, Told
+from backtest.training.fitting import Epoch, Fit
 from backtest.training.loss_plot import loss_svg
 from backtest.training.sequences import Sequences, read_window
 from backtest.training.settings import FitSettings
@@ -46,7 +47,7 @@ def train(
     *,
     restart: bool = False,
     overwrite: bool = False,
-    told: Told = lambda done, total: None,
+    on_progress: ProgressCallback = lambda done, total: None,
     epoch_done: Callable[[int, Epoch], None] = lambda number, epoch: None,
 ) -> Trained:
     """Fit an ensemble to the dataset's targets, tower k to target k (or all to the only one).
@@ -60,8 +61,8 @@ def train(
         settings: sizes, window, how to fit.
         restart: forget a checkpoint.
         overwrite: replace weights that are already there.
-        told: told (updates done, updates at most).
-        epoch_done: told each epoch's number and losses.
+        on_progress: called with (updates done, updates at most).
+        epoch_done: called with each epoch's number and losses.
 
     Raises:
         UsageError: no such device, no targets or features, sizes that do not go together, or too
@@ -84,7 +85,7 @@ def train(
         fit = Fit(settings, data, held_out, sha256_of(inputs), checkpoint)
     except ValueError as error:
         raise UsageError(str(error), place="training") from None
-    ensemble = fit.run(told, epoch_done)
+    ensemble = fit.run(on_progress, epoch_done)
     window = data.window[0], held_out.window[1]
     with new_file(made.weights) as path:
         metadata = {TRAINED_FROM: str(window[0]), TRAINED_TO: str(window[1])}

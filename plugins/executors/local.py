@@ -110,12 +110,12 @@ class _Process:
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
         self._jobs, self.answers = self._popen.stdin, self._popen.stdout
-        self._tell(setup.to_json())
+        self._send(setup.to_json())
 
     def start(self, job: Job) -> None:
         """Hand over a job; a worker that is dead already shows it in ``answer``."""
         self.job = job
-        self._tell(job.to_json())
+        self._send(job.to_json())
 
     def answer(self) -> Outcome | None:
         """The job's outcome, or ``None`` where the worker died over it; blocks."""
@@ -137,7 +137,7 @@ class _Process:
         how = f"the last ended with signal {-code}" if code < 0 else f"the last exited with {code}"
         return f"{how}: {last.strip()[:300]}" if last else how
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         with contextlib.suppress(BrokenPipeError):
             self._jobs.write(line.encode() + b"\n")
             self._jobs.flush()

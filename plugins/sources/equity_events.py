@@ -21,7 +21,7 @@ from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.plugins.sources.equity_files import EquityFile, equity_files, read_rows
 from backtest.plugins.sources.lanes import Lane, card_name, quotes, trades, write_lanes
-from backtest.plugins.sources.nbbo import ABSENT_ASK, ABSENT_BID, Best, Book, QuoteRows, half_told
+from backtest.plugins.sources.nbbo import ABSENT_ASK, ABSENT_BID, Best, Book, QuoteRows, half_quoted
 
 _TEN_THOUSANDTHS_PER_TICK = 100
 _OPEN, _CLOSE = time(9, 30), time(16)
@@ -120,7 +120,7 @@ class _Reading:
             rows = QuoteRows(*(table[name][keep] for name in _NBBO_COLUMNS))
             rows = rows if held is None else held.followed_by(rows)
             done = max(len(rows) - 1, 0)
-            half = half_told(rows, self._source.quotes) if done else np.empty(0, dtype=np.bool_)
+            half = half_quoted(rows, self._source.quotes) if done else np.empty(0, dtype=np.bool_)
             yield self._changes(symbol, states, rows.slice(0, done), book, half)
             held = rows.slice(done, None)
         if held is not None and len(held):

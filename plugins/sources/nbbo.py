@@ -84,11 +84,11 @@ class Book:
             _join(best.ask, best.ask_size, own.ask, own.ask_size, own.ask < best.ask)
         return best
 
-    def _own(self, rows: QuoteRows, exchange: int, told: BoolArray) -> Best:
-        """One exchange's quote after each row, of which it told some."""
+    def _own(self, rows: QuoteRows, exchange: int, quoted: BoolArray) -> Best:
+        """One exchange's quote after each row, of which some are its own."""
         bid, bid_size, ask, ask_size = self._last.get(exchange, (ABSENT_BID, 0, ABSENT_ASK, 0))
         both = rows.withdraw_all()
-        side = (told & ((rows.bid > 0) | both), told & ((rows.ask > 0) | both))
+        side = (quoted & ((rows.bid > 0) | both), quoted & ((rows.ask > 0) | both))
         shown = np.where(rows.bid_size > 0, rows.bid, ABSENT_BID)
         bids = _held(shown, side[0], bid), _held(rows.bid_size, side[0], bid_size)
         shown = np.where(rows.ask_size > 0, rows.ask, ABSENT_ASK)
@@ -99,7 +99,7 @@ class Book:
         return Best(*bids, *asks)
 
 
-def half_told(rows: QuoteRows, rule: Literal["national", "exchange"]) -> BoolArray:
+def half_quoted(rows: QuoteRows, rule: Literal["national", "exchange"]) -> BoolArray:
     """Bid rows whose ask row follows in the same instant, bool [n - 1]."""
     now, then = rows.slice(0, -1), rows.slice(1, None)
     pair = (now.time == then.time) & (now.bid > 0) & (now.ask == 0)
@@ -107,9 +107,9 @@ def half_told(rows: QuoteRows, rule: Literal["national", "exchange"]) -> BoolArr
     return pair if rule == "national" else pair & (now.exchange == then.exchange)
 
 
-def _held(values: Int64Array, told: BoolArray, last: int) -> Int64Array:
-    """The newest told value at each row, [n]."""
-    row = np.maximum.accumulate(np.where(told, np.arange(len(values)), -1))
+def _held(values: Int64Array, quoted: BoolArray, last: int) -> Int64Array:
+    """The newest quoted value at each row, [n]."""
+    row = np.maximum.accumulate(np.where(quoted, np.arange(len(values)), -1))
     return np.where(row >= 0, values[row], last)
 
 

@@ -87,7 +87,7 @@ def matrix_chunks(
         steps: a and the factor of k at each event, float32 [B, H], any strides.
         state: float32 [slots, H, K, V], or [slots, H, V, K] if transposed.
         runs: which rows belong together.
-        prepared: room for it, contiguous.
+        prepared: buffers for it, contiguous.
         out: y in ``parts_of(K)`` sums, float32 [parts, B, H V].
         transposed: whether a row of the state belongs to a value.
         deferred: what the state lags behind; nothing afterwards.
@@ -98,14 +98,14 @@ def matrix_chunks(
     _, heads, keys = q.shape
     values = v.shape[2]
     tile = min(_KEYS, max(64, triton.next_power_of_2(keys)))
-    room = prepared.weights, prepared.unit, prepared.begin, prepared.end
+    buffers = prepared.weights, prepared.unit, prepared.begin, prepared.end
     _prepare[heads, runs.programs](
         q,
         k,
         *steps,
         runs.count,
         runs.first,
-        *room,
+        *buffers,
         *q.stride()[:2],
         *k.stride()[:2],
         *keep.stride(),
@@ -121,7 +121,7 @@ def matrix_chunks(
     parts = parts_of(keys)
     _advance[parts * triton.cdiv(values, _VALUES), heads, runs.programs](
         *qkv,
-        *room,
+        *buffers,
         state,
         runs.slot,
         runs.count,

@@ -56,7 +56,7 @@ def slstm_cell(
         weights: input and recurrent [N, 4, K, K] in the order i, f, z, o; bias [4, D].
         state: y, C, n, m, float32 [slots, D] each; all but y updated in place.
         y: float32 [B, D], where the new y is written, and read for turns after the first.
-        gates: float32, room for 4 B D: what the first turn leaves to later ones.
+        gates: float32, 4 B D values: what the first turn leaves to later ones.
         runs: which rows belong together.
         turn: 0 for each run's first event, and so on; at most B // (turn + 1) rows have it.
         turns: how many launches there are, this one included.

@@ -45,13 +45,15 @@ def test_features_are_written_and_told(tmp_path: Path, capsys: pytest.CaptureFix
     quote_dataset(tmp_path / "in", 500)
     builders = ["--builder", "returns:1+5,ticks", "--builder", "imbalance"]
     assert run(tmp_path / "in", tmp_path / "out", *builders, "--json") == 0
-    told = json.loads(capsys.readouterr().out)
+    output = json.loads(capsys.readouterr().out)
     made = open_dataset(tmp_path / "out")
     assert (
-        told["features"] == list(made.features) == ["return_1_ticks", "return_5_ticks", "imbalance"]
+        output["features"]
+        == list(made.features)
+        == ["return_1_ticks", "return_5_ticks", "imbalance"]
     )
-    assert told["rows"] == len(read_events(made, features=True)) == 500
-    assert told["unknown"]["return_5_ticks"] >= 15
+    assert output["rows"] == len(read_events(made, features=True)) == 500
+    assert output["unknown"]["return_5_ticks"] >= 15
     assert made.card.notes["features"]["builders"] == builders[1::2]
     assert run(tmp_path / "in", tmp_path / "out", *builders) == 3
     assert run(tmp_path / "in", tmp_path / "out", *builders, "--overwrite") == 0

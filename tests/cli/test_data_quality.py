@@ -65,9 +65,9 @@ def test_a_bad_dataset_exits_with_3_and_says_where(
     assert "events-00000.parquet, row 5: '\\x1b[2J'" in printed
     assert "\x1b" not in printed
     assert run("validate", tmp_path / "d", "--json") == 3
-    told = json.loads(capsys.readouterr().out)
-    assert told["usable"] is False
-    assert [(f["rule"], f["count"], f["row"]) for f in told["findings"]] == [("symbol", 2, 5)]
+    output = json.loads(capsys.readouterr().out)
+    assert output["usable"] is False
+    assert [(f["rule"], f["count"], f["row"]) for f in output["findings"]] == [("symbol", 2, 5)]
 
 
 def test_quarantine_from_the_command_line(
@@ -85,8 +85,8 @@ def test_quarantine_from_the_command_line(
     assert run(*asked) == 3
     assert "already there" in capsys.readouterr().err
     assert run(*asked, "--overwrite", "--json") == 3
-    told = json.loads(capsys.readouterr().out)
-    assert told["quarantine"] == {"kept": 197, "refused": {"nonfinite": 3}, "unread": 0}
+    output = json.loads(capsys.readouterr().out)
+    assert output["quarantine"] == {"kept": 197, "refused": {"nonfinite": 3}, "unread": 0}
 
 
 def test_no_dataset_is_an_error_not_a_traceback(

@@ -71,18 +71,18 @@ def test_a_bug_is_one_line_until_asked_for_more(
 
 
 @pytest.mark.parametrize(
-    ("does", "told"),
+    ("does", "message"),
     [("1 / 0", "ZeroDivisionError: division by zero"), ("sys.exit(0)", "SystemExit: 0")],
 )
 def test_a_plugins_failure_is_told_as_such_with_its_line(
-    does: str, told: str, small_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    does: str, message: str, small_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plugin = tmp_path / "failing.py"
     plugin.write_text(FAILING.format(does))
     words = ["--dataset", str(small_dataset), "--service", "affine:1ms,0.1ms"]
     words += ["--strategy", "failing", "--plugin", str(plugin), "--runs", str(tmp_path / "runs")]
     assert code_of("run", *words) == 1
-    assert f"a plugin failed: {told} ({plugin}, line 10)\n" in capsys.readouterr().err
+    assert f"a plugin failed: {message} ({plugin}, line 10)\n" in capsys.readouterr().err
 
 
 def test_torch_may_be_given_a_column(small_dataset: Path, tmp_path: Path) -> None:

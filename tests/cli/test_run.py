@@ -42,9 +42,9 @@ def test_a_run_prints_its_figures_and_its_folder(
 
 def test_json_is_all_of_stdout(run: list[object], capsys: pytest.CaptureFixture[str]) -> None:
     assert call(*run, "--json", "--limit", 100) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["manifest"]["partial"] is True
-    assert told["metrics"]["timing"]["events"] == 100
+    output = json.loads(capsys.readouterr().out)
+    assert output["manifest"]["partial"] is True
+    assert output["metrics"]["timing"]["events"] == 100
 
 
 def test_flags_override_the_file_and_settings_override_both(

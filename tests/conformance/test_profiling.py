@@ -56,7 +56,9 @@ def run(*arguments: str) -> int | str | None:
 def test_samples_are_of_distinct_symbols_but_for_the_duplicates() -> None:
     strategy = Watched()
     session = Session(tuple("ABCDEFG"), ("f",))
-    found = measure(strategy, "watched", session, sizes=[1, 6, 7], batches=12, tell=lambda t: None)
+    found = measure(
+        strategy, "watched", session, sizes=[1, 6, 7], batches=12, on_step=lambda t: None
+    )
     assert [(t.size, t.symbols, len(t.samples)) for t in found.timings] == [
         (1, 1, 12),
         (6, 6, 12),
@@ -82,9 +84,9 @@ def test_a_profile_is_read_back_by_the_latency_model(tmp_path: Path) -> None:
         1: [10, 20, 30],
         4: [40, 80, 120],
     }
-    told = profile_metadata(path)
-    assert told["device"] == "an abacus"
-    assert told["command"] == "backtest profile watched"
+    output = profile_metadata(path)
+    assert output["device"] == "an abacus"
+    assert output["command"] == "backtest profile watched"
     assert Profile(str(path)).max_batch == 4
 
 
@@ -95,9 +97,9 @@ def test_the_command(
     options = ("--sizes", "2,1", "--batches", "3", "--output", str(path))
     monkeypatch.setattr("sys.argv", ["backtest", "profile", "imbalance", *options])
     assert run("imbalance", *options, "--json") == 0
-    told = json.loads(capsys.readouterr().out)
-    assert [timing["batch_size"] for timing in told["timings"]] == [1, 2]
-    assert told["verified"] == "quick"
+    output = json.loads(capsys.readouterr().out)
+    assert [timing["batch_size"] for timing in output["timings"]] == [1, 2]
+    assert output["verified"] == "quick"
     assert list(read_profile(path)) == [1, 2]
     metadata = profile_metadata(path)
     assert metadata["verified"] == "quick"

@@ -147,10 +147,10 @@ class Reusing(Strategy):  # hands out the same array again and again
     stateful = False
 
     def bind(self, session):
-        self.room = np.empty((1000, 1), dtype=np.float32)
+        self.buffer = np.empty((1000, 1), dtype=np.float32)
 
     def predict(self, batch):
-        answers = self.room[: len(batch)]
+        answers = self.buffer[: len(batch)]
         answers[:] = batch.features[:, :1]
         return answers
 
@@ -279,7 +279,7 @@ def trials() -> Trials:
 
 @pytest.fixture(scope="module")
 def verification(plugins: Plugins, trials: Trials) -> Verification:
-    return Verification(plugins, trials, tell=lambda text: None)
+    return Verification(plugins, trials, on_step=lambda text: None)
 
 
 WAYS = [f"{events} features{way}" for events in ("random", "real") for way in ("", " as history")]
@@ -449,7 +449,7 @@ def test_long_runs_are_judged_by_their_end_as_well(
     level = TrialSizes(symbols=8, each=4, wide=40, long=300, shown=2)
     monkeypatch.setattr("backtest.conformance.trials.LEVELS", {"full": level})
     trials = make_trials("full", device="cpu", dataset="sample", seed=1)
-    verdict = Verification(plugins, trials, tell=lambda text: None).verify("module")
+    verdict = Verification(plugins, trials, on_step=lambda text: None).verify("module")
     assert "answers at the end, long run" in [check.name for check in verdict.checks]
     long = trials.sets[-1].events
     assert np.bincount(long.symbol).min() == 300

@@ -86,7 +86,7 @@ def test_from_python(good: Path, plugin: Path, tmp_path: Path, small_dataset: Pa
     frame = swept.frame()
     assert frame.columns[:5] == ["run", "state", "strategy", "latency.scale", "policy"]
     assert frame["net"].is_sorted(descending=True)
-    told: list[int] = []
+    planned: list[int] = []
     table = {
         "dataset": str(small_dataset),
         "strategy": ["imbalance"],
@@ -94,10 +94,10 @@ def test_from_python(good: Path, plugin: Path, tmp_path: Path, small_dataset: Pa
         "latency": {"service": "affine:1ms,0.2ms"},
     }
     part = backtest.sweep(
-        table, runs=runs, executor="inline", watch=lambda s, _: told.append(s.planned)
+        table, runs=runs, executor="inline", watch=lambda s, _: planned.append(s.planned)
     )
     assert {point.id for point in part.points} <= set(frame["run"])
-    assert told == [1, 2]
+    assert planned == [1, 2]
 
 
 def test_the_manifest_lists_every_run(good: Path, tmp_path: Path) -> None:
@@ -139,15 +139,15 @@ def test_failed_runs_are_listed_and_the_others_go_on(
     words = (file, "--runs", tmp_path / "runs", "--executor", executor, "--plugin", plugin)
     assert call(*words, "--json") == 4
     captured = capsys.readouterr()
-    told = json.loads(captured.out)
-    assert [run["state"] for run in told["runs"]] == ["done"] * 8 + ["failed"] * 4
-    for run in told["runs"][8:]:
+    output = json.loads(captured.out)
+    assert [run["state"] for run in output["runs"]] == ["done"] * 8 + ["failed"] * 4
+    for run in output["runs"][8:]:
         assert run["error"].startswith("RuntimeError: no [bold]mood[/bold]")
         assert run["settings"]["strategy"].startswith("faulty:")
     assert captured.err.count("Failed: ") == 4
     assert "talking" not in captured.out
     assert "Traceback" not in captured.err
-    saved = json.loads((tmp_path / "runs" / "sweeps" / f"{told['sweep']}.json").read_text())
+    saved = json.loads((tmp_path / "runs" / "sweeps" / f"{output['sweep']}.json").read_text())
     assert sorted(run["state"] for run in saved["runs"]) == ["done"] * 8 + ["failed"] * 4
 
 
@@ -169,8 +169,8 @@ def test_a_part_that_does_not_fit_the_data_fails_its_own_runs_alone(
 ) -> None:
     words = (good, "--runs", tmp_path / "runs", "--executor", "inline")
     assert call(*words, "--set", 'dataset=["sample", "no-such"]', "--limit", 50, "--json") == 4
-    told = json.loads(capsys.readouterr().out)
-    failed = [run for run in told["runs"] if run["state"] == "failed"]
+    output = json.loads(capsys.readouterr().out)
+    failed = [run for run in output["runs"] if run["state"] == "failed"]
     assert len(failed) == 8
     assert all(run["run"] is None and "no-such" in run["error"] for run in failed)
 

@@ -38,9 +38,9 @@ def engine(runs: Path) -> Engine:
 
 def test_the_faster_team_wins_every_round(small_dataset: Path, tmp_path: Path) -> None:
     config = parse_tournament(table(small_dataset), place="test")
-    told: list[str] = []
-    early, whole = results = play(config, engine(tmp_path), told=told.append)
-    assert told == ["early: slow", "early: fast", "all: slow", "all: fast"]
+    started: list[str] = []
+    early, whole = results = play(config, engine(tmp_path), on_start=started.append)
+    assert started == ["early: slow", "early: fast", "all: slow", "all: fast"]
     assert early.teams == ("slow", "fast")
     assert early.scores.shape == (2, CHECKPOINTS)
     assert early.ranks[:, -1].tolist() == [2, 1]
@@ -116,8 +116,8 @@ def test_the_command(
     assert (tmp_path / "t.html").exists()
     assert call("--team", f"\x1bbroken=nonsense/all/{FAST}", "--json") == 4
     captured = capsys.readouterr()
-    told = json.loads(captured.out)
-    assert told["rounds"][0]["failed"][0]["team"] == "\x1bbroken"
-    assert next(s["team"] for s in told["standings"]) == "slow"
+    output = json.loads(captured.out)
+    assert output["rounds"][0]["failed"][0]["team"] == "\x1bbroken"
+    assert next(s["team"] for s in output["standings"]) == "slow"
     assert "\x1b" not in captured.err
     assert call("--team", "x=y") == 2

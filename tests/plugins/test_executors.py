@@ -103,17 +103,17 @@ def test_a_run_is_planned_probed_and_carried_out(
 
 @pytest.mark.parametrize("text", ["inline", "local:workers=1"])
 @pytest.mark.parametrize(
-    ("fault", "told"),
+    ("fault", "message"),
     [("raise", "RuntimeError: no [bold]mood[/bold]"), ("quit", "SystemExit: leaving")],
 )
 def test_what_a_run_raises_is_its_error_and_the_worker_goes_on(
-    text: str, fault: str, told: str, setup: Setup, config: dict[str, Any]
+    text: str, fault: str, message: str, setup: Setup, config: dict[str, Any]
 ) -> None:
     broken = faulty(config, fault, 1)
     with opened(text, setup) as executor:
         outcome = outcomes(executor, [Job(3, "run", broken)])[3]
         assert outcome.result is None
-        assert told in (outcome.error or "")
+        assert message in (outcome.error or "")
         assert "faulty.py, line" in (outcome.error or "")
         assert outcomes(executor, [Job(4, "run", broken)])[4].error is None
 
@@ -157,10 +157,10 @@ def test_workers_have_one_thread_unless_told_otherwise(setup: Setup, tmp_path: P
         "raise ValueError([os.environ[n] for n in names])\n"
     )
     threads = Setup(setup.folder, setup.runs, (str(plugin),), (), setup.build)
-    for text, told in (("local:1", "['1', '1']"), ("local:1,threads=3", "['3', '3']")):
+    for text, message in (("local:1", "['1', '1']"), ("local:1,threads=3", "['3', '3']")):
         with opened(text, threads) as executor:
             error = outcomes(executor, [Job(0, "plan", {})])[0].error
-        assert told in (error or "")
+        assert message in (error or "")
 
 
 def test_another_build_is_refused(setup: Setup, config: dict[str, Any]) -> None:

@@ -62,10 +62,10 @@ def visit(html: str, folder: Path) -> Visit:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     urls = set()
     for event in json.loads(log.read_text())["events"]:
-        told = event.get("params") or {}
-        url = told.get("url", "")
+        params = event.get("params") or {}
+        url = params.get("url", "")
         # What the browser asks for on its own account has no origin.
-        of_page = told.get("initiator", "not an origin") != "not an origin"
+        of_page = params.get("initiator", "not an origin") != "not an origin"
         if of_page and re.match(r"(https?|wss?)://", url):
             urls.add(url)
     console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]

@@ -63,7 +63,7 @@ def test_gathered_state_is_a_copy() -> None:
     assert counts(held) == [7] * 5
 
 
-def test_the_least_recently_used_symbols_make_room() -> None:
+def test_the_least_recently_used_symbols_are_evicted() -> None:
     held = pool(capacity=3)
     for symbol in (0, 1, 2):
         write(held, symbol, 10 + symbol)
@@ -192,16 +192,16 @@ def test_a_slot_that_nobody_had_is_not_written() -> None:
     assert fresh.gather(fresh.acquire(np.array([2])))["count"].tolist() == [7]
 
 
-def test_without_a_capacity_as_many_slots_as_there_is_room_for(
+def test_without_a_capacity_as_many_slots_as_memory_allows(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     each = bytes_of(init_state(1))
-    monkeypatch.setattr("backtest.strategies.state_pool._room", lambda device: 7 * each)
+    monkeypatch.setattr("backtest.strategies.state_pool._free_bytes", lambda device: 7 * each)
     assert pool(symbols=7).capacity == 7
     assert not caplog.messages
     tight = SymbolStatePool(init_state, symbols=7, copies=3)
     assert tight.capacity == 2
-    assert "room for the state of 2 of 7 symbols" in caplog.text
+    assert "memory for the state of 2 of 7 symbols" in caplog.text
     assert SymbolStatePool(init_state, symbols=7, copies=30).capacity == 1
     assert SymbolStatePool(init_state, symbols=7, reserve=4 * each).capacity == 3
     assert SymbolStatePool(init_state, symbols=7, reserve=9 * each).capacity == 1

@@ -171,7 +171,7 @@ class Failing:
     def __call__(self, x: torch.Tensor, state: object) -> object:
         self.left -= 1
         if self.left == 0:
-            raise torch.OutOfMemoryError("no room")
+            raise torch.OutOfMemoryError("out of memory")
         return self.model(x, state)  # type: ignore[operator]
 
 

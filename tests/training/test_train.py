@@ -52,11 +52,11 @@ class Killed(Exception):
 
 
 def killed_after(updates: int) -> Any:
-    def told(done: int, total: int) -> None:
+    def on_progress(done: int, total: int) -> None:
         if done == updates:
             raise Killed
 
-    return told
+    return on_progress
 
 
 @pytest.mark.parametrize("updates", [1, 7, 23])  # before a checkpoint, within and after an epoch
@@ -65,10 +65,10 @@ def test_a_killed_training_resumes_to_the_same_weights(
 ) -> None:
     output = tmp_path / "w.safetensors"
     with pytest.raises(Killed):
-        train(dataset, output, SMALL, told=killed_after(updates))
+        train(dataset, output, SMALL, on_progress=killed_after(updates))
     assert not output.exists()
     seen: list[int] = []
-    train(dataset, output, SMALL, told=lambda done, total: seen.append(done))
+    train(dataset, output, SMALL, on_progress=lambda done, total: seen.append(done))
     assert seen[0] == updates // 2 * 2 + 1 or updates == 23
     assert output.read_bytes() == trained.read_bytes()
     assert not output.with_suffix(".checkpoint").exists()
@@ -77,7 +77,7 @@ def test_a_killed_training_resumes_to_the_same_weights(
 def test_a_checkpoint_of_another_training_is_refused(dataset: Dataset, tmp_path: Path) -> None:
     output = tmp_path / "w.safetensors"
     with pytest.raises(Killed):
-        train(dataset, output, SMALL, told=killed_after(3))
+        train(dataset, output, SMALL, on_progress=killed_after(3))
     other = FitSettings(hidden=32, mlp=16, heads=2, epochs=1, lanes=16, chunk=8)
     with pytest.raises(DataError, match="other settings"):
         train(dataset, output, other)

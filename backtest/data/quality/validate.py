@@ -218,7 +218,7 @@ def _check_rows(
                 return rows
             group, first_row, batch = piece
             outside = _outside_footer(group, batch, layout)
-            found.add_rows("footer", footer.place, first_row, outside, _say(group.times))
+            found.add_rows("footer", footer.place, first_row, outside, _stated_times(group.times))
             broken = np.full(batch.num_rows, NO_RULE, dtype=np.int8)
             for rule, marked, holds in checks.check(batch):
                 found.add_rows(rule, footer.place, first_row, marked, holds)
@@ -232,7 +232,7 @@ def _check_rows(
         rows += batch.num_rows
 
 
-def _say(times: tuple[int, int] | None) -> Callable[[int], str]:
+def _stated_times(times: tuple[int, int] | None) -> Callable[[int], str]:
     return lambda _: f"stated are {times}"
 
 

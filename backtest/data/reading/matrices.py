@@ -47,8 +47,8 @@ def wide_matrix(
     columns = [batch.column(places[name]).to_numpy(zero_copy_only=False) for name in names]
     shape = batch.num_rows, len(names)
     # Arrow uses memory again where numpy would ask the system for fresh pages.
-    room = pa.allocate_buffer(_FLOAT32.itemsize * shape[0] * shape[1])
-    matrix: Float32Array = np.frombuffer(room, dtype=_FLOAT32).reshape(shape)
+    buffer = pa.allocate_buffer(_FLOAT32.itemsize * shape[0] * shape[1])
+    matrix: Float32Array = np.frombuffer(buffer, dtype=_FLOAT32).reshape(shape)
     if compiled:
         from backtest.data.reading.row_loops import interleave
 

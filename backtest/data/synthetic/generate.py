@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from backtest.core.arrays import Float32Array
+from backtest.core.callbacks import ProgressCallback
 from backtest.core.prefetch import ahead
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Card, Features, InstrumentTable, Targets
@@ -30,8 +31,6 @@ from backtest.market.events import EventBatch
 VERSION = 1
 """Of the generator: another version may make other data from the same parameters."""
 
-Told = Callable[[int, int], None]
-
 
 def generate(
     market: Market,
@@ -41,7 +40,7 @@ def generate(
     skip: int = 0,
     name: str = "synthetic",
     overwrite: bool = False,
-    told: Told = lambda done, total: None,
+    on_progress: ProgressCallback = lambda done, total: None,
 ) -> Card:
     """Write a dataset of the market, whole or not at all, and return its card.
 
@@ -53,13 +52,13 @@ def generate(
             the same market becomes a dataset of its own.
         name: the dataset's, for its card.
         overwrite: replace a dataset that is already there.
-        told: told (events done, events in all) as it goes.
+        on_progress: called with (events done, events in all).
 
     Raises:
         DataError: the folder is there and may not be replaced, or cannot be written.
     """
     card = _card(market, name, {"events": events, "skip": skip})
-    made = ahead(_cut(market, skip, skip + events, told), 2)
+    made = ahead(_cut(market, skip, skip + events, on_progress), 2)
     write_canonical(output, card, made, overwrite=overwrite)
     return card
 
@@ -70,14 +69,14 @@ def batches(market: Market) -> Iterator[tuple[EventBatch, Float32Array]]:
 
 
 def _cut(
-    market: Market, low: int, high: int, told: Told
+    market: Market, low: int, high: int, on_progress: ProgressCallback
 ) -> Iterator[tuple[EventBatch, Float32Array]]:
     passed = 0
     for batch, targets in _batches(market, low):
         rows = slice(max(low - passed, 0), max(high - passed, 0))
         passed += len(batch)
         yield batch.select(rows), targets[rows]
-        told(min(passed, high), high)
+        on_progress(min(passed, high), high)
         if passed >= high:
             return
 

@@ -41,8 +41,10 @@ def test_a_later_stretch_is_the_same_market(tmp_path: Path) -> None:
 
 
 def test_the_card_states_the_truth_and_the_parameters(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    card = generate(SMALL, tmp_path / "m", events=500, name="m", told=lambda *at: told.append(at))
+    calls: list[tuple[int, int]] = []
+    card = generate(
+        SMALL, tmp_path / "m", events=500, name="m", on_progress=lambda *at: calls.append(at)
+    )
     found = open_dataset(tmp_path / "m")
     assert found.card.notes == card.notes
     assert found.card.notes["generator"]["half_life"] == 300_000_000
@@ -50,7 +52,7 @@ def test_the_card_states_the_truth_and_the_parameters(tmp_path: Path) -> None:
     assert truth["edge_half_ticks"] == pytest.approx(8 * truth["cost_half_ticks"], abs=1e-5)
     assert found.instruments[0].fee(1, 100) == 2_500_000
     assert found.instruments[0].half_tick_lot == 5_000_000  # so a fee of half a half tick-lot
-    assert told[-1] == (500, 500)
+    assert calls[-1] == (500, 500)
 
 
 def test_a_dataset_is_not_replaced_unasked(tmp_path: Path) -> None:

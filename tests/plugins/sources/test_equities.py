@@ -81,13 +81,13 @@ def plain_nbbo(
     """The NBBO's changes in the session: (ns, bid, ask, bid size, ask size), in ticks."""
     bids: dict[str, tuple[int, int]] = {}
     asks: dict[str, tuple[int, int]] = {}
-    told = [
+    quotes = [
         (int(r[0]), int(r[1]), int(r[2]), int(r[3]), int(r[4]), r[5] if rule == "exchange" else "")
         for r in rows
         if r[7] == "0" and int(r[1]) % 100 == 0 and int(r[3]) % 100 == 0
     ]
     changes: list[tuple[int, ...]] = []
-    for i, (ms, bid_price, bid_size, ask_price, ask_size, who) in enumerate(told):
+    for i, (ms, bid_price, bid_size, ask_price, ask_size, who) in enumerate(quotes):
         if bid_price or not ask_price:
             bids.pop(who, None)
             if bid_price and bid_size:
@@ -96,8 +96,8 @@ def plain_nbbo(
             asks.pop(who, None)
             if ask_price and ask_size:
                 asks[who] = ask_price, ask_size
-        if i + 1 < len(told) and bid_price and not ask_price:
-            then = told[i + 1]
+        if i + 1 < len(quotes) and bid_price and not ask_price:
+            then = quotes[i + 1]
             if then[0] == ms and then[5] == who and not then[1] and then[3]:
                 continue
         if not OPEN <= ms < CLOSE or not bids or not asks:

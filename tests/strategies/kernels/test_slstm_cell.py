@@ -51,13 +51,13 @@ def test_cell(lengths: list[int], size: int) -> None:
     count = [n if t == 0 else 0 for n in lengths for t in range(n)]
     columns = [*slots, -1], [*turn, 0], [*count, 0]
     runs = Runs(*(torch.tensor(column, dtype=torch.int32, device=DEVICE) for column in columns))
-    found, room = torch.zeros(rows, hidden, device=DEVICE), draw(4, rows, hidden)
+    found, scratch = torch.zeros(rows, hidden, device=DEVICE), draw(4, rows, hidden)
     tile, turns = Tile(16, 16, 16), max(lengths) + 1  # as many as a bucket has, one of them empty
     y, *kept = (leaf.clone() for leaf in state)
     for number in range(turns):
         leaves = y, kept[0], kept[1], kept[2]
         slstm_cell(
-            (c, u), (w_in, w_state, bias), leaves, found, room, runs, number, turns, tile, "fp32"
+            (c, u), (w_in, w_state, bias), leaves, found, scratch, runs, number, turns, tile, "fp32"
         )  # fmt: skip
     torch.testing.assert_close(found, wanted.float(), atol=2e-5, rtol=2e-5)
     for leaf, right in zip(kept, (cell, norm, most), strict=True):

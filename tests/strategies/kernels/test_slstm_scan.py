@@ -42,12 +42,12 @@ def test_scan(size: int, repeat: int, dtype: torch.dtype) -> None:
     runs = Runs(columns[0], columns[1], columns[2], first)
     wanted = torch.zeros(rows, hidden, device=DEVICE)
     tile = Tile(16, 16, 16, warps=4)
-    room = torch.full((4, rows, hidden), torch.nan, device=DEVICE)
+    scratch = torch.full((4, rows, hidden), torch.nan, device=DEVICE)
     y, cell, norm, most = kept
     for number in range(3):
         leaves = y, cell, norm, most
         slstm_cell(
-            (c, u), (w_in, w_state, bias), leaves, wanted, room, runs, number, 3, tile, "fp32"
+            (c, u), (w_in, w_state, bias), leaves, wanted, scratch, runs, number, 3, tile, "fp32"
         )  # fmt: skip
 
     gates = (
