@@ -80,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             traceback.print_exception(error.__cause__)
         print_error(str(error))
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:  # before typer, which tells of those amid a command, was ready
+    except KeyboardInterrupt:  # before typer, which handles those within a command, was ready
         sys.exit(130)
     except BaseException as error:  # panics of polars are no Exception, nor is sys.exit
         if os.environ.get(_DEBUG) or _regular(error):
@@ -91,7 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if plugin_line(error) is None:
             print_error(
                 f"this is a bug: {type(error).__name__}: {error}\n"
-                f"  Please report it with the traceback that {_DEBUG}=1 or --debug shows."
+                f"  Please report it with the traceback that --debug or {_DEBUG}=1 shows."
             )
         else:
             print_error(f"a plugin failed: {describe(error)}\n  --debug shows the whole traceback.")
@@ -124,7 +124,7 @@ def _options(
         ),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help=f"Show tracebacks of bugs (or set {_DEBUG}=1).")
+        bool, typer.Option("--debug", help=f"Show full tracebacks (or set {_DEBUG}=1).")
     ] = False,
 ) -> None:
     if debug:

@@ -1,4 +1,4 @@
-"""Which runs a command is about."""
+"""Options that select the runs a command works on."""
 
 from __future__ import annotations
 
@@ -12,28 +12,29 @@ if TYPE_CHECKING:
 
 RunFolders = Annotated[
     list[Path] | None,
-    typer.Argument(metavar="[RUN...]", help="Folders of runs, folders of such, or patterns."),
+    typer.Argument(metavar="[RUN...]", help="Run folders, folders of them, or patterns."),
 ]
 
 Sweep = Annotated[
-    str | None, typer.Option(metavar="ID", help="All runs of a sweep, by its id or name.")
+    str | None, typer.Option(metavar="ID", help="All runs of a sweep, given its id or name.")
 ]
 
 Where = Annotated[
     str | None,
     typer.Option(
         metavar="CONDITION",
-        help="Only runs for which it holds: 'strategy == \"batched\" and scale <= 1'.",
+        help="Keep only matching runs: 'strategy == \"batched\" and scale <= 1'.",
     ),
 ]
 
 Sort = Annotated[
-    str | None, typer.Option(metavar="FIELD", help="Order by a field; -FIELD: falling.")
+    str | None,
+    typer.Option(metavar="FIELD", help="Sort by a field; -FIELD sorts in descending order."),
 ]
 
 Baseline = Annotated[
     str | None,
-    typer.Option(metavar="RUN", help="Measure the others against this run: its id or strategy."),
+    typer.Option(metavar="RUN", help="The run to compare the others with: its id or strategy."),
 ]
 
 

@@ -22,36 +22,41 @@ def compare(
     sort: Sort = None,
     group: Annotated[
         str | None,
-        typer.Option(metavar="FIELD", help="A row for each value: means and deviations."),
+        typer.Option(
+            metavar="FIELD",
+            help="One row per value of a field, with means and standard deviations.",
+        ),
     ] = None,
     baseline: Baseline = None,
     differences: Annotated[
-        bool, typer.Option("--differences", help="Only the settings in which the runs differ.")
+        bool,
+        typer.Option("--differences", help="Show only the settings that differ between the runs."),
     ] = False,
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
             metavar="CONDITION",
-            help="Exit with 5 if it holds for a run: 'net_pnl < 0.95 * baseline' (repeatable).",
+            help="Exit with code 5 if any run matches: 'net_pnl < 0.95 * baseline' (repeatable).",
         ),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write the report, one HTML file.")
+        Path | None, typer.Option(metavar="FILE", help="Also write a report as one HTML file.")
     ] = None,
     as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV on stdout.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV to stdout.")] = False,
     as_markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print a Markdown table on stdout.")
+        bool, typer.Option("--markdown", help="Print a Markdown table to stdout.")
     ] = False,
     plugin: PluginPaths = None,
     no_plugin: DisabledPlugins = None,
 ) -> None:
-    """Set finished runs side by side: speed, accuracy, money, and where the money went.
+    """Compare the speed, accuracy and profit of finished runs.
 
-    Latencies are sojourn times: from the receipt of an event to its answer. Accuracy is the
-    correlation of the answers with those of the undropped reference; the response rate stands
-    beside it, since only answered events count. Differences are paired by time on the same ticks,
-    with 95 % intervals from a block bootstrap, and corrected for their number (Holm).
+    Latencies are sojourn times, from the receipt of an event to its answer. Accuracy is the
+    correlation of the answers with those of a reference that answers every event; only answered
+    events count, so the response rate is shown next to it. Differences are paired by time on the
+    same ticks, with 95% confidence intervals from a block bootstrap and Holm's correction for
+    multiple comparisons.
 
     Example: backtest compare runs --where 'scale == 1' --baseline eager --sort -net
     """
@@ -133,15 +138,15 @@ def print_comparison(compared: Comparison) -> None:
         out.print()
         _print_evaluator(compared)
     if any(row["partial"] for row in rows):
-        err.print("Marked *: a partial run, limited to the first events of its window.")
+        err.print("*: partial run, limited to the first events of its window.")
     if any(row["in_sample"] for row in rows):
-        err.print("Marked †: in-sample, on events that the strategy's weights were trained on.")
+        err.print("†: in-sample run, on events that the strategy's weights were trained on.")
     if not compared.same_ticks:
-        err.print("These runs did not see the same events: their figures do not compare.")
+        err.print("These runs did not see the same events, so their figures are not comparable.")
 
 
 def print_contests(compared: Comparison, baseline: int | None) -> None:
-    """What beats what, in sentences: all against the baseline, or the best against the others."""
+    """Who beats whom, in sentences: each against the baseline, or the best against the others."""
     from backtest.cli.console import escape_text, out
     from backtest.comparison.verdict import contests, fields
 
@@ -203,7 +208,7 @@ def _one_of(**formats: bool) -> None:
 
     given = [f"--{name}" for name, on in formats.items() if on]
     if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} exclude one another")
+        raise UsageError(f"{' and '.join(given)} cannot be combined")
 
 
 def _print_evaluator(compared: Comparison) -> None:

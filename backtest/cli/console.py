@@ -1,4 +1,4 @@
-"""What people read: data on stdout, everything else on stderr.
+"""Output for people: data on stdout, everything else on stderr.
 
 Neither console interprets markup, so a symbol called ``[bold]`` is printed as it is spelt.
 """
@@ -37,7 +37,7 @@ def print_json(value: Any) -> None:
     """A JSON document on stdout.
 
     Raises:
-        ValueError: a number in it is not finite, which JSON cannot say.
+        ValueError: it holds a number that is not finite, which JSON cannot express.
     """
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
@@ -49,7 +49,7 @@ def print_table(
     title: str | None = None,
     right: Collection[str] = (),
 ) -> None:
-    """A table on stdout: drawn at a terminal, else plain aligned columns, cut nowhere.
+    """A table on stdout: drawn on a terminal, else plain aligned columns, never truncated.
 
     Args:
         headers: each different; they, the rows and the title are escaped here.

@@ -1,4 +1,4 @@
-"""``backtest data``: bring in other people's data; the group's other commands are beside it."""
+"""``backtest data``: import other formats; the group's other commands have their own modules."""
 
 from __future__ import annotations
 
@@ -19,29 +19,33 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 def register(parent: typer.Typer) -> None:
     """Add the group ``data`` to a command line."""
-    parent.add_typer(app, name="data", help="Bring in, generate, check and widen datasets.")
+    parent.add_typer(app, name="data", help="Import, generate, check and extend datasets.")
 
 
 @app.command()
 def ingest(
-    source: Annotated[str, typer.Argument(help="The format: NAME or NAME:KEY=VALUE,...")],
+    source: Annotated[str, typer.Argument(help="The input format: NAME or NAME:KEY=VALUE,...")],
     input: Annotated[Path, typer.Argument(help="A file or folder in that format.")],
-    output: Annotated[Path, typer.Argument(help="The dataset folder to make.")],
+    output: Annotated[Path, typer.Argument(help="The dataset folder to create.")],
     *,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the source (repeatable)."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Set a parameter of the source (repeatable)."
+        ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a dataset that is already there.")
+        bool, typer.Option("--overwrite", help="Replace an existing dataset.")
     ] = False,
     plugin: PluginPaths = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write INPUT as canonical Parquet with a dataset card, whole or not at all.
+    """Import INPUT as canonical Parquet with a dataset card.
 
-    `backtest plugins` lists the sources and their parameters. For example: backtest data ingest
-    challenge small.parquet data/challenge
+    Either the whole dataset is written or nothing. `backtest plugins` lists the sources and their
+    parameters.
+
+    Example: backtest data ingest challenge small.parquet data/challenge
     """
     from backtest.cli.console import escape_text, out, print_json
     from backtest.core.grammar import parse_spec

@@ -26,12 +26,12 @@ VARIANTS = (("eager", "one"), ("batched", "all"), ("stateless", "all"))
 
 
 def demo(runs: RunsFolder = Path("runs/demo")) -> None:
-    """Run three variants of the ensemble under a slow and a fast latency model, and compare them.
+    """Compare three variants of the ensemble on the packaged sample.
 
-    The sample is 20,000 events of 12 symbols of a synthetic market, later than those that the
-    ensemble was trained on. A short-lived alpha drives its prices, and only a symbol's history
-    tells it from what the features show besides, so that late answers and answers without memory
-    cost money.
+    Each runs on a slow and on a fast server. The sample holds 20,000 events of 12 symbols of a
+    synthetic market, later than those that the ensemble was trained on. A short-lived alpha drives
+    the prices. The features show it only together with an offset, and separating the two takes the
+    symbol's history, so late answers and answers without memory lose money.
     """
     import torch
 
@@ -66,7 +66,7 @@ def demo(runs: RunsFolder = Path("runs/demo")) -> None:
     out.print()
     for line in _verdict(compared):
         out.print(line, soft_wrap=True)
-    err.print(f"The runs lie in {runs}; set any of them side by side with `backtest compare`.")
+    err.print(f"The runs are in {runs}; compare any of them with `backtest compare`.")
 
 
 def _verdict(compared: Comparison) -> list[str]:
@@ -75,10 +75,10 @@ def _verdict(compared: Comparison) -> list[str]:
     return [
         f"One event at a time, the slow server answers {one['response_rate']:.0%} of the events "
         f"and nets {one['net']:,.2f}.",
-        f"All waiting symbols at once, each with its own state, it answers "
+        f"Answering all waiting events at once, each with its symbol's state, it answers "
         f"{batched['response_rate']:.0%} and nets {batched['net']:,.2f}.",
-        f"Without the state it is quicker, but its answers correlate "
+        f"Without the state it answers in less time, but its answers correlate "
         f"{forgetful['correlation']:.2f} with the right ones, and it nets {forgetful['net']:,.2f}.",
-        f"On the fast server one at a time keeps up too: {fast_one['net']:,.2f} against "
+        f"On the fast server, one event at a time keeps up too: {fast_one['net']:,.2f} against "
         f"{fast_batched['net']:,.2f} batched.",
     ]

@@ -1,4 +1,4 @@
-"""``backtest data features``: features from quotes and trades, for models that need some."""
+"""``backtest data features``: features from quotes and trades, for models that need them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from backtest.cli.options import AsJson, PluginPaths
 
 
 def features(
-    dataset: Annotated[str, typer.Argument(help="A dataset's folder, URI or name.")],
-    output: Annotated[Path, typer.Argument(help="The dataset folder to make.")],
+    dataset: Annotated[str, typer.Argument(help="A dataset's folder, URI or packaged name.")],
+    output: Annotated[Path, typer.Argument(help="The dataset folder to create.")],
     *,
     builder: Annotated[
         list[str],
@@ -23,17 +23,19 @@ def features(
         ),
     ],
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a dataset that is already there.")
+        bool, typer.Option("--overwrite", help="Replace an existing dataset.")
     ] = False,
     plugin: PluginPaths = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write DATASET anew as OUTPUT with features made from its quotes and trades.
+    """Write DATASET to OUTPUT with features added.
 
-    `backtest plugins` lists the builders and their parameters. Each is first tried on a sample for
-    looking ahead, and refused if it does. Where a feature is not known yet it is 0, and counted.
-    For example: backtest data features data/btc data/btc-features --builder returns:1+10
-    --builder imbalance --builder volatility:half_lives=100+1000
+    The features are computed from its quotes and trades. `backtest plugins` lists the builders and
+    their parameters. Each is first tested on a sample and rejected if it looks ahead. Values not
+    known yet are written as 0 and counted.
+
+    Example: backtest data features data/btc data/btc-features --builder returns:1+10 --builder
+    imbalance --builder volatility:half_lives=100+1000
     """
     from backtest.cli.console import escape_text, out, print_json, print_table
     from backtest.data.dataset import open_dataset
@@ -46,7 +48,7 @@ def features(
         text: plugins.create("feature builder", text, place="--builder") for text in builder
     }
     if len(builders) < len(builder):
-        raise UsageError("a feature builder is asked for twice", place="--builder")
+        raise UsageError("a feature builder is given twice", place="--builder")
     report = add_features(open_dataset(dataset), output, builders, overwrite=overwrite)
     if as_json:
         print_json(report.as_dict())

@@ -11,37 +11,39 @@ from backtest.cli.options import AsJson
 
 
 def generate(
-    output: Annotated[Path, typer.Argument(help="The dataset folder to make.")],
+    output: Annotated[Path, typer.Argument(help="The dataset folder to create.")],
     *,
-    events: Annotated[int, typer.Option(min=1, help="How many events to write.")] = 1_000_000,
+    events: Annotated[int, typer.Option(min=1, help="Number of events to write.")] = 1_000_000,
     skip: Annotated[
-        int, typer.Option(min=0, help="Leave out so many events of the market before them.")
+        int, typer.Option(min=0, help="Number of events of the market to leave out before them.")
     ] = 0,
-    symbols: Annotated[int | None, typer.Option(help="How many symbols (default 12).")] = None,
+    symbols: Annotated[int | None, typer.Option(help="Number of symbols (default: 12).")] = None,
     seed: Annotated[
-        int | None, typer.Option(help="The same seed gives the same bytes (default 0).")
+        int | None, typer.Option(help="The same seed gives the same bytes (default: 0).")
     ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Any parameter: half_life=500ms, edge_to_cost=4, rate=20, features=16, ...",
+            help="Set a parameter: half_life=500ms, edge_to_cost=4, rate=20, features=16, ...",
         ),
     ] = None,
     name: Annotated[
-        str | None, typer.Option(help="The dataset's name (default: OUTPUT's).")
+        str | None, typer.Option(help="The dataset's name (default: that of OUTPUT).")
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a dataset that is already there.")
+        bool, typer.Option("--overwrite", help="Replace an existing dataset.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a synthetic market as a dataset: a short-lived alpha drives the mids.
+    """Generate a synthetic market driven by a short-lived alpha.
 
-    Features show the alpha together with a slow offset, so that only history tells them apart; the
-    targets are the alpha. The card states what the best predictor can know and earn. docs/data.md
-    lists the parameters. For example: backtest data generate data/market --set half_life=500ms
+    The alpha drives the mid prices. The features show the sum of the alpha and a slowly changing
+    offset, which can only be separated with the history; the targets are the alpha. The dataset
+    card states what the best predictor can know and earn. docs/data.md lists the parameters.
+
+    Example: backtest data generate data/market --set half_life=500ms
     """
     from backtest.cli.console import escape_text, out, print_json
     from backtest.cli.progress import reporting
@@ -73,9 +75,9 @@ def generate(
     worth, cost = truth["edge_half_ticks"], truth["cost_half_ticks"]
     out.print(
         escape_text(
-            f"{output}: {events} events of {market.symbols} symbols. R² of the alpha from one "
-            f"event {one:.2f}, from all before it too {all_before:.2f}; one deviation of it "
-            f"is worth {worth:.1f} half ticks, a lot costs {cost:.1f}."
+            f"{output}: {events} events of {market.symbols} symbols. R² of the alpha: {one:.2f} "
+            f"from one event, {all_before:.2f} from all events so far. One standard deviation of "
+            f"the alpha is worth {worth:.1f} half ticks; trading a lot costs {cost:.1f}."
         ),
         soft_wrap=True,
     )

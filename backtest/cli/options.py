@@ -14,30 +14,30 @@ PluginPaths: TypeAlias = Annotated[
 
 DisabledPlugins: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option("--no-plugin", metavar="NAME", help="Leave a plugin out (repeatable)."),
+    typer.Option("--no-plugin", metavar="NAME", help="Do not load this plugin (repeatable)."),
 ]
 
-AsJson: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="Print JSON on stdout, for other programs.")
-]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 
 RunsFolder: TypeAlias = Annotated[
-    Path, typer.Option("--runs", metavar="DIR", help="Where run folders are kept.")
+    Path, typer.Option("--runs", metavar="DIR", help="The folder that holds the run folders.")
 ]
 
 StrategySettings: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="A parameter: strategy.weights=FILE (repeatable)."
+        "--set", metavar="KEY=VALUE", help="Set a parameter: strategy.weights=FILE (repeatable)."
     ),
 ]
 
-Device: TypeAlias = Annotated[str, typer.Option(help="Where the model runs: cpu, cuda.")]
+Device: TypeAlias = Annotated[
+    str, typer.Option(help="The device to run the model on: cpu or cuda.")
+]
 
 DatasetForTrials: TypeAlias = Annotated[
-    str, typer.Option(help="Gives the features: a folder, or the name of a packaged dataset.")
+    str, typer.Option(help="The dataset whose features to use: a folder or a packaged name.")
 ]
 
 Seed: TypeAlias = Annotated[
-    int | None, typer.Option(help="Of the events drawn; by default another one every time.")
+    int | None, typer.Option(help="Seed for the random events (default: a new one each time).")
 ]

@@ -27,11 +27,11 @@ _TITLES = {
 def list_plugins(
     plugin: PluginPaths = None, no_plugin: DisabledPlugins = None, as_json: AsJson = False
 ) -> None:
-    """List every part of a run, and who provides it.
+    """List the available parts and the plugins that provide them.
 
     Strategies, latency models, batching policies, accountants and so on are parts: classes that
-    plugins register. A part is asked for as NAME or NAME:VALUE,KEY=VALUE, for example
-    affine:35.8ms,0.5ms. Plugins are trusted code: whatever they contain runs with your rights.
+    plugins register. A part is written as NAME or NAME:VALUE,KEY=VALUE, for example
+    affine:35.8ms,0.5ms. Plugins are trusted code and run with your permissions.
     """
     from backtest.cli.console import print_json
     from backtest.plugins.manager import load_plugins

@@ -1,4 +1,4 @@
-"""``backtest predictions``: what is stored, and removing what is not needed any more."""
+"""``backtest predictions``: the stored predictions, and removing those no longer needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from backtest.cli.options import AsJson, RunsFolder
 
 predictions = typer.Typer(
-    help="Predictions that runs have stored, to be used again.", no_args_is_help=True
+    help="Manage the predictions that runs have stored for reuse.", no_args_is_help=True
 )
 
 
@@ -23,18 +23,24 @@ def register(app: typer.Typer) -> None:
 def prune(
     runs: RunsFolder = Path("runs"),
     unused_for: Annotated[
-        str | None, typer.Option(metavar="SPAN", help="Only those not used for so long: 720h.")
+        str | None,
+        typer.Option(metavar="SPAN", help="Only remove those unused for this long: 720h."),
     ] = None,
     keep: Annotated[
         float | None,
-        typer.Option(metavar="GB", min=0, help="Only as many as leave at most so many gigabytes."),
+        typer.Option(
+            metavar="GB",
+            min=0,
+            help="Only remove as many as needed to keep at most this many gigabytes.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Remove stored predictions and checkpoints, least recently used first; without options, all.
+    """Remove stored predictions and checkpoints.
 
-    Finished runs keep their own predictions.parquet; what is run anew predicts again. Checkpoints
-    of interrupted runs count as predictions do; what a running process holds stays.
+    The least recently used go first; without options, all are removed. Finished runs keep their own
+    predictions.parquet, but new runs have to compute predictions again. Checkpoints of interrupted
+    runs are removed like predictions; whatever a running process uses is kept.
 
     Example: backtest predictions prune --unused-for 720h
     """

@@ -26,15 +26,15 @@ _HEADERS = ["batch", "symbols", "median ms", "p90", "p99", "max", "samples", "fl
 
 
 def profile(
-    strategy: Annotated[str, typer.Argument(metavar="STRATEGY", help="Such as batched.")],
+    strategy: Annotated[str, typer.Argument(metavar="STRATEGY", help="For example batched.")],
     device: Device = "cpu",
-    sizes: Annotated[str, typer.Option(help="Events in a batch.")] = "1,8,20,39,128",
-    batches: Annotated[int, typer.Option(min=1, help="Samples of each size.")] = 300,
+    sizes: Annotated[str, typer.Option(help="Batch sizes, in events.")] = "1,8,20,39,128",
+    batches: Annotated[int, typer.Option(min=1, help="Number of samples per size.")] = 300,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE.parquet", help="Write a latency profile.")
+        Path | None, typer.Option(metavar="FILE.parquet", help="Write the latency profile here.")
     ] = None,
     unverified: Annotated[
-        bool, typer.Option("--unverified", help="Time it without verifying it first.")
+        bool, typer.Option("--unverified", help="Measure it without verifying it first.")
     ] = False,
     setting: StrategySettings = None,
     dataset: DatasetForTrials = "sample",
@@ -42,11 +42,12 @@ def profile(
     no_plugin: DisabledPlugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Time a strategy on batches of many sizes, for the simulated server.
+    """Measure a strategy's service times for different batch sizes.
 
-    A sample is a whole answer: from events in host memory to predictions in host memory. What fails
-    `backtest verify --level quick` is not timed. A floor is the weights read once and every
-    symbol's state read and written once, at the bandwidth that a copy reaches on the device.
+    A sample is a whole answer, from events in host memory to predictions in host memory. A strategy
+    that fails `backtest verify --level quick` is not measured. The floor is the time to read the
+    weights once and to read and write each symbol's state once, at the bandwidth of a device copy.
+    With --output, the simulated server can use the result: --service profile:FILE.
 
     Example: backtest profile batched --device cuda --output batched.parquet
     """
@@ -66,7 +67,7 @@ def profile(
     remedy = "Write for example 1,8,20,39,128."
     wanted = convert_list(sizes, tuple[int, ...], place="--sizes", remedy=remedy)
     if min(wanted) < 1:
-        raise UsageError(f"{min(wanted)} is not a number of events", place="--sizes", remedy=remedy)
+        raise UsageError(f"{min(wanted)} is not a batch size", place="--sizes", remedy=remedy)
     plugins = load_plugins(plugin or (), disabled=no_plugin or ())
     declared = partial(plugins.parameters, "strategy")
     spec = override_part(strategy, setting or (), declared, above=["strategy"])
@@ -80,8 +81,8 @@ def profile(
         if not verdict.holds:
             print_verdict(verdict)
             raise RunError(
-                f"{strategy!r} is not what it claims to be, so it is not timed",
-                remedy="Mend it, or time it all the same with --unverified.",
+                f"{strategy!r} is not what it claims to be, so it is not measured",
+                remedy="Fix it, or measure it anyway with --unverified.",
             )
     session = Session(
         tuple(f"S{i:03}" for i in range(max(wanted))), trials.session.features, device
@@ -92,7 +93,7 @@ def profile(
     )
     measured.about["verified"] = "no" if unverified else "quick"
     if output is not None:
-        # A profile is passed on: it does not tell whose folder it was written to.
+        # A profile is passed on to others, so it keeps the file's name but not its folder.
         words = [word.replace(str(output), output.name) for word in sys.argv[1:]]
         write_profile(output, measured, shlex.join(["backtest", *words]))
     if as_json:
@@ -114,11 +115,11 @@ def _print(measured: Measurement, title: str) -> None:
     print_table(
         _HEADERS, rows, title=f"{title} on {about['device']}, {about['precision']}", right=_HEADERS
     )
-    warm = "" if about["verified"] == "no" else " (not for the first time: it was verified before)"
+    warm = "" if about["verified"] == "no" else " (already loaded by the check before)"
     bound, first = measured.bind_ns / 1e9, measured.first_ns / 1e6
     lines = [f"Bound in {bound:.1f} s{warm}, first batch {first:.1f} ms."]
     if measured.memory is not None:
-        lines.append(f"Device memory at the most: {measured.memory / 2**30:.2f} GiB.")
+        lines.append(f"Peak device memory: {measured.memory / 2**30:.2f} GiB.")
     if measured.bandwidth is not None:
         lines.append(f"A copy moves {measured.bandwidth / 1e12:.2f} TB/s.")
     lines.append(", ".join(f"{k} {about[k]}" for k in ("torch", "triton", "python") if k in about))

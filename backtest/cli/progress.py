@@ -1,4 +1,4 @@
-"""What a run is doing, on stderr: a bar at a terminal, a line a stage elsewhere."""
+"""Progress of a run on stderr: a bar on a terminal, one line per stage elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from backtest.cli.console import err
 
 _STAGES = {
     "time": "timing arrivals",
-    "loop": "timing, answering and trading in one loop",
+    "loop": "running the closed loop",
     "answers": "answering events",
     "reference": "answering all events (reference)",
     "undropped": "answering all events (ideal)",

@@ -1,4 +1,4 @@
-"""``backtest data describe`` and ``validate``: what a dataset holds, and whether it is sound."""
+"""``backtest data describe`` and ``validate``: what a dataset holds, and whether it is valid."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ if TYPE_CHECKING:
     from backtest.data.quality.quarantine import Quarantine
     from backtest.data.quality.validate import Validation
 
-_DatasetName: TypeAlias = Annotated[str, typer.Argument(help="A dataset's folder, URI or name.")]
+_DatasetName: TypeAlias = Annotated[
+    str, typer.Argument(help="A dataset's folder, URI or packaged name.")
+]
 
 
 def describe(
     dataset: _DatasetName,
     *,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write a page with pictures.")
+        Path | None, typer.Option(metavar="FILE", help="Also write a page with charts.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Say what DATASET holds: span, rates, gaps, quotes, latencies, features.
+    """Describe DATASET: span, rates, gaps, quotes, latencies, features.
 
-    Every event is read once, in bounded memory. The page is one file without scripts.
+    Every event is read once, in bounded memory. The HTML page is one file without scripts.
     """
     from backtest.cli.console import print_json
     from backtest.data.dataset import open_dataset
@@ -50,17 +52,19 @@ def validate(
     *,
     quarantine: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write a dataset without the bad rows, and those apart."),
+        typer.Option(
+            metavar="DIR", help="Write a dataset without the bad rows, and the bad rows separately."
+        ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a dataset that is already at DIR.")
+        bool, typer.Option("--overwrite", help="Replace an existing dataset at DIR.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check every file and row of DATASET; exit code 3 if it cannot be used as it is.
+    """Check every file and row of DATASET.
 
-    Errors make a dataset unusable, warnings do not. With --quarantine the exit code is that of the
-    dataset read, not of the one written.
+    Errors make a dataset unusable, and the exit code is then 3; warnings do not. With --quarantine,
+    the exit code is about the dataset that was read, not the one that was written.
     """
     from backtest.cli.console import print_json
     from backtest.data.dataset import open_dataset
@@ -102,7 +106,7 @@ def _print_validation(
             out.print(escape_text(line), soft_wrap=True)
     if apart is not None:
         refused = ", ".join(f"{count} for {rule!r}" for rule, count in apart.refused.items())
-        text = f"{folder}: {apart.kept} rows kept, set apart: {refused or 'none'}"
+        text = f"{folder}: {apart.kept} rows kept, quarantined: {refused or 'none'}"
         out.print(escape_text(text), soft_wrap=True)
 
 

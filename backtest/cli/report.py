@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def report(
     run: RunFolders = None,
     html: Annotated[
-        Path, typer.Option("--html", "--output", "-o", metavar="FILE", help="Where to write it.")
+        Path, typer.Option("--html", "--output", "-o", metavar="FILE", help="The file to write.")
     ] = Path("report.html"),
     sweep: Sweep = None,
     runs: RunsFolder = Path("runs"),
@@ -26,14 +26,15 @@ def report(
     sort: Sort = None,
     section: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="Only this section (repeatable); default: all."),
+        typer.Option(metavar="NAME", help="Include only this section (repeatable; default: all)."),
     ] = None,
     plugin: PluginPaths = None,
     no_plugin: DisabledPlugins = None,
 ) -> None:
-    """Write one HTML file about finished runs: verdict, leaderboard, and where the money went.
+    """Write an HTML report on finished runs.
 
-    The file holds everything that it shows and loads nothing; it can be mailed, printed and kept.
+    It shows the verdict, the leaderboard and where the money went. The file is self-contained and
+    loads nothing, so it can be mailed, printed and archived.
 
     Example: backtest report runs/demo -o report.html
     """
@@ -48,7 +49,7 @@ def write(
     no_plugin: list[str] | None,
     sections: Sequence[str],
 ) -> None:
-    """Write the report, whole or not at all, and say where it lies and what failed in it."""
+    """Write the report completely or not at all; print its path and any sections that failed."""
     from backtest.cli.console import err, escape_text
     from backtest.core.atomic import new_file, writing
     from backtest.plugins.manager import load_plugins

@@ -17,101 +17,106 @@ if TYPE_CHECKING:
 
 def run(
     config: Annotated[
-        Path | None, typer.Argument(metavar="[CONFIG.toml]", help="Settings; flags override them.")
+        Path | None,
+        typer.Argument(metavar="[CONFIG.toml]", help="A file of settings; flags override it."),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="Folder of a dataset, or the name of a packaged one: sample.")
+        str | None, typer.Option(help="A dataset's folder, or the name of a packaged one: sample.")
     ] = None,
     strategy: Annotated[
-        str | None, typer.Option(help="Who answers, such as batched; see `backtest plugins`.")
+        str | None, typer.Option(help="The strategy, such as batched; see `backtest plugins`.")
     ] = None,
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            help="What rides together: one, all, at-most:8, deadline:8,5ms, ... (repeatable)."
+            help="Batching policy: one, all, at-most:8, deadline:8,5ms, ... (repeatable)."
         ),
     ] = None,
     service: Annotated[
         list[str] | None,
         typer.Option(
-            help="Service time of a batch: affine:35.8ms,0.5ms, profile:FILE, ... (repeatable)."
+            help="Service time per batch: affine:35.8ms,0.5ms, profile:FILE, ... (repeatable)."
         ),
     ] = None,
     feed: Annotated[
-        str | None, typer.Option(help="Venue to us: recorded, constant:250us, exponential:1ms, ...")
+        str | None,
+        typer.Option(help="Market data latency: recorded, constant:250us, exponential:1ms, ..."),
     ] = None,
     entry: Annotated[
-        str | None, typer.Option(help="Order sent to order at the venue: constant:250us, ...")
+        str | None, typer.Option(help="Order entry latency: constant:250us, ...")
     ] = None,
     response: Annotated[
-        str | None, typer.Option(help="Venue to us knowing of the fill: constant:250us, ...")
+        str | None, typer.Option(help="Latency of fill reports: constant:250us, ...")
     ] = None,
     latency_scale: Annotated[
         str | None,
         typer.Option(
             metavar="SCALE,...",
-            help="Multiplies every latency and deadline; 0 answers at once. Several: 0,0.5,1,2,5",
+            help="Factor for every latency and deadline, or several: 0,0.5,1,2,5. 0 means none.",
         ),
     ] = None,
     carries_within: Annotated[
         str | None,
         typer.Option(
             metavar="SPAN",
-            help="Also tell how many symbols are served with a p99 sojourn time within this.",
+            help="Also find how many symbols can be served with a p99 sojourn time within this.",
         ),
     ] = None,
     accountant: Annotated[
-        str | None, typer.Option(help="Who settles: market, challenge, market:position_limit=10")
+        str | None,
+        typer.Option(help="The accountant: market, challenge, market:position_limit=10, ..."),
     ] = None,
     sizing: Annotated[
-        str | None, typer.Option(help="Forecast to target position: sign, sign:lots=2, ...")
+        str | None, typer.Option(help="How forecasts become positions: sign, sign:lots=2, ...")
     ] = None,
     start: Annotated[
-        str | None, typer.Option(help="First instant of the window: 2024-08-09T00:00:00Z, or ns.")
+        str | None, typer.Option(help="Start of the window: 2024-08-09T00:00:00Z, or ns.")
     ] = None,
-    end: Annotated[str | None, typer.Option(help="Where the window ends, exclusive.")] = None,
+    end: Annotated[str | None, typer.Option(help="End of the window, exclusive.")] = None,
     symbols: Annotated[
-        str | None, typer.Option(metavar="NAME,...", help="Only these symbols' events.")
+        str | None, typer.Option(metavar="NAME,...", help="Use only these symbols.")
     ] = None,
     warmup: Annotated[
-        int | None, typer.Option(help="Events at the beginning that advance state but never trade.")
+        int | None, typer.Option(help="Number of leading events that update state but never trade.")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(help="Only the first so many events; the run is marked partial.")
+        int | None, typer.Option(help="Stop after this many events; the run is marked partial.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.")] = None,
-    device: Annotated[str | None, typer.Option(help="Where the model runs: cpu, cuda.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed for everything random.")] = None,
+    device: Annotated[
+        str | None, typer.Option(help="The device to run the model on: cpu or cuda.")
+    ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Any setting: strategy.weights=FILE, server.max_age=1s",
+            help="Any setting: strategy.weights=FILE, server.max_age=1s (repeatable).",
         ),
     ] = None,
     undropped: Annotated[
         bool | None,
         typer.Option(
             "--undropped/--no-undropped",
-            help="Also answer every event, for accuracy and the ideal PnL (default: yes).",
+            help="Also answer every event, to measure accuracy and the ideal PnL (default: yes).",
         ),
     ] = None,
     reuse: Annotated[
         bool,
-        typer.Option("--reuse/--no-reuse", help="Take finished runs and stored predictions."),
+        typer.Option("--reuse/--no-reuse", help="Reuse finished runs and stored predictions."),
     ] = True,
     runs: RunsFolder = Path("runs"),
     plugin: PluginPaths = None,
     no_plugin: DisabledPlugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Replay a dataset through a strategy and charge every answer for its latency.
+    """Replay a dataset through a strategy, charging for its latency.
 
-    The result is a folder under runs/: manifest.json (what was run), metrics.json, and the tables
-    timing, predictions, fills and equity as Parquet.
+    The result is a folder under runs/ with manifest.json (what was run), metrics.json, and the
+    tables timing, predictions, fills and equity as Parquet.
 
-    Several --policy, --service and scales in --latency-scale run every combination off one
-    inference, and tell at which scale the profit is gone.
+    With several --policy, --service or scales in --latency-scale, every combination runs on shared
+    predictions, and the latency scale at which the profit vanishes is reported.
 
     Example: backtest run --dataset sample --strategy batched --service affine:35.8ms,0.5ms
     """
@@ -211,7 +216,7 @@ def _print_scenarios(runs: Sequence[Run], symbols: Sequence[Carried], as_json: b
             f"({found.clones} clones of the stream).",
             soft_wrap=True,
         )
-    err.print(f"The runs lie in {runs[0].folder.parent}", soft_wrap=True)
+    err.print(f"The runs are in {runs[0].folder.parent}", soft_wrap=True)
 
 
 def _print(run: Run, as_json: bool) -> None:
@@ -223,11 +228,11 @@ def _print(run: Run, as_json: bool) -> None:
         print_json({"folder": str(run.folder), "manifest": run.manifest, "metrics": run.metrics})
         return
     if run.reused:
-        err.print("This run was finished before and is shown again (--no-reuse runs it anew).")
+        err.print("This run already existed and was reused (--no-reuse runs it again).")
     else:
         reused = [role for role, note in run.manifest["predictions"].items() if note["reused"]]
         if reused:
-            err.print(f"Stored predictions were used for: {', '.join(reused)}.")
+            err.print(f"Used stored predictions for: {', '.join(reused)}.")
     _print_resumed(run)
     if run.manifest["loop"]["kind"] == "closed":
         err.print(f"Run as a closed loop: {run.manifest['loop']['why']}.")
@@ -236,7 +241,7 @@ def _print(run: Run, as_json: bool) -> None:
 
 
 def _print_resumed(run: Run) -> None:
-    """What a run went on with that an interrupted one had left."""
+    """Print where a run resumed the work of an interrupted one."""
     from backtest.cli.console import err
 
     notes = {} if run.reused else run.manifest["predictions"]
@@ -244,5 +249,5 @@ def _print_resumed(run: Run) -> None:
         if "resumed" in note:
             event = note["resumed"]["event"]
             err.print(
-                f"Gone on from an interrupted run's checkpoint: {role}, from event {event:,}."
+                f"Resumed from an interrupted run's checkpoint: {role}, from event {event:,}."
             )

@@ -18,39 +18,40 @@ SOME_FAILED = 4
 
 
 def sweep(
-    file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="A run's settings, or lists.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.toml", help="A file of settings and lists of them.")
+    ],
     runs: RunsFolder = Path("runs"),
     executor: Annotated[
         str,
-        typer.Option(
-            help="Where runs are carried out: local, local:workers=2, inline, ray:gpus=1, ..."
-        ),
+        typer.Option(help="What runs the sweep: local, local:workers=2, inline, ray:gpus=1, ..."),
     ] = "local",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only tell what would be done, and what it costs.")
+        bool,
+        typer.Option("--dry-run", help="Only show what would run, and how long it would take."),
     ] = False,
     limit: Annotated[
         int | None,
-        typer.Option(help="Only the first so many events of each run, which is marked partial."),
+        typer.Option(help="Stop each run after this many events; the runs are marked partial."),
     ] = None,
     setting: Annotated[
         list[str] | None,
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Any setting, or a list: seed=[0,1,2], strategy.smoothing=0.2 (repeatable)",
+            help="Any setting, or a list: seed=[0,1,2], strategy.smoothing=0.2 (repeatable).",
         ),
     ] = None,
     plugin: PluginPaths = None,
     no_plugin: DisabledPlugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run every combination of a file's settings, each of which may be a list of alternatives.
+    """Run every combination of the settings in a file.
 
-    A sweep file is the file of `backtest run`, in which any setting may be a list; [[exclude]]
-    tables leave combinations out, [[include]] tables add some. Runs that are finished are not run
-    again, so after Ctrl-C or a crash the same command goes on where it stopped. A run that fails is
-    listed with its error, and the sweep then exits with 4.
+    A sweep file is a `backtest run` file in which any setting may be a list of alternatives;
+    [[exclude]] tables remove combinations and [[include]] tables add some. Finished runs are not
+    repeated, so after Ctrl-C or a crash the same command continues where it stopped. A run that
+    fails is listed with its error, and the sweep then exits with code 4.
 
     Example: backtest sweep grid.toml --set latency.scale=[0,1,2] --dry-run
     """
@@ -69,7 +70,7 @@ def sweep(
         read_table(file), plugins, name=file.stem, place=str(file), settings=settings
     )
     place = plugins.create("executor", executor, place="--executor")
-    # Stdout is for the table alone, whatever strategies and Ray may print.
+    # Strategies and Ray may print anything; stdout must hold the table alone.
     with redirect_stdout(sys.stderr), watching(matrix) as watch:
         swept = Sweep(matrix, runs, watch=watch)
         try:
@@ -96,10 +97,10 @@ def _tell_rest(swept: Sweep) -> None:
     from backtest.cli.console import err
     from backtest.runs.folder import MANIFEST
 
-    # Of some that are finished the sweep may not have heard.
+    # Workers may have finished runs whose outcome had not reached the sweep yet.
     done = sum((swept.runs / point.id / MANIFEST).exists() for point in swept.points if point.id)
     err.print(
-        f"Interrupted with {done} of {len(swept.points)} runs done; the same command goes on "
+        f"Interrupted with {done} of {len(swept.points)} runs done; the same command continues "
         "from there.",
         soft_wrap=True,
     )
@@ -140,10 +141,10 @@ def _print_plan(swept: Sweep, unmeasured: list[str], as_json: bool) -> None:
         )
         out.print(
             f"  estimate    {span(work)} of work, {span(work / swept.slots)} with {swept.slots} "
-            f"at once; learnt from {swept.costs.runs} runs"
+            f"at once; based on {swept.costs.runs} earlier runs"
         )
     for line in unmeasured:
-        err.print(f"Not measured, so not in the estimate: {line}", soft_wrap=True)
+        err.print(f"Not included in the estimate, as it could not be timed: {line}", soft_wrap=True)
     _print_failures(swept)
 
 

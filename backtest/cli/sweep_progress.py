@@ -1,4 +1,4 @@
-"""How a sweep gets on, on stderr: a bar and the leaders at a terminal, a line a run elsewhere."""
+"""Progress of a sweep on stderr: a bar and the leaders on a terminal, a line per run elsewhere."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def watching(matrix: Matrix) -> Iterator[Watcher]:
 
 
 def span(seconds: float) -> str:
-    """A time as people say it: ``1 h 02 min``, ``3 min 20 s``, ``45 s``."""
+    """A time for people to read: ``1 h 02 min``, ``3 min 20 s``, ``45 s``."""
     minutes, rest = divmod(round(seconds), 60)
     if minutes >= 60:
         return f"{minutes // 60} h {minutes % 60:02d} min"

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 def title(point: Point) -> str:
-    """What tells a run from the others of its sweep."""
+    """What distinguishes a run from the others in its sweep."""
     return ", ".join(f"{k} {v}" for k, v in point.settings.items()) or point.id or "the only run"
 
 

@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 def tournament(
     config: Annotated[
-        Path | None, typer.Argument(metavar="[FILE.toml]", help="Teams and rounds.")
+        Path | None, typer.Argument(metavar="[FILE.toml]", help="A file of teams and rounds.")
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Whose events they all answer.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="The dataset whose events all teams answer.")
+    ] = None,
     team: Annotated[
         list[str] | None,
         typer.Option(
@@ -26,30 +28,31 @@ def tournament(
         ),
     ] = None,
     length: Annotated[
-        str | None, typer.Option(help="One round of this length: 30min; default: all of it.")
+        str | None,
+        typer.Option(help="Length of the only round: 30min (default: the whole dataset)."),
     ] = None,
     accountant: Annotated[
-        str | None, typer.Option(help="Who pays: challenge (the default), market, ...")
+        str | None, typer.Option(help="How teams are paid: challenge (the default), market, ...")
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write it as one HTML file.")
+        Path | None, typer.Option(metavar="FILE", help="Also write the results as one HTML file.")
     ] = None,
     reuse: Annotated[
         bool,
-        typer.Option("--reuse/--no-reuse", help="Take finished runs and stored predictions."),
+        typer.Option("--reuse/--no-reuse", help="Reuse finished runs and stored predictions."),
     ] = True,
     runs: RunsFolder = Path("runs/tournament"),
     plugin: PluginPaths = None,
     no_plugin: DisabledPlugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Let variants compete as teams in market rounds, each slowed by its own device.
+    """Let strategies compete as teams in market rounds.
 
-    All teams meet the same events; what each has earned by each moment makes the leaderboard.
-    Leaves with 4 if a team failed.
+    All teams see the same events, each with its own latency, and the leaderboard ranks them by what
+    they have earned so far. The exit code is 4 if a team failed.
 
-    Example: backtest tournament --dataset sample --team one=eager/one/affine:35.8ms,0.5ms
-    --team all=batched/all/affine:35.8ms,0.5ms
+    Example: backtest tournament --dataset sample --team one=eager/one/affine:35.8ms,0.5ms --team
+    all=batched/all/affine:35.8ms,0.5ms
     """
     from backtest.cli.console import err, escape_text, print_json
     from backtest.cli.progress import reporting
@@ -165,7 +168,7 @@ def _print_round(result: RoundResult) -> None:
         )
     numbers = ("answered", "p99 ms", *quarters)
     unit = result.profits[0].unit
-    title = f"{result.name}: {unit} so far, and the place on the leaderboard"
+    title = f"{result.name}: {unit} so far (rank)"
     print_table(("team", "class", *numbers), rows, title=title, right=numbers)
     out.print()
 

@@ -12,19 +12,26 @@ if TYPE_CHECKING:
 
 
 def train(
-    dataset: Annotated[str, typer.Argument(help="Folder of a dataset with features and targets.")],
-    output: Annotated[Path, typer.Argument(help="The .safetensors file to make.")],
+    dataset: Annotated[
+        str, typer.Argument(help="The folder of a dataset with features and targets.")
+    ],
+    output: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
     *,
     config: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Settings in TOML; flags override them.")
+        Path | None,
+        typer.Option(metavar="FILE", help="A TOML file of settings; flags override it."),
     ] = None,
     start: Annotated[
-        str | None, typer.Option(help="First instant of the window: 2025-09-01T00:00:00Z, or ns.")
+        str | None, typer.Option(help="Start of the window: 2025-09-01T00:00:00Z, or ns.")
     ] = None,
-    end: Annotated[str | None, typer.Option(help="Where the window ends, exclusive.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="The most passes over the window.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of the first weights and all else.")] = None,
-    device: Annotated[str | None, typer.Option(help="Where it runs: cpu, cuda.")] = None,
+    end: Annotated[str | None, typer.Option(help="End of the window, exclusive.")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Maximum number of passes over the window.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed for the initial weights and everything else random.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="The device to train on: cpu or cuda.")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option(
@@ -34,17 +41,18 @@ def train(
         ),
     ] = None,
     restart: Annotated[
-        bool, typer.Option("--restart", help="Begin anew, even if there is a checkpoint.")
+        bool, typer.Option("--restart", help="Start over, even if there is a checkpoint.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace weights that are already there.")
+        bool, typer.Option("--overwrite", help="Replace existing weights.")
     ] = False,
 ) -> None:
-    """Fit the ensemble to a window of a dataset, each tower to its own target.
+    """Train the ensemble on a window of a dataset.
 
-    Training stops when a later stretch of the window is no longer predicted better. Stopped by
-    hand or by a crash, the same command continues from its checkpoint. Beside the weights it writes
-    a manifest and a plot of the losses. docs/training.md lists the settings.
+    Each tower learns its own target. Training stops when predictions of the last part of the window
+    no longer improve. After Ctrl-C or a crash, the same command continues from its checkpoint. A
+    manifest and a plot of the losses are written next to the weights. docs/training.md lists the
+    settings.
 
     Example: backtest train data/market weights.safetensors --end 2025-09-01T15:00:00Z --set depth=2
     """
@@ -73,7 +81,7 @@ def train(
 
     def epoch_done(number: int, epoch: Epoch) -> None:
         err.print(
-            f"epoch {number}: loss {epoch.training:.4f}, later window {epoch.validation:.4f}",
+            f"epoch {number}: loss {epoch.training:.4f}, validation loss {epoch.validation:.4f}",
             soft_wrap=True,
         )
 

@@ -1,4 +1,4 @@
-"""``backtest verify``: whether strategies are what they claim to be."""
+"""``backtest verify``: check that strategies are what they claim to be."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class Level(StrEnum):
-    """How much is tried. typer before 0.17 knows enumerations, but not literals."""
+    """How much is tested. typer before 0.17 knows enumerations, but not literals."""
 
     QUICK = "quick"
     FULL = "full"
@@ -34,14 +34,18 @@ class Level(StrEnum):
 
 def verify(
     strategy: Annotated[
-        list[str], typer.Argument(metavar="STRATEGY...", help="Such as batched; see plugins.")
+        list[str],
+        typer.Argument(metavar="STRATEGY...", help="For example batched; see `backtest plugins`."),
     ],
     reference: Annotated[
-        str | None, typer.Option(help="Hold all to this strategy, not to what each names.")
+        str | None,
+        typer.Option(
+            help="Compare all with this strategy instead of the reference each one names."
+        ),
     ] = None,
     level: Annotated[
         Level,
-        typer.Option(help="quick: 32 events a symbol; full: 2,000, for drift."),
+        typer.Option(help="quick: 32 events per symbol; full: 2,000, to detect drift."),
     ] = Level.QUICK,
     device: Device = "cpu",
     setting: StrategySettings = None,
@@ -51,11 +55,11 @@ def verify(
     no_plugin: DisabledPlugins = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check that strategies answer right, however their events are grouped.
+    """Check that strategies answer correctly in batches of any kind.
 
-    Answers and state are held to plain steps in float64, and the invariances of every strategy are
-    tried: batching, duplicates, look-ahead, reset, eviction and more. The exit code is 0 if all
-    hold what they claim, else 1; one that cannot be tried here is told when the others are done.
+    Answers and state are compared with plain steps in float64, and every strategy is tested for
+    batching, duplicates, look-ahead, reset, eviction and more. The exit code is 0 if every strategy
+    is what it claims to be, else 1. Strategies that cannot run here are reported at the end.
 
     Example: backtest verify batched stateless --level full
     """
@@ -118,7 +122,7 @@ def print_verdict(verdict: Verdict) -> None:
     for note in verdict.notes:
         out.print(f"Note: {escape_text(note)}.", soft_wrap=True)
     if verdict.source is not None:
-        out.print(f"Held to {escape_text(verdict.source)}.", soft_wrap=True)
+        out.print(f"Compared with {escape_text(verdict.source)}.", soft_wrap=True)
     out.print(_sentence(verdict), soft_wrap=True)
 
 

@@ -79,7 +79,7 @@ def test_a_builder_that_looks_ahead_is_refused_by_name(
         (["no-such"], 2, "no feature builder is called 'no-such'"),
         (["returns:lags=0"], 2, "lags must be above 0"),
         (["spread:unit=euros"], 2, "'euros' is not one of bp, ticks"),
-        (["spread", "spread"], 2, "a feature builder is asked for twice"),
+        (["spread", "spread"], 2, "a feature builder is given twice"),
         (["spread", "spread:unit=bp"], 2, "the feature 'spread_bp' is made twice"),
     ],
 )

@@ -78,7 +78,7 @@ def test_quarantine_from_the_command_line(
     write(tmp_path / "d", columns)
     asked = ("validate", tmp_path / "d", "--quarantine", tmp_path / "out")
     assert run(*asked) == 3
-    assert "197 rows kept, set apart: 3 for 'nonfinite'" in capsys.readouterr().out
+    assert "197 rows kept, quarantined: 3 for 'nonfinite'" in capsys.readouterr().out
     assert validate(open_dataset(tmp_path / "out")).usable
     assert run("validate", tmp_path / "out") == 0
     capsys.readouterr()

@@ -116,7 +116,7 @@ def test_what_fails_verification_is_not_timed_unless_asked(
     options = ("forgetless", "--plugin", str(plugin), *smooth, "--sizes", "2", "--batches", "3")
     assert run(*options) == 1
     captured = capsys.readouterr()
-    assert "so it is not timed" in captured.err
+    assert "so it is not measured" in captured.err
     assert "median" not in captured.out
     assert run(*options, "--unverified") == 0
     assert "median ms" in capsys.readouterr().out
@@ -126,9 +126,9 @@ def test_what_fails_verification_is_not_timed_unless_asked(
     ("sizes", "problem"),
     [
         ("", "it lists nothing"),
-        ("0", "0 is not a number of events"),
+        ("0", "0 is not a batch size"),
         ("1,x", "'x' is not a whole number"),
-        ("2,-1", "-1 is not a number of events"),
+        ("2,-1", "-1 is not a batch size"),
         ("1,1.5", "'1.5' is not a whole number"),
     ],
 )
