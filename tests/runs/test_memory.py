@@ -8,6 +8,7 @@ import sys
 import time
 import tracemalloc
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -15,18 +16,18 @@ import pyarrow as pa
 import pytest
 
 import backtest
-from backtest.core import arrays, columnar_file, room
-from backtest.core.room import Room
+from backtest.core import row_groups
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Card
 from backtest.data.dataset import open_dataset
+from backtest.data.reading import stream
 from backtest.data.reading.bus import EventBus
-from backtest.inference import bound_strategy, calls, prediction, prediction_store
+from backtest.inference import prediction_store
 from backtest.market.events import EventBatch
-from backtest.runs import engine
-from backtest.timing import simulation
-from backtest.timing.outcomes import Status, Timing
-from backtest.trading import settlement
+from backtest.market.window import Window
+from backtest.runs import closed_loop
+from backtest.timing import metrics
+from benchmarks.running import memory
 from benchmarks.timing import peak_mb
 
 ROOT = Path(__file__).parents[2]
@@ -36,21 +37,25 @@ SHORT, LONG = 30_000, 210_000
 
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces that are short beside the histories, and no column in memory."""
-    monkeypatch.setattr(columnar_file, "BLOCK", PIECE)
-    for module in (arrays, settlement, simulation):
-        monkeypatch.setattr(module, "CHUNK", PIECE)
-    for module in (bound_strategy, engine, prediction, prediction_store):
-        monkeypatch.setattr(module, "RELEASE", PIECE)
-    monkeypatch.setattr(calls, "WITHOUT_FEATURES", 2 * PIECE)
-    monkeypatch.setattr(room, "MEMORY", 0)
+    """Pieces, windows and row groups that are short beside the histories."""
+    monkeypatch.setattr(stream, "WITHOUT_FEATURES", PIECE)
+    monkeypatch.setattr(Window.__init__, "__defaults__", (4 * PIECE,))
+    # How many events are in flight must not depend on how busy this machine is.
+    monkeypatch.setattr(closed_loop, "perf_counter_ns", count(0, 14_000).__next__)
+    for module, name in (
+        (row_groups, "LEAST_ROWS"),
+        (row_groups, "MOST_ROWS"),
+        (prediction_store, "_ROWS"),
+        (metrics, "_ROWS"),
+    ):
+        monkeypatch.setattr(module, name, PIECE)
     monkeypatch.setattr("backtest.data.canonical.ROW_GROUP_ROWS", PIECE)
 
 
-def quotes(count: int) -> Iterator[EventBatch]:
+def quotes(events: int) -> Iterator[EventBatch]:
     random = np.random.default_rng(0)
-    for first in range(0, count, PIECE):
-        n = min(PIECE, count - first)
+    for first in range(0, events, PIECE):
+        n = min(PIECE, events - first)
         bid = random.integers(100, 110, n)
         yield EventBatch(
             random.integers(0, 5, n).astype(np.int32),
@@ -62,17 +67,17 @@ def quotes(count: int) -> Iterator[EventBatch]:
         )
 
 
-def dataset(folder: Path, count: int) -> str:
-    path = folder / f"quotes-{count}"
+def dataset(folder: Path, events: int) -> str:
+    path = folder / f"quotes-{events}"
     if not path.exists():
         card = Card(name=path.name, symbols=tuple("ABCDE"))
-        write_canonical(path, card, quotes(count))
+        write_canonical(path, card, quotes(events))
     return str(path)
 
 
-def peak(folder: Path, count: int, **settings: object) -> int:
-    """Most bytes that Python and numpy held at once during a run; columns in files are none."""
-    asked = {"dataset": dataset(folder, count), "runs": folder / "runs", "strategy": "imbalance"}
+def peak(folder: Path, events: int, **settings: object) -> int:
+    """Most bytes that Python and numpy held at once during a run."""
+    asked = {"dataset": dataset(folder, events), "runs": folder / "runs", "strategy": "imbalance"}
     backtest.run(reuse=False, **asked, **settings)  # type: ignore[arg-type]
     found = []
     for _ in range(2):  # what two threads hold at once is a matter of luck
@@ -94,8 +99,8 @@ def peak(folder: Path, count: int, **settings: object) -> int:
     ids=["keeping up", "overloaded", "conflating", "closed loop"],
 )
 def test_a_longer_history_takes_no_more_memory(settings: dict[str, object], tmp_path: Path) -> None:
-    short, long = (peak(tmp_path, count, **settings) for count in (SHORT, LONG))
-    # A block of fills may be full or empty in the end, and footers describe each small row group.
+    short, long = (peak(tmp_path, events, **settings) for events in (SHORT, LONG))
+    # A piece of fills may be full or empty in the end, and footers describe each small row group.
     assert long - short < 18 * 8 * PIECE + 2 * (LONG - SHORT)  # not even a column of int32
 
 
@@ -112,25 +117,6 @@ def test_the_bus_decodes_no_further_ahead_than_it_must(tmp_path: Path) -> None:
     assert held < 8 * 8 * LONG / 5
 
 
-def test_marks_are_counted_and_let_go_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "RELEASE", 64)
-    made = Room(1000, tmp_path, memory=0)
-    marks = made.column(np.bool_)
-    marks[::3] = True
-    released: list[int] = []
-    monkeypatch.setattr(made, "release", lambda: released.append(1))
-    assert made.count(marks) == 334
-    assert len(released) == 16
-    lines = np.zeros(1000, dtype=np.int32)
-    times = np.zeros(1000, dtype=np.int64)
-    status = np.where(marks, Status.DROPPED, Status.ANSWERED).astype(np.uint8)
-    for of, unbroken in ((status, False), (np.zeros_like(status), True)):
-        monkeypatch.setattr("backtest.timing.outcomes._STRETCH", 100)
-        released.clear()
-        assert Timing(times, times, times, of, times).unbroken(lines, made.release) == unbroken
-        assert len(released) == (10 if unbroken else 0)
-
-
 def test_a_peak_is_the_programs_own() -> None:
     """Not that of the process that started it, which a child's rusage tells on Linux."""
     held = np.ones(300 << 20, dtype=np.uint8)
@@ -142,25 +128,7 @@ def test_a_peak_is_the_programs_own() -> None:
     assert peak_mb() > 300
 
 
-def test_columns_beyond_the_bound_lie_in_files(tmp_path: Path) -> None:
-    made = Room(1000, tmp_path, memory=10_000)
-    first = made.column(np.int64)
-    assert not made.mapped
-    second = made.column(np.int64)
-    assert made.mapped
-    for column in (first, second):
-        assert not column.any()
-        column[:] = np.arange(1000)
-    made.release()
-    assert (first == second).all()
-    other = Room(1000, tmp_path, memory=10_000)
-    other.adopt(made)
-    other.column(np.uint8)
-    third = other.column(np.int64)
-    third[:] = 5
-    other.release()
-    assert (third == 5).all()
-    assert (second == np.arange(1000)).all()
-    assert len(other._maps) == 2
-    assert not Room(1000, tmp_path, memory=10_000).mapped
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.slow
+def test_ten_times_the_history_takes_no_more_memory(tmp_path: Path) -> None:
+    found = memory(tmp_path, 400_000, 4_000_000)
+    assert found[4_000_000] < 1.2 * found[400_000], found
