@@ -8,10 +8,15 @@ import sys
 import time
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
+from backtest.core.arrays import Float32Array
+from backtest.market.events import EventBatch, concatenate
+from backtest.market.window import Window
+from backtest.timing.server import Server
+from backtest.timing.server_rules import ServerRules
 from benchmarks.data import START, dataset, quotes
 from benchmarks.timing import speeds, timed, timed_together
 
@@ -22,13 +27,15 @@ RUN = {
 }
 """Settings of a whole run that keeps up: a rule, an order for every twelfth event."""
 
+_CHUNK = 65_536
+"""Events that a server is given at once, as many as the engine gives it."""
+
 
 def queues(events: int, repeats: int) -> dict[str, Any]:
-    """Pass 1 on arrivals in memory, mean batch about 2, columns warm.
+    """Pass 1 on arrivals in memory, chunk by chunk through one window, mean batch about 2.
 
     ``copy`` is the bound: receipts copied to what pass 1 writes, instants and batch numbers.
     """
-    from backtest.core.room import Room
     from backtest.plugins.latency_models import Affine
     from backtest.plugins.policies import (
         All,
@@ -38,30 +45,11 @@ def queues(events: int, repeats: int) -> dict[str, Any]:
         One,
         OnePerSymbol,
     )
-    from backtest.timing.server import InferenceServer
-    from backtest.timing.simulation import Queue, rule_of
 
     random = np.random.default_rng(0)
     times = START + np.cumsum(random.exponential(1000, events)).astype(np.int64)
-    symbols = random.integers(0, 39, events).astype(np.int32)
-
-    class Warm(Room):
-        """Columns that are used again, so that a run does not pay for fresh pages."""
-
-        def __init__(self) -> None:
-            super().__init__(events)
-            self.kept: list[Any] = []
-            self.next = 0
-
-        def column(self, dtype: Any, width: int | None = None) -> Any:
-            if self.next == len(self.kept):
-                self.kept.append(np.empty(events, dtype))
-            self.next += 1
-            column = self.kept[self.next - 1]
-            column[:] = 0
-            return column
-
-    found = {}
+    ticks = EventBatch(random.integers(0, 39, events).astype(np.int32), times)
+    found: dict[str, Any] = {}
     for name, policy in {
         "all": All(),
         "one": One(),
@@ -70,30 +58,45 @@ def queues(events: int, repeats: int) -> dict[str, Any]:
         "newest-per-symbol": NewestPerSymbol(),
         "deadline:3,2us": Deadline(3, 2000),
     }.items():
-        latency = Affine(700) if name == "one" else Affine(1000, 350)
-        server = InferenceServer(policy, latency)
-        room, spent = Warm(), []
+        rules = ServerRules(policy, Affine(700) if name == "one" else Affine(1000, 350))
+        window = Window(Server.COLUMNS)
+        spent, answered, batches = [], 0, 1
         for _ in range(repeats + 1):
-            room.next = 0
-            queue = Queue(
-                server, rule_of(server), symbols, times, np.empty(0, dtype=np.int64),
-                symbols=39, end=int(times[-1]) + 1, room=room,
-            )  # fmt: skip
-            begun = time.perf_counter()
-            queue.advance(events)
-            spent.append(time.perf_counter() - begun)
+            began = time.perf_counter()
+            answered, batches = _serve(rules, ticks, window)
+            spent.append(time.perf_counter() - began)
         found[name] = speeds(events, spent[0], spent[1:]) | {
-            "mean_batch": round(float(queue.timing.answered.sum()) / queue.number, 2)
+            "mean_batch": round(answered / batches, 2)
         }
-    columns = [np.zeros(events, dtype=np.int64) for _ in range(4)]
+    columns = [np.zeros(_CHUNK, dtype=np.int64) for _ in range(3)]
 
     def copy() -> None:
-        for first in range(0, events, 1 << 15):
-            rows = slice(first, first + (1 << 15))
-            for column in columns[1:]:
-                column[rows] = columns[0][rows]
+        for first in range(0, events, _CHUNK):
+            chunk = times[first : first + _CHUNK]
+            for column in columns:
+                column[: len(chunk)] = chunk
 
     return {"copy": timed(events, repeats, copy), **found}
+
+
+def _serve(rules: ServerRules, ticks: EventBatch, window: Window) -> tuple[int, int]:
+    """Events answered and batches served, by a server that has seen nothing yet."""
+    from backtest.plugins.latency_models import Constant
+
+    end = int(ticks.ts_event[-1]) + 1
+    # The columns of a window that was used before, so that no fresh memory is paid for.
+    window.first = window.stop = window.needed = 0
+    server = Server(rules, Constant(0), window, symbols=39, end=end)
+    answered = 0
+    for first in range(0, len(ticks), _CHUNK):
+        chunk = ticks.select(slice(first, first + _CHUNK))
+        rows = window.extend(len(chunk))
+        window["symbol"][rows] = chunk.symbol
+        server.receive(chunk, rows)
+        server.advance(last=first + len(chunk) == len(ticks))
+        answered += len(server.take_answered())
+        window.release(min(server.needs, server.settled))
+    return answered, server.batches
 
 
 def end_to_end(folder: Path, events: int, repeats: int, scratch: Path) -> dict[str, Any]:
@@ -112,18 +115,16 @@ def closed_loop(events: int, repeats: int) -> dict[str, Any]:
 
     ``calls`` is the bound: the strategy called with slices of 16, and nothing else.
     """
-    from backtest.core.arrays import Float32Array
-    from backtest.core.room import Room
-    from backtest.inference.bound_strategy import Inference
-    from backtest.market.events import EventBatch, concatenate
+    from backtest.inference.bound_strategy import BoundStrategy
     from backtest.plugins.latency_models import Constant, Measured
     from backtest.plugins.policies import AtMost
-    from backtest.runs.closed_loop import ClosedLoop
+    from backtest.runs.closed_loop import LiveStrategy, loop_columns
     from backtest.strategies.base import Session, Strategy
-    from backtest.timing.server import InferenceServer
 
     class Rule(Strategy):
         """The imbalance at the touch."""
+
+        needs_features: ClassVar[bool] = False
 
         def predict(self, batch: EventBatch) -> Float32Array:
             imbalance = np.subtract(batch.bid_size, batch.ask_size, dtype=np.float32)
@@ -131,21 +132,36 @@ def closed_loop(events: int, repeats: int) -> dict[str, Any]:
 
     ticks = concatenate([*quotes(events, mean_gap_ns=1)])
     session = Session(tuple(f"S{k}" for k in range(39)))
-    inference = Inference(Rule(), {"name": "rule"}, {}, session)
-    server = InferenceServer(AtMost(16), Measured(), line_limit=1 << 40)
+    bound = BoundStrategy(Rule(), {"name": "rule"}, {}, session)
+    rules = ServerRules(AtMost(16), Measured(), line_limit=1 << 40)
+    present = [f.name for f in fields(EventBatch) if getattr(ticks, f.name) is not None]
 
     def once() -> None:
+        window = Window({**Server.COLUMNS, **loop_columns(bound, present)})
         end = int(ticks.ts_event[-1]) + 10**12
-        ClosedLoop(server, inference, ticks, Constant(0), end=end, room=Room(events)).run()
+        server = Server(rules, Constant(0), window, symbols=39, end=end, live=True)
+        live = LiveStrategy(bound, rules, window)
+        for first in range(0, events, _CHUNK):
+            chunk = ticks.select(slice(first, first + _CHUNK))
+            rows = window.extend(len(chunk))
+            for name in present:
+                window[name][rows] = getattr(chunk, name)
+            server.receive(chunk, rows)
+            last = window.stop == events
+            while (batch := server.advance(last=last)) is not None:
+                server.serve(live(batch))
+            live.check()
+            server.take_answered()
+            window.release(min(server.needs, server.settled))
 
     def calls() -> None:
         columns = [getattr(ticks, f.name) for f in fields(EventBatch)]
-        present = [(k, c) for k, c in enumerate(columns) if c is not None]
+        given = [(k, c) for k, c in enumerate(columns) if c is not None]
         for first in range(0, events, 16):
             values: list[Any] = [None] * len(columns)
-            for k, column in present:
+            for k, column in given:
                 values[k] = column[first : first + 16]
-            inference.strategy.predict(EventBatch(*values))
+            bound.strategy.predict(EventBatch(*values))
 
     return timed_together(events, repeats, {"calls": calls, "loop": once})
 

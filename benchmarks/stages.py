@@ -16,29 +16,34 @@ from collections.abc import Callable
 from typing import Any
 
 import backtest
-from backtest.core import columnar_file
-from backtest.inference import answering as thinking
-from backtest.inference import prediction_store as store
-from backtest.runs import engine
-from backtest.timing import metrics
-from backtest.timing import simulation as queueing
-from backtest.trading import compiled_trader as trader
-from backtest.trading import settlement
+from backtest.core.table_files import TableFile
+from backtest.core.table_writer import TableWriter
+from backtest.data.reading.decode import Decoder
+from backtest.inference.accuracy import AccuracyTally
+from backtest.inference.answers import AnswerStream
+from backtest.inference.prediction_store import PredictionWriter
+from backtest.timing.metrics import DelayTally
+from backtest.timing.server import Server
+from backtest.trading.venue import Venue
 from benchmarks.data import dataset
 from benchmarks.running import RUN
 from benchmarks.timing import parser_of
 
 _STAGES = (
-    (engine, "collected", "take what is read"),
-    (queueing, "receive", "pass 1: receipts"),
-    (queueing.Queue, "advance", "pass 1: the server"),
-    (thinking, "predict", "pass 2: the strategy"),
-    (store.PredictionStore, "put", "pass 2: its answers stored"),
-    (settlement.Desk, "_decide", "pass 3: quotes and targets"),
-    (trader.Trader, "run_to", "pass 3: orders and fills"),
-    (settlement, "fill_frame", "pass 3: fills by arrival"),
-    (metrics.Tally, "add", "delays counted"),
-    (columnar_file.ColumnarFile, "write", "tables packed, hashed and written"),
+    (Decoder, "decode", "columns made of what is read"),
+    (Server, "receive", "pass 1: receipts"),
+    (Server, "advance", "pass 1: the server"),
+    (AnswerStream, "take", "pass 2: the strategy"),
+    (PredictionWriter, "write", "pass 2: its answers stored"),
+    (Venue, "follow", "pass 3: quotes"),
+    (Venue, "answer", "pass 3: targets"),
+    (Venue, "advance", "pass 3: orders and fills"),
+    (Venue, "settle", "pass 3: ideal accounts"),
+    (Venue, "take_fills", "pass 3: fills by arrival"),
+    (AccuracyTally, "add", "answers compared"),
+    (DelayTally, "add", "delays counted"),
+    (TableWriter, "write", "tables: rows collected"),
+    (TableFile, "write", "tables: packed, hashed and written"),
 )
 
 

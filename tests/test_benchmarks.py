@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize(
     ("script", "texts"),
     [
-        ("stages", ("take what is read", "pass 2: the strategy", "its answers stored", "wall")),
+        ("stages", ("what is read", "pass 2: the strategy", "its answers stored", "wall")),
         (
             "writers",
             ("as they are ", "differences, zstd-1 ", "bytes an event: equity", "the digest"),

@@ -137,9 +137,7 @@ def test_pieces_count_the_windows_events(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("limit", [None, ROWS - 7])
 @pytest.mark.parametrize("features", [False, True])
-def test_reading_goes_on_from_any_piece(
-    tmp_path: Path, features: bool, limit: int | None
-) -> None:
+def test_reading_goes_on_from_any_piece(tmp_path: Path, features: bool, limit: int | None) -> None:
     for dataset in layouts(tmp_path):
         given = Stream(dataset, limit=limit)
         every = [*given.pieces(features=features)]
