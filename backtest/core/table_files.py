@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from backtest.core.row_groups import MOST_ROWS, Collector, Group, table_schema
+from backtest.core.row_groups import Collector, Group, table_schema
 from backtest.core.value_digest import ColumnDigest
 
 Settings: TypeAlias = Callable[[pa.Schema], dict[str, Any]]
@@ -44,7 +44,7 @@ class TableFile:
         self._schema = schema
         self._collector = Collector(schema)
         self._digests = [ColumnDigest() for _ in schema] if hashed else []
-        self._scratch = np.empty(MOST_ROWS if hashed else 0, dtype=np.uint64)
+        self._scratch = np.empty(0, dtype=np.uint64)
         self._rows = 0
         self._writer = pq.ParquetWriter(path, schema, **(settings or encodings)(schema))
 
@@ -78,6 +78,8 @@ class TableFile:
         try:
             self._writer.write_table(group.table(), row_group_size=group.rows)
             if self._digests:
+                if len(self._scratch) < group.capacity:
+                    self._scratch = np.empty(group.capacity, dtype=np.uint64)
                 group.add_to(self._digests, self._scratch)
             self._rows += group.rows
         finally:
