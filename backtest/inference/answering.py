@@ -269,7 +269,8 @@ class Answering:
         alone = not (strategy.stateful or strategy.needs_features) and strategy.batch_invariant
         if computed or alone:
             writer = self._store.writer(key, strategy.outputs)
-            return ComputedAnswers(bound, self._stream.dataset, writer)
+            timed = partial(self.notes[need.role].__setitem__, "seconds")
+            return ComputedAnswers(bound, self._stream.dataset, writer, timed)
         return SpooledAnswers(bound, self._computed(need))
 
     def _computed(self, need: _Need) -> Spool:

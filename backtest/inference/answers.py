@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -70,20 +71,32 @@ class ComputedAnswers(AnswerStream):
         bound: the strategy; it is reset first.
         dataset: where the events come from.
         writer: keeps all predictions as they are made.
+        timed: called with the seconds that computing and keeping them took, when all were taken.
     """
 
-    def __init__(self, bound: BoundStrategy, dataset: Dataset, writer: PredictionWriter) -> None:
+    def __init__(
+        self,
+        bound: BoundStrategy,
+        dataset: Dataset,
+        writer: PredictionWriter,
+        timed: Callable[[float], None],
+    ) -> None:
         super().__init__(bound)
         self._predictor = Predictor(bound, dataset)
         self._writer = writer
+        self._timed = timed
+        self._seconds = 0.0
 
     def _predictions(self, events: EventBatch) -> Float32Array:
+        began = perf_counter()
         predictions = self._predictor.predict(events)
         self._writer.write(predictions)
+        self._seconds += perf_counter() - began
         return predictions
 
     def close(self) -> None:
         self._writer.finish()
+        self._timed(self._seconds)
 
     def abandon(self) -> None:
         self._writer.abandon()

@@ -75,7 +75,7 @@ def store(tmp_path: Path) -> PredictionStore:
 
 def computed(bound: BoundStrategy, dataset: Dataset, store: PredictionStore) -> AnswerStream:
     bound.strategy.reset(range(3))
-    return ComputedAnswers(bound, dataset, store.writer("a", 2))
+    return ComputedAnswers(bound, dataset, store.writer("a", 2), lambda seconds: None)
 
 
 def spooled(bound: BoundStrategy, dataset: Dataset, store: PredictionStore) -> AnswerStream:
@@ -122,14 +122,18 @@ def test_what_is_computed_is_stored_once_all_was_taken(
     bound: BoundStrategy, dataset: Dataset, store: PredictionStore
 ) -> None:
     events = read_events(dataset)
-    first = computed(bound, dataset, store)
+    seconds: list[float] = []
+    first = ComputedAnswers(bound, dataset, store.writer("a", 2), seconds.append)
     first.take(events.select(slice(0, 100)))
     first.abandon()
     assert not store.has("a")
-    second = computed(bound, dataset, store)
+    second = ComputedAnswers(bound, dataset, store.writer("a", 2), seconds.append)
     taken = [second.take(some).predictions for some in stretches(events, 90)]
     assert not store.has("a")
+    assert not seconds
     second.close()
+    assert len(seconds) == 1
+    assert seconds[0] > 0
     pieces = store.get("a", COUNT)
     assert pieces is not None
     np.testing.assert_array_equal(np.concatenate([*pieces]), np.concatenate(taken))
