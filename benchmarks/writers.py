@@ -16,9 +16,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import backtest
-from backtest import table_files
-from backtest.arrow import TIME
-from backtest.table_files import Settings, TableFile
+from backtest.core import table_files
+from backtest.core.arrow import TIME
+from backtest.core.table_files import Settings, TableFile
 from benchmarks.data import dataset
 from benchmarks.running import RUN
 from benchmarks.timing import parser_of

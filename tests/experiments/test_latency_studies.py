@@ -47,8 +47,11 @@ def test_scenarios_share_an_inference(settings: dict[str, Any], tmp_path: Path) 
     config = parse_config(settings, place="test")
     runs = run_all(engine, variants(config, scales=[0, 0.1, 0.2]))
     assert runs[0].metrics["timing"]["response_rate"] == 1
-    notes = [run.manifest["predictions"]["undropped"] for run in runs[1:]]
+    first, *others = (run.manifest["predictions"] for run in runs)
+    notes = [note for by_role in others for note in by_role.values()]
+    assert len(notes) >= 2
     assert all(note["reused"] for note in notes)
+    assert {note["key"] for note in notes} == {first["answers"]["key"]}
     turns = break_even(runs)
     assert [turn.policy for turn in turns] == ["all"]
     assert break_even(runs[:1]) == []
