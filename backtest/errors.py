@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions that carry the process's exit code and say how to mend it."""
+"""What can go wrong, as exceptions that carry the process's exit code and say how to fix it."""
 
 from __future__ import annotations
 

@@ -247,4 +247,4 @@ def _ratio(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
 def _positive(**values: int) -> None:
     for name, value in values.items():
         if value < 1:
-            raise ValueError(f"{name} must be above 0, which {value} is not")
+            raise ValueError(f"{name} must be above 0, not {value}")

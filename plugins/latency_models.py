@@ -243,4 +243,4 @@ def backtest_register_latency_models(register: Callable[[str, type[LatencyModel]
 def _not_negative(**spans: int) -> None:
     for name, span in spans.items():
         if span < 0:
-            raise ValueError(f"{name} is {span} ns, but time does not run backwards")
+            raise ValueError(f"{name} is {span} ns, but cannot be negative")

@@ -202,8 +202,8 @@ class Plugins:
     ) -> None:
         if not _NAME.fullmatch(name):
             raise PluginError(
-                f"{name!r} cannot name a {kind}",
-                remedy="Use up to 64 letters, digits, '.', '_' and '-', a letter or digit first.",
+                f"{name!r} is not a valid name for a {kind}",
+                remedy="Use up to 64 letters, digits, '.', '_' and '-', not beginning with a sign.",
             )
         taken = self._parts.get((kind, name)) or found.get((kind, name))
         if taken is not None:

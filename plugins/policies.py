@@ -84,7 +84,7 @@ class Deadline(BatchingPolicy):
     def __post_init__(self) -> None:
         _at_least_one(self.n)
         if self.d < 0:
-            raise ValueError(f"d is {self.d} ns, but a wait is not negative")
+            raise ValueError(f"d is {self.d} ns, but a wait cannot be negative")
 
     def ready_at(self, waiting: Waiting) -> int:
         return waiting.oldest if len(waiting) >= self.n else waiting.deadline(self.d)

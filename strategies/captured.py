@@ -207,7 +207,7 @@ def capture_steps(
         finally:
             pool.clear()
     _log.warning(
-        "no CUDA graphs: replays of the module's step differ from it in %s, so it is run as it is",
+        "no CUDA graphs: replays of the module's step differ from it in %s, so they are not used",
         different,
     )
     return None

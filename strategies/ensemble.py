@@ -37,7 +37,7 @@ class EnsembleConfig:
     Attributes:
         hidden: width of every tower, a multiple of 32 (Mamba2's heads).
         mlp: width inside every MLP.
-        depth: blocks in each tower.
+        depth: blocks per tower.
         heads: heads of mLSTM and RetNet, twice those of sLSTM; even, ``hidden / heads`` even.
         features: numbers read for each event.
         towers: which towers it has, by their place among the four, ascending.

@@ -85,7 +85,7 @@ class EnsembleStrategy(Strategy):
         wanted, found = ensemble.config.features, len(session.features)
         if wanted != found:
             raise UsageError(
-                f"the ensemble reads {wanted} features, the dataset has {found}",
+                f"the ensemble reads {wanted} features, but the dataset has {found}",
                 place=str(self._path),
                 remedy="Choose weights that were made for this dataset.",
             )

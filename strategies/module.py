@@ -220,5 +220,5 @@ def _load(module: nn.Module, path: Path) -> None:
     except RuntimeError as error:
         problem = " ".join(str(error).split())
         raise DataError(
-            problem, place=str(path), remedy="Give the state dict of this very module."
+            problem, place=str(path), remedy="Give the state dict of this module."
         ) from None

@@ -42,7 +42,7 @@ class Pruned(Batched):
     def __post_init__(self) -> None:
         for name in self.towers:
             if name not in TOWER_NAMES:
-                raise ValueError(f"{name!r} is no tower; there are {', '.join(TOWER_NAMES)}")
+                raise ValueError(f"{name!r} is not one of the towers {', '.join(TOWER_NAMES)}")
         if not self.towers or len(set(self.towers)) < len(self.towers):
             raise ValueError("towers must name at least one tower, and none twice")
         if self.depth is not None and self.depth < 1:
@@ -60,7 +60,7 @@ class Pruned(Batched):
         depth = whole.config.depth if self.depth is None else self.depth
         if depth > whole.config.depth:
             raise UsageError(
-                f"depth is {depth}, the ensemble has {whole.config.depth} blocks in each tower",
+                f"depth is {depth}, the ensemble has {whole.config.depth} blocks per tower",
                 place=str(self._path),
                 remedy="Keep fewer blocks, or leave depth out to keep all.",
             )

@@ -35,7 +35,7 @@ def random_weights(path: Path) -> RandomWeights | None:
     match = _RANDOM.fullmatch(text)
     if match is None or (match[2] and (int(match[2]) % 32 or not int(match[2]) * int(match[3]))):
         raise UsageError(
-            f"{text!r} draws no weights",
+            f"{text!r} does not describe random weights",
             place="parameter 'weights'",
             remedy="Write random:SEED or random:SEED:HIDDENxDEPTH, the width a multiple of 32.",
         )

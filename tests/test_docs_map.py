@@ -7,7 +7,7 @@ import re
 import pytest
 
 from docs.generate import FOLDER
-from tests.test_imports import STANDS_ON
+from tests.test_imports import ALLOWED
 
 PAGE = (FOLDER / "architecture.md").read_text()
 ROOT = FOLDER.parent
@@ -28,7 +28,7 @@ def test_packages_and_what_they_may_import_are_those_of_the_import_test() -> Non
         for packages, below in rows
         for package in re.findall(r"`(\w+)`", packages)
     }
-    allowed = {package: set(below) for package, below in STANDS_ON.items()}
+    allowed = {package: set(below) for package, below in ALLOWED.items()}
     del allowed["__main__"]
     assert listed == allowed
 

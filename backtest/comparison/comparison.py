@@ -77,7 +77,7 @@ class Comparison:
         expression = self.condition(condition, place="--where")
         kept = [k for k, row in enumerate(self.rows) if _holds(expression, row)]
         if not kept:
-            raise UsageError("holds for no run", place=f"--where {condition!r}")
+            raise UsageError("matches no run", place=f"--where {condition!r}")
         return self._pick(kept)
 
     def sorted_by(self, field: str) -> Comparison:
@@ -125,11 +125,11 @@ class Comparison:
             if meant:
                 ids = ", ".join(self.rows[k]["run"] for k in meant)
                 raise UsageError(
-                    f"{run!r} means several runs", place="--baseline", remedy=f"Name one: {ids}."
+                    f"{run!r} matches several runs", place="--baseline", remedy=f"Name one: {ids}."
                 )
         known = [row["run"] for row in self.rows]
         raise UsageError(
-            f"no run compared is called {run!r}",
+            f"none of the compared runs is called {run!r}",
             place="--baseline",
             remedy=suggestion(run, known) or f"Runs: {', '.join(known)}.",
         )

@@ -88,7 +88,7 @@ def parse_expression(
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         reason = error.msg if isinstance(error, SyntaxError) else str(error)
-        raise UsageError(f"{text!r} is no expression: {reason}", place=place) from None
+        raise UsageError(f"{text!r} is not a valid expression: {reason}", place=place) from None
     names = dict(aliases or {}) | {field: field for field in fields}
     for comparison in ast.walk(tree):
         _check(comparison, names, text, place)
@@ -120,9 +120,9 @@ def _check(node: ast.AST, names: Mapping[str, str], text: str, place: str) -> No
         allowed = isinstance(node, (*simple, *operators)) and not isinstance(node, ast.Invert)
     if not allowed:
         raise UsageError(
-            f"{text!r} holds more than a condition on fields may",
+            f"{text!r} is not allowed in a condition",
             place=place,
-            remedy="Use fields, numbers, texts, + - * /, comparisons, in, and, or, not, "
+            remedy="Use fields, numbers, strings, + - * /, comparisons, in, and, or, not, "
             "abs, min and max.",
         )
 
@@ -152,7 +152,7 @@ class _Evaluation:
             return self._of(node)
         except (TypeError, ValueError, ZeroDivisionError, OverflowError, RecursionError) as error:
             raise UsageError(
-                f"{self._expression.text!r} cannot be worked out: {error}",
+                f"{self._expression.text!r} cannot be evaluated: {error}",
                 place=self._expression._place,
             ) from None
 
@@ -176,7 +176,7 @@ class _Evaluation:
             case ast.BinOp():
                 left, right = self._of(node.left), self._of(node.right)
                 if isinstance(left, str) or isinstance(right, str):
-                    raise TypeError("texts are compared, not reckoned with")
+                    raise TypeError("text can be compared, but not calculated with")
                 return _ARITHMETIC[type(node.op)](self._known(left), self._known(right))
             case ast.Tuple() | ast.List():
                 return [self._of(item) for item in node.elts]

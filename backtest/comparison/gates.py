@@ -49,7 +49,7 @@ def parse_gates(
     gates = [compared.condition(text, place="--fail-if") for text in texts]
     if baseline is None and any(gate.uses_baseline for gate in gates):
         raise UsageError(
-            "it speaks of a baseline, but there is none",
+            "it refers to a baseline, but there is none",
             place="--fail-if",
             remedy="Name one with --baseline RUN.",
         )

@@ -81,7 +81,7 @@ def runs_of_sweep(runs: Path, sweep: str) -> tuple[list[Run], list[FailedRun]]:
                 continue
             run_id = str(entry["id"])
             if not _ID.fullmatch(run_id):
-                raise DataError(f"{run_id!r} is no id of a run", place=place)
+                raise DataError(f"{run_id!r} is not the id of a run", place=place)
             if (runs / run_id / MANIFEST).exists():
                 done.append(open_run(runs / run_id))
             else:
@@ -94,7 +94,7 @@ def runs_of_sweep(runs: Path, sweep: str) -> tuple[list[Run], list[FailedRun]]:
 
 def _sweep_table(folder: Path, sweep: str) -> dict[str, Any]:
     if not _ID.fullmatch(sweep):
-        raise UsageError(f"{sweep!r} is no id of a sweep", place="--sweep")
+        raise UsageError(f"{sweep!r} is not the id of a sweep", place="--sweep")
     paths = sorted(folder.glob("*.json"))
     tables: dict[str, dict[str, Any]] = {}
     for path in [p for p in paths if p.stem == sweep] or paths:

@@ -83,7 +83,7 @@ def write_named(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> dict[str,
     for name, array in arrays.items():
         kind = array.dtype.str
         if array.dtype.hasobject or np.dtype(kind) != array.dtype:
-            raise Unusable(f"{name!r} is {array.dtype}, which no file keeps")
+            raise Unusable(f"{name!r} is {array.dtype}, which cannot be stored")
         writer.put(array)
         kept.append([name, kind, list(array.shape)])
     return {"arrays": kept, "sha256": writer.sha256, "bytes": writer.bytes}
@@ -114,4 +114,4 @@ def read_to_the_end(path: Path) -> Iterator[BinaryIO]:
     with path.open("rb") as file:
         yield file
         if file.read(1):
-            raise Unusable(f"{path.name} goes on where it should end")
+            raise Unusable(f"{path.name} has extra data at its end")

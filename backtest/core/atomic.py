@@ -178,11 +178,11 @@ def _check_target(final: Path, marker: str, overwrite: bool) -> None:
         return
     if not overwrite:
         raise DataError(
-            "already there", place=str(final), remedy="Choose another name, or allow --overwrite."
+            "already exists", place=str(final), remedy="Choose another name, or use --overwrite."
         )
     if not (final / marker).is_file():
         raise DataError(
-            f"not replaced: it holds no {marker}",
+            f"not replaced: it contains no {marker}",
             place=str(final),
             remedy="Only a folder of the same kind is overwritten; choose another name.",
         )

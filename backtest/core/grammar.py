@@ -63,7 +63,7 @@ def parse_spec(value: str | Mapping[str, Any], *, place: str) -> Spec:
         key = key.strip()
         if not equals and named:
             raise UsageError(
-                f"{item!r} follows a named parameter without a name of its own",
+                f"{item!r} has no name, but follows a named parameter",
                 place=where,
                 remedy="Write NAME:VALUE,... or NAME:KEY=VALUE,...",
             )
@@ -113,7 +113,7 @@ def parse_value(text: str, *, place: str) -> Any:
             )
         items = split(text[1:-1], place=place)
         if any(item[:1] not in _OPENING and {*"[]"} & {*item} for item in items):
-            raise UsageError(f"a text with brackets in {text!r} needs quotes", place=place)
+            raise UsageError(f"text with brackets needs quotes, as in {text!r}", place=place)
         return [] if items == [""] else [parse_value(item, place=place) for item in items]
     if not _QUOTED.fullmatch(text):
         raise UsageError(f"a quote in {text!r} is not closed, or text follows it", place=place)
@@ -121,7 +121,7 @@ def parse_value(text: str, *, place: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError as error:
         raise UsageError(
-            f"{text!r} is not text in quotes as in TOML: {error}", place=place
+            f"{text!r} is not a quoted string as in TOML: {error}", place=place
         ) from None
 
 

@@ -142,7 +142,7 @@ def convert_list(text: str | None, kind: Any, *, place: str, remedy: str | None 
         return None
     values = parse_value(f"[{text}]", place=place)
     if not values:
-        raise UsageError("it lists nothing", place=place, remedy=remedy)
+        raise UsageError("the list is empty", place=place, remedy=remedy)
     return convert_at(values, kind, place=place, remedy=remedy)
 
 

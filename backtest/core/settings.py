@@ -35,7 +35,7 @@ def read_table(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", place=str(path)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"is not TOML: {error}", place=str(path)) from None
+        raise UsageError(f"is not valid TOML: {error}", place=str(path)) from None
 
 
 def override(
@@ -62,7 +62,7 @@ def override(
         for depth, parent in enumerate(parents, 1):
             inner = at.get(parent, {})
             if not isinstance(inner, dict) or ".".join(parents[:depth]) in parts:
-                raise UsageError(f"{parent!r} has no keys of its own", place=f"--set {setting}")
+                raise UsageError(f"{parent!r} has no keys", place=f"--set {setting}")
             at[parent] = at = dict(inner)
         if declared is None:
             at[key] = parse_untyped(text, place=f"--set {setting}")

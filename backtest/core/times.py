@@ -81,7 +81,7 @@ def parse_duration(text: str) -> int:
     try:
         ns = Fraction(match[1]) * _NS_PER_UNIT[match[2]]
     except ValueError:
-        raise ValueError(f"{text!r} is not a time span; {match[1]!r} is no number") from None
+        raise ValueError(f"{text!r} is not a time span; {match[1]!r} is not a number") from None
     if ns.denominator != 1:
         raise ValueError(f"{text!r} is not a whole number of nanoseconds")
     if abs(ns) > _INT64_MAX:

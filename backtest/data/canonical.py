@@ -145,7 +145,7 @@ class CanonicalWriter:
             raise DataError(
                 f"not sorted: row {self.rows + i} has ts_event {ts[i]} after {before[i]}",
                 place=self.card.name,
-                remedy="Sort the events by ts_event (stably) before they are written.",
+                remedy="Sort the events by ts_event (stably) before writing them.",
             )
 
     def _table(self, batch: EventBatch, targets: Float32Array | None) -> pa.Table:
@@ -207,7 +207,7 @@ class CanonicalWriter:
         raise DataError(
             f"row {self.rows + i} has {matrix[i, k]} in {names[k]!r}",
             place=self.card.name,
-            remedy='Mend the data, or ask for nonfinite = "zero" (features only).',
+            remedy='Fix the data, or set nonfinite = "zero" (features only).',
         )
 
     def _flush(self, rows: int) -> None:

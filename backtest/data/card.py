@@ -168,9 +168,9 @@ class Calendar(_Table):
         last: int | None = None
         for number, (opened, closed) in enumerate(sessions or ()):
             if opened >= closed:
-                raise ValueError(f"session {number} does not open before it closes")
+                raise ValueError(f"session {number} must open before it closes")
             if last is not None and opened < last:
-                raise ValueError(f"session {number} opens before the one before it closes")
+                raise ValueError(f"session {number} opens before the previous one closes")
             last = closed
         return sessions
 
@@ -215,7 +215,8 @@ class Card(_Table):
         ours: set[str | None] = set(getattr(table, "columns", None) or ())
         ours |= {getattr(table, "packed", None)} - {None}
         if ours & taken:
-            raise ValueError(f"another table names {', '.join(sorted(map(repr, ours & taken)))}")
+            columns = ", ".join(sorted(map(repr, ours & taken)))
+            raise ValueError(f"{columns} is already used by another table")
         return table
 
     @field_validator("instruments")
@@ -260,7 +261,7 @@ def read_card(path: Path | str, text: bytes | None = None) -> Card:
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", place=str(path)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"not TOML: {error}", place=str(path)) from None
+        raise DataError(f"not valid TOML: {error}", place=str(path)) from None
     except ValidationError as error:
         problems = [f"{_toml_path(e['loc'])}: {_message(e)}" for e in error.errors()]
         raise DataError(

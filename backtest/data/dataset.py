@@ -206,7 +206,7 @@ def open_dataset(source: str | Path, *, filesystem: pafs.FileSystem | None = Non
         info = filesystem.get_file_info(f"{root}/{CARD_NAME}")
         if info.type != pafs.FileType.File:
             raise DataError(
-                f"no dataset here: there is no {CARD_NAME}",
+                f"not a dataset: there is no {CARD_NAME}",
                 place=location,
                 remedy="Name a folder that `backtest data ingest` wrote, or a packaged dataset"
                 f" ({', '.join(packaged_datasets()) or 'none'}).",
@@ -219,7 +219,7 @@ def open_dataset(source: str | Path, *, filesystem: pafs.FileSystem | None = Non
         raise DataError(
             f"no file matches {', '.join(map(repr, card.files))}",
             place=location,
-            remedy=f"Put the Parquet files beside {CARD_NAME}, or correct its files.",
+            remedy=f"Put the Parquet files beside {CARD_NAME}, or correct the entry files in it.",
         )
     return Dataset(card, location, filesystem, root, files, hashlib.sha256(text).hexdigest())
 

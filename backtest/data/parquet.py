@@ -70,7 +70,7 @@ def mapped_errors(place: str) -> Iterator[None]:
     except (FileNotFoundError, NotADirectoryError):
         raise DataError("no such file", place=place) from None
     except PermissionError:
-        raise DataError("may not be read", place=place) from None
+        raise DataError("permission denied", place=place) from None
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         cause = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(
@@ -124,7 +124,7 @@ def footer_digest(file: Any) -> str:
     tail = file.read(8)
     length = int.from_bytes(tail[:4], "little") + 8
     if tail[4:] != b"PAR1" or length > size:
-        raise ValueError("it does not end as a Parquet file does")
+        raise ValueError("it does not end like a Parquet file")
     file.seek(size - length)
     return hashlib.sha256(file.read(length)).hexdigest()
 
@@ -294,7 +294,7 @@ def _row_groups(metadata: Any, columns: Columns) -> tuple[RowGroup, ...]:
             )
         first_row += group.num_rows
     if first_row != metadata.num_rows:
-        raise ValueError(f"{metadata.num_rows} rows stated, {first_row} in its row groups")
+        raise ValueError(f"{metadata.num_rows} rows stated, but {first_row} in its row groups")
     return tuple(groups)
 
 

@@ -152,7 +152,7 @@ def carried(
         scenario = resolve(config, engine.plugins)
         if scenario.service.live:
             raise UsageError(
-                "service times that are yet to be measured do not tell what a device carries",
+                "service times measured live do not determine how many symbols a device can serve",
                 place="latency.service",
                 remedy="Record a latency profile first, and simulate with it.",
             )

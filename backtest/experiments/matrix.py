@@ -111,7 +111,9 @@ def parse_matrix(
     assert sweep is not None
     unique = {sha256_of(config.model_dump(mode="json")): config for config in configs}
     if not unique:
-        raise UsageError("nothing is left to run", place=place, remedy="Exclude less.")
+        raise UsageError(
+            "no combination is left", place=place, remedy="Exclude fewer combinations."
+        )
     runs = tuple(unique.values())
     return Matrix(sweep.name, runs, tuple(map(reader.labels, runs)), tuple(notes))
 
@@ -255,7 +257,7 @@ class _Reader:
 def _many(value: Any, *, of_lists: bool) -> Any:
     """The alternatives of a setting; where a value is a list itself, they are a list of lists."""
     if value == []:
-        raise ValueError("lists nothing")
+        raise ValueError("the list is empty")
     if isinstance(value, list) and (not of_lists or all(isinstance(v, list) for v in value)):
         return tuple(value)
     return (value,)

@@ -74,9 +74,9 @@ class Worker:
 
         if package_sha256() != self._setup.build:
             raise RunError(
-                "the worker has another build of backtest than the sweep was planned with",
+                "the worker runs another build of backtest than the one that planned the sweep",
                 place=str(Path(__file__).parents[1]),
-                remedy="Install the same version for all workers.",
+                remedy="Install the same version on all workers.",
             )
         return self._load(self._setup.plugins, disabled=self._setup.disabled)
 

@@ -90,7 +90,7 @@ def concatenate(batches: Sequence[EventBatch]) -> EventBatch:
         ValueError: there is no batch.
     """
     if not batches:
-        raise ValueError("no batch to concatenate")
+        raise ValueError("no batches to concatenate")
     if len(batches) == 1:
         return batches[0]
     columns = [[getattr(batch, name) for batch in batches] for name in COLUMNS]

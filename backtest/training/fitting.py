@@ -220,7 +220,7 @@ class Fit:
             ) from None
         if found != self._identity:
             raise DataError(
-                "it belongs to a training with other settings or data", place=place, remedy=_REMEDY
+                "it belongs to training with other settings or data", place=place, remedy=_REMEDY
             )
         fields = held["progress"]
         fields["epochs"] = [

@@ -48,7 +48,7 @@ def read_window(
         cut = int(np.searchsorted(ts, held_out_from))
     if not 0 < cut < len(ts):
         raise UsageError(
-            f"{len(ts)} events are too few to train on and to stop early by",
+            f"{len(ts)} events are too few for training and validation",
             place=f"dataset {dataset.name!r}",
             remedy="Widen the window, or change validation.",
         )

@@ -122,11 +122,13 @@ def _check(dataset: Dataset, output: Path, overwrite: bool) -> None:
         )
     if output.suffix != ".safetensors":
         raise UsageError(
-            "the weights go into a .safetensors file", place=str(output), remedy="Name one."
+            "weights can only be written to a .safetensors file",
+            place=str(output),
+            remedy="Choose a name with that ending.",
         )
     if output.exists() and not overwrite:
         raise DataError(
-            "already there", place=str(output), remedy="Choose another name, or allow --overwrite."
+            "already exists", place=str(output), remedy="Choose another name, or use --overwrite."
         )
 
 

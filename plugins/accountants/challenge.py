@@ -49,7 +49,7 @@ class ChallengeAccountant(Accountant):
     def open(self, terms: RunTerms) -> Settlement:
         if terms.outputs != terms.targets:
             raise UsageError(
-                f"the strategy gives {terms.outputs} outputs an event, the dataset {terms.targets} "
+                f"the strategy has {terms.outputs} outputs per event, the dataset {terms.targets} "
                 "targets",
                 place="accountant 'challenge'",
                 remedy="Choose a strategy that predicts every target.",

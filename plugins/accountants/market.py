@@ -42,7 +42,7 @@ class MarketAccountant(Accountant):
             if value is not None and value < 0:
                 raise ValueError(f"{name} is {value}, but it cannot be negative")
         if self.bucket == 0:
-            raise ValueError("bucket is 0 ns, but a bucket lasts some time")
+            raise ValueError("bucket is 0 ns, but must be above 0")
 
     def order_rules(self, sessions: Sequence[tuple[int, int]] | None, end: int) -> OrderRules:
         impact = Fraction(str(self.impact))

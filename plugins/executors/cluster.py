@@ -47,9 +47,9 @@ class Ray(Executor):
             raise _unguarded("this process")
         if setup.accelerated and not self.gpus:
             raise UsageError(
-                "runs want a GPU, and Ray is asked for none",
+                "the runs need a GPU, but Ray is asked for none",
                 place="executor 'ray'",
-                remedy="Say how many a run takes: --executor ray:gpus=1",
+                remedy="State how many each run needs: --executor ray:gpus=1",
             )
         import ray
         import ray.util.scheduling_strategies
@@ -113,8 +113,7 @@ class Ray(Executor):
             raise UsageError(
                 f"no node of the cluster has {self.cpus} CPUs and {self.gpus:g} GPUs",
                 place="executor 'ray'",
-                remedy="Ask for less, as in ray:cpus=1,gpus=0, or add a node: such a run would "
-                "wait for ever.",
+                remedy="Ask for less, as in ray:cpus=1,gpus=0, or add a node to the cluster.",
             )
         nodes = [node["NodeID"] for node in self._ray.nodes() if node["Alive"]]
         pinned = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
@@ -149,7 +148,7 @@ def _auth_mode() -> str | None:
 
 def _unguarded(where: str) -> UsageError:
     return UsageError(
-        "Ray runs whatever reaches its ports, and no token guards them",
+        "Ray executes whatever reaches its ports, and no token protects them",
         place=f"executor 'ray', {where}",
         remedy="Set RAY_AUTH_MODE=token here and on every node, with the token in RAY_AUTH_TOKEN "
         "or ~/.ray/auth_token; `ray get-auth-token --generate` makes one.",

@@ -76,7 +76,7 @@ class _Spool:
         back = np.flatnonzero(np.diff(times, prepend=max(self.last, int(times[0]))) < 0)
         if len(back):
             raise DataError(
-                f"line {rows.line[back[0]]} has a time before that of the line before it",
+                f"line {rows.line[back[0]]} has an earlier time than the line before it",
                 place=str(self.place),
                 remedy="Messages of one stream must be in time order: sort the file's lines.",
             )
@@ -194,7 +194,7 @@ class _Reading:
             return 0
         if not skews:
             raise DataError(
-                "no quote or trade carries the venue's time, to align the recorder's clock by",
+                "no quote or trade carries the venue's time, to align the recorder's clock with",
                 place=str(path),
                 remedy="Record trades too, or trust the recorder with --set clock=keep.",
             )
@@ -248,7 +248,7 @@ class _Reading:
                 raise DataError(
                     str(error),
                     place=str(spool.place),
-                    remedy="Correct tick_sizes or lot_sizes, or leave them to be inferred.",
+                    remedy="Correct tick_sizes or lot_sizes, or let them be inferred.",
                 ) from None
             if spool.kind == "bookTicker":
                 yield quotes(symbol, times, *prices, *sizes)
@@ -267,7 +267,7 @@ def _instruments(source: BinanceOptions, symbols: dict[str, _Symbol]) -> dict[st
     for name, sizes in given.items():
         for unknown in sorted(sizes.keys() - symbols.keys()):
             raise DataError(
-                f"{name} names {unknown!r}, which does not occur",
+                f"{name} contains {unknown!r}, which is not a symbol of the data",
                 remedy=f"Symbols: {', '.join(sorted(symbols))}.",
             )
     tables = {}

@@ -258,8 +258,7 @@ def _check_unit(
         raise DataError(
             f"line {line[i]} has the time {times[i]}: the {problem}",
             place=str(path),
-            remedy="Units are stated, never guessed: time_unit is ms, or us for streams that were"
-            " asked for microseconds.",
+            remedy="Set time_unit to ms, or to us for streams that were requested in microseconds.",
         )
 
 

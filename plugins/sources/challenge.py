@@ -105,7 +105,7 @@ def _check_columns(schema: Any, place: str) -> None:
         raise DataError(
             f"not the challenge's columns: {difference}",
             place=place,
-            remedy="It has feature_00 to feature_78, delay_ms, target_00 to target_03 as float32"
+            remedy="They are feature_00 to feature_78, delay_ms, target_00 to target_03 as float32"
             " and symbol as text.",
         )
 

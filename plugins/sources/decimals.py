@@ -42,7 +42,7 @@ def parse_decimals(text: pa.Array) -> tuple[Int64Array, int]:
     words = np.frombuffer(exact.buffers()[1], dtype=np.int64).reshape(-1, 2)
     words = words[exact.offset : exact.offset + len(exact)]
     if words[:, 1].any() or (words[:, 0] < 0).any():
-        raise ValueError("a number has more digits than 64 bits hold")
+        raise ValueError("a number has more digits than 64 bits can hold")
     return words[:, 0].copy(), scale
 
 
@@ -54,7 +54,7 @@ def to_grid(values: Int64Array, unit: Decimal, step: Decimal) -> Int64Array:
     """
     ratio = Fraction(unit) / Fraction(step)
     if len(values) and int(np.abs(values).max()) * ratio.numerator > _MAX:
-        raise ValueError("a number has more steps than 64 bits hold")
+        raise ValueError("a number has more steps than 64 bits can hold")
     steps, rest = np.divmod(values * ratio.numerator, ratio.denominator)
     if rest.any():
         bad = int(values[np.argmax(rest != 0)]) * unit

@@ -206,7 +206,7 @@ class _States:
             raise DataError(
                 f"{self._crossed} of {self._two_sided} quotes are crossed",
                 place=str(self.file.path),
-                remedy="Its rows are not what the parameter quotes says: try the other value.",
+                remedy="The rows do not match the parameter quotes: try its other value.",
             )
 
 

@@ -57,7 +57,7 @@ def equity_files(input: Path) -> list[EquityFile]:
             day = None
         if match is None or day is None:
             raise DataError(
-                "its name does not tell what it holds",
+                "its name does not show what it contains",
                 place=str(path),
                 remedy="Name files SYMBOL_YYYYMMDD_quote.zip or SYMBOL_YYYYMMDD_trade.zip.",
             )
@@ -102,7 +102,7 @@ def _reading(path: Path) -> Iterator[None]:
             f"not a zip file, or damaged: {error}", place=str(path), remedy="Fetch it again."
         ) from None
     except pa.ArrowException as error:
-        raise DataError(f"not the CSV expected: {error}", place=str(path), remedy=_REMEDY) from None
+        raise DataError(f"not the expected CSV: {error}", place=str(path), remedy=_REMEDY) from None
     except OSError as error:
         raise DataError(f"cannot be read: {error}", place=str(path)) from None
 
@@ -156,7 +156,7 @@ def _check(file: EquityFile, ms: Int64Array, last: int, first_row: int) -> None:
     if back.any():
         i = int(np.argmax(back))
         raise DataError(
-            f"row {first_row + i} has the time {ms[i]}, before that of the row before it",
+            f"row {first_row + i} has the time {ms[i]}, earlier than that of the row before it",
             place=str(file.path),
             remedy="Rows must be in time order: sort the file (stably) by its first column.",
         )

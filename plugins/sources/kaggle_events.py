@@ -75,7 +75,7 @@ def ingest(source: KaggleOptions, input: Path, output: Path) -> IngestReport:
                 last = keys[:, -1:]
                 if keys[1].max() * source.step >= _NS_PER_DAY:
                     raise DataError(
-                        f"time_id {keys[1].max()} lies beyond the day",
+                        f"time_id {keys[1].max()} is past the end of the day",
                         place=str(path),
                         remedy="Choose a smaller step.",
                     )

@@ -113,7 +113,7 @@ def _check_columns(files: Sequence[InputTable], mapping: Mapping) -> None:
         for name in floats:
             if found[name] and not found[name].startswith(("float", "double", "half", "int", "u")):
                 raise DataError(
-                    f"column {name!r} is {found[name]}, no number", place=str(file.path)
+                    f"column {name!r} is {found[name]}, not a number", place=str(file.path)
                 )
         difference = describe_difference(first, found) if first else ""
         if difference:
@@ -178,9 +178,9 @@ class _Reader:
             back = np.diff(ts, prepend=last) < 0
             if back.any():
                 raise DataError(
-                    f"not sorted: row {row + int(np.argmax(back))} is before the row before it",
+                    f"not sorted: row {row + int(np.argmax(back))} is earlier than the row before",
                     place=str(self.file.path),
-                    remedy="Sort the file, or ask for --set unsorted=sort.",
+                    remedy="Sort the file, or use --set unsorted=sort.",
                 )
             last, row = int(ts[-1]), row + len(ts)
             yield columns
@@ -274,7 +274,7 @@ class _Reader:
         raise DataError(
             f"row {row} {problem}",
             place=str(self.file.path),
-            remedy="Mend the row, or the units that the mapping states.",
+            remedy="Fix the row, or correct the units in the mapping.",
         )
 
 

@@ -63,7 +63,7 @@ class Times(_Table):
         try:
             ZoneInfo(zone)
         except (ValueError, OSError, LookupError):
-            raise ValueError(f"{zone!r} is no time zone, such as UTC or America/New_York") from None
+            raise ValueError(f"{zone!r} is not a time zone, such as America/New_York") from None
         return zone
 
 
@@ -125,18 +125,18 @@ class Mapping(_Table):
         if price is None and self.features is None:
             raise ValueError("it maps neither prices nor features")
         if price is not None and (price.bid is None) != (price.ask is None):
-            raise ValueError("price.bid and price.ask go together")
+            raise ValueError("price.bid and price.ask must be given together")
         if size is not None and price is None:
             raise ValueError("size needs price")
         if size is not None and (size.bid is None) != (size.ask is None):
-            raise ValueError("size.bid and size.ask go together")
+            raise ValueError("size.bid and size.ask must be given together")
         if size is not None and price is not None and size.bid and not price.bid:
             raise ValueError("size.bid and size.ask need price.bid and price.ask")
         trade = None if price is None else price.trade
         if (trade is None) != (size is None or size.trade is None):
-            raise ValueError("price.trade and size.trade go together")
+            raise ValueError("price.trade and size.trade must be given together")
         if self.instrument.tick_size is not None or self.instrument.lot_size is not None:
-            raise ValueError("tick_size goes into [price], lot_size into [size]")
+            raise ValueError("tick_size belongs in [price], lot_size in [size]")
         return self
 
     def numbers(self) -> dict[str, tuple[str, Decimal, Decimal]]:
@@ -177,7 +177,7 @@ def read_mapping(path: Path) -> Mapping:
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", place=str(path)) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"not TOML: {error}", place=str(path)) from None
+        raise DataError(f"not valid TOML: {error}", place=str(path)) from None
     except ValidationError as error:
         problems = [
             f"{'.'.join(map(str, e['loc'])) or 'mapping'}: {e['msg'].removeprefix('Value error, ')}"

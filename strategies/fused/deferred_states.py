@@ -29,7 +29,7 @@ class DeferredStates:
 
     Args:
         state: the pool's tensors by canonical name, float32 [slots, ...].
-        depth: blocks in each tower.
+        depth: blocks per tower.
     """
 
     def __init__(self, state: Mapping[str, Tensor], depth: int) -> None:

@@ -63,7 +63,7 @@ def test_mistakes_are_named(challenge_file: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="not an instant"):
         ingest("challenge", "--set", "start=now")
     (tmp_path / "out").mkdir()
-    with pytest.raises(DataError, match="already there"):
+    with pytest.raises(DataError, match="already exists"):
         ingest("challenge")
 
 

@@ -80,7 +80,7 @@ def test_a_builder_that_looks_ahead_is_refused_by_name(
         (["returns:lags=0"], 2, "lags must be above 0"),
         (["spread:unit=euros"], 2, "'euros' is not one of bp, ticks"),
         (["spread", "spread"], 2, "a feature builder is given twice"),
-        (["spread", "spread:unit=bp"], 2, "the feature 'spread_bp' is made twice"),
+        (["spread", "spread:unit=bp"], 2, "the feature 'spread_bp' is defined twice"),
     ],
 )
 def test_what_cannot_be_asked_for(

@@ -83,7 +83,7 @@ def test_quarantine_from_the_command_line(
     assert run("validate", tmp_path / "out") == 0
     capsys.readouterr()
     assert run(*asked) == 3
-    assert "already there" in capsys.readouterr().err
+    assert "already exists" in capsys.readouterr().err
     assert run(*asked, "--overwrite", "--json") == 3
     output = json.loads(capsys.readouterr().out)
     assert output["quarantine"] == {"kept": 197, "refused": {"nonfinite": 3}, "unread": 0}
@@ -94,4 +94,4 @@ def test_no_dataset_is_an_error_not_a_traceback(
 ) -> None:
     for command in ("describe", "validate"):
         assert run(command, tmp_path) == 3
-        assert "no dataset here" in capsys.readouterr().err
+        assert "not a dataset" in capsys.readouterr().err

@@ -37,7 +37,7 @@ def test_a_run_prints_its_figures_and_its_folder(
     (folder,) = (path for path in (tmp_path / "runs").iterdir() if path.name != "predictions")
     assert f"Written to {folder}" in captured.err
     assert call(*run) == 0
-    assert "finished before" in capsys.readouterr().err
+    assert "was reused" in capsys.readouterr().err
 
 
 def test_json_is_all_of_stdout(run: list[object], capsys: pytest.CaptureFixture[str]) -> None:

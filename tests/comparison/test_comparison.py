@@ -59,7 +59,7 @@ def test_runs_by_name(compared: Comparison) -> None:
     assert compared.index(compared.labels[3]) == 3
     with pytest.raises(UsageError, match="several"):
         compared.index("imbalance")
-    with pytest.raises(UsageError, match="no run"):
+    with pytest.raises(UsageError, match="none of the compared runs"):
         compared.index("x")
 
 

@@ -125,7 +125,7 @@ def test_what_fails_verification_is_not_timed_unless_asked(
 @pytest.mark.parametrize(
     ("sizes", "problem"),
     [
-        ("", "it lists nothing"),
+        ("", "the list is empty"),
         ("0", "0 is not a batch size"),
         ("1,x", "'x' is not a whole number"),
         ("2,-1", "-1 is not a batch size"),

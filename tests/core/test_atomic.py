@@ -52,7 +52,7 @@ def test_nothing_is_left_when_the_block_raises(tmp_path: Path, error: type[BaseE
 
 def test_a_folder_that_is_there_stays_unless_it_may_be_overwritten(tmp_path: Path) -> None:
     make(tmp_path / "t", "old")
-    with pytest.raises(DataError, match="already there"):
+    with pytest.raises(DataError, match="already exists"):
         make(tmp_path / "t", "new")
     assert (tmp_path / "t" / "mark").read_text() == "old"
     make(tmp_path / "t", "new", overwrite=True)
@@ -71,7 +71,7 @@ def test_an_overwrite_that_fails_keeps_the_old_folder(tmp_path: Path) -> None:
 def test_folders_of_another_kind_are_never_overwritten(tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter").write_text("dear")
-    with pytest.raises(DataError, match="it holds no mark"):
+    with pytest.raises(DataError, match="it contains no mark"):
         make(tmp_path / "home", "new", overwrite=True)
     assert (tmp_path / "home" / "letter").read_text() == "dear"
 
@@ -128,7 +128,7 @@ def test_of_two_writers_the_second_to_finish_is_refused(tmp_path: Path) -> None:
             (folder / "mark").write_text("slow")
             make(tmp_path / "t", "fast")
 
-    with pytest.raises(DataError, match="already there"):
+    with pytest.raises(DataError, match="already exists"):
         slow()
     assert (tmp_path / "t" / "mark").read_text() == "fast"
     assert names(tmp_path) == ["t"]

@@ -79,7 +79,7 @@ def test_parts(text: str, positional: tuple[Any, ...], named: dict[str, Any]) ->
         ("model:[a]b]", "needs quotes"),
         ("model:[a[1]]", "needs quotes"),
         ('model:"C:\\data"', "Unescaped"),
-        ("model:a=1,'b=2'", "without a name of its own"),
+        ("model:a=1,'b=2'", "has no name, but follows"),
         ("model:a=1,a=2", "'a' is given twice"),
         (":a", "name is missing"),
     ],
@@ -182,8 +182,8 @@ def test_the_last_setting_of_a_key_counts() -> None:
         ("seed", "'seed' is not KEY=VALUE"),
         ("=1", "'=1' is not KEY=VALUE"),
         ("a..b=1", "is not KEY=VALUE"),
-        ("seed.x=1", "'seed' has no keys of its own"),
-        ("strategy.a.b=1", "'strategy' has no keys of its own"),
+        ("seed.x=1", "'seed' has no keys"),
+        ("strategy.a.b=1", "'strategy' has no keys"),
         ("strategy.fil=1", "no parameter 'fil'\n  Did you mean 'file'?"),
         ("strategy.width=1", "Its parameters are: file (a path), "),
         ("strategy.file='a", "text follows it"),
@@ -211,7 +211,7 @@ def test_options_that_are_lists() -> None:
     assert convert_list("A,'B,C'", tuple[str, ...], place="--x") == ("A", "B,C")
     assert convert_list(None, tuple[float, ...], place="--x") is None
     for text, problem in [
-        ("", "lists nothing"),
+        ("", "the list is empty"),
         ("1,,2", "'' is not a number\n  Write 1,2."),
         ("1,x", "'x' is not a number\n  Write 1,2."),
         ("1,nan", "'nan' is not a number"),

@@ -41,7 +41,7 @@ def test_what_is_set_is_found(count: int, before: bool, share: float) -> None:
         assert found.all == values.all()
         for first, stop in ((0, count), (3, 11), (8, 16), (count // 2, count), (5, 5)):
             np.testing.assert_array_equal(found[first:stop], values[first:stop])
-        assert found.sha256() == hashlib.sha256(np.packbits(values)).hexdigest()
+        assert found.sha256() == hashlib.sha256(np.packbits(values).tobytes()).hexdigest()
 
 
 @pytest.mark.parametrize("value", [False, True])

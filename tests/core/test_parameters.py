@@ -117,7 +117,7 @@ def test_a_spec_from_a_table() -> None:
     [
         (":5", "name is missing"),
         ("", "name is missing"),
-        ("a:k=1,2", "without a name of its own"),
+        ("a:k=1,2", "has no name, but follows"),
         ("a:k=1,k=2", "given twice"),
         ({"base": 1}, "needs a name"),
         ({"name": 3}, "needs a name"),

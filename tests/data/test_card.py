@@ -101,10 +101,10 @@ SMALL = {"format": "1", "name": '"x"', "symbols": '["A", "B"]'}
         ({"features": '{ columns = ["a"], packed = "f", names = ["a"] }'}, "features: give either"),
         ({"features": '{ packed = "f" }'}, "features: give either"),
         ({"features": '{ columns = ["a", "a"] }'}, "features: named more than once: 'a'"),
-        ({"features": '{ columns = ["bid"] }'}, "features: another table names 'bid'"),
+        ({"features": '{ columns = ["bid"] }'}, "features: 'bid' is already used by another table"),
         (
             {"features": '{ columns = ["a"] }', "targets": '{ columns = ["a"] }'},
-            "targets: another table names 'a'",
+            "targets: 'a' is already used by another table",
         ),
         ({"instruments": "{ C = {} }"}, "instruments: C is not among the symbols"),
         (
@@ -121,7 +121,7 @@ SMALL = {"format": "1", "name": '"x"', "symbols": '["A", "B"]'}
         ({"calendar": "{ sessions = [[1, 2]] }"}, "calendar.sessions[0][0]: 1 is not an instant"),
         (
             {"calendar": '{ sessions = [["2024-01-02T00:00:00Z", "2024-01-01T00:00:00Z"]] }'},
-            "calendar.sessions: session 0 does not open before it closes",
+            "calendar.sessions: session 0 must open before it closes",
         ),
         (
             {
@@ -160,5 +160,5 @@ def test_untradable_instruments_need_no_whole_half_tick() -> None:
 
 @pytest.mark.parametrize("text", [b"name = ", b"\xff\xfe", b"\x00"])
 def test_what_is_not_toml_is_refused(text: bytes) -> None:
-    with pytest.raises(DataError, match="not TOML"):
+    with pytest.raises(DataError, match="not valid TOML"):
         read_card("d/dataset.toml", text)

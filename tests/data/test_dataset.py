@@ -78,7 +78,7 @@ def test_a_packaged_dataset_is_opened_by_its_name(
     monkeypatch.setattr(dataset_module, "_datasets_folder", lambda: folder.parent)
     assert packaged_datasets() == ("d",)
     assert open_dataset("d").data_hash() == open_dataset(folder).data_hash()
-    with pytest.raises(DataError, match=r"nothing: no dataset here.*\n.*\(d\)"):
+    with pytest.raises(DataError, match=r"nothing: not a dataset.*\n.*\(d\)"):
         open_dataset("nothing")
 
 

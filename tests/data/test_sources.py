@@ -66,7 +66,7 @@ def test_a_dataset_that_is_there_is_replaced_only_on_request(
 ) -> None:
     ingest("counting", Counting(), source_file, tmp_path / "out")
     source_file.write_text("7")
-    with pytest.raises(DataError, match="already there"):
+    with pytest.raises(DataError, match="already exists"):
         ingest("counting", Counting(), source_file, tmp_path / "out")
     assert len(read_events(open_dataset(tmp_path / "out"))) == 100
     ingest("counting", Counting(), source_file, tmp_path / "out", overwrite=True)

@@ -386,5 +386,5 @@ def test_a_half_written_run_is_neither_taken_nor_overwritten(
     manifest.unlink()
     capsys.readouterr()
     assert call(*words) == 4
-    assert "it holds no manifest.json" in capsys.readouterr().err
+    assert "it contains no manifest.json" in capsys.readouterr().err
     assert (manifest.parent / "metrics.json").exists()

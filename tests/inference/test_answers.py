@@ -146,7 +146,6 @@ def test_computed_answers_are_checked(
     bound.strategy.fails_at = 250
     stream = computed(bound, dataset, store)
     with pytest.raises(RunError, match="strategy 'waiting': predict gave"):
-        for some in stretches(read_events(dataset), 100):
-            stream.take(some)
+        _ = [stream.take(some) for some in stretches(read_events(dataset), 100)]
     stream.abandon()
     assert list(store.folder.iterdir()) == []

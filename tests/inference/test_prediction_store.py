@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from backtest.cli import main
-from backtest.core.atomic import lock_folder
 from backtest.core.arrays import Float32Array
+from backtest.core.atomic import lock_folder
 from backtest.core.spool import Spool
 from backtest.errors import DataError
 from backtest.inference.checkpoints import MANIFEST

@@ -90,7 +90,7 @@ def test_challenge_pays_nothing_for_warm_up() -> None:
 
 def test_challenge_needs_a_prediction_for_each_target() -> None:
     four = np.zeros((3, 4), dtype=np.float32)
-    with pytest.raises(UsageError, match="2 outputs an event, the dataset 4"):
+    with pytest.raises(UsageError, match="2 outputs per event, the dataset 4"):
         ChallengeAccountant().account(replace(ledger(), targets=four))
 
 

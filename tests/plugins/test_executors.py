@@ -386,5 +386,5 @@ def test_ray_is_refused_where_the_cluster_asks_nobody_for_a_token(
         head.terminate()
         head.wait(60)
     assert done.returncode == 2
-    assert "no token guards them" in done.stderr
+    assert "no token protects them" in done.stderr
     assert "executor 'ray', node " in done.stderr

@@ -253,7 +253,7 @@ def test_an_unavailable_part_is_listed_and_refused_with_its_reason() -> None:
 
 @pytest.mark.parametrize("name", ["", "a:b", "a,b", "a=b", "../a", "[bold]", "-a", "a" * 65, "a\n"])
 def test_names_that_would_not_survive_a_command_line_or_a_path_are_refused(name: str) -> None:
-    with pytest.raises(PluginError, match="cannot name a strategy"):
+    with pytest.raises(PluginError, match="is not a valid name for a strategy"):
         Plugins().add(_registering(name, str), Origin("p"))
 
 

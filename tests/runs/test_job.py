@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from backtest.data.card import Features, Targets
 from backtest.data.dataset import open_dataset
 from backtest.data.reading import stream as stream_module
 from backtest.data.reading.bus import read_events, read_targets
-from backtest.experiments.run_costs import Costs, Inference
+from backtest.experiments.run_costs import Costs, NeededPredictions
 from backtest.inference.answering import Answering
 from backtest.market.events import EventBatch
 from backtest.plugins.hookspecs import Register, hookimpl
@@ -82,7 +82,7 @@ def _pieces(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def passes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[bool]]:
+def passes(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     """Of each time that a run is settled, whether it got to its end."""
     found: list[bool] = []
     settle = Settling.run
@@ -220,4 +220,4 @@ def test_what_answers_took_is_known_of_either_way(small_dataset: Path, tmp_path:
         assert 0 < note["seconds"] < done.manifest["seconds"]
         costs = Costs()
         costs.observe(done.manifest, done.metrics)
-        assert not costs.unknown([Inference("imbalance", "cpu", 1)])
+        assert not costs.unknown([NeededPredictions("imbalance", "cpu", 1)])

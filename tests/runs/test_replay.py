@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from backtest.data.reading.stream import Stream
 from backtest.inference.answering import Served
 from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
 from backtest.market.quotes import UNLIMITED
+from backtest.market.window import Window
 from backtest.plugins.latency_models import Affine, Exponential
 from backtest.plugins.policies import All, NewestPerSymbol, One
 from backtest.runs.replay import EVENT_COLUMNS, Gaps, Replay, ServedTally
@@ -147,11 +149,16 @@ def test_rows_that_somebody_else_needs_stay(
             symbols=3, end=stream.extent.last + 1, columns={"ts_event": np.int64},
         )  # fmt: skip
         window, oldest = replay.window, 0
-        for progress in replay.run(needs=lambda window=window, k=keeps: window.stop - k):
+        for progress in replay.run(needs=partial(_all_but, window, keeps)):
             assert window.needed == oldest
             oldest = max(min(progress.stop, window.stop - keeps), oldest)
             rows = window.rows(oldest, window.stop)
             np.testing.assert_array_equal(window["ts_event"][rows], times[oldest : window.stop])
+
+
+def _all_but(window: Window, count: int) -> int:
+    """The oldest event of whoever reads the latest few."""
+    return window.stop - count
 
 
 @pytest.mark.parametrize(

@@ -77,7 +77,7 @@ def test_its_parameters_are_text(tiny_weights: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("towers=lstm", "'lstm' is no tower; there are xlstm, mamba2, retnet, hawk"),
+        ("towers=lstm", "'lstm' is not one of the towers xlstm, mamba2, retnet, hawk"),
         ("towers=hawk+hawk", "none twice"),
         ("depth=0", "depth is 0"),
     ],

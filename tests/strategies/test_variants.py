@@ -95,7 +95,7 @@ def test_weights_may_be_drawn() -> None:
 
 @pytest.mark.parametrize("text", ["random:", "random:x", "random:1:33x1", "random:1:32x0"])
 def test_weights_that_cannot_be_drawn(text: str) -> None:
-    with pytest.raises(UsageError, match="draws no weights"):
+    with pytest.raises(UsageError, match="does not describe random weights"):
         Batched(Path(text)).bind(SESSION)
 
 
@@ -139,7 +139,7 @@ def test_the_weights_are_a_parameter(tiny_weights: Path) -> None:
 
 
 def test_another_number_of_features_is_refused(tiny_weights: Path) -> None:
-    with pytest.raises(UsageError, match="reads 5 features, the dataset has 2"):
+    with pytest.raises(UsageError, match="reads 5 features, but the dataset has 2"):
         Batched(tiny_weights).bind(Session(("A",), ("f", "g")))
 
 

@@ -10,11 +10,11 @@ import pytest
 
 from backtest.core.arrays import Float64Array, Int64Array
 from backtest.errors import RunError
+from backtest.inference.bound_strategy import BoundStrategy
 from backtest.market.events import EventBatch
 from backtest.market.window import Window
 from backtest.plugins.latency_models import Constant
 from backtest.plugins.policies import All
-from backtest.inference.bound_strategy import BoundStrategy
 from backtest.runs.closed_loop import LiveStrategy, loop_columns
 from backtest.strategies.base import Session
 from backtest.strategies.imbalance import Imbalance

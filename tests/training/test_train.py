@@ -202,7 +202,7 @@ def test_training_that_diverges_stops(dataset: Dataset, tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_trained(dataset: Dataset, trained: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="already there"):
+    with pytest.raises(DataError, match="already exists"):
         train(dataset, trained, SMALL)
     with pytest.raises(UsageError, match="safetensors"):
         train(dataset, tmp_path / "w.pt", SMALL)

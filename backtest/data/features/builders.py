@@ -77,9 +77,9 @@ class FeatureSet:
                     raise PluginError(f"a feature cannot be called {name!r}", place=_place(title))
                 if name in owners:
                     raise PluginError(
-                        f"the feature {name!r} is made twice",
+                        f"the feature {name!r} is defined twice",
                         place=f"{_place(owners[name])} and {_place(title)}",
-                        remedy="Leave one of them out, or give it other parameters.",
+                        remedy="Leave one of them out, or change its parameters.",
                     )
                 owners[name] = title
                 self.inputs |= roots
@@ -114,7 +114,7 @@ def evaluate(title: str, builder: FeatureBuilder, frame: pl.DataFrame) -> Float3
         raise PluginError(
             f"gives {made.height} values for {frame.height} events",
             place=_place(title),
-            remedy="An expression has one value a row.",
+            remedy="An expression must give one value per row.",
         )
     columns = [column.fill_null(float("nan")).to_numpy() for column in made]
     return np.stack(columns, axis=1)
@@ -191,7 +191,8 @@ def check_causal(builders: Mapping[str, FeatureBuilder], frames: list[pl.DataFra
                     f"looks ahead: {found[0]!r} of row {found[1]} changes with later rows",
                     place=_place(title),
                     remedy="Read only a row and those before it: no negative shift, no total over"
-                    " all rows, no rolling window by time (it takes in later rows of the instant).",
+                    " all rows, and no rolling window by time, which includes later rows of the"
+                    " same instant.",
                 )
 
 
@@ -269,13 +270,13 @@ def _outline(title: str, builder: FeatureBuilder) -> list[tuple[str, set[str]]]:
     except BaseException as error:
         raise _failed(title, error) from error
     if not found:
-        raise PluginError("makes no feature", place=_place(title))
+        raise PluginError("defines no feature", place=_place(title))
     for name, roots in found:
         if roots - set(INPUTS):
             raise PluginError(
                 f"{name!r} reads {', '.join(sorted(map(repr, roots - set(INPUTS))))}",
                 place=_place(title),
-                remedy=f"There are {', '.join(INPUTS)}.",
+                remedy=f"The inputs are {', '.join(INPUTS)}.",
             )
     return found
 

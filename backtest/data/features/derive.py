@@ -115,7 +115,7 @@ def _check_inputs(dataset: Dataset, made: FeatureSet) -> None:
     lacking = sorted(name for name in made.inputs if not dataset.layout.has(name))
     if lacking:
         raise DataError(
-            f"it has no {', '.join(lacking)}, which a feature builder reads",
+            f"it has no {', '.join(lacking)}, which a feature builder needs",
             place=dataset.name,
             remedy="Leave that builder out, or ingest the data with these columns.",
         )
@@ -124,7 +124,7 @@ def _check_inputs(dataset: Dataset, made: FeatureSet) -> None:
         raise UsageError(
             f"it already has a column {taken[0]!r}",
             place=dataset.name,
-            remedy="Leave out the builder that makes it, or give it other parameters.",
+            remedy="Leave out the builder that makes it, or change its parameters.",
         )
 
 

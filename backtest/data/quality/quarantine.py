@@ -71,7 +71,7 @@ def quarantine(
             raise DataError(
                 "no row would be left",
                 place=dataset.location,
-                remedy="`backtest data validate` says what is wrong; ingest the data again.",
+                remedy="`backtest data validate` shows what is wrong; ingest the data again.",
             )
         counts = Quarantine(splitter.kept, splitter.refused, validation.unread)
         note = {"quarantine": {"input": dataset.name, **counts.as_dict()}}

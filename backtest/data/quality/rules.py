@@ -50,11 +50,11 @@ class QualityRule:
 
 RULES: Mapping[str, QualityRule] = {
     # Whole files.
-    "missing": QualityRule("error", "the card states a file that is not there", "Fetch it again."),
+    "missing": QualityRule("error", "a file listed in the card is missing", "Fetch it again."),
     "unreadable": QualityRule("error", "it cannot be read", "Fetch or ingest it again."),
     "schema": QualityRule(
         "error",
-        "its columns are not those that the card and the other files have",
+        "its columns differ from those of the card and the other files",
         "Ingest the files together: `backtest data ingest`.",
     ),
     "digest": QualityRule(
@@ -67,20 +67,20 @@ RULES: Mapping[str, QualityRule] = {
     ),
     "footer": QualityRule(
         "error",
-        "rows lie outside the times that the file's footer states",
+        "rows outside the times that the file's footer states",
         "The file is damaged: fetch or ingest it again.",
     ),
     # Rows, in the order in which one row is counted: by its first error, and by every warning.
     "null": QualityRule("error", "no ts_event or seq", "Remove the rows: --quarantine DIR."),
     "symbol": QualityRule(
         "error",
-        "a symbol that the card does not list, or none",
+        "no symbol, or one that the card does not list",
         "Add it to the symbols of the card, or remove the rows: --quarantine DIR.",
     ),
     "units": QualityRule(
         "error",
-        "ts_event is 500 times larger or smaller than that of the rows around or the files before",
-        "Nanoseconds are mixed with another unit: ingest the data with its units stated.",
+        "ts_event is 500 times larger or smaller than in nearby rows or earlier files",
+        "Nanoseconds are mixed with another unit: state the units when ingesting the data.",
     ),
     "unsorted": QualityRule(
         "error",
@@ -101,27 +101,27 @@ RULES: Mapping[str, QualityRule] = {
     "epoch": QualityRule(
         "warning",
         "ts_event before 1980",
-        "If the times are micro- or milliseconds, ingest the data with its units stated.",
+        "If the times are in micro- or milliseconds, state the unit when ingesting the data.",
     ),
     "huge": QualityRule(
         "warning",
         "a feature beyond ±65504, which float16 cannot hold",
-        "Scale or clip it, or run no variant in float16.",
+        "Scale or clip it, or do not run variants in float16.",
     ),
     "skew": QualityRule(
         "warning",
         "received before it happened",
-        "The clocks disagree; recorded feed latency counts as 0 there.",
+        "The clocks disagree; the recorded feed latency counts as 0 there.",
     ),
-    "crossed": QualityRule("warning", "bid above ask", "The simulator leaves such quotes out."),
+    "crossed": QualityRule("warning", "bid above ask", "The simulator ignores such quotes."),
     "locked": QualityRule(
-        "warning", "bid equal to ask", "The simulator trades there at no spread."
+        "warning", "bid equal to ask", "The simulator trades there without a spread."
     ),
     "outside": QualityRule("warning", "outside every session", "Correct [calendar] in the card."),
     "duplicate": QualityRule(
         "warning",
-        "the same as an earlier row of the symbol at this instant",
-        "Trades alike may be real. If the recorder repeated itself, ingest the data without them.",
+        "identical to an earlier row of the symbol at the same instant",
+        "Identical trades may be real. If the recorder repeated itself, remove the duplicates.",
     ),
 }
 

@@ -273,7 +273,7 @@ class Decoder:
         raise DataError(
             f"row {row} ({self._selection.symbols[ids[i]]}) has {matrix[i, k]} in {names[k]!r}",
             place=self._place,
-            remedy="One NaN would spoil a symbol's state for good: mend the data, or ask for"
+            remedy="A NaN would corrupt a symbol's state for good: fix the data, or set"
             ' nonfinite = "zero" (features only).',
         )
 

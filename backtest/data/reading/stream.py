@@ -189,7 +189,7 @@ class Stream:
         raise DataError(
             f"{self.count - left} of {self.count} rows were found up to {last}",
             place=self.dataset.name,
-            remedy="The files' footers say otherwise than their rows: write the dataset anew.",
+            remedy="The files' footers do not match their rows: write the dataset again.",
         )
 
     def _place(self, first: int) -> tuple[int | None, int]:

@@ -151,10 +151,10 @@ def test_a_cheat_on_the_dataset_is_refused_before_anything_is_written(tmp_path: 
 @pytest.mark.parametrize(
     ("made", "problem"),
     [
-        (lambda: [], "makes no feature"),
+        (lambda: [], "defines no feature"),
         (lambda: [pl.col("bid")], "cannot be called 'bid'"),
         (lambda: [pl.col("mid").alias("x")], "'x' reads 'mid'"),
-        (lambda: [pl.col("ask").alias("x"), pl.col("bid").alias("x")], "'x' is made twice"),
+        (lambda: [pl.col("ask").alias("x"), pl.col("bid").alias("x")], "'x' is defined twice"),
         (lambda: 1 / 0, "fails: ZeroDivisionError"),
     ],
 )
@@ -272,7 +272,7 @@ def test_a_dataset_without_the_columns_is_refused(tmp_path: Path) -> None:
     events = quote_events(50)
     bare = EventBatch(events.symbol, events.ts_event, bid=events.bid, ask=events.ask)
     write_canonical(tmp_path / "in", Card(name="bare", symbols=SYMBOLS), [bare])
-    with pytest.raises(DataError, match="no ask_size, bid_size, which a feature builder reads"):
+    with pytest.raises(DataError, match="no ask_size, bid_size, which a feature builder needs"):
         add_features(open_dataset(tmp_path / "in"), tmp_path / "out", {"imbalance": Imbalance()})
 
 

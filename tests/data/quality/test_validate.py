@@ -310,6 +310,6 @@ def test_nothing_is_left_behind_when_no_row_would_stay(tmp_path: Path) -> None:
 def test_quarantine_replaces_only_a_dataset_and_only_if_asked(tmp_path: Path) -> None:
     dataset = write(tmp_path / "d", clean())
     quarantine(dataset, tmp_path / "out")
-    with pytest.raises(DataError, match="already there"):
+    with pytest.raises(DataError, match="already exists"):
         quarantine(dataset, tmp_path / "out")
     quarantine(dataset, tmp_path / "out", overwrite=True)

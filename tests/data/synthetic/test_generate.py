@@ -57,7 +57,7 @@ def test_the_card_states_the_truth_and_the_parameters(tmp_path: Path) -> None:
 
 def test_a_dataset_is_not_replaced_unasked(tmp_path: Path) -> None:
     generate(SMALL, tmp_path / "m", events=10)
-    with pytest.raises(DataError, match="already there"):
+    with pytest.raises(DataError, match="already exists"):
         generate(SMALL, tmp_path / "m", events=10)
     generate(SMALL, tmp_path / "m", events=20, overwrite=True)
     assert len(read_events(open_dataset(tmp_path / "m"))) == 20

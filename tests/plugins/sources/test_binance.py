@@ -262,7 +262,7 @@ BAD_LINES = {
     "'-1' is not a decimal number": spot_trade(T0 * MS, 2, T0, "-1 1"),
     "'1e5' is not a decimal number": spot_trade(T0 * MS, 2, T0, "1 1e5"),
     "changed from": message(T0 * MS, "x@trade", {"s": 1, "t": 2, "p": "1", "q": "1", "T": T0}),
-    "time before that of the line before it": spot_trade(T0 * MS, 2, T0 - 1, "10.5 1"),
+    "earlier time than the line before it": spot_trade(T0 * MS, 2, T0 - 1, "10.5 1"),
     "the venue's time is not in ms": spot_trade(T0 * MS, 2, T0 * 1000, "10.5 1"),
     "the recorder's time is not in nanoseconds": spot_trade(T0 * 1000, 2, T0, "10.5 1"),
 }

@@ -217,10 +217,10 @@ def test_the_quote_before_the_open_stands_at_the_open(tmp_path: Path) -> None:
 
 GOOD = [bid(OPEN, 1_000_000, 100), ask(OPEN, 1_000_200, 100)]
 BAD_ROWS: dict[str, Sequence[object]] = {
-    "row 3 has the time 34199999, before": bid(OPEN - 1, 1_000_000, 100),
+    "row 3 has the time 34199999, earlier": bid(OPEN - 1, 1_000_000, 100),
     "not in milliseconds since midnight": bid(OPEN * 1000, 1_000_000, 100),
     "row 3 has no bid_size": (OPEN, 1_000_000, "", 0, 0, "P", 1, 0),
-    "not the CSV expected": (OPEN, "1,000"),
+    "not the expected CSV": (OPEN, "1,000"),
     "CSV conversion error": (OPEN, "100.5", 1, 0, 0, "P", 1, 0),
 }
 
@@ -259,10 +259,10 @@ def test_damaged_and_misnamed_files_are_refused(tmp_path: Path) -> None:
     renamed = path.rename(path.with_name("ibm_20131008_quote.zip"))
     assert "holds '20131007_ibm_Quote_Tick.csv'" in refused(renamed, out)
     renamed.rename(path.with_name("ibm_20131099_quote.zip"))
-    assert "its name does not tell" in refused(tmp_path / "in", out)
+    assert "its name does not show" in refused(tmp_path / "in", out)
     hostile = path.with_name("..%2f_20131007_quote.zip")
     hostile.write_bytes(whole)
-    assert "its name does not tell" in refused(hostile, out)
+    assert "its name does not show" in refused(hostile, out)
     (tmp_path / "none").mkdir()
     assert "no zip files" in refused(tmp_path / "none", out)
     empty = packed(tmp_path, "ibm", "20131007", "quote", [])

@@ -156,6 +156,6 @@ def test_other_folders_and_damaged_files_are_refused(tmp_path: Path) -> None:
 
 def test_a_step_must_fit_the_day(tmp_path: Path) -> None:
     written(tmp_path / "in", 0, partition(range(1)))
-    assert "beyond the day" in refused(tmp_path / "in", tmp_path / "out", step=DAY // 2)
+    assert "past the end of the day" in refused(tmp_path / "in", tmp_path / "out", step=DAY // 2)
     with pytest.raises(ValueError, match="above 0"):
         JaneStreetKaggle(step=0)

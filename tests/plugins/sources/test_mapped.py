@@ -244,7 +244,7 @@ def test_local_times_that_clocks_skip_or_repeat_are_errors(tmp_path: Path, time:
 def test_unsorted_rows_are_refused_or_sorted_on_request(tmp_path: Path) -> None:
     toml = mapping(tmp_path, TIMES.format(unit="s", zone="UTC"))
     path = csv(tmp_path / "in.csv", {"when": [T0 + 2, T0, T0 + 2, T0], "x": [1, 2, 3, 4]})
-    assert "row 1 is before the row before it" in refused(path, toml)
+    assert "row 1 is earlier than the row before" in refused(path, toml)
     dataset, report = ingested(path, toml, tmp_path / "out", unsorted="sort")
     features = read_events(dataset, features=True).features
     assert features is not None
@@ -294,7 +294,7 @@ def test_schema_drift_is_told_exactly(tmp_path: Path) -> None:
     text = refused(csv(tmp_path / "c.csv", table), toml)
     assert "no column 'bs', 'x'" in text
     words = parquet(tmp_path / "d.parquet", columns(), x=pa.array(["a", "b", "c"]))
-    assert "'x' is string, no number" in refused(words, toml, MappedParquet)
+    assert "'x' is string, not a number" in refused(words, toml, MappedParquet)
 
 
 def test_empty_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:
@@ -328,17 +328,17 @@ def test_a_flipped_bit_in_a_page_is_found(tmp_path: Path) -> None:
     [
         ('unit = "us"\n', "", "time.unit"),
         ('unit = "us"', 'unit = "minutes"', "time.unit"),
-        ('zone = "UTC"', 'zone = "Mars"', "'Mars' is no time zone"),
-        ('zone = "UTC"', 'zone = "../UTC"', "is no time zone"),
+        ('zone = "UTC"', 'zone = "Mars"', "'Mars' is not a time zone"),
+        ('zone = "UTC"', 'zone = "../UTC"', "is not a time zone"),
         ('tick_size = "0.01"', "tick_size = 0.01", "write it as text"),
         ('lot_size = "1"', 'lot_size = "0"', "must be above 0"),
-        ('ask = "a"\n', "", "go together"),
-        ('trade = "q"\n', "", "go together"),
+        ('ask = "a"\n', "", "must be given together"),
+        ('trade = "q"\n', "", "must be given together"),
         ('column = "sym"', 'column = "sym"\nvalue = "X"', "either column or value"),
         ('name = "mine"', 'name = "../mine"', "name"),
-        ("[instrument]", '[instrument]\ntick_size = "1"', "tick_size goes into [price]"),
+        ("[instrument]", '[instrument]\ntick_size = "1"', "tick_size belongs in [price]"),
         ("[targets]", "[goals]", "goals"),
-        ('name = "mine"', "name = ", "not TOML"),
+        ('name = "mine"', "name = ", "not valid TOML"),
     ],
 )
 def test_a_mapping_is_checked(tmp_path: Path, old: str, new: str, problem: str) -> None:
