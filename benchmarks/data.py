@@ -45,7 +45,7 @@ def dataset(folder: Path, events: int, symbols: int = 39) -> Path:
     path = folder / f"quotes-{events}-{symbols}"
     if not path.exists():
         card = Card(name=path.name, symbols=tuple(f"S{k:02d}" for k in range(symbols)))
-        write_canonical(path, card, ((batch, None) for batch in quotes(events, symbols)))
+        write_canonical(path, card, quotes(events, symbols))
     return path
 
 

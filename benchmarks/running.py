@@ -20,7 +20,7 @@ from backtest.timing.server_rules import ServerRules
 from benchmarks.data import START, dataset, quotes
 from benchmarks.timing import speeds, timed, timed_together
 
-RUN = {
+RUN: dict[str, Any] = {
     "strategy": "imbalance",
     "sizing": "sign:lots=1,threshold=0.9",
     "latency": {"service": "affine:1us,350ns", "entry": "constant:1us", "response": "constant:1us"},
@@ -127,6 +127,8 @@ def closed_loop(events: int, repeats: int) -> dict[str, Any]:
         needs_features: ClassVar[bool] = False
 
         def predict(self, batch: EventBatch) -> Float32Array:
+            assert batch.bid_size is not None
+            assert batch.ask_size is not None
             imbalance = np.subtract(batch.bid_size, batch.ask_size, dtype=np.float32)
             return imbalance.reshape(-1, 1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -149,16 +148,15 @@ def test_rows_that_somebody_else_needs_stay(
             symbols=3, end=stream.extent.last + 1, columns={"ts_event": np.int64},
         )  # fmt: skip
         window, oldest = replay.window, 0
-        for progress in replay.run(needs=partial(_all_but, window, keeps)):
+
+        def needs(window: Window = window, keeps: int = keeps) -> int:
+            return window.stop - keeps
+
+        for progress in replay.run(needs=needs):
             assert window.needed == oldest
             oldest = max(min(progress.stop, window.stop - keeps), oldest)
             rows = window.rows(oldest, window.stop)
             np.testing.assert_array_equal(window["ts_event"][rows], times[oldest : window.stop])
-
-
-def _all_but(window: Window, count: int) -> int:
-    """The oldest event of whoever reads the latest few."""
-    return window.stop - count
 
 
 @pytest.mark.parametrize(

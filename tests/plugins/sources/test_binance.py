@@ -104,8 +104,10 @@ def sample(count: int = 600) -> list[str]:
     return lines
 
 
-def plainly(lines: Iterable[str], symbols: tuple[str, ...], ticks: Any, lots: Any) -> list[Any]:
-    """One file's events, by Decimal and one line at a time."""
+def plainly(
+    lines: Iterable[str], symbols: tuple[str, ...], ticks: Any, lots: Any, market: str = ""
+) -> list[Any]:
+    """One file's events, by Decimal and one line at a time; ``market`` ends its symbols' names."""
     rows = []
     for number, line in enumerate(lines):
         recv_text, text = line.split(" ", 1)
@@ -120,9 +122,10 @@ def plainly(lines: Iterable[str], symbols: tuple[str, ...], ticks: Any, lots: An
         moved = recv + shift
         ts = d["T"] * MS if "T" in d else moved
         received = max(moved, ts) if "T" in d else NO_TIME
-        symbol = symbols.index(d["s"])
+        name = d["s"] + market
+        symbol = symbols.index(name)
         names = ("b", "a", "B", "A") if kind == "bookTicker" else ("p", "q")
-        steps = [Decimal(d[k]) / (ticks if k in "bap" else lots)[d["s"]] for k in names]
+        steps = [Decimal(d[k]) / (ticks if k in "bap" else lots)[name] for k in names]
         assert all(step == int(step) for step in steps)
         order = (ts, kind != "trade", symbol, number)
         events.append((order, ts, received, symbol, kind, [int(step) for step in steps]))
@@ -297,20 +300,21 @@ def test_empty_truncated_and_flipped_files_are_refused(tmp_path: Path) -> None:
 @pytest.mark.skipif(not REAL.is_dir(), reason="the recorded streams are not here")
 def test_real_files_agree_with_a_plain_reading(tmp_path: Path) -> None:
     expected = []
-    symbols = ("BTCUSDT", "BTCUSD_PERP", "ETHUSDT")
-    ticks = dict(zip(symbols, map(Decimal, ("0.01", "0.1", "0.01")), strict=True))
-    lots = dict(zip(symbols, map(Decimal, ("0.00001", "1", "0.0001")), strict=True))
+    symbols = ("BTCUSDT", "BTCUSDT.um", "BTCUSD_PERP", "ETHUSDT")
+    ticks = dict(zip(symbols, map(Decimal, ("0.01", "0.1", "0.1", "0.01")), strict=True))
+    lots = dict(zip(symbols, map(Decimal, ("0.00001", "0.001", "1", "0.0001")), strict=True))
     for path in sorted(REAL.iterdir()):
         with gzip.open(path, "rt") as file:
             lines = [line.rstrip("\n") for line in itertools.islice(file, 6000)]
         written(tmp_path / "in", path.name, lines)
-        expected += plainly(lines, symbols, ticks, lots)
+        market = ".um" if path.name.startswith("um_") else ""
+        expected += plainly(lines, symbols, ticks, lots, market)
     dataset, report = ingested(tmp_path / "in", tmp_path / "out")
     assert dataset.symbols == symbols
     assert [(i.tick_size, i.lot_size) for i in dataset.instruments] == [
         (ticks[s], lots[s]) for s in symbols
     ]
     assert rows_of(dataset) == with_standing(sorted(expected))
-    assert report.read == 18_000
+    assert report.read == 24_000
     shifts = dataset.card.notes["clock"]["shift_ns"]
     assert all(1.2e9 < shift < 1.3e9 for shift in shifts.values())
