@@ -13,7 +13,7 @@ import pytest
 
 from backtest.api import run
 from backtest.comparison.comparison import compare
-from backtest.comparison.selection import runs_at
+from backtest.comparison.run_selection import runs_at
 from backtest.core.parts import Kind
 from backtest.data.dataset import open_dataset
 from backtest.data.features.derive import add_features
