@@ -7,6 +7,7 @@ is heavy inside the function, so that ``backtest --help`` loads neither torch no
 from __future__ import annotations
 
 import io
+import logging
 import os
 import sys
 import traceback
@@ -71,6 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", HARMLESS)
+    _report_compiling()
     try:
         app(args=arguments, prog_name="backtest")
     except BacktestError as error:
@@ -101,6 +103,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # An interrupt amid code that is a string, such as the methods of a dataclass, makes CPython
         # end by SIGINT whatever the exit code, until other such code has run.
         exec("")
+
+
+def _report_compiling() -> None:
+    """Show on stderr why the first run on a machine takes seconds longer."""
+    log = logging.getLogger("backtest.compiling")
+    log.setLevel(logging.INFO)
+    if not log.handlers:
+        log.addHandler(logging.StreamHandler())
 
 
 def _regular(error: BaseException) -> bool:

@@ -29,7 +29,7 @@ _PACKAGE = Path(__file__).parents[1]
 _COMPILES = re.compile(rb"^\s*@(compiled\w*|inlined|intrinsic|njit)\b|\bnjit\(", re.MULTILINE)
 _IMPORTS = re.compile(rb"^(?:from|import) +([\w.]+)(?: +import +([^#]*?)(?:$|\)))?", re.MULTILINE)
 _KEPT = 4
-_log = logging.getLogger("backtest")
+_log = logging.getLogger("backtest.compiling")
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -175,7 +175,7 @@ def _cache_of(function: Callable[..., Any]) -> Any:
 @cache
 def _announce() -> None:
     """Say, once in a process, why the first run takes seconds longer."""
-    _log.info("compiling the loops, once for this machine")
+    _log.info("compiling the loops, once for this machine: about ten seconds")
 
 
 class _Files:
