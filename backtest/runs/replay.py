@@ -90,6 +90,7 @@ class Replay:
         self.live: LiveService | None = None
         self.window = Window({"symbol": np.int32, **Server.COLUMNS, **(columns or {})})
         self.server = Server(rules, feed, self.window, symbols=symbols, end=end, live=live)
+        self._held: Batch | None = None
 
     def run(
         self,
@@ -102,8 +103,7 @@ class Replay:
             appended: called with each piece and its rows in the window, before it is served.
             needs: the oldest event that somebody else reads; asked for after each piece.
         """
-        window, server, count = self.window, self.server, self._stream.count
-        settled = 0
+        window, server, settled = self.window, self.server, 0
         for piece in self._stream.pieces(features=self._features):
             rows = window.extend(len(piece))
             for name in EVENT_COLUMNS:
@@ -114,16 +114,33 @@ class Replay:
                 window["features"][rows] = piece.features
             appended(piece, rows)
             server.receive(piece, rows)
-            last = window.stop == count
-            batch = server.advance(last=last)
-            while batch is not None:
-                assert self.live is not None
-                server.serve(self.live(batch))
-                batch = server.advance(last=last)
+            self._advance(int(piece.ts_event[-1]) if len(piece) else NO_TIME)
             before, settled = settled, server.settled
-            yield Progress(before, settled, last)
+            yield Progress(before, settled, self.complete)
             needed = min(server.needs, settled)
             window.release(needed if needs is None else min(needed, needs()))
+
+    def _advance(self, newest: int) -> None:
+        """Serve what is certain; a live batch only once all has been read that happened before.
+
+        Events are received later than they happen, so the server may know the next arrivals while
+        quotes that fill earlier orders are still to be read.
+
+        Args:
+            newest: ts_event of the newest event, ns; another may have the same.
+        """
+        server, last = self.server, self.complete
+        batch = self._held or server.advance(last=last)
+        while batch is not None and (batch.now < newest or last):
+            assert self.live is not None
+            server.serve(self.live(batch))
+            batch = server.advance(last=last)
+        self._held = batch
+
+    @property
+    def complete(self) -> bool:
+        """Whether the window has taken in all events."""
+        return self.window.stop == self._stream.count
 
     def rows(self, progress: Progress) -> slice:
         """Rows of the window whose outcome became final."""

@@ -148,7 +148,8 @@ class Settling:
         if self._targets is not None:
             window["targets"][rows] = self._next_targets(len(events))
         if self._venue is not None:
-            self._venue.follow(window.stop - len(events), window.stop)
+            first = window.stop - len(events)
+            self._venue.follow(first, window.stop, last=self._replay.complete)
 
     def _put_answers(self, answers: RunAnswers, events: EventBatch, rows: slice) -> None:
         window = self._window

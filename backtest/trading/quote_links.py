@@ -64,8 +64,11 @@ class QuoteLinks:
         """Rows that are not two-sided, with the last quote that was, int64 [n, STALE_SIZE]."""
         return self._stale[: self._state[at.F_STALE]]
 
-    def follow(self, stop: int) -> None:
+    def follow(self, stop: int, *, last: bool = False) -> None:
         """Follow the events up to ``stop - 1``, at least one.
+
+        Args:
+            last: no event comes after them.
 
         Raises:
             RunError: more events are in flight than can be linked.
@@ -82,7 +85,8 @@ class QuoteLinks:
             if code != at.FULL:
                 break
             self._stale = np.concatenate([self._stale, np.empty_like(self._stale)])
-        self.frontier = int(window["ts_event"][stop - 1 - window.first])
+        newest = int(window["ts_event"][stop - 1 - window.first])
+        self.frontier = at.LATEST if last else newest
 
     def finish(self) -> None:
         """Take the marks that are due after the last event."""

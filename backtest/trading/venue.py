@@ -112,19 +112,24 @@ class Venue:
                 oldest = min(oldest, int(events.min()))
         return oldest
 
-    def follow(self, first: int, stop: int) -> None:
+    def follow(self, first: int, stop: int, *, last: bool = False) -> None:
         """Link the quotes of the events ``first`` to ``stop - 1``, which the window has taken in.
+
+        Args:
+            last: no event comes after them, so all quotes are known.
 
         Raises:
             RunError: more events are in flight than can be linked.
         """
+        if last:
+            self._quotes.frontier = at.LATEST
         if first == stop:
             return
         window, terms = self._window, self.terms
         for name, latency in (("entry", terms.entry), ("response", terms.response)):
             if callable(latency):
                 window[name][window.rows(first, stop)] = latency(first, stop)
-        self._quotes.follow(stop)
+        self._quotes.follow(stop, last=last)
 
     def answer(self, events: Int64Array, forecast: Float32Array) -> None:
         """Size answers, which come in the order in which they are ready, and queue them.
