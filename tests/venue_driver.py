@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
@@ -28,6 +28,7 @@ from backtest.trading.sizing import SizingRule
 from backtest.trading.terms import ClosingQuotes, Terms
 from backtest.trading.venue import Venue
 from tests import oracle
+from tests.market_server import events_of, within_window
 from tests.markets import Market
 
 _STATUS = {status.name.lower(): int(status) for status in Status}
@@ -50,11 +51,8 @@ class Wanted(SizingRule):
 
 def countable(market: Market) -> Market:
     """The market without events after its window, its rates as the decimals that cards hold."""
-    count = sum(event.ts_event <= market.end for event in market.events)
-    columns = ("events", "feed", "targets", "entry", "response")
     return replace(
-        market,
-        **{name: getattr(market, name)[:count] for name in columns},
+        within_window(market),
         fee_rate=round(market.fee_rate, 9),
         impact=Fraction(str(float(market.impact))),
     )
@@ -104,19 +102,9 @@ def terms_of(market: Market, **others: Any) -> Terms:
 
 def columns_of(market: Market) -> dict[str, Any]:
     """The market's events in columns."""
-    events = market.events
-
-    def column(values: list[int | None]) -> Int64Array:
-        return np.array([NO_PRICE if v is None else v for v in values], dtype=np.int64)
-
-    return {
-        "symbol": np.array([e.symbol for e in events], dtype=np.int32),
-        "ts_event": column([e.ts_event for e in events]),
-        "bid": column([e.bid for e in events]),
-        "ask": column([e.ask for e in events]),
-        "bid_size": column([e.bid_size for e in events]),
-        "ask_size": column([e.ask_size for e in events]),
-    }
+    events = events_of(market)
+    names = ("symbol", "ts_event", "bid", "ask", "bid_size", "ask_size")
+    return {name: getattr(events, name) for name in names}
 
 
 class Driver:
@@ -259,6 +247,23 @@ def check(
         return driver
     venue = driver.run()
     account = figures(terms, venue.books)
+    equity = equity_table(terms, venue.books)
+    symbols = pa.array(terms.symbols, pa.string())
+    fills = pa.Table.from_batches([fill_table(symbols, some) for some in driver.fills])
+    compare(expected, account, equity, fills)
+    return driver
+
+
+def compare(
+    expected: oracle.Account, account: Mapping[str, Any], equity: pa.Table, fills: pa.Table
+) -> None:
+    """Hold figures, fills and equity against the oracle's.
+
+    Args:
+        account: figures as in ``metrics.json``.
+        equity: mark to market at the end of each bucket.
+        fills: all fills, by arrival and symbol.
+    """
     for symbol, theirs in expected.by_symbol.items():
         mine = account["by_symbol"][f"S{symbol}"]
         assert {n: mine[n] for n in _FIGURES} == {n: getattr(theirs, n) for n in _FIGURES}
@@ -267,8 +272,6 @@ def check(
     assert account["net"] == account["decision"] - sum(account[name] for name in COSTS)
     assert account["missed"] == account["silence"] + account["liquidity"]
 
-    symbols = pa.array(terms.symbols, pa.string())
-    fills = pa.Table.from_batches([fill_table(symbols, some) for some in driver.fills])
     theirs_by_time = sorted(expected.fills, key=lambda f: (f.t4, f.symbol))
     assert [tuple(row[name] for name in _FILL) for row in fills.to_pylist()] == [
         (
@@ -280,7 +283,6 @@ def check(
         )
         for f in theirs_by_time
     ]
-    equity = equity_table(terms, venue.books)
     ends = equity["ts"].cast(pa.int64()).to_pylist()
     for end, symbol, net in zip(
         ends, equity["symbol"].to_pylist(), equity["net"].to_pylist(), strict=True
@@ -289,4 +291,3 @@ def check(
     curve = [0, *(expected.equity_at(end) for end in sorted(set(ends)))]
     deepest = max(max(curve[: k + 1]) - net for k, net in enumerate(curve))
     assert drawdown(equity) == deepest
-    return driver

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,166 +15,89 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backtest.api import run
-from backtest.core.addresses import places_of
 from backtest.core.arrays import Float32Array, Float64Array, Int64Array
 from backtest.core.parts import Origin
-from backtest.core.room import Room
-from backtest.errors import RunError
-from backtest.inference.answers import Answers
-from backtest.inference.bound_strategy import Inference
+from backtest.errors import RunError, UsageError
+from backtest.inference.bound_strategy import BoundStrategy
 from backtest.market.events import EventBatch
-from backtest.plugins.accountants.market import MarketAccountant
 from backtest.plugins.hookspecs import Register, hookimpl
 from backtest.plugins.latency_models import Constant
 from backtest.plugins.manager import Plugins, load_plugins
 from backtest.plugins.policies import AtMost, NewestPerSymbol, OnePerSymbol
-from backtest.runs.closed_loop import ClosedLoop
+from backtest.runs.closed_loop import LiveStrategy, loop_columns
+from backtest.runs.replay import Replay
 from backtest.strategies.base import Session, Strategy
-from backtest.timing.latency import Composition, LatencyModel, scaled
-from backtest.timing.outcomes import Timing
-from backtest.timing.server import InferenceServer
-from backtest.trading.accountant import Ledger
-from backtest.trading.live_desk import LiveDesk
+from backtest.timing.latency import Composition, LatencyModel
+from backtest.timing.outcomes import Status
+from backtest.timing.policies import BatchingPolicy
+from backtest.timing.server_rules import ServerRules
 from backtest.trading.orders import Confirmation
+from tests import oracle
+from tests.chain import TIMES, Pieces, closed_loop, three_passes
+from tests.market_server import HOWS, How, rules_of
 from tests.markets import Market, markets
-from tests.test_against_oracle import (
-    OracleFeed,
-    OracleService,
-    Wanted,
-    events_of,
-    instruments_of,
-    policy_of,
-    served,
-    settled,
-    within_window,
-)
+from tests.venue_driver import countable
+
+ways = st.sampled_from([how for how in HOWS if "models" in how])
 
 
-@dataclass
-class Told(Strategy):
-    """Answers with targets that are given, and remembers the fills it is told of."""
-
-    needs_features: ClassVar[bool] = False
-
-    def bind(self, session: Session) -> None:
-        self.fills: list[Confirmation] = []
-        self.targets: dict[tuple[int, int], float] = {}
-        self.seen: list[int] = []
-
-    def predict(self, batch: EventBatch) -> Float32Array:
-        assert batch.trade_size is not None
-        self.seen += batch.trade_size.tolist()
-        return batch.trade_size.astype(np.float32).reshape(-1, 1)
-
-    def on_fills(self, fills: Sequence[Confirmation]) -> None:
-        self.fills += fills
-
-
-def closed(market: Market, compiled: bool) -> tuple[Any, Told]:
-    """The market run as a closed loop; its targets travel as trade sizes."""
-    events = events_of(market)
-    targets = np.array(market.targets, dtype=np.int64)
-    carried = replace(events, trade_price=events.bid, trade_size=targets)
-    symbols = tuple(f"S{k}" for k in range(len(market.value)))
-    strategy = Told()
-    session = Session(symbols)
-    strategy.bind(session)
-    count = len(events)
-    room = Room(count)
-    unknown = [room.column(k) for k in (np.int64, np.int64, np.int64, np.uint8, np.int64)]
-    nothing = np.empty(0, dtype=np.float32)
-    ledger = Ledger(
-        symbols=symbols,
-        instruments=instruments_of(market),
-        events=events,
-        timing=Timing(*unknown),
-        answers=Answers(nothing, nothing, nothing.astype(np.bool_)),
-        undropped=None,
-        targets=None,
-        sizing=Wanted(),
-        entry=scaled(np.array(market.entry, dtype=np.int64), market.scale),
-        response=scaled(np.array(market.response, dtype=np.int64), market.scale),
-        sessions=market.sessions,
-        warmup=market.warmup,
-        end=market.end,
-    )
-    accountant = MarketAccountant(market.limit, market.band, float(market.impact))
-    inference = Inference(strategy, {"name": "told"}, {}, session)
-    desk = LiveDesk(ledger, accountant.rules(market.sessions, market.end), inference)
-    server = InferenceServer(
-        policy_of(market.policy),
-        OracleService(market.service),
-        market.service.composition,
-        line_limit=market.line,
-        max_batch=market.max_batch,
-        max_age=market.max_age,
-        scale=market.scale,
-    )
-    if compiled:
-        server = replace(server, latency=LiveService(market.service))
-    loop = ClosedLoop(
-        server,
-        inference,
-        carried,
-        OracleFeed(market.feed),
-        end=market.end,
-        room=room,
-        desk=desk,
-    )
-    return loop.run(compiled), strategy
-
-
-class LiveService(OracleService):
-    """The oracle's service times, with a table that nobody reads."""
-
-    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
-        return super().spans(sizes, u)
-
-    def service(self, batch: Composition, u: float) -> int:
-        return super().service(batch, u)
-
-    def table(self, u: Float64Array) -> Any:
-        raise AssertionError("a closed loop asks batch by batch")
-
-
-@pytest.mark.parametrize("compiled", [False, True])
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
-@given(market=markets(), nothing=st.none())
-def test_both_ways_agree(compiled: bool, market: Market, nothing: None) -> None:
-    market = replace(within_window(market), fee_rate=round(market.fee_rate, 9))
-    three = served(market, events_of(market))
-    loop, strategy = closed(market, compiled)
-    for column in ("received", "begun", "ended", "status", "batch"):
-        assert np.array_equal(getattr(loop.timing, column), getattr(three, column)), column
-    answered = three.answered
-    assert loop.answers.predictions[answered, 0].tolist() == [
-        t for t, yes in zip(market.targets, answered.tolist(), strict=True) if yes
-    ]
-    # What it was told are the fills of the three passes, in time, none of them twice.
-    fills = settled(market).tables["fills"].to_pylist()
-    made = {(f["event"], f["lots"], f["price_half_ticks"]) for f in fills if f["event"] >= 0}
-    told = [(f.event, f.lots, f.half_ticks) for f in strategy.fills]
-    assert len(set(told)) == len(told)
-    assert set(told) <= made
-    known = [f.known for f in strategy.fills]
-    assert known == sorted(known)
-    if not len(three.begun[answered]):
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(markets(), ways, st.sampled_from([100, 1, 2, 3, 7]))
+def test_both_ways_agree(market: Market, how: How, piece: int) -> None:
+    """Given the same service times and answers, timing, fills and money are the same."""
+    market = countable(market)
+    market = replace(market, targets=tuple(lots or 0 for lots in market.targets))
+    timing = market.timing()
+    try:
+        expected = market.account(timing)
+    except oracle.NoClosingQuote:
+        with pytest.raises(RunError, match="no two-sided quote inside a session"):
+            closed_loop(market, rules_of(market, how), piece=piece)
         return
-    last = int(three.begun[answered].max())
-    response = scaled(np.array(market.response, dtype=np.int64), market.scale)
-    due = {
-        (f["event"], f["lots"], f["price_half_ticks"])
-        for f in fills
-        if f["event"] >= 0
-        and int(three.ended[f["event"]]) < last
-        and f["ts_venue"].value + int(response[f["event"]]) <= last
-    }
-    assert due <= set(told)
+    three = three_passes(market, how="models")
+    loop = closed_loop(market, rules_of(market, how), piece=piece)
+    for column in TIMES:
+        assert np.array_equal(getattr(loop.timing, column), getattr(three.timing, column)), column
+    answered = three.timing.answered
+    assert np.array_equal(loop.predictions[answered], three.predictions[answered])
+    assert loop.fills.equals(three.fills)
+    assert loop.account.tables["equity"].equals(three.account.tables["equity"])
+    compared = {"ideal", "missed", "silence", "liquidity", "by_symbol"}
+    for mine, theirs in _figures(loop.account.metrics, three.account.metrics):
+        assert {k: mine[k] for k in mine if k not in compared} == {
+            k: theirs[k] for k in theirs if k not in compared
+        }
+        assert mine["ideal"] is mine["missed"] is None  # nobody knows other answers
+
+    # Before each batch it learns of the fills that became known since the batch before.
+    orders = [f for f in expected.fills if f.event is not None]
+    learnt: set[tuple[int, ...]] = set()
+    for now, confirmed in loop.confirmed:
+        found = [(f.event, f.symbol, f.lots, f.half_ticks, f.arrived, f.known) for f in confirmed]
+        due = {
+            (f.event or 0, f.symbol, f.lots, f.price, f.t4, f.t5)
+            for f in orders
+            if f.t5 <= now and f.t3 < now
+        }
+        assert len(set(found)) == len(found)
+        assert set(found) == due - learnt
+        learnt |= due
+    assert [f for _, some in loop.confirmed for f in some] == loop.strategy.fills
+    known = [f.known for _, some in loop.confirmed for f in some]
+    assert known == sorted(known)
+
+
+def _figures(one: Any, other: Any) -> Iterator[tuple[Any, Any]]:
+    """Figures in total and by symbol."""
+    yield one, other
+    assert one["by_symbol"].keys() == other["by_symbol"].keys()
+    for symbol in one["by_symbol"]:
+        yield one["by_symbol"][symbol], other["by_symbol"][symbol]
 
 
 @dataclass(frozen=True)
 class Replayed(LatencyModel):
-    """Service times that a closed loop recorded."""
+    """Service times that a closed loop recorded, batch by batch in each pass anew."""
 
     folder: str
 
@@ -182,7 +106,7 @@ class Replayed(LatencyModel):
 
     def service(self, batch: Composition, u: float) -> int:
         recorded = self.__dict__.setdefault(
-            "_spans", iter(pl.read_parquet(Path(self.folder, "service.parquet")).rows())
+            "_spans", cycle(pl.read_parquet(Path(self.folder, "service.parquet")).rows())
         )
         size, span = next(recorded)
         assert size == len(batch.symbols)
@@ -277,22 +201,55 @@ class Failing(Strategy):
         return np.full((len(batch), width), self.how if self.at < 0 else 0.0, dtype=np.float32)
 
 
-@pytest.mark.parametrize("compiled", [False, True])
+@dataclass
+class Looped:
+    """What came of a loop over events in memory."""
+
+    predictions: Float32Array
+    columns: dict[str, Any]
+    live: LiveStrategy
+
+
+def looped(
+    strategy: Strategy, policy: BatchingPolicy, events: EventBatch, *, piece: int = 100
+) -> Looped:
+    """A strategy in a loop over events of seven symbols, each batch of which takes 10 ns."""
+    session = Session(tuple("ABCDEFG"))
+    strategy.bind(session)
+    bound = BoundStrategy(strategy, {"name": "looped"}, {}, session)
+    rules = ServerRules(policy, Constant(10), line_limit=1000)
+    stream: Any = Pieces(events, piece)
+    replay = Replay(
+        stream, rules, Constant(0), symbols=7, end=10**9, live=True,
+        columns=loop_columns(bound, ["symbol", "ts_event"]),
+    )  # fmt: skip
+    live = replay.live = LiveStrategy(bound, rules, replay.window)
+    kept: dict[str, list[Any]] = {name: [] for name in (*TIMES, "predictions")}
+    for progress in replay.run():
+        live.check()
+        for name, parts in kept.items():
+            parts.append(replay.window[name][replay.rows(progress)].copy())
+    columns = {name: np.concatenate(parts) for name, parts in kept.items()}
+    return Looped(columns.pop("predictions")[:, 0], columns, live)
+
+
+def crowded(count: int) -> EventBatch:
+    """Events of seven symbols that come faster than they are served."""
+    return EventBatch(np.arange(count, dtype=np.int32) % 7, 3 * np.arange(count))
+
+
 @pytest.mark.parametrize("limit", [1, 3])
 @pytest.mark.parametrize("at", [0, 5, 99])
 @pytest.mark.parametrize(("how", "wide"), [(np.nan, 1), (np.inf, 1), (0.0, 2)])
 def test_an_answer_that_cannot_be_traded_stops_the_loop(
-    compiled: bool, limit: int, at: int, how: float, wide: int
+    limit: int, at: int, how: float, wide: int
 ) -> None:
-    """Batches are proved finite some at a time: the one that is not is found all the same."""
+    """Predictions are checked some batches at a time: the one that is not finite is found."""
     events = EventBatch(np.arange(300, dtype=np.int32) % 7, 1000 * np.arange(300))
-    session = Session(tuple("ABCDEFG"))
-    inference = Inference(Failing(at, how, wide), {"name": "failing"}, {}, session)
-    server = InferenceServer(AtMost(limit), Constant(10), line_limit=1000)
-    loop = ClosedLoop(server, inference, events, Constant(0), end=10**9, room=Room(300))
     problem = "not float32" if wide > 1 else f"ts_event {1000 * at}$|ts_event {1000 * at}\n"
-    with pytest.raises(RunError, match=problem):
-        loop.run(compiled)
+    for piece in (300, 7):
+        with pytest.raises(RunError, match=problem):
+            looped(Failing(at, how, wide), AtMost(limit), events, piece=piece)
 
 
 @dataclass
@@ -310,72 +267,45 @@ class Counting(Strategy):
         return answers
 
 
-def counted(policy: Any, count: int, bad: int = -1, **columns: Any) -> tuple[ClosedLoop, list[int]]:
-    """A loop over many crowded events of seven symbols, and how far it says it is."""
-    made = {
-        "symbol": np.arange(count, dtype=np.int32) % 7,
-        "ts_event": 3 * np.arange(count, dtype=np.int64),
-    }
-    events, session = EventBatch(**{**made, **columns}), Session(tuple("ABCDEFG"))
-    inference = Inference(Counting(bad), {"name": "counting"}, {}, session)
-    server = InferenceServer(policy, Constant(10), line_limit=1000)
-    told: list[int] = []
-    loop = ClosedLoop(
-        server, inference, events, Constant(0), end=10**9, room=Room(count), progress=told.append
-    )
-    return loop, told
-
-
 @pytest.mark.parametrize("policy", [AtMost(3), OnePerSymbol(), NewestPerSymbol()])
-def test_what_is_put_off_is_done_in_the_end(policy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Proofs and records are made some at a time; the last ones, too, and in the right places."""
-    monkeypatch.setattr("backtest.runs.closed_loop._TOLD", 64)
-    loop, told = counted(policy, 1000)
-    done = loop.run(True)
-    plain = counted(policy, 1000)[0].run(False)
-    answered = done.answers.answered
-    assert np.array_equal(answered, plain.answers.answered)
+def test_each_answer_is_that_of_its_batch(policy: BatchingPolicy) -> None:
+    """However the stream is cut, and with the size and service time of each batch on record."""
+    done = looped(Counting(), policy, crowded(1000), piece=64)
+    answered = done.columns["status"] == Status.ANSWERED
     assert 100 < answered.sum() <= 1000
-    sizes = np.bincount(done.timing.batch[answered])
-    assert done.sizes.tolist() == sizes.tolist() == plain.sizes.tolist()
-    assert done.service.tolist() == [10] * len(sizes)
-    assert np.array_equal(done.answers.predictions[answered, 0], done.timing.batch[answered])
-    assert told == sorted(told)
-    assert [t // 64 for t in told] == sorted({t // 64 for t in told})
-    assert sizes.sum() // 64 == len(told)
-    assert not loop._unproved
+    batch = done.columns["batch"]
+    sizes = np.bincount(batch[answered])
+    table = done.live.table()
+    assert table["size"].to_pylist() == sizes.tolist()
+    assert table["service_ns"].to_pylist() == done.live.spans.tolist() == [10] * len(sizes)
+    assert np.array_equal(done.predictions[answered], batch[answered])
+    whole = looped(Counting(), policy, crowded(1000), piece=1000)
+    for name in TIMES:
+        assert np.array_equal(done.columns[name], whole.columns[name]), name
+    assert np.array_equal(done.predictions[answered], whole.predictions[answered])
 
 
 @pytest.mark.parametrize("policy", [AtMost(3), OnePerSymbol(), AtMost(1)])
 @pytest.mark.parametrize("bad", [0, 40, 997])
-def test_the_one_answer_that_is_not_finite_is_found_where_proofs_are_put_off(
-    policy: Any, bad: int
+def test_the_one_answer_that_is_not_finite_is_found_where_checks_are_put_off(
+    policy: BatchingPolicy, bad: int
 ) -> None:
-    loop, _ = counted(policy, 998, bad=3 * bad)
     symbol = "ABCDEFG"[bad % 7]
-    with pytest.raises(RunError, match=rf"nan\] for symbol '{symbol}' at ts_event {3 * bad}\b"):
-        loop.run(True)
+    problem = rf"nan\] for symbol '{symbol}' at ts_event {3 * bad}\b"
+    for piece in (998, 50):
+        with pytest.raises(RunError, match=problem):
+            looped(Counting(3 * bad), policy, crowded(998), piece=piece)
 
 
 @pytest.mark.parametrize("policy", [AtMost(3), OnePerSymbol()])
-def test_columns_may_be_read_only_and_strided(policy: Any) -> None:
+def test_columns_may_be_read_only_and_strided(policy: BatchingPolicy) -> None:
     symbol = np.repeat(np.arange(1000, dtype=np.int32) % 7, 2)[::2]
     ts_event = 3 * np.arange(1000, dtype=np.int64)
     ts_event.setflags(write=False)
-    one = counted(policy, 1000)[0].run(True)
-    other = counted(policy, 1000, symbol=symbol, ts_event=ts_event)[0].run(True)
-    for name in ("received", "begun", "ended", "status", "batch"):
-        np.testing.assert_array_equal(getattr(one.timing, name), getattr(other.timing, name))
-
-
-@pytest.mark.parametrize(
-    "array", [np.zeros(4, dtype=np.int32), np.zeros(8, dtype=np.int64)[::2], np.zeros(4)]
-)
-def test_only_whole_arrays_of_the_right_type_are_handed_over_by_address(array: Any) -> None:
-    good = np.arange(5)
-    assert places_of([good], int32=7).tolist() == [good.ctypes.data, 5]
-    with pytest.raises(ValueError, match="array 1 is no piece of int64"):
-        places_of([good, array])
+    one = looped(Counting(), policy, crowded(1000))
+    other = looped(Counting(), policy, EventBatch(symbol, ts_event))
+    for name in TIMES:
+        assert np.array_equal(one.columns[name], other.columns[name]), name
 
 
 def test_a_strategy_reacts_to_its_fills(
@@ -397,8 +327,6 @@ def test_a_strategy_reacts_to_its_fills(
 def test_measuring_is_for_the_service(
     small_dataset: Path, tmp_path: Path, plugins: Plugins
 ) -> None:
-    from backtest.errors import UsageError
-
     with pytest.raises(UsageError, match="only the service"):
         run(dataset=str(small_dataset), strategy="slow", runs=tmp_path, plugins=plugins,
             latency={"service": "constant:1ms", "entry": "measured"})  # fmt: skip
