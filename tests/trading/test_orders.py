@@ -81,7 +81,9 @@ def trade(decisions: list[Decision], quotes: list[Quote], **others: Any) -> list
         warmup=0,
         **{**given, **others},
     )
-    status: list[oracle.Status] = ["answered"] * len(decisions) + ["dropped"] * silent
+    status: list[oracle.Status] = [
+        "answered" if number < len(decisions) else "dropped" for number in range(count)
+    ]
     timing = oracle.Timing(times, [*times], [*ready], status, [None] * count)
     found = [_filled(market, timing, chunk) for chunk in (1, 2, count)]
     assert found[0] == found[1] == found[2]
