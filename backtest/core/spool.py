@@ -39,7 +39,13 @@ class Spool:
         return self.rows
 
     def read(self, first: int, stop: int) -> Float32Array:
-        """The rows ``first`` to ``stop - 1``, float32 [n, width]."""
+        """The rows ``first`` to ``stop - 1``, float32 [n, width].
+
+        Raises:
+            IndexError: there are fewer.
+        """
+        if stop > self.rows:
+            raise IndexError(f"row {stop - 1} of {self.rows}")
         found: Float32Array = np.empty((stop - first, self.width), dtype=np.float32)
         view, at, done = found.reshape(-1).view(np.uint8).data, first * self.width * 4, 0
         while done < len(view):  # one call may read less than asked for

@@ -52,6 +52,11 @@ def test_places_in_any_order(places: list[int], tmp_path: Path) -> None:
         np.testing.assert_array_equal(spool.take(where), given)
 
 
+def test_there_is_nothing_beyond_the_last_row(tmp_path: Path) -> None:
+    with Spool(tmp_path, ROWS, WIDTH) as spool, pytest.raises(IndexError, match="row 500 of 500"):
+        spool.read(ROWS - 1, ROWS + 1)
+
+
 def test_values_of_any_layout_in_memory(tmp_path: Path) -> None:
     wide = np.random.default_rng(1).normal(size=(WIDTH, ROWS)).astype(np.float32).T
     with Spool(tmp_path, ROWS, WIDTH) as spool:
