@@ -15,7 +15,7 @@ from time import perf_counter
 import numpy as np
 
 from backtest import Strategy
-from backtest.inference.calls import CHUNK
+from backtest.data.reading.stream import WITH_FEATURES
 from backtest.market.events import EventBatch
 from backtest.strategies.base import Session
 from benchmarks.lstm import Lstm, Stepped
@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--symbols", type=int, default=39)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--events", type=int, default=CHUNK, help="of a call of predict")
+    parser.add_argument("--events", type=int, default=WITH_FEATURES, help="of a call of predict")
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--threads", type=int, help="of torch on the CPU")
     asked = parser.parse_args()
@@ -46,10 +46,10 @@ def main() -> None:
         strategy.bind(session)
     seconds: dict[str, list[float]] = {name: [] for name in strategies}
     for repeat in range(asked.repeats + 1):  # the first one warms up
-        chunk = drawn(asked.events, asked.symbols, repeat)
+        batch = drawn(asked.events, asked.symbols, repeat)
         for name, strategy in strategies.items():
             began = perf_counter()
-            strategy.predict(chunk)
+            strategy.predict(batch)
             if repeat:
                 seconds[name].append(perf_counter() - began)
     rates = {

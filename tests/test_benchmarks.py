@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+OWN = [path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py") if "peer_" not in path.name]
+"""All but those that run in environments of their own."""
 
 
 @pytest.mark.parametrize(
@@ -30,3 +33,10 @@ def test_it_runs(script: str, texts: tuple[str, ...], tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for text in texts:
         assert text in done.stdout
+
+
+@pytest.mark.parametrize("name", sorted(OWN))
+def test_it_finds_what_it_imports(name: str) -> None:
+    if name in {"fused", "lstm", "sequences"}:
+        pytest.importorskip("torch")
+    assert importlib.import_module(f"benchmarks.{name}").__doc__
