@@ -24,7 +24,7 @@ from backtest.trading.layout import COSTS
 if TYPE_CHECKING:
     import polars as pl
 
-_MONEY = ("net", "ideal", "missed", "decision", *COSTS)
+_MONEY = ("net", "ideal", "missed", "silence", "liquidity", "decision", *COSTS)
 
 ALIASES = {"net_pnl": "net", "points": "net_points", "accuracy": "correlation", "id": "run"}
 """Other names of fields in conditions and for sorting."""

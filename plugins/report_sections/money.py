@@ -89,9 +89,10 @@ class Attribution(ReportSection):
         shown = of_each_field(material, of)
         note = (
             "ideal: the same sizing filled at the mid of every event, at once, without size "
-            "limits; missed: what of that was not decided, for want of answers; decision: what the "
-            "decisions earned at the mids of their events; feed, queueing, service, entry: how far "
-            "the mid moved away in each delay (a gain: it moved our way). The bars add up exactly."
+            "limits; missed: what of that was lost because events went unanswered (silence) or "
+            "orders unfilled (liquidity); decision: what the fills earned from the mids of their "
+            "events on; feed, queueing, service, entry: how far the mid moved away in each delay "
+            "(a gain: it moved our way). The bars add up exactly."
         )
         return None if shown is None else shown + paragraph(note, "note")
 

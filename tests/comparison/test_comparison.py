@@ -22,6 +22,8 @@ def test_rows_hold_the_tear_sheet(compared: Comparison) -> None:
     for row, run in zip(compared.rows, compared.runs, strict=True):
         assert set(FIGURES) <= set(row)
         assert row["net"] == run.metrics["account"]["net"] / 1e9
+        assert row["missed"] == pytest.approx(row["silence"] + row["liquidity"])
+        assert row["silence"] == run.metrics["account"]["silence"] / 1e9
         assert row["drawdown"] == pytest.approx(run.metrics["account"]["max_drawdown"] / 1e9)
         fills = run.table("fills")
         traded = float((fills["cash"] + fills["fees"]).abs().sum()) / 1e9
