@@ -234,7 +234,13 @@ def _sign() -> pl.Expr:
 
 
 def _smoothed(value: pl.Expr, half_life: int) -> pl.Expr:
-    return value.cast(float).ewm_mean(half_life=half_life, adjust=True, ignore_nulls=True)
+    """The exponentially weighted mean of what is known of a value; null where it is not."""
+    import polars as pl
+
+    number = value.cast(float)
+    # One NaN or infinity would stay in the mean for good.
+    known = pl.when(number.is_finite()).then(number)
+    return known.ewm_mean(half_life=half_life, adjust=True, ignore_nulls=True)
 
 
 def _ratio(part: pl.Expr, whole: pl.Expr) -> pl.Expr:

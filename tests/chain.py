@@ -197,7 +197,7 @@ def three_passes(
     forecast = np.array(wanted, dtype=np.float32)
     own = Known(bound, forecast)
     answers = RunAnswers(own, own, own if shared else Known(bound, forecast.copy()))
-    columns = _columns(compared=True)
+    columns = _columns(answers)
     replay = _replay(market, events_of(market), rules or rules_of(market, how), piece, columns)
     sink, accountant = Collected(), accountant_of(market)
     venue = Venue(replay.window, trading_terms(market, accountant))
@@ -224,7 +224,7 @@ def closed_loop(market: Market, rules: ServerRules, *, piece: int = 100) -> Ran:
         events.ask_size, trade_price=events.bid, trade_size=targets,
     )  # fmt: skip
     present = [name for name in EVENT_COLUMNS if getattr(events, name) is not None]
-    columns = _columns(compared=False) | loop_columns(bound, present)
+    columns = _columns(None) | loop_columns(bound, present)
     replay = _replay(market, events, rules, piece, columns, live=True)
     sink, accountant = Collected(), accountant_of(market)
     terms = trading_terms(market, accountant, ideal=False, silent_nan=False, reports=True)
@@ -250,10 +250,10 @@ def closed_loop(market: Market, rules: ServerRules, *, piece: int = 100) -> Ran:
     return ran
 
 
-def _columns(*, compared: bool) -> dict[str, Any]:
+def _columns(answers: RunAnswers | None) -> dict[str, Any]:
     """What settling reads of a window, for one prediction an event and no true values."""
-    answers, events = answer_columns(1, 0, compared=compared), event_columns(quotes=True)
-    return {**answers, **events, **Venue.COLUMNS}
+    held, events = answer_columns(1, 0, answers), event_columns(quotes=True)
+    return {**held, **events, **Venue.COLUMNS}
 
 
 def _replay(

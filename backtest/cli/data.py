@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,8 @@ from backtest.cli import features, generate, quality
 from backtest.cli.options import AsJson, PluginPaths
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from backtest.data.sources import IngestReport
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -34,6 +36,10 @@ def ingest(
             "--set", metavar="KEY=VALUE", help="Set a parameter of the source (repeatable)."
         ),
     ] = None,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="Files of the input to leave out (repeatable)."),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing dataset.")
     ] = False,
@@ -42,10 +48,12 @@ def ingest(
 ) -> None:
     """Import INPUT as canonical Parquet with a dataset card.
 
-    Either the whole dataset is written or nothing. `backtest plugins` lists the sources and their
-    parameters.
+    Every file of a folder is read, or counted as ignored with the reason: files that the source
+    does not know are an error unless --ignore names them. PATTERN is that of a file's name, or of
+    its path in INPUT.
 
-    Example: backtest data ingest challenge small.parquet data/challenge
+    `backtest plugins` lists the sources and their parameters. For example: backtest data ingest
+    challenge small.parquet data/challenge
     """
     from backtest.cli.console import escape_text, out, print_json
     from backtest.core.grammar import parse_spec
@@ -55,6 +63,8 @@ def ingest(
 
     plugins = load_plugins(plugin or ())
     part = override_part(source, settings or (), partial(plugins.parameters, "source"))
+    if ignore:
+        part = with_ignored(part, ignore)
     made = plugins.create("source", part, place="SOURCE")
     name = parse_spec(part, place="SOURCE").name
     report = ingest_dataset(name, made, input, output, overwrite=overwrite)
@@ -64,15 +74,34 @@ def ingest(
         out.print(escape_text(f"{output}: {summary(report)}"), soft_wrap=True)
 
 
+def with_ignored(part: str | Mapping[str, Any], ignore: list[str]) -> str:
+    """The source asked for, with the patterns of ``--ignore``.
+
+    Raises:
+        UsageError: the source has patterns of its own already.
+    """
+    from dataclasses import replace
+
+    from backtest.core.grammar import format_spec, parse_spec
+    from backtest.errors import UsageError
+
+    spec = parse_spec(part, place="SOURCE")
+    if "ignore" in spec.named:
+        raise UsageError("is given twice", place="--ignore")
+    return format_spec(replace(spec, named={**spec.named, "ignore": ignore}))
+
+
 def summary(report: IngestReport) -> str:
     """The report in one line."""
     parts = [f"{report.read} rows read", f"{report.written} events written"]
     parts += [f"{count} refused ({reason})" for reason, count in report.refused.items()]
     parts += [f"{count} repaired ({what})" for what, count in report.repaired.items()]
+    parts += [f"{count} ignored ({why})" for why, count in report.ignored.items()]
     return ", ".join(parts)
 
 
 app.command("features")(features.features)
 app.command("describe")(quality.describe)
 app.command("validate")(quality.validate)
+app.command("digest")(quality.digest)
 app.command("generate")(generate.generate)

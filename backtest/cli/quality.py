@@ -1,4 +1,4 @@
-"""``backtest data describe`` and ``validate``: what a dataset holds, and whether it is valid."""
+"""``backtest data describe``, ``validate`` and ``digest``: what a dataset holds, and how sound."""
 
 from __future__ import annotations
 
@@ -86,6 +86,33 @@ def validate(
         raise typer.Exit(DataError.exit_code)
 
 
+def digest(
+    dataset: _DatasetName,
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Add the SHA-256 of every file of DATASET to its card, so that damage is noticed from then on.
+
+    Files are read whole before. A file that is not the one whose digest the card states is an
+    error.
+    """
+    from dataclasses import asdict
+
+    from backtest.cli.console import escape_text, out, print_json
+    from backtest.data.dataset import open_dataset
+    from backtest.data.digests import add_digests
+
+    digested = add_digests(open_dataset(dataset))
+    if as_json:
+        print_json(asdict(digested))
+        return
+    added, known = (_files(len(files)) for files in (digested.added, digested.known))
+    out.print(
+        escape_text(f"{dataset}: digests of {added} added, of {known} there already"),
+        soft_wrap=True,
+    )
+
+
 def _print_validation(
     validation: Validation, apart: Quarantine | None, folder: Path | None
 ) -> None:
@@ -136,6 +163,9 @@ def _print_figures(figures: dict[str, Any]) -> None:
         names = ("valid", "crossed", "locked", "one_sided")
         counts = ", ".join(f"{quotes[name]:,} {name.replace('_', '-')}" for name in names)
         facts.append(("quotes", counts))
+        if quotes["no_prices"]:
+            text = ", ".join(f"{count:,} in {name}" for name, count in quotes["no_prices"].items())
+            facts.append(("numbers that are no prices", text))
     if figures["feed_latency_ns"]:
         feed = figures["feed_latency_ns"]
         text = f"{_spans(feed['not_negative'])}; {feed['negative']:,} negative"

@@ -7,6 +7,10 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from fractions import Fraction
 
+import numpy as np
+
+from backtest.core.arrays import BoolArray, Int64Array
+
 _INSTANT = re.compile(
     r"(\d{4}-\d{2}-\d{2})[T ](\d{2}:\d{2}(?::\d{2})?)(?:\.(\d{1,9}))?(?:Z|\+00:00)"
 )
@@ -30,6 +34,21 @@ _NS_PER_UNIT = {
 _DURATION = re.compile(r"([+-]?[0-9.]+(?:[eE][+-]?[0-9]{1,2})?)\s*([a-zµ]+)")
 _EPOCH = datetime(1970, 1, 1)
 _INT64_MAX = 2**63 - 1
+
+EPOCH_1980 = 315_532_800_000_000_000
+
+
+def in_another_unit(ts: Int64Array, reference: int) -> BoolArray:
+    """Instants 500 times larger or smaller than the reference, one of the two after 1980, bool [n].
+
+    Args:
+        ts: int64 ns [n].
+        reference: ns.
+    """
+    here, there = ts.astype(np.float64), float(reference)
+    apart: BoolArray = (here < there / 500) | (here / 500 > there)
+    # Two instants before 1980 may well be that far apart, in a made-up dataset.
+    return apart & (np.maximum(here, there) >= EPOCH_1980)
 
 
 def parse_utc(text: str) -> int:

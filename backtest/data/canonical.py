@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -18,10 +19,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from backtest.core.arrays import Float32Array, Int64Array
+from backtest.core.arrays import Float32Array, Int32Array, Int64Array
 from backtest.core.atomic import new_folder, writing
+from backtest.core.times import in_another_unit
 from backtest.data.card import CARD_NAME, Card, write_card
 from backtest.data.parquet import footer_digest
+from backtest.data.prices import (
+    SIDES,
+    absent_prices,
+    plain_prices,
+    too_large,
+    unusable_price,
+    unusable_size,
+)
 from backtest.data.reading.decode import Nonfinite
 from backtest.data.reading.matrices import nonfinite_cells
 from backtest.data.schema import TIMESTAMP
@@ -32,6 +42,13 @@ ROW_GROUP_ROWS = 131_072
 ROWS_PER_FILE = 64 * ROW_GROUP_ROWS
 
 _VALUES = ("ts_recv", "bid", "ask", "bid_size", "ask_size", "trade_price", "trade_size")
+
+MENDED = "absent"
+"""The key of a card's notes that holds ``CanonicalWriter.mended``."""
+
+NO_PRICES = "{} of 0 or below, or a vendor's marker: that side absent"
+NO_SIZES = "{} with a negative size: that side absent"
+
 _ABSENT_WITH = {
     "ts_recv": ("ts_recv", NO_TIME),
     "bid": ("bid", NO_PRICE),
@@ -54,6 +71,8 @@ class CanonicalWriter:
         card: the card to write; a source may replace it until the block ends.
         rows: events written so far.
         replaced: features set to 0 under the policy ``zero``.
+        mended: numbers that were no prices or sizes and were written as absent, by what they were;
+            the card's notes keep the counts.
 
     Args:
         folder: an empty folder.
@@ -73,11 +92,16 @@ class CanonicalWriter:
         self.card = card
         self.rows = 0
         self.replaced = 0
+        self.mended: Counter[str] = Counter()
         self._folder = folder
         self._nonfinite = nonfinite
         self._rows_per_file = rows_per_file
+        _check_names(card)
         self._schema: pa.Schema | None = None
+        signed = np.array([i.signed_prices for i in card.resolved_instruments()])
+        self._signed = signed if signed.any() else None
         self._last_ts: int | None = None
+        self._reference: int | None = None
         self._waiting: list[pa.Table] = []
         self._waiting_rows = 0
         self._file: Any = None
@@ -104,8 +128,11 @@ class CanonicalWriter:
         with writing(self._folder):
             self._flush(self._waiting_rows)
             self._end_file()
-            digests = {"sha256": self._digests, "footer_sha256": self._footer_digests}
-            write_card(self._folder, self.card.model_copy(update=digests))
+            update: dict[str, Any] = {"sha256": self._digests}
+            update["footer_sha256"] = self._footer_digests
+            if self.mended:
+                update["notes"] = self.card.notes | {MENDED: dict(sorted(self.mended.items()))}
+            write_card(self._folder, self.card.model_copy(update=update))
 
     def write(self, batch: EventBatch, targets: Float32Array | None = None) -> None:
         """Append events; ``seq`` counts them through all files.
@@ -116,8 +143,9 @@ class CanonicalWriter:
             targets: float32 [n, T], if the card names targets.
 
         Raises:
-            DataError: naming the row (counted over all batches): unsorted times, an unknown symbol
-                id, NaN or infinity; or a folder that cannot be written.
+            DataError: naming the row (counted over all batches): unsorted times, times of another
+                unit, an unknown symbol id, NaN or infinity, prices or sizes beyond 2^62; or a
+                folder that cannot be written.
             ValueError: columns other than the card's or the first batch's.
         """
         if not len(batch):
@@ -147,6 +175,18 @@ class CanonicalWriter:
                 place=self.card.name,
                 remedy="Sort the events by ts_event (stably) before writing them.",
             )
+        # What `validate` calls an error must not be written, so it is found here by its own rule.
+        if self._reference is None:
+            self._reference = int(np.median(ts))
+        other = in_another_unit(ts, self._reference)
+        if other.any():
+            i = int(np.argmax(other))
+            raise DataError(
+                f"row {self.rows + i} has ts_event {ts[i]}, 500 times larger or smaller than those"
+                f" of the first rows, such as {self._reference}",
+                place=self.card.name,
+                remedy="Times are nanoseconds since 1970: state the unit of the input.",
+            )
 
     def _table(self, batch: EventBatch, targets: Float32Array | None) -> pa.Table:
         n = len(batch)
@@ -167,15 +207,41 @@ class CanonicalWriter:
                 pa.array(batch.symbol.astype(index)), pa.array(symbols, type=pa.string())
             ),
         }
-        for name in _VALUES:
-            values = getattr(batch, name)
+        values_of = {name: getattr(batch, name) for name in _VALUES}
+        self._mend(values_of, batch.symbol)
+        for name, values in values_of.items():
             if values is not None:
                 marker, absent = _ABSENT_WITH[name]
-                column = pa.array(values, mask=getattr(batch, marker) == absent)
+                column = pa.array(values, mask=values_of[marker] == absent)
                 columns[name] = column.view(TIMESTAMP) if name == "ts_recv" else column
         columns |= self._feature_columns(batch.features, n)
         columns |= self._target_columns(targets, n)
         return pa.table(columns)
+
+    def _mend(self, values: dict[str, Any], symbol: Int32Array) -> None:
+        """Take out what is no price or size, so that no reader has to ask, and count it."""
+        for price, size in SIDES:
+            ticks, lots = values[price], values[size]
+            if ticks is None:
+                continue
+            if not plain_prices(ticks):
+                absent = absent_prices(ticks, symbol, self._signed)
+                if absent is not None:
+                    self.mended[NO_PRICES.format(price)] += int(np.count_nonzero(absent))
+                    ticks = np.where(absent, NO_PRICE, ticks)
+                self._check_limit(price, ticks, unusable_price(ticks))
+            if lots is not None and unusable_size(lots) is not None:
+                negative = (lots < 0) & (ticks != NO_PRICE)
+                self.mended[NO_SIZES.format(price)] += int(np.count_nonzero(negative))
+                ticks = np.where(negative, NO_PRICE, ticks)
+                lots = np.where(lots < 0, 0, lots)
+                self._check_limit(size, lots, unusable_size(lots))
+            values[price], values[size] = ticks, lots
+
+    def _check_limit(self, name: str, values: Int64Array, wrong: int | None) -> None:
+        if wrong is not None:
+            row = f"row {self.rows + wrong}"
+            raise too_large(row, name, int(values[wrong]), place=self.card.name)
 
     def _feature_columns(self, features: Float32Array | None, n: int) -> dict[str, pa.Array]:
         names = self.card.features.all if self.card.features else ()
@@ -282,6 +348,25 @@ def write_canonical(
         for item in batches:
             batch, targets = item if isinstance(item, tuple) else (item, None)
             writer.write(batch, targets)
+
+
+def _check_names(card: Card) -> None:
+    """Refuse features and targets that would take the place of another column.
+
+    Raises:
+        DataError: naming them.
+    """
+    packed = card.features.packed if card.features else None
+    names = [packed] if packed else [*(card.features.all if card.features else ())]
+    names += card.targets.columns if card.targets else ()
+    taken = Counter([*names, *dict(card.columns).values()])
+    wrong = sorted(str(name) for name, count in taken.items() if count > 1)
+    if wrong:
+        raise DataError(
+            f"two columns would be called {', '.join(map(repr, wrong))}",
+            place=card.name,
+            remedy="Give features and targets names that no other column has.",
+        )
 
 
 def _matrix(noun: str, values: Float32Array | None, names: tuple[str, ...], n: int) -> Float32Array:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
@@ -35,16 +34,31 @@ from backtest.market.instruments import Instrument
 
 CARD_NAME = "dataset.toml"
 
+_MOST_DIGITS = 80
+_LARGEST_EXPONENT = 30
+_LARGEST_FEE = 1_000_000_000
 
-def _decimal(value: object) -> Decimal:
+
+def exact_decimal(value: object) -> Decimal:
+    """A number of a card or a mapping, from text or a whole number.
+
+    Raises:
+        ValueError: it is not a decimal number, or is beyond 1e30 or finer than 1e-30, where sums
+            and products would take forever or not be exact.
+    """
     if isinstance(value, float):
         raise ValueError(f'write it as text, "{value}": a binary fraction would not be exact')
+    if isinstance(value, str) and len(value) > _MOST_DIGITS:
+        raise ValueError(f"a number of {len(value)} characters is too long")
     try:
         number = Decimal(value) if isinstance(value, (str, int, Decimal)) else None
     except InvalidOperation:
         number = None
-    if number is None or not number.is_finite():
+    if number is None or isinstance(value, bool) or not number.is_finite():
         raise ValueError(f"{value!r} is not a decimal number")
+    exponent = number.as_tuple().exponent
+    if number and (number.adjusted() > _LARGEST_EXPONENT or int(exponent) < -_LARGEST_EXPONENT):
+        raise ValueError(f"{value!s:.40} is not between 1e-30 and 1e30 with at most 30 decimals")
     return number
 
 
@@ -72,7 +86,7 @@ def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
 
 _Text: TypeAlias = Annotated[str, Field(min_length=1)]
 _Names: TypeAlias = Annotated[tuple[_Text, ...], Field(strict=False, min_length=1)]
-_Decimal: TypeAlias = Annotated[Decimal, BeforeValidator(_decimal), PlainSerializer(str)]
+_Decimal: TypeAlias = Annotated[Decimal, BeforeValidator(exact_decimal), PlainSerializer(str)]
 _Glob: TypeAlias = Annotated[str, BeforeValidator(_glob)]
 _Instant: TypeAlias = Annotated[int, BeforeValidator(_instant), PlainSerializer(format_utc)]
 _Interval: TypeAlias = Annotated[tuple[_Instant, _Instant], Field(strict=False)]
@@ -140,12 +154,20 @@ class InstrumentTable(_Table):
     fee_rate: _Decimal | None = None
     fee_per_lot: _Decimal | None = None
     tradable: bool | None = None
+    signed_prices: bool | None = None
 
     @field_validator("tick_size", "lot_size", "multiplier")
     @classmethod
     def _positive(cls, value: Decimal | None) -> Decimal | None:
         if value is not None and value <= 0:
             raise ValueError("must be above 0")
+        return value
+
+    @field_validator("fee_rate", "fee_per_lot")
+    @classmethod
+    def _plausible(cls, value: Decimal | None) -> Decimal | None:
+        if value is not None and abs(value) > _LARGEST_FEE:
+            raise ValueError(f"must be at most {_LARGEST_FEE}, either sign")
         return value
 
     def over(self, base: Instrument) -> Instrument:
@@ -257,23 +279,28 @@ def read_card(path: Path | str, text: bytes | None = None) -> Card:
     """
     try:
         raw = Path(path).read_bytes() if text is None else text
-        return Card.model_validate({"format": None, **tomllib.loads(raw.decode())})
+        return Card.model_validate({"format": None, **toml.loads(raw.decode())})
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", place=str(path)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"not valid TOML: {error}", place=str(path)) from None
     except ValidationError as error:
-        problems = [f"{_toml_path(e['loc'])}: {_message(e)}" for e in error.errors()]
-        raise DataError(
-            "; ".join(problems) if len(problems) == 1 else "\n  ".join(["refused:", *problems]),
-            place=str(path),
-            remedy="docs/data.md lists the keys of a card.",
-        ) from None
+        raise refusal(error, place=str(path)) from None
+    except ValueError as error:
+        raise DataError(f"not TOML: {error}", place=str(path)) from None
 
 
-def write_card(folder: Path, card: Card) -> Path:
+def refusal(error: ValidationError, *, place: str) -> DataError:
+    """What is wrong with a card, every problem at once, by its TOML path."""
+    problems = [f"{_toml_path(e['loc'])}: {_message(e)}" for e in error.errors()]
+    return DataError(
+        "; ".join(problems) if len(problems) == 1 else "\n  ".join(["refused:", *problems]),
+        place=place,
+        remedy="docs/data.md lists the keys of a card.",
+    )
+
+
+def write_card(folder: Path, card: Card, *, name: str = CARD_NAME) -> Path:
     """Write ``dataset.toml`` into a folder; ``read_card`` gives back an equal card."""
-    path = folder / CARD_NAME
+    path = folder / name
     table = {"format": card.format, **card.model_dump(exclude_defaults=True, exclude_none=True)}
     path.write_text(toml.dumps(table), encoding="utf-8")
     return path

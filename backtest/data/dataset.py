@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow.fs as pafs
 
-from backtest.core.arrays import Int64Array
+from backtest.core.arrays import BoolArray, Int64Array
 from backtest.data.card import CARD_NAME, Card, read_card
 from backtest.data.parquet import Footer, mapped_errors, read_footer
 from backtest.data.schema import Layout, check_same_layout, layout_of
@@ -69,6 +69,12 @@ class Dataset:
     def instruments(self) -> tuple[Instrument, ...]:
         """The instrument of every symbol, in the symbols' order."""
         return self.card.resolved_instruments()
+
+    @cached_property
+    def signed_prices(self) -> BoolArray | None:
+        """Which symbols' prices may be 0 or negative, bool [S]; ``None`` if no symbol's may."""
+        signed = np.array([instrument.signed_prices for instrument in self.instruments])
+        return signed if signed.any() else None
 
     @cached_property
     def sessions(self) -> Int64Array | None:

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 _AT_ONCE = 1 << 17
 """Rows of a row group up to which it is decoded whole, which is quicker."""
 
+MOST_COLUMNS = 100_000
+MOST_RATIO = 2000
+"""How many times its size a column may unpack to, where that is more than ``_ALWAYS`` bytes."""
+
+_ALWAYS = 1 << 28
+
 DAMAGED = "The file is damaged or is not Parquet: fetch or ingest it again."
 
 
@@ -109,8 +115,70 @@ def read_footer(
                     remedy=DAMAGED,
                 )
             parquet = pq.ParquetFile(file)
+            check_sizes(parquet.metadata, place)
             groups = _row_groups(parquet.metadata, columns)
             return Footer(path, place, parquet.schema_arrow, groups)
+
+
+def check_sizes(metadata: Any, place: str) -> None:
+    """Refuse a footer by which little would become far too much.
+
+    Raises:
+        DataError: more columns than ``MOST_COLUMNS``, or a column of a row group that unpacks to
+            more than ``MOST_RATIO`` times its bytes.
+    """
+    if metadata.num_columns > MOST_COLUMNS:
+        raise DataError(
+            f"has {metadata.num_columns} columns, more than {MOST_COLUMNS}", place=place
+        )
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        if group.total_byte_size <= _ALWAYS:
+            continue
+        for k in range(group.num_columns):
+            column = group.column(k)
+            most = max(_ALWAYS, MOST_RATIO * column.total_compressed_size)
+            if column.total_uncompressed_size > most:
+                raise DataError(
+                    f"{column.path_in_schema!r} of row group {number} unpacks to"
+                    f" {column.total_uncompressed_size} bytes from {column.total_compressed_size}",
+                    place=place,
+                    remedy="Rewrite the file in smaller row groups if it is to be trusted.",
+                )
+
+
+def has_checksums(file: Any) -> bool:
+    """The pages of a Parquet file carry checksums, by the header of its first one.
+
+    Args:
+        file: the open file; its footer can be read.
+    """
+    metadata = pq.ParquetFile(file).metadata
+    groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
+    column = next((group.column(0) for group in groups if group.num_rows), None)
+    if column is None:
+        return True  # it has no pages
+    starts = [column.data_page_offset, column.dictionary_page_offset]
+    file.seek(min(start for start in starts if start))
+    return _states_checksum(file.read(64))
+
+
+def _states_checksum(header: bytes) -> bool:
+    """Whether a page header of Thrift's compact protocol has its optional field 4, ``crc``.
+
+    Fields 1 to 3 are 32-bit integers that are always there. A field is a byte, the distance from
+    the field before in its high half and 5 for an integer in its low one, then the number in
+    groups of seven bits, all but the last marked by their high bit.
+    """
+    at = 0
+    for _ in range(3):
+        if header[at : at + 1] != b"\x15":
+            return False
+        at += 1
+        while at < len(header) and header[at] & 0x80:
+            at += 1
+        at += 1
+    return header[at : at + 1] == b"\x15"
 
 
 def footer_digest(file: Any) -> str:

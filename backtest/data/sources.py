@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,14 @@ class IngestReport:
         written: events in the dataset.
         refused: rows left out, by reason.
         repaired: values or rows that were changed, by what was done.
+        ignored: files left out, by reason.
     """
 
     read: int
     written: int
     refused: Mapping[str, int] = field(default_factory=dict)
     repaired: Mapping[str, int] = field(default_factory=dict)
+    ignored: Mapping[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """The report as plain values."""
@@ -69,13 +72,29 @@ def ingest(
             or cannot be written.
     """
     # Sources are imported whenever plugins are listed: what is slow to import waits until here.
-    from backtest.data.card import CARD_NAME, read_card, write_card
+    from pydantic import ValidationError
+
+    from backtest.data.canonical import MENDED
+    from backtest.data.card import CARD_NAME, read_card, refusal, write_card
 
     if not input.exists():
         raise DataError("no such file or folder", place=str(input))
+    if not input.is_file() and not input.is_dir():
+        raise DataError(
+            "is no regular file or folder",
+            place=str(input),
+            remedy="Inputs are read more than once: write what a pipe gives to a file first.",
+        )
     with new_folder(output, marker=CARD_NAME, overwrite=overwrite) as folder:
-        report = source.ingest(input, folder)
+        try:
+            report = source.ingest(input, folder)
+        except ValidationError as error:
+            # A card is made of what the input holds: its columns, its symbols, its grids.
+            raise refusal(error, place=f"{input}: the card that it would have") from None
         card = read_card(folder / CARD_NAME)
+        # What the writer took out is reported with what the source repaired.
+        mended = card.notes.pop(MENDED, {})
+        report = replace(report, repaired=dict(Counter(report.repaired) + Counter(mended)))
         parameters = {k: v for k, v in as_table(source, name).items() if v is not None}
         notes = {"ingest": {"source": parameters, "input": input.name, **report.as_dict()}}
         write_card(folder, card.model_copy(update={"notes": card.notes | notes}))

@@ -1,19 +1,52 @@
-"""Writes TOML, of the few shapes that a dataset card has; ``tomllib`` reads it back."""
+"""TOML that people wrote, read with bounds on its nesting; and written, as dataset cards are."""
 
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Mapping
+from datetime import date, datetime, time
 from typing import Any
 
 from backtest.core.text import quoted
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _LINE = 96
+_DEPTH = 64
+# Possessive, and begun only where a part begins: linear in the text.
+_PART = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')"""
+_LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_-])(?:{_PART}[ \t]*+\.[ \t]*+){{{_DEPTH}}}")
+
+
+def loads(text: str) -> dict[str, Any]:
+    """The tables of a TOML text.
+
+    Raises:
+        ValueError: it is not TOML, or its tables and lists nest deeper than 64 levels.
+    """
+    # The parser takes memory with the square of a dotted key's length, so that is bounded first.
+    if _LONG_KEY.search(text):
+        raise ValueError(f"a key has more than {_DEPTH} parts")
+    try:
+        table = tomllib.loads(text)
+    except RecursionError:
+        raise ValueError(f"it nests deeper than {_DEPTH} levels") from None
+    level: list[Any] = [table]
+    for _ in range(_DEPTH):
+        level = [child for value in level for child in _children(value)]
+        if not level:
+            return table
+    raise ValueError(f"it nests deeper than {_DEPTH} levels")
+
+
+def _children(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [*value.values()]
+    return value if isinstance(value, list) else []
 
 
 def dumps(table: Mapping[str, Any]) -> str:
-    """TOML text of nested tables of text, numbers, booleans and lists of them.
+    """TOML text of nested tables of text, numbers, booleans, dates, times and lists of them.
 
     Raises:
         TypeError: a value of another kind, such as ``None``.
@@ -44,6 +77,11 @@ def _value(value: Any) -> str:
         return quoted(value)
     if isinstance(value, (int, float)):
         return repr(value)
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        items = [f"{key(k)} = {_value(v)}" for k, v in value.items()]
+        return f"{{ {', '.join(items)} }}" if items else "{}"
     if isinstance(value, (list, tuple)):
         items = [_value(item) for item in value]
         line = f"[{', '.join(items)}]"

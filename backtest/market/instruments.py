@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
 MONEY_UNIT = Decimal("1e-9")
 """Money is counted in whole billionths of the currency."""
+
+_MONEY_LIMIT = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,8 @@ class Instrument:
         fee_rate: fraction of the notional charged for each fill (0.0001 is one basis point).
         fee_per_lot: currency charged for each lot filled.
         tradable: false for what the accountant cannot account for, such as inverse contracts.
+        signed_prices: prices may be 0 or negative, as those of spreads and some energy contracts;
+            otherwise such a price counts as absent.
     """
 
     tick_size: Decimal = Decimal("0.01")
@@ -31,19 +36,28 @@ class Instrument:
     fee_rate: Decimal = Decimal(0)
     fee_per_lot: Decimal = Decimal(0)
     tradable: bool = True
+    signed_prices: bool = False
 
     @property
     def half_tick_lot(self) -> int:
         """Money (billionths of the currency) earned by one lot when the price rises half a tick.
 
         Raises:
-            ValueError: it is not a whole, positive number of billionths.
+            ValueError: it is not a whole, positive number of billionths, or 2^62 of them or more.
         """
-        value = self.tick_size * self.lot_size * self.multiplier / 2 / MONEY_UNIT
-        if value <= 0 or value != value.to_integral_value():
+        # Fractions, because decimals would round a product to 28 digits.
+        parts = (self.tick_size, self.lot_size, self.multiplier, 1 / (2 * MONEY_UNIT))
+        value = math.prod(map(Fraction, parts))
+        if value <= 0 or value.denominator != 1:
+            shown = Decimal(value.numerator) / value.denominator
             raise ValueError(
-                f"half a tick of one lot is worth {value.normalize():f} billionths of a "
+                f"half a tick of one lot is worth {shown.normalize():f} billionths of a "
                 f"{self.currency}, which must be a whole number above 0: choose a larger lot_size"
+            )
+        if value >= _MONEY_LIMIT:
+            raise ValueError(
+                f"half a tick of one lot is worth {Decimal(value.numerator):.3g} billionths of a "
+                f"{self.currency}, more than 64 bits can count: choose a smaller lot_size"
             )
         return int(value)
 

@@ -12,7 +12,9 @@ from backtest.data.sources import IngestReport, Source
 
 @dataclass(frozen=True)
 class BinanceStream(Source):
-    """Raw lines ``local_ns JSON`` of combined streams, gzip or plain, one file or a folder.
+    """Raw lines ``local_ns JSON`` of combined streams, one file or all files of a folder.
+
+    Files may be plain, compressed (gzip, zstd, bzip2, xz) or zip archives, whatever their names.
 
     ``bookTicker`` and ``trade`` become events; every other stream is left out and counted. Symbols
     are the venue's names, those of USD-margined futures with ``.um`` added, so that they stay apart
@@ -30,6 +32,7 @@ class BinanceStream(Source):
         currency: the one that the accountant counts in.
         tick_sizes, lot_sizes: ``SYMBOL=SIZE``; otherwise the finest decimals seen.
         fee_rate: of the notional, for every tradable symbol.
+        ignore: patterns of names of files in the folder to leave out.
     """
 
     clock: Literal["align", "keep"] = "align"
@@ -38,6 +41,7 @@ class BinanceStream(Source):
     tick_sizes: tuple[str, ...] = ()
     lot_sizes: tuple[str, ...] = ()
     fee_rate: str = "0.001"
+    ignore: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # Sources are imported whenever plugins are listed: what is slow to import waits until here.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +20,7 @@ from backtest.data.card import Card, InstrumentTable
 from backtest.data.reading.decode import Columns
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError
-from backtest.market.events import NO_TIME
+from backtest.market.events import NO_PRICE, NO_TIME
 from backtest.market.instruments import Instrument
 from backtest.plugins.sources.binance_lines import (
     BinanceMarket,
@@ -30,12 +30,15 @@ from backtest.plugins.sources.binance_lines import (
     read_rows,
 )
 from backtest.plugins.sources.decimals import step_of, to_grid
+from backtest.plugins.sources.inputs import input_files
 from backtest.plugins.sources.lanes import Lane, card_name, quotes, trades, write_lanes
+from backtest.plugins.sources.packed import Packed, unpacked
 
 _QUANTILE = 100
 """A file's receipts are aligned at one part in so many of its latencies."""
 
 _BEFORE = "received before the event: ts_recv set to ts_event"
+_EMPTY = "side with a price or size of 0: absent"
 
 
 class BinanceOptions(Protocol):
@@ -53,6 +56,9 @@ class BinanceOptions(Protocol):
     @property
     def fee_rate(self) -> str: ...
 
+    @property
+    def ignore(self) -> tuple[str, ...]: ...
+
     def sizes(self, name: str) -> dict[str, Decimal]:
         """What ``tick_sizes`` or ``lot_sizes`` gives, by symbol."""
 
@@ -63,7 +69,8 @@ class _Spool:
 
     path: Path
     kind: RowKind
-    place: Path
+    label: str
+    place: str
     scales: list[tuple[int, int]] = field(default_factory=list)
     first_recv: int = 0
     first_venue: int = NO_TIME
@@ -76,8 +83,8 @@ class _Spool:
         back = np.flatnonzero(np.diff(times, prepend=max(self.last, int(times[0]))) < 0)
         if len(back):
             raise DataError(
-                f"line {rows.line[back[0]]} has an earlier time than the line before it",
-                place=str(self.place),
+                f"line {rows.line[back[0]]} has a time before that of the line before it",
+                place=self.place,
                 remedy="Messages of one stream must be in time order: sort the file's lines.",
             )
         self.last = int(times[-1])
@@ -124,8 +131,9 @@ def ingest(source: BinanceOptions, input: Path, output: Path) -> IngestReport:
     """
     reading = _Reading(source)
     with tempfile.TemporaryDirectory(dir=output, prefix="spool-") as spool:
-        for path in _files(input):
-            reading.read(path, Path(spool))
+        files, ignored = _files(input, source.ignore)
+        for label, file in files:
+            reading.read(label, file, Path(spool))
         names = sorted(reading.symbols)
         if not names:
             raise DataError("there are no quotes or trades", place=str(input))
@@ -139,19 +147,25 @@ def ingest(source: BinanceOptions, input: Path, output: Path) -> IngestReport:
         )
         with CanonicalWriter(output, card) as writer:
             write_lanes(writer, reading.lanes(names, instruments))
-    repaired = {_BEFORE: reading.clamped} if reading.clamped else {}
+    repaired = {what: count for what, count in sorted(reading.repaired.items()) if count}
     refused = {reason: count for reason, count in sorted(reading.refused.items()) if count}
-    return IngestReport(writer.rows + sum(refused.values()), writer.rows, refused, repaired)
+    read = writer.rows + sum(refused.values())
+    return IngestReport(read, writer.rows, refused, repaired, ignored)
 
 
-def _files(input: Path) -> list[Path]:
-    """The files in the order of their first receipts, so that names change nothing."""
-    if not input.is_dir():
-        return [input]
-    found = [path for path in input.iterdir() if path.is_file() and not path.name.startswith(".")]
-    if not found:
-        raise DataError("the folder holds no files", place=str(input))
-    return sorted(found, key=lambda path: (first_receipt(path), path.name))
+def _files(input: Path, ignore: Sequence[str]) -> tuple[list[tuple[str, Packed]], dict[str, int]]:
+    """The files with their paths below the input, and how many others are ignored, by reason.
+
+    They come in the order of their first receipts, so that names change nothing.
+    """
+    found = input_files(input, None, ignore, noun="files")
+    ignored = Counter(found.ignored)
+    files = []
+    for path in found.paths:
+        label = path.name if path == input else path.relative_to(input).as_posix()
+        for file in unpacked(path, None, ignore, ignored):
+            files.append((label if file.member is None else f"{label}/{file.member}", file))
+    return sorted(files, key=lambda item: (first_receipt(item[1]), item[0])), dict(ignored)
 
 
 class _Reading:
@@ -162,13 +176,13 @@ class _Reading:
         self.symbols: dict[str, _Symbol] = {}
         self.shifts: dict[str, int] = {}
         self.refused: Counter[str] = Counter()
-        self.clamped = 0
+        self.repaired: Counter[str] = Counter()
         self._spools: list[tuple[str, _Spool]] = []
 
-    def read(self, path: Path, folder: Path) -> None:
+    def read(self, label: str, file: Packed, folder: Path) -> None:
         spools: dict[tuple[str, RowKind], _Spool] = {}
         skews: list[Int64Array] = []
-        for found in read_rows(path, self.source.time_unit, self.refused):
+        for found in read_rows(file, self.source.time_unit, self.refused):
             name = f"{found.symbol}.um" if found.market == "um" else found.symbol
             symbol = self.symbols.setdefault(name, _Symbol(found.market))
             rows = self._sound(found, symbol)
@@ -178,7 +192,7 @@ class _Reading:
             symbol.size_scale = max(symbol.size_scale, rows.size_scale)
             if (name, rows.kind) not in spools:
                 place = folder / f"{len(self._spools) + len(spools)}.arrow"
-                spools[name, rows.kind] = _Spool(place, rows.kind, path)
+                spools[name, rows.kind] = _Spool(place, rows.kind, label, file.place)
             spools[name, rows.kind].add(rows)
             if rows.venue[0] != NO_TIME:
                 skews.append(rows.recv - rows.venue)
@@ -186,16 +200,16 @@ class _Reading:
             spool.close()
             self._spools.append((name, spool))
         if spools:
-            self.shifts[path.name] = self._shift(path, skews)
+            self.shifts[label] = self._shift(file, skews)
 
-    def _shift(self, path: Path, skews: list[Int64Array]) -> int:
+    def _shift(self, file: Packed, skews: list[Int64Array]) -> int:
         """What is added to a file's receipts, ns."""
         if self.source.clock == "keep":
             return 0
         if not skews:
             raise DataError(
-                "no quote or trade carries the venue's time, to align the recorder's clock with",
-                place=str(path),
+                "no quote or trade carries the venue's time, to align the recorder's clock by",
+                place=file.place,
                 remedy="Record trades too, or trust the recorder with --set clock=keep.",
             )
         skew = np.concatenate(skews)
@@ -209,13 +223,16 @@ class _Reading:
         new = rows.update > largest[:-1]
         symbol.updates[rows.kind] = int(largest[-1])
         self.refused["repeated update"] += int(np.count_nonzero(~new))
-        whole = (rows.price > 0).all(axis=0) & (rows.size > 0).all(axis=0)
-        self.refused["price or size of 0"] += int(np.count_nonzero(new & ~whole))
-        open_ = np.ones_like(new)
-        if rows.kind == "bookTicker":
-            open_ = rows.price[0] < rows.price[1]
-            self.refused["locked or crossed"] += int(np.count_nonzero(new & whole & ~open_))
-        return rows.keep(new & whole & open_)
+        whole = (rows.price > 0) & (rows.size > 0)
+        if rows.kind == "trade":
+            self.refused["price or size of 0"] += int(np.count_nonzero(new & ~whole[0]))
+            return rows.keep(new & whole[0])
+        # An empty side is written as absent, so that the price before it is no longer in force.
+        open_ = (rows.price[0] < rows.price[1]) | ~whole.all(axis=0)
+        self.refused["locked or crossed"] += int(np.count_nonzero(new & ~open_))
+        self.repaired[_EMPTY] += int(np.count_nonzero(~whole & new))
+        rows.price[~whole] = 0
+        return rows.keep(new & open_)
 
     def lanes(self, names: list[str], instruments: dict[str, InstrumentTable]) -> list[Lane]:
         """Trades before quotes, then by symbol; a file's rows are one lane a kind and symbol."""
@@ -224,7 +241,7 @@ class _Reading:
         )
         lanes = []
         for name, spool in ordered:
-            shift = self.shifts[spool.place.name]
+            shift = self.shifts[spool.label]
             known = spool.first_venue != NO_TIME
             first = spool.first_venue if known else spool.first_recv + shift
             chunks = self._chunks(names.index(name), spool, shift, instruments[name])
@@ -247,18 +264,18 @@ class _Reading:
             except ValueError as error:
                 raise DataError(
                     str(error),
-                    place=str(spool.place),
-                    remedy="Correct tick_sizes or lot_sizes, or let them be inferred.",
+                    place=spool.place,
+                    remedy="Correct tick_sizes or lot_sizes, or leave them to be inferred.",
                 ) from None
             if spool.kind == "bookTicker":
-                yield quotes(symbol, times, *prices, *sizes)
+                yield quotes(symbol, times, *(np.where(p > 0, p, NO_PRICE) for p in prices), *sizes)
             else:
                 yield trades(symbol, times, prices[0], sizes[0])
 
     def _times(self, recv: Int64Array, venue: Int64Array) -> dict[str, Int64Array]:
         if venue[0] == NO_TIME:
             return {"ts_event": recv, "ts_recv": venue}
-        self.clamped += int(np.count_nonzero(recv < venue))
+        self.repaired[_BEFORE] += int(np.count_nonzero(recv < venue))
         return {"ts_event": venue, "ts_recv": np.maximum(recv, venue)}
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import gzip
 import json
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import IO, Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -22,12 +19,13 @@ from backtest.core.arrays import BoolArray, Int64Array
 from backtest.errors import DataError
 from backtest.market.events import NO_TIME
 from backtest.plugins.sources.decimals import parse_decimals
+from backtest.plugins.sources.packed import BLOCK_BYTES, Packed
+from backtest.plugins.sources.rows import first_failure
 
 RowKind: TypeAlias = Literal["trade", "bookTicker"]
 BinanceMarket: TypeAlias = Literal["spot", "um", "cm"]
 
-_BLOCK_BYTES = 1 << 23
-_MAX_LINE = 1 << 26
+_FAULTS = (pa.ArrowException, ValueError)
 _LINE = re.compile(rb'([0-9]{1,18}|[1-8][0-9]{18}) (?:\{"stream": ?"[^"@]+@([A-Za-z]+)|\{)')
 _TEXT, _INT = pa.string(), pa.int64()
 _COMMON = [("s", _TEXT), ("T", _INT)]
@@ -85,21 +83,21 @@ class MessageRows:
         )
 
 
-def read_rows(path: Path, time_unit: str, skipped: Counter[str]) -> Iterator[MessageRows]:
+def read_rows(file: Packed, time_unit: str, skipped: Counter[str]) -> Iterator[MessageRows]:
     """A file's quotes and trades; other lines are counted in ``skipped`` by what they are.
 
     Raises:
         DataError: not gzip or damaged, or a line that is not ``local_ns JSON`` with the fields of
             its stream; it names the line.
     """
-    for first, lines in _blocks(path):
-        chosen: dict[RowKind, list[tuple[int, bytes, bytes]]] = {"trade": [], "bookTicker": []}
+    for first, lines in _blocks(file):
+        chosen: dict[Kind, list[tuple[int, bytes, bytes]]] = {"trade": [], "bookTicker": []}
         for number, line in enumerate(lines, first):
             match = _LINE.match(line)
             if match is None:
                 if not line.strip():
                     continue
-                raise _bad_line(path, number, "is not local_ns JSON")
+                raise _bad_line(file, number, "is not local_ns JSON")
             stream = match[2]
             if stream == b"bookTicker":
                 chosen["bookTicker"].append((number, match[1], line))
@@ -109,14 +107,15 @@ def read_rows(path: Path, time_unit: str, skipped: Counter[str]) -> Iterator[Mes
                 skipped[_what(stream, line)] += 1
         for kind, found in chosen.items():
             if found:
-                yield from _parsed(path, kind, found, time_unit)
+                yield from _parsed(file, kind, found, time_unit)
 
 
-def first_receipt(path: Path) -> int:
+def first_receipt(file: Packed) -> int:
     """The recorder's time of a file's first line, ns; 0 if it has none that can be read."""
-    with _opened(path) as file:
-        match = _LINE.match(file.readline(_MAX_LINE))
-    return int(match[1]) if match else 0
+    for _, lines in _blocks(file, 1 << 16):
+        match = _LINE.match(lines[0])
+        return int(match[1]) if match else 0
+    return 0
 
 
 def _what(stream: bytes | None, line: bytes) -> str:
@@ -125,54 +124,33 @@ def _what(stream: bytes | None, line: bytes) -> str:
     return "depth updates" if stream == b"depth" else f"stream {stream.decode()}"
 
 
-def _blocks(path: Path) -> Iterator[tuple[int, list[bytes]]]:
+def _blocks(file: Packed, size: int = BLOCK_BYTES) -> Iterator[tuple[int, list[bytes]]]:
     """Whole lines, with the number of the first."""
-    number, rest = 1, b""
-    with _opened(path) as file:
-        while block := file.read(_BLOCK_BYTES):
-            *lines, rest = (rest + block).split(b"\n")
-            if len(rest) > _MAX_LINE:
-                raise _bad_line(path, number + len(lines), f"has more than {_MAX_LINE} bytes")
-            yield number, lines
-            number += len(lines)
-    if rest:
-        yield number, [rest]
-    elif number == 1:
-        raise DataError("the file is empty", place=str(path))
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """A plain or gzip file; what goes wrong in it becomes ``DataError``."""
-    try:
-        with path.open("rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-        with cast(IO[bytes], gzip.open(path)) if packed else path.open("rb") as file:
-            yield file
-    except (EOFError, zlib.error, OSError) as error:
-        raise DataError(
-            f"cannot be read, is truncated or damaged: {error}",
-            place=str(path),
-            remedy="Fetch the file again.",
-        ) from None
+    number = 1
+    for piece in file.lines(size):
+        lines = piece.removesuffix(b"\n").split(b"\n")
+        yield number, lines
+        number += len(lines)
+    if number == 1:
+        raise DataError("the file is empty", place=file.place)
 
 
 def _parsed(
-    path: Path, kind: RowKind, found: list[tuple[int, bytes, bytes]], time_unit: str
+    file: Packed, kind: RowKind, found: list[tuple[int, bytes, bytes]], time_unit: str
 ) -> Iterator[MessageRows]:
-    data = _json(path, kind, found)
+    data = _json(file, kind, found)
     for name in _NEEDED[kind]:
         if data[name].null_count:
             row = pc.index(data[name].is_null(), True).as_py()
-            raise _bad_line(path, found[row][0], f"has no {name!r}")
+            raise _bad_line(file, found[row][0], f"has no {name!r}")
     line = np.array([number for number, _, _ in found], dtype=np.int64)
     recv = np.array([ns for _, ns, _ in found], dtype="S19").astype(np.int64)
-    _check_unit(path, line, recv, 1_000_000_000, "recorder's time is not in nanoseconds")
+    _check_unit(file, line, recv, 1_000_000_000, "recorder's time is not in nanoseconds")
     per_second = {"ms": 1_000, "us": 1_000_000}[time_unit]
     has_time = data["T"].is_valid().to_numpy(zero_copy_only=False)
     times = data["T"].fill_null(0).to_numpy()
     _check_unit(
-        path, line[has_time], times[has_time], per_second, f"venue's time is not in {time_unit}"
+        file, line[has_time], times[has_time], per_second, f"venue's time is not in {time_unit}"
     )
     venue = np.where(has_time, times * (1_000_000_000 // per_second), NO_TIME)
     markets = _markets(kind, data)
@@ -185,8 +163,8 @@ def _parsed(
     for code, symbol in enumerate(names.dictionary.to_pylist()):
         for market in np.unique(markets[codes == code]):
             rows = (codes == code) & (markets == market)
-            price, price_scale = _numbers(path, line, data, prices, rows)
-            size, size_scale = _numbers(path, line, data, sizes, rows)
+            price, price_scale = _numbers(file, line, data, prices, rows)
+            size, size_scale = _numbers(file, line, data, sizes, rows)
             yield MessageRows(
                 symbol,
                 market,
@@ -211,60 +189,85 @@ def _markets(kind: RowKind, data: dict[str, pa.Array]) -> Any:
 
 
 def _numbers(
-    path: Path, line: Int64Array, data: dict[str, pa.Array], names: tuple[str, ...], rows: BoolArray
+    file: Packed,
+    line: Int64Array,
+    data: dict[str, pa.Array],
+    names: tuple[str, ...],
+    rows: BoolArray,
 ) -> tuple[Int64Array, int]:
     mask = pa.array(rows)
-    text = pa.concat_arrays([data[name].filter(mask) for name in names])
+    chosen = [data[name].filter(mask) for name in names]
     try:
-        values, scale = parse_decimals(text)
-    except ValueError as error:
-        raise _bad_line(path, int(line[rows][0]), f"or one after it: {error}") from None
+        values, scale = parse_decimals(pa.concat_arrays(chosen))
+    except ValueError:
+        found = []
+        for text in chosen:
+            with suppress(ValueError):
+                parse_decimals(text)
+                continue
+            found.append(first_failure(text, parse_decimals, (ValueError,)))
+        if not found:  # each side by itself fits
+            raise _bad_line(
+                file, int(line[rows][0]), "and those after it have too many digits"
+            ) from None
+        row, error = min(found, key=lambda item: item[0])
+        raise _bad_line(
+            file, int(line[rows][row]), f"has a number that is wrong: {error}"
+        ) from None
     return values.reshape(len(names), -1), scale
 
 
-def _json(path: Path, kind: RowKind, found: list[tuple[int, bytes, bytes]]) -> dict[str, pa.Array]:
-    body = b"\n".join(line[len(ns) + 1 :] for _, ns, line in found)
-    schema = pa.schema([("data", pa.struct(_FIELDS[kind]))])
+def _json(file: Packed, kind: RowKind, found: list[tuple[int, bytes, bytes]]) -> dict[str, pa.Array]:
     try:
-        table = pj.read_json(
-            pa.BufferReader(body),
-            read_options=pj.ReadOptions(use_threads=False, block_size=len(body) + 1),
-            parse_options=pj.ParseOptions(
-                explicit_schema=schema, unexpected_field_behavior="ignore"
-            ),
-        )
-        if len(table) != len(found):
-            raise pa.ArrowInvalid(f"{len(found)} lines hold {len(table)} messages")
-        str(body, "utf-8")  # which pyarrow does not check
-    except (pa.ArrowException, UnicodeDecodeError) as error:
-        for number, ns, line in found:
-            try:
-                json.loads(line[len(ns) + 1 :])
-            except ValueError:
-                raise _bad_line(path, number, "is not JSON, or not whole") from None
-        raise _bad_line(path, found[0][0], f"or one after it: {error}") from None
-    data = table.column("data").combine_chunks()
-    if isinstance(data, pa.ChunkedArray):
-        data = data.chunk(0)
+        data = _messages(kind, found)
+    except _FAULTS:
+
+        def attempt(some: list[tuple[int, bytes, bytes]]) -> object:
+            return _messages(kind, some)
+
+        row, error = first_failure(found, attempt, _FAULTS)
+        number, ns, line = found[row]
+        try:
+            json.loads(line[len(ns) + 1 :])
+        except (ValueError, RecursionError):
+            raise _bad_line(file, number, "is not JSON, or not whole") from None
+        raise _bad_line(file, number, f"is not as expected: {error!s:.200}") from None
     return {name: pc.struct_field(data, name) for name, _ in _FIELDS[kind]}
 
 
+def _messages(kind: RowKind, found: list[tuple[int, bytes, bytes]]) -> pa.Array:
+    """The field ``data`` of some lines."""
+    body = b"\n".join(line[len(ns) + 1 :] for _, ns, line in found)
+    schema = pa.schema([("data", pa.struct(_FIELDS[kind]))])
+    table = pj.read_json(
+        pa.BufferReader(body),
+        read_options=pj.ReadOptions(use_threads=False, block_size=len(body) + 1),
+        parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
+    )
+    if len(table) != len(found):
+        raise pa.ArrowInvalid(f"{len(found)} lines hold {len(table)} messages")
+    str(body, "utf-8")  # which pyarrow does not check
+    data = table.column("data").combine_chunks()
+    return data.chunk(0) if isinstance(data, pa.ChunkedArray) else data
+
+
 def _check_unit(
-    path: Path, line: Int64Array, times: Int64Array, per_second: int, problem: str
+    file: Packed, line: Int64Array, times: Int64Array, per_second: int, problem: str
 ) -> None:
     wrong = (times < _SECONDS[0] * per_second) | (times > _SECONDS[1] * per_second)
     if wrong.any():
         i = int(np.argmax(wrong))
         raise DataError(
             f"line {line[i]} has the time {times[i]}: the {problem}",
-            place=str(path),
-            remedy="Set time_unit to ms, or to us for streams that were requested in microseconds.",
+            place=file.place,
+            remedy="Units are stated, never guessed: time_unit is ms, or us for streams that were"
+            " asked for microseconds.",
         )
 
 
-def _bad_line(path: Path, number: int, problem: str) -> DataError:
+def _bad_line(file: Packed, number: int, problem: str) -> DataError:
     return DataError(
         f"line {number} {problem}",
-        place=str(path),
+        place=file.place,
         remedy="A line is the recorder's time in ns, a space, and a message of a combined stream.",
     )

@@ -21,6 +21,7 @@ COLUMNS = dict.fromkeys((*FEATURES, "delay_ms", *TARGETS), "float") | {"symbol":
 _BATCH_ROWS = 65_536
 _NS_PER_MS = 1e6
 _MS_PER_DAY = 86_400_000
+_MAX_NS = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -51,17 +52,21 @@ class Challenge(Source):
 
         from backtest.data.canonical import CanonicalWriter
         from backtest.data.card import Card, Features, Targets
-        from backtest.data.parquet import mapped_errors
+        from backtest.data.parquet import check_sizes, mapped_errors
         from backtest.data.reading.matrices import wide_matrix
+        from backtest.plugins.sources.rows import refuse_nonfinite
 
         with mapped_errors(str(input)):
             file = pq.ParquetFile(input, page_checksum_verification=True)
+            check_sizes(file.metadata, str(input))
             _check_columns(file.schema_arrow, str(input))
             names = pc.unique(file.read(["symbol"]).column(0).cast("string"))
             names = names.take(pc.sort_indices(names))
-            if names.null_count or not len(names):
-                problem = "a row has no symbol" if len(names) else "it has no rows"
-                raise DataError(problem, place=str(input))
+            if not len(names):
+                raise DataError("it has no rows", place=str(input))
+            if names.null_count:
+                row = pc.index(file.read(["symbol"]).column(0).is_null(), True).as_py()
+                raise DataError(f"row {row} has no symbol", place=str(input))
         packed = self.layout == "packed"
         card = Card(
             name="challenge-" + re.sub(r"[^A-Za-z0-9._-]", "-", input.stem),
@@ -81,11 +86,22 @@ class Challenge(Source):
                 if batch is None:
                     break
                 delays = _delays(batch.column("delay_ms"), writer.rows, str(input))
-                ts = now + np.cumsum(delays)
+                elapsed = np.cumsum(delays)  # at most a day each: a batch cannot wrap
+                if now + int(elapsed[-1]) > _MAX_NS:
+                    row = writer.rows + int(np.argmax(elapsed > _MAX_NS - now))
+                    raise DataError(
+                        f"row {row} lies beyond the year 2262, by the delays up to it",
+                        place=str(input),
+                    )
+                ts = now + elapsed
                 now = int(ts[-1])
                 ids = pc.index_in(batch.column("symbol").cast("string"), names)
-                events = EventBatch(ids.to_numpy(), ts, features=wide_matrix(batch, FEATURES))
-                writer.write(events, wide_matrix(batch, TARGETS))
+                features, targets = (wide_matrix(batch, some) for some in (FEATURES, TARGETS))
+                place = str(input)
+                if self.nonfinite == "refuse":
+                    refuse_nonfinite(features, FEATURES, writer.rows, place=place, noun="features")
+                refuse_nonfinite(targets, TARGETS, writer.rows, place=place, noun="targets")
+                writer.write(EventBatch(ids.to_numpy(), ts, features=features), targets)
         zeroed = {"features that were NaN or infinite, set to 0": writer.replaced}
         return IngestReport(
             file.metadata.num_rows, writer.rows, repaired=zeroed if writer.replaced else {}

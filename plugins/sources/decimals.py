@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 from decimal import Decimal
 from fractions import Fraction
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from backtest.core.arrays import Int64Array
+from backtest.data.card import exact_decimal
 
 _DECIMAL = r"^[0-9]{1,19}(\.[0-9]{1,18})?$"
 _MAX = 2**63 - 1
@@ -53,8 +53,14 @@ def to_grid(values: Int64Array, unit: Decimal, step: Decimal) -> Int64Array:
         ValueError: a number is no whole number of steps, or more of them than int64 holds.
     """
     ratio = Fraction(unit) / Fraction(step)
-    if len(values) and int(np.abs(values).max()) * ratio.numerator > _MAX:
-        raise ValueError("a number has more steps than 64 bits can hold")
+    largest = max(abs(int(values.min())), abs(int(values.max()))) if len(values) else 0
+    if not largest:
+        return np.zeros(len(values), dtype=np.int64)
+    if largest * ratio.numerator > _MAX:
+        raise ValueError("a number has more steps than 64 bits hold")
+    if ratio.denominator > _MAX:
+        bad = int(values[np.argmax(values != 0)]) * unit
+        raise ValueError(f"{bad} is not a multiple of {step}")
     steps, rest = np.divmod(values * ratio.numerator, ratio.denominator)
     if rest.any():
         bad = int(values[np.argmax(rest != 0)]) * unit
@@ -94,10 +100,10 @@ def decimal_parameter(text: str, name: str, *, above_zero: bool = True) -> Decim
     Raises:
         ValueError: not a decimal number, below 0, or 0 where it may not be.
     """
-    value: Any = None
-    with contextlib.suppress(ArithmeticError):
-        value = Decimal(text)
-    if value is None or not value.is_finite() or value < 0 or (above_zero and not value):
+    try:
+        value = exact_decimal(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+    if value < 0 or (above_zero and not value):
         raise ValueError(f"{name} is {text!r}, not a number {'above' if above_zero else 'from'} 0")
-    number: Decimal = value
-    return number
+    return value

@@ -24,19 +24,23 @@ class UsEquitiesTicks(Source):
     exchange's own quote: the NBBO is the highest bid and the lowest ask, its size the sum over the
     exchanges at that price. A bid row followed by an ask row of the same millisecond (and, under
     ``"exchange"``, of the same exchange) is one quote. The quote becomes an event when it changed,
-    in the session of 9:30 to 16:00 in New York; states that are one-sided, locked or crossed are
-    left out, so that the quote before them stands. A file most of whose states are crossed is
-    refused, as it is not what ``quotes`` says. In a millisecond trades come before quotes.
+    in the session of 9:30 to 16:00 in New York, one-sided if a side was withdrawn; locked and
+    crossed states are left out, so that the quote before them stands. A file most of whose states
+    are crossed is refused, as it is not what ``quotes`` says. In a millisecond trades come before
+    quotes.
 
-    Rows with the suspicious flag, or with prices off the cent, are left out before all this.
+    Rows with the suspicious flag, with prices off the cent, or with negative prices or sizes are
+    left out before all this.
 
     Attributes:
         quotes: what the quote rows tell.
         fee_per_share: charged for each share filled, in USD.
+        ignore: patterns of names of files in the folder to leave out.
     """
 
     quotes: Literal["national", "exchange"] = "national"
     fee_per_share: str = "0.003"
+    ignore: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         # Sources are imported whenever plugins are listed: what is slow to import waits until here.

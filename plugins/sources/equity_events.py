@@ -19,6 +19,7 @@ from backtest.data.card import Calendar, Card, InstrumentTable
 from backtest.data.reading.decode import Columns
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError
+from backtest.market.events import NO_PRICE
 from backtest.plugins.sources.equity_files import EquityFile, equity_files, read_rows
 from backtest.plugins.sources.lanes import Lane, card_name, quotes, trades, write_lanes
 from backtest.plugins.sources.nbbo import ABSENT_ASK, ABSENT_BID, Best, Book, QuoteRows, half_quoted
@@ -37,6 +38,9 @@ class EquityOptions(Protocol):
     @property
     def fee_per_share(self) -> str: ...
 
+    @property
+    def ignore(self) -> tuple[str, ...]: ...
+
 
 def ingest(source: EquityOptions, input: Path, output: Path) -> IngestReport:
     """See ``UsEquitiesTicks``.
@@ -44,7 +48,7 @@ def ingest(source: EquityOptions, input: Path, output: Path) -> IngestReport:
     Raises:
         DataError: a file that is damaged, misnamed or not in the format; unsorted times.
     """
-    files = equity_files(input)
+    files, ignored = equity_files(input, source.ignore)
     symbols = sorted({file.symbol for file in files})
     days = sorted({file.day for file in files})
     hours = [[format_utc(_utc_ns(day, clock)) for clock in (_OPEN, _CLOSE)] for day in days]
@@ -67,7 +71,7 @@ def ingest(source: EquityOptions, input: Path, output: Path) -> IngestReport:
     with CanonicalWriter(output, card) as writer:
         write_lanes(writer, [reading.lane(file) for file in files])
     refused = {reason: count for reason, count in sorted(reading.refused.items()) if count}
-    return IngestReport(reading.rows, writer.rows, refused)
+    return IngestReport(reading.rows, writer.rows, refused, ignored=ignored)
 
 
 def _utc_ns(day: date, clock: time) -> int:
@@ -117,6 +121,8 @@ class _Reading:
         held: QuoteRows | None = None
         for table in self._tables(file):
             keep = self._sound(table, (table["bid"], table["ask"]))
+            least = np.min([table[name] for name in _NBBO_COLUMNS[1:5]], axis=0)
+            keep &= self._refuse("quote with a negative price or size", keep, least < 0)
             rows = QuoteRows(*(table[name][keep] for name in _NBBO_COLUMNS))
             rows = rows if held is None else held.followed_by(rows)
             done = max(len(rows) - 1, 0)
@@ -136,17 +142,16 @@ class _Reading:
         keep &= self._refuse("bid told with the ask row after it", keep, half)
         outside = ~_in_session(states.file.day, ts)
         keep &= self._refuse("quote outside the session", keep, outside)
-        one_sided = (best.bid == ABSENT_BID) | (best.ask == ABSENT_ASK)
-        keep &= self._refuse("quote one-sided", keep, one_sided)
-        states.count(keep, best)
+        no_bid, no_ask = best.bid == ABSENT_BID, best.ask == ABSENT_ASK
+        states.count(keep & ~no_bid & ~no_ask, best)
         keep &= self._refuse("quote locked", keep, best.bid == best.ask)
         keep &= self._refuse("quote crossed", keep, best.bid > best.ask)
         keep &= self._refuse("quote unchanged", keep, states.unchanged(keep, best))
         return quotes(
             symbol,
             {"ts_event": ts[keep]},
-            best.bid[keep] // _TEN_THOUSANDTHS_PER_TICK,
-            best.ask[keep] // _TEN_THOUSANDTHS_PER_TICK,
+            np.where(no_bid, NO_PRICE, best.bid // _TEN_THOUSANDTHS_PER_TICK)[keep],
+            np.where(no_ask, NO_PRICE, best.ask // _TEN_THOUSANDTHS_PER_TICK)[keep],
             best.bid_size[keep],
             best.ask_size[keep],
         )

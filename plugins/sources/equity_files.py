@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import re
-import zipfile
-import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -18,6 +15,9 @@ import pyarrow.csv as pacsv
 
 from backtest.core.arrays import Int64Array
 from backtest.errors import DataError
+from backtest.plugins.sources.inputs import input_files
+from backtest.plugins.sources.mapped_files import read_csv
+from backtest.plugins.sources.packed import Packed, member_names
 
 _NAME = re.compile(r"([A-Za-z][A-Za-z0-9.-]{0,15})_([0-9]{8})_(quote|trade)\.zip", re.IGNORECASE)
 _COLUMNS = {
@@ -25,6 +25,8 @@ _COLUMNS = {
     "trade": ("time", "price", "size", "exchange", "condition", "suspicious"),
 }
 _BLOCK_BYTES = 1 << 20
+_FIRST, _LAST = date(1990, 1, 1), date(2100, 1, 1)
+_LARGEST = 2**56  # so that the sizes of all exchanges add up in 64 bits
 _MS_PER_DAY = 25 * 3_600_000  # the longest: when clocks go back
 _REMEDY = "docs/data.md has the rows of quote and trade files."
 
@@ -39,30 +41,35 @@ class EquityFile:
     kind: str
 
 
-def equity_files(input: Path) -> list[EquityFile]:
+def equity_files(input: Path, ignore: Sequence[str]) -> tuple[list[EquityFile], Mapping[str, int]]:
     """The zip files of a folder, or the one: trades before quotes, then by symbol and day.
 
+    Args:
+        input: the folder or file.
+        ignore: patterns of names to leave out.
+
+    Returns:
+        The files, and how many others were left out, by reason.
+
     Raises:
-        DataError: there are none, or a name does not tell what the file holds.
+        DataError: there are none, other files are there, or a name does not tell what a file holds.
     """
-    paths = sorted(input.glob("*.zip")) if input.is_dir() else [input]
-    if not paths:
-        raise DataError("the folder holds no zip files", place=str(input))
+    found = input_files(input, (".zip",), ignore, noun="zip files")
     files = []
-    for path in paths:
+    for path in found.paths:
         match = _NAME.fullmatch(path.name)
         try:
             day = None if match is None else datetime.strptime(match[2], "%Y%m%d").date()
         except ValueError:
             day = None
-        if match is None or day is None:
+        if match is None or day is None or not _FIRST <= day <= _LAST:
             raise DataError(
                 "its name does not show what it contains",
                 place=str(path),
                 remedy="Name files SYMBOL_YYYYMMDD_quote.zip or SYMBOL_YYYYMMDD_trade.zip.",
             )
         files.append(EquityFile(path, match[1].upper(), day, match[3].lower()))
-    return sorted(files, key=lambda f: (f.kind != "trade", f.symbol, f.day))
+    return sorted(files, key=lambda f: (f.kind != "trade", f.symbol, f.day)), found.ignored
 
 
 def read_rows(file: EquityFile) -> Iterator[dict[str, Any]]:
@@ -74,55 +81,33 @@ def read_rows(file: EquityFile) -> Iterator[dict[str, Any]]:
     names = _COLUMNS[file.kind]
     types = dict.fromkeys(names, pa.int64()) | dict.fromkeys(("exchange", "condition"), pa.string())
     last, first_row = 0, 1
-    with _reading(file.path), _member(file) as stream:
-        reader = pacsv.open_csv(
-            stream,
-            read_options=pacsv.ReadOptions(
-                column_names=names, block_size=_BLOCK_BYTES, use_threads=False
-            ),
-            convert_options=pacsv.ConvertOptions(
-                column_types=types, null_values=[""], strings_can_be_null=True
-            ),
-        )
-        for batch in reader:
+    options = pacsv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True)
+    for piece in _member(file).lines(_BLOCK_BYTES):
+        if not piece.strip():
+            continue
+        for batch in read_csv(piece, names, options, first_row, str(file.path)).to_batches():
             table = _arrays(file, batch, first_row)
-            _check(file, table["time"], last, first_row)
+            _check(file, table, last, first_row)
             first_row += batch.num_rows
-            if batch.num_rows:
-                last = int(table["time"][-1])
+            last = int(table["time"][-1])
             yield table
+    if first_row == 1:
+        raise DataError("there are no rows", place=str(file.path), remedy=_REMEDY)
 
 
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-        raise DataError(
-            f"not a zip file, or damaged: {error}", place=str(path), remedy="Fetch it again."
-        ) from None
-    except pa.ArrowException as error:
-        raise DataError(f"not the expected CSV: {error}", place=str(path), remedy=_REMEDY) from None
-    except OSError as error:
-        raise DataError(f"cannot be read: {error}", place=str(path)) from None
-
-
-@contextmanager
-def _member(file: EquityFile) -> Iterator[Any]:
+def _member(file: EquityFile) -> Packed:
     """The only file in a zip file, which must name the same day, symbol and kind."""
-    with zipfile.ZipFile(file.path) as archive:
-        names = archive.namelist()
-        if len(names) != 1:
-            raise DataError(f"holds {len(names)} files, not one", place=str(file.path))
-        wanted = f"{file.day:%Y%m%d}_{file.symbol}_{file.kind}"
-        if not names[0].lower().startswith(wanted.lower()):
-            raise DataError(
-                f"holds {names[0]!r}, not {wanted!r}",
-                place=str(file.path),
-                remedy="A file that was renamed would be dated wrongly: restore its name.",
-            )
-        with archive.open(names[0]) as stream:
-            yield stream
+    names = member_names(file.path)
+    if len(names) != 1:
+        raise DataError(f"holds {len(names)} files, not one", place=str(file.path))
+    wanted = f"{file.day:%Y%m%d}_{file.symbol}_{file.kind}"
+    if not names[0].lower().startswith(wanted.lower()):
+        raise DataError(
+            f"holds {names[0]!r}, not {wanted!r}",
+            place=str(file.path),
+            remedy="A file that was renamed would be dated wrongly: restore its name.",
+        )
+    return Packed(file.path, names[0])
 
 
 def _arrays(file: EquityFile, batch: pa.RecordBatch, first_row: int) -> dict[str, Any]:
@@ -142,7 +127,17 @@ def _arrays(file: EquityFile, batch: pa.RecordBatch, first_row: int) -> dict[str
     return table
 
 
-def _check(file: EquityFile, ms: Int64Array, last: int, first_row: int) -> None:
+def _check(file: EquityFile, table: dict[str, Any], last: int, first_row: int) -> None:
+    ms: Int64Array = table["time"]
+    for name in set(table) - {"time", "exchange"}:
+        large = table[name] > _LARGEST
+        if large.any():
+            i = int(np.argmax(large))
+            raise DataError(
+                f"row {first_row + i} has the {name} {table[name][i]}, too large to be one",
+                place=str(file.path),
+                remedy=_REMEDY,
+            )
     wrong = (ms < 0) | (ms >= _MS_PER_DAY)
     if wrong.any():
         i = int(np.argmax(wrong))

@@ -24,11 +24,13 @@ class JaneStreetKaggle(Source):
         start: the instant of date_id 0, time_id 0, in UTC.
         step: from one time_id to the next.
         nonfinite: null, NaN and infinity among features are refused, or set to 0 and counted.
+        ignore: patterns of names of files in the folder to leave out.
     """
 
     start: str = "2020-01-01T00:00:00Z"
     step: Nanoseconds = 20_000_000_000
     nonfinite: Literal["refuse", "zero"] = "refuse"
+    ignore: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         parse_utc(self.start)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Protocol
 
@@ -16,19 +17,24 @@ from backtest.core.arrays import Int64Array
 from backtest.core.times import parse_utc
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.card import Card, Features, Targets
-from backtest.data.parquet import mapped_errors
+from backtest.data.parquet import check_sizes, mapped_errors
 from backtest.data.reading.matrices import wide_matrix
 from backtest.data.schema import describe_difference
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.market.events import EventBatch
+from backtest.plugins.sources.inputs import input_files
 from backtest.plugins.sources.lanes import card_name
+from backtest.plugins.sources.rows import refuse_nonfinite
 
 _IDS = ("date_id", "time_id", "symbol_id")
 _BATCH_ROWS = 65_536
 _NS_PER_DAY = 86_400_000_000_000
 _MAX_ID = 100_000
+_MAX_NS = 2**63 - 1
 _PARTITION = re.compile(r"partition_id=([0-9]{1,9})")
+_BESIDE = "beside train.parquet"
+_REMEDY = "Give the folder train.parquet of the competition's data, or its parent."
 
 FEATURES = tuple(f"feature_{i:02d}" for i in range(79))
 TARGETS = tuple(f"responder_{i}" for i in range(9))
@@ -46,6 +52,9 @@ class KaggleOptions(Protocol):
     @property
     def nonfinite(self) -> Literal["refuse", "zero"]: ...
 
+    @property
+    def ignore(self) -> tuple[str, ...]: ...
+
 
 def ingest(source: KaggleOptions, input: Path, output: Path) -> IngestReport:
     """See ``JaneStreetKaggle``.
@@ -53,7 +62,7 @@ def ingest(source: KaggleOptions, input: Path, output: Path) -> IngestReport:
     Raises:
         DataError: another layout or other columns, ids out of order, NaN under ``refuse``.
     """
-    partitions = _partitions(input)
+    partitions, ignored = _partitions(input, source.ignore)
     ids = sorted(set().union(*(_symbol_ids(path) for path in partitions)))
     if not ids:
         raise DataError("there are no rows", place=str(input))
@@ -73,47 +82,58 @@ def ingest(source: KaggleOptions, input: Path, output: Path) -> IngestReport:
                 keys = np.stack([batch.column(name).to_numpy() for name in _IDS]).astype(np.int64)
                 _check(path, first_row, keys, last)
                 last = keys[:, -1:]
-                if keys[1].max() * source.step >= _NS_PER_DAY:
-                    raise DataError(
-                        f"time_id {keys[1].max()} is past the end of the day",
-                        place=str(path),
-                        remedy="Choose a smaller step.",
+                _check_times(path, keys, start, source.step)
+                features = wide_matrix(batch, FEATURES)
+                targets = wide_matrix(batch, TARGETS)
+                if source.nonfinite == "refuse":
+                    refuse_nonfinite(
+                        features, FEATURES, first_row, place=str(path), noun="features"
                     )
+                refuse_nonfinite(targets, TARGETS, first_row, place=str(path), noun="targets")
                 events = EventBatch(
                     np.searchsorted(table, keys[2]).astype(np.int32),
                     start + keys[0] * _NS_PER_DAY + keys[1] * source.step,
-                    features=wide_matrix(batch, FEATURES),
+                    features=features,
                 )
-                writer.write(events, wide_matrix(batch, TARGETS))
+                writer.write(events, targets)
     zeroed = {"features that were null, NaN or infinite, set to 0": writer.replaced}
-    return IngestReport(writer.rows, writer.rows, repaired=zeroed if writer.replaced else {})
+    repaired = zeroed if writer.replaced else {}
+    return IngestReport(writer.rows, writer.rows, repaired=repaired, ignored=ignored)
 
 
-def _partitions(input: Path) -> list[Path]:
-    """The partitions' files, by number."""
+def _partitions(input: Path, ignore: Sequence[str]) -> tuple[list[Path], dict[str, int]]:
+    """The partitions' files, by number, and how many others are ignored, by reason."""
     root = input / "train.parquet" if (input / "train.parquet").is_dir() else input
+    if not root.is_dir():
+        raise DataError("is no folder", place=str(input), remedy=_REMEDY)
+    ignored: Counter[str] = Counter()
+    if root != input:
+        ignored[_BESIDE] = sum(path != root for path in input.iterdir())
     found = []
-    for path in root.glob("partition_id=*/*.parquet"):
+    files = input_files(root, (".parquet",), ignore, noun="partition_id=N/part-0.parquet")
+    for path in files.paths:
         match = _PARTITION.fullmatch(path.parent.name)
-        if match is not None:
-            found.append((int(match[1]), path.name, path))
-    if not found:
-        raise DataError(
-            "holds no partition_id=N/part-0.parquet",
-            place=str(input),
-            remedy="Give the folder train.parquet of the competition's data, or its parent.",
-        )
-    return [path for _, _, path in sorted(found)]
+        if match is None or path.parent.parent != root:
+            raise DataError(
+                "is in no folder partition_id=N",
+                place=str(path),
+                remedy=f"{_REMEDY} Leave files out with --ignore PATTERN.",
+            )
+        found.append((int(match[1]), path.name, path))
+    ignored.update(files.ignored)
+    return [path for _, _, path in sorted(found)], {k: v for k, v in ignored.items() if v}
 
 
 def _symbol_ids(path: Path) -> set[int]:
     """The symbols of a partition, after a look at its columns."""
     with mapped_errors(str(path)):
         file = pq.ParquetFile(path, page_checksum_verification=True)
+        check_sizes(file.metadata, str(path))
         _check_columns(path, file.schema_arrow)
         column = file.read(["symbol_id"]).column(0)
     if column.null_count:
-        raise DataError("a row has no symbol_id", place=str(path))
+        row = pc.index(column.is_null(), True).as_py()
+        raise DataError(f"row {row} has no symbol_id", place=str(path))
     return set(pc.unique(column).to_pylist())
 
 
@@ -145,8 +165,10 @@ def _batches(path: Path) -> Iterator[tuple[int, pa.RecordBatch]]:
         if batch is None:
             return
         for name in _IDS:
+            missing = batch.column(name).is_null()
             if batch.column(name).null_count:
-                raise DataError(f"a row from {row} on has no {name}", place=str(path))
+                bad = row + pc.index(missing, True).as_py()
+                raise DataError(f"row {bad} has no {name}", place=str(path))
         yield row, batch
         row += batch.num_rows
 
@@ -164,6 +186,23 @@ def _check(path: Path, first_row: int, keys: Int64Array, last: Int64Array) -> No
     again = same_day & (keys[1] == before[1]) & (keys[2] == before[2])
     if again.any():
         _refuse(path, first_row, keys, int(np.argmax(again)), "the ids of the last row again:")
+
+
+def _check_times(path: Path, keys: Int64Array, start: int, step: int) -> None:
+    """Times of day must lie within it, and all of them within what int64 ns can hold."""
+    latest = int(keys[1].max())
+    if latest * step >= _NS_PER_DAY:
+        raise DataError(
+            f"time_id {latest} lies beyond the day",
+            place=str(path),
+            remedy="Choose a smaller step.",
+        )
+    if start + (int(keys[0].max()) + 1) * _NS_PER_DAY > _MAX_NS:
+        raise DataError(
+            f"date_id {int(keys[0].max())} lies beyond the year 2262",
+            place=str(path),
+            remedy="Choose an earlier start.",
+        )
 
 
 def _refuse(path: Path, first_row: int, keys: Int64Array, row: int, problem: str) -> NoReturn:

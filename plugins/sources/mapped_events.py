@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Protocol
@@ -12,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backtest.core.arrays import Int64Array
-from backtest.data.canonical import CanonicalWriter
+from backtest.core.arrays import BoolArray, Int64Array
+from backtest.data.canonical import NO_PRICES, CanonicalWriter
 from backtest.data.card import Card, Features, Targets
+from backtest.data.prices import is_marker
 from backtest.data.reading.decode import Columns
 from backtest.data.reading.matrices import wide_matrix
 from backtest.data.reading.merge import SortedFile, stream
@@ -25,6 +27,7 @@ from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
 from backtest.plugins.sources.decimals import floats_to_grid, parse_decimals, step_of, to_grid
 from backtest.plugins.sources.mapped_files import InputTable
 from backtest.plugins.sources.mapping import Mapping, read_mapping
+from backtest.plugins.sources.rows import first_failure, refuse_nonfinite
 
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 _NS = 1_000_000_000
@@ -33,6 +36,8 @@ _BATCH_ROWS = 65_536
 _LANE_ROWS = 16_384
 _BEFORE = "received before the event: ts_recv set to ts_event"
 _SORTED = "out of time order: sorted"
+_NO_NUMBER = "{} that is NaN"
+_FAULTS = (ValueError, ArithmeticError, pa.ArrowException)
 
 
 class MappingOptions(Protocol):
@@ -57,10 +62,10 @@ def ingest(source: MappingOptions, files: Sequence[InputTable], output: Any) -> 
     """
     mapping = read_mapping(source.mapping)
     _check_columns(files, mapping)
-    readers = [_Reader(file, mapping) for file in files]
+    readers = [_Reader(file, mapping, source.nonfinite) for file in files]
     symbols = sorted(set().union(*(reader.symbols() for reader in readers)))
     if not symbols:
-        raise DataError("there are no rows", place=str(files[0].path))
+        raise DataError("there are no rows", place=files[0].place)
     price, size = mapping.price, mapping.size
     steps = {} if price is None else {"tick_size": price.tick_size}
     steps |= {} if size is None else {"lot_size": size.lot_size}
@@ -83,11 +88,8 @@ def ingest(source: MappingOptions, files: Sequence[InputTable], output: Any) -> 
         for columns in stream(opened, _BATCH_ROWS):
             targets: Any = columns.pop("targets", None)
             writer.write(EventBatch(**columns), targets)
-    repaired = {
-        _BEFORE: sum(reader.clamped for reader in readers),
-        _SORTED: sum(reader.moved for reader in readers),
-        "features that were null, NaN or infinite, set to 0": writer.replaced,
-    }
+    repaired = sum((reader.repaired for reader in readers), Counter[str]())
+    repaired["features that were null, NaN or infinite, set to 0"] = writer.replaced
     counted = {what: count for what, count in repaired.items() if count}
     return IngestReport(writer.rows, writer.rows, repaired=counted)
 
@@ -106,20 +108,18 @@ def _check_columns(files: Sequence[InputTable], mapping: Mapping) -> None:
         if missing:
             raise DataError(
                 f"no column {', '.join(map(repr, missing))}",
-                place=str(file.path),
+                place=file.place,
                 remedy=f"It has: {', '.join(sorted(types))}.",
             )
         found = {name: types[name] for name in mapping.columns()}
         for name in floats:
             if found[name] and not found[name].startswith(("float", "double", "half", "int", "u")):
-                raise DataError(
-                    f"column {name!r} is {found[name]}, not a number", place=str(file.path)
-                )
+                raise DataError(f"column {name!r} is {found[name]}, no number", place=file.place)
         difference = describe_difference(first, found) if first else ""
         if difference:
             raise DataError(
-                f"its columns differ from those of {files[0].path}: {difference}",
-                place=str(file.path),
+                f"its columns differ from those of {files[0].place}: {difference}",
+                place=file.place,
             )
         first = found
 
@@ -131,19 +131,20 @@ class _Reader:
     Attributes:
         first: no row has a smaller ts_event; ``None`` if there are no rows. Known after
             ``symbols``.
-        clamped, moved: receipts set to their event, rows that were out of order.
+        nonfinite: as ``MappedCsv.nonfinite``.
+        repaired: values and rows that were changed, by what was done.
     """
 
     file: InputTable
     mapping: Mapping
+    nonfinite: Literal["refuse", "zero"]
     first: int | None = None
-    clamped: int = 0
-    moved: int = 0
+    repaired: Counter[str] = field(default_factory=Counter)
     _first_symbol: str = ""
 
     def order(self) -> tuple[int, str, str]:
         """Files go by their first event."""
-        return self.first or 0, self._first_symbol, str(self.file.path)
+        return self.first or 0, self._first_symbol, self.file.place
 
     def symbols(self) -> set[str]:
         """The symbols of the file."""
@@ -168,7 +169,7 @@ class _Reader:
         if sort:
             whole = [*parts]
             columns = {name: np.concatenate([part[name] for part in whole]) for name in whole[0]}
-            self.moved = int(np.count_nonzero(np.diff(columns["ts_event"]) < 0))
+            self._count(_SORTED, np.diff(columns["ts_event"]) < 0)
             order = np.argsort(columns["ts_event"], kind="stable")
             yield {name: values[order] for name, values in columns.items()}
             return
@@ -178,9 +179,9 @@ class _Reader:
             back = np.diff(ts, prepend=last) < 0
             if back.any():
                 raise DataError(
-                    f"not sorted: row {row + int(np.argmax(back))} is earlier than the row before",
-                    place=str(self.file.path),
-                    remedy="Sort the file, or use --set unsorted=sort.",
+                    f"not sorted: row {row + int(np.argmax(back))} is before the row before it",
+                    place=self.file.place,
+                    remedy="Sort the file, or ask for --set unsorted=sort.",
                 )
             last, row = int(ts[-1]), row + len(ts)
             yield columns
@@ -200,14 +201,13 @@ class _Reader:
             if mapping.time.receive is not None:
                 received = self._received(batch.column(mapping.time.receive), row)
                 known, ts = received != NO_TIME, columns["ts_event"]
-                self.clamped += int(np.count_nonzero(known & (received < ts)))
+                self._count(_BEFORE, known & (received < ts))
                 columns["ts_recv"] = np.where(known, np.maximum(received, ts), NO_TIME)
             for canonical in mapping.numbers():
                 columns[canonical] = self._grid(batch, canonical, row)
             for canonical, table in (("features", mapping.features), ("targets", mapping.targets)):
                 if table is not None:
-                    with np.errstate(over="ignore"):
-                        columns[canonical] = wide_matrix(batch, table.columns)
+                    columns[canonical] = self._floats(batch, canonical, table.columns, row)
             yield columns
             row += batch.num_rows
 
@@ -215,67 +215,147 @@ class _Reader:
         name = self.mapping.symbol.column
         if name is None:
             return pa.array([self.mapping.symbol.value] * batch.num_rows, type=pa.string())
-        column = batch.column(name).cast(pa.string())
+        column = batch.column(name)
         try:
-            column.validate(full=True)
-        except pa.ArrowInvalid as error:
-            self._refuse(first_row, f"or one after it: {name!r}: {error}")
-        empty = pc.fill_null(pc.equal(column, ""), True)
+            text = _text(column)
+        except _FAULTS:
+            row, error = first_failure(column, _text, _FAULTS)
+            self._refuse(first_row + row, f"cannot be read: {name!r}: {error}")
+        empty = pc.fill_null(pc.equal(text, ""), True)
         if pc.any(empty).as_py():
             self._refuse(first_row + pc.index(empty, True).as_py(), f"has no {name!r}")
-        return column
+        return text
 
     def _received(self, column: pa.Array, first_row: int) -> Int64Array:
         known = column.is_valid().to_numpy(zero_copy_only=False)
         ts = np.full(len(column), NO_TIME, dtype=np.int64)
         if known.any():
-            ts[known] = self._times(column.drop_null(), first_row)
+            rows = first_row + np.flatnonzero(known)
+            ts[known] = self._instants(column.drop_null(), rows)
         return ts
 
     def _times(self, column: pa.Array, first_row: int) -> Int64Array:
-        """Instants as int64 ns UTC, [n]."""
+        """Instants of events as int64 ns UTC, [n]."""
         if column.null_count:
             self._refuse(first_row + pc.index(column.is_null(), True).as_py(), "has no time")
+        return self._instants(column, first_row + np.arange(len(column)))
+
+    def _instants(self, column: pa.Array, rows: Int64Array) -> Int64Array:
+        """Instants as int64 ns UTC, [n], of a column without nulls, whose rows are given."""
         unit, zone = self.mapping.time.unit, self.mapping.time.zone
+
+        def convert(some: pa.Array) -> Int64Array:
+            return _utc(some, unit, zone)
+
         try:
-            local = _timestamps(column, unit)
-            if local.type.tz is None:
-                local = pc.assume_timezone(local, zone, ambiguous="raise", nonexistent="raise")
-        except (ValueError, pa.ArrowException) as error:
-            self._refuse(first_row, f"or one after it: time {str(error).splitlines()[0]}")
-        ts: Int64Array = local.view(pa.int64()).to_numpy()
+            ts = convert(column)
+        except _FAULTS:
+            row, error = first_failure(column, convert, _FAULTS)
+            self._refuse(int(rows[row]), f"has a time that {str(error).splitlines()[0]:.200}")
         wrong = (ts < _EARLIEST) | (ts > _LATEST)
         if wrong.any():
             i = int(np.argmax(wrong))
-            self._refuse(first_row + i, f"has the time {column[i].as_py()}, which is not in {unit}")
+            text = f"has the time {column[i].as_py()}, which is not in {unit}"
+            self._refuse(int(rows[i]), text)
         return ts
 
-    def _grid(self, batch: pa.RecordBatch, canonical: str, row: int) -> Int64Array:
-        """Prices in ticks or sizes in lots, [n]."""
+    def _grid(self, batch: pa.RecordBatch, canonical: str, first_row: int) -> Int64Array:
+        """Prices in ticks or sizes in lots, [n]; what is no price is absent, and counted."""
         name, unit, step = self.mapping.numbers()[canonical]
+        is_size = canonical.endswith("size")
         column = batch.column(name)
-        absent = 0 if canonical.endswith("size") else NO_PRICE
-        result = np.full(len(column), absent, dtype=np.int64)
-        if pa.types.is_floating(column.type):
-            column = pc.if_else(pc.is_nan(column), None, column)
         known = column.is_valid().to_numpy(zero_copy_only=False)
-        values = column.drop_null()
+        rows = np.flatnonzero(known)
         try:
-            if pa.types.is_integer(values.type):
-                steps = to_grid(values.cast(pa.int64()).to_numpy(), unit, step)
-            else:
-                steps = floats_to_grid(values.cast(pa.float64()).to_numpy(), unit, step)
-        except (ValueError, pa.ArrowException) as error:
-            self._refuse(row, f"or one after it: {name!r}: {error}")
-        result[known] = steps
+            numbers = _numbers(column.drop_null())
+        except _FAULTS:
+            row, error = first_failure(column.drop_null(), _numbers, _FAULTS)
+            self._refuse(first_row + int(rows[row]), f"cannot be read: {name!r}: {error}")
+        absent = self._absent(numbers, canonical)
+        numbers, rows = numbers[~absent], rows[~absent]
+        grid = floats_to_grid if numbers.dtype.kind == "f" else to_grid
+
+        def convert(some: Any) -> Int64Array:
+            return grid(some, unit, step)
+
+        try:
+            steps = convert(numbers)
+        except _FAULTS:
+            row, error = first_failure(numbers, convert, _FAULTS)
+            self._refuse(first_row + int(rows[row]), f"cannot be converted: {name!r}: {error}")
+        result = np.full(len(column), 0 if is_size else NO_PRICE, dtype=np.int64)
+        result[rows] = steps
         return result
+
+    def _absent(self, numbers: Any, canonical: str) -> BoolArray:
+        """Which numbers as the file has them are no prices or sizes, bool [n]; they are counted."""
+        unknown: BoolArray = np.isnan(numbers)
+        if canonical.endswith("size"):
+            self._count(_NO_NUMBER.format(canonical) + ", taken for 0", unknown)
+            return unknown
+        unknown |= np.isinf(numbers)
+        self._count(_NO_NUMBER.format(canonical) + " or infinite: that side absent", unknown)
+        price = self.mapping.price
+        further = () if price is None else tuple(map(float, price.absent))
+        none = is_marker(numbers, further)
+        if not self.mapping.instrument.signed_prices:
+            none |= numbers <= 0
+        none &= ~unknown
+        self._count(NO_PRICES.format(canonical), none)
+        return unknown | none
+
+    def _count(self, what: str, rows: BoolArray) -> None:
+        self.repaired[what] += int(np.count_nonzero(rows))
+
+    def _floats(self, batch: pa.RecordBatch, noun: str, columns: Sequence[str], row: int) -> Any:
+        """Features or targets, float32 [n, F]."""
+        with np.errstate(over="ignore"):
+            matrix = wide_matrix(batch, columns)
+        if noun == "targets" or self.nonfinite == "refuse":
+            refuse_nonfinite(matrix, tuple(columns), row, place=self.file.place, noun=noun)
+        return matrix
 
     def _refuse(self, row: int, problem: str) -> NoReturn:
         raise DataError(
             f"row {row} {problem}",
-            place=str(self.file.path),
-            remedy="Fix the row, or correct the units in the mapping.",
+            place=self.file.place,
+            remedy="Mend the row, or the units that the mapping states.",
         )
+
+
+def _text(column: pa.Array) -> pa.Array:
+    text = column.cast(pa.string())
+    text.validate(full=True)
+    return text
+
+
+def _numbers(column: pa.Array) -> Any:
+    """A column without nulls as int64 or float64 [n]; whole numbers beyond int64 as the latter."""
+    if pa.types.is_integer(column.type):
+        numbers = column.to_numpy(zero_copy_only=False)
+        if numbers.dtype != np.uint64 or not len(numbers) or numbers.max() < 2**63:
+            return numbers.astype(np.int64)
+        return numbers.astype(np.float64)
+    return column.cast(pa.float64()).to_numpy(zero_copy_only=False)
+
+
+def _utc(column: pa.Array, unit: str, zone: str) -> Int64Array:
+    """Instants as int64 ns UTC, [n].
+
+    Raises:
+        ValueError: not what the unit says, or a time that the zone's clocks skip or repeat.
+    """
+    if unit == "text":
+        zoned = pc.match_substring_regex(column, r"(Z|[+-]\d\d:?\d\d)$")
+        if pc.any(zoned).as_py() and not pc.all(zoned).as_py():
+            ts = np.empty(len(column), dtype=np.int64)
+            for mask in (zoned, pc.invert(zoned)):
+                ts[mask.to_numpy(zero_copy_only=False)] = _utc(column.filter(mask), unit, zone)
+            return ts
+    local = _timestamps(column, unit)
+    if local.type.tz is None:
+        local = pc.assume_timezone(local, zone, ambiguous="raise", nonexistent="raise")
+    return local.view(pa.int64()).to_numpy()
 
 
 def _timestamps(column: pa.Array, unit: str) -> pa.Array:

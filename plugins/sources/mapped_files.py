@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
+import csv
+import re
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,19 +13,22 @@ import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from backtest.data.parquet import mapped_errors
+from backtest.data.parquet import check_sizes, mapped_errors
 from backtest.errors import DataError
+from backtest.plugins.sources.packed import BLOCK_BYTES, Packed
 
-_BLOCK_BYTES = 1 << 23
+MOST_COLUMNS = 16_384
 _BATCH_ROWS = 65_536
+_ROW = re.compile(r"Row #([0-9]+): ")
+_COLUMN = re.compile(r"In CSV column #([0-9]+): ")
 
 
 class InputTable(Protocol):
     """A file of rows."""
 
     @property
-    def path(self) -> Path:
-        """Where it is."""
+    def place(self) -> str:
+        """What it is called in messages."""
 
     def types(self) -> dict[str, str]:
         """The name and type of every column; CSV has no types, so all are empty."""
@@ -41,18 +43,25 @@ class ParquetFile:
 
     path: Path
 
+    @property
+    def place(self) -> str:
+        """What it is called in messages."""
+        return str(self.path)
+
     def types(self) -> dict[str, str]:
         """The name and type of every column."""
-        with mapped_errors(str(self.path)):
+        with mapped_errors(self.place):
             schema = self._open().schema_arrow
         return {field.name: str(field.type) for field in schema}
 
     def batches(self, columns: Sequence[str], text: Collection[str]) -> Iterator[pa.RecordBatch]:
         """Some columns, as they are."""
-        with mapped_errors(str(self.path)):
-            batches = self._open().iter_batches(_BATCH_ROWS, columns=list(columns))
+        with mapped_errors(self.place):
+            file = self._open()
+            refuse_repeated(file.schema_arrow.names, columns, self.place)
+            batches = file.iter_batches(_BATCH_ROWS, columns=list(columns))
         while True:
-            with mapped_errors(str(self.path)):
+            with mapped_errors(self.place):
                 batch: Any = next(batches, None)
             if batch is None:
                 return
@@ -60,20 +69,28 @@ class ParquetFile:
 
     def _open(self) -> Any:
         if self.path.stat().st_size == 0:
-            raise DataError("the file is empty", place=str(self.path))
-        return pq.ParquetFile(self.path, page_checksum_verification=True)
+            raise DataError("the file is empty", place=self.place)
+        file = pq.ParquetFile(self.path, page_checksum_verification=True)
+        check_sizes(file.metadata, self.place)
+        return file
 
 
 @dataclass(frozen=True)
 class CsvFile:
-    """A CSV file with a header, gzip or plain."""
+    """A CSV file with a header line, plain or compressed, or one in a zip archive."""
 
-    path: Path
+    packed: Packed
+
+    @property
+    def place(self) -> str:
+        """What it is called in messages."""
+        return self.packed.place
 
     def types(self) -> dict[str, str]:
         """The name of every column."""
-        with self._opened(pacsv.ConvertOptions()) as reader:
-            return dict.fromkeys(reader.schema.names, "")
+        for piece in self.packed.lines(1 << 16):
+            return dict.fromkeys(self._header(piece)[0], "")
+        raise DataError("the file is empty", place=self.place)
 
     def batches(self, columns: Sequence[str], text: Collection[str]) -> Iterator[pa.RecordBatch]:
         """Some columns: text as it stands, others as float64."""
@@ -83,33 +100,75 @@ class CsvFile:
             null_values=["", "null", "NULL"],
             strings_can_be_null=True,
         )
-        with self._opened(options) as reader:
-            yield from reader
+        names: list[str] | None = None
+        row = 0
+        for piece in self.packed.lines(BLOCK_BYTES):
+            body = piece
+            if names is None:
+                names, body = self._header(piece)
+                refuse_repeated(names, columns, self.place)
+            if body.strip():
+                table = read_csv(body, names, options, row, self.place)
+                row += len(table)
+                yield from table.to_batches()
 
-    @contextmanager
-    def _opened(self, options: pacsv.ConvertOptions) -> Iterator[Any]:
+    def _header(self, piece: bytes) -> tuple[list[str], bytes]:
+        """The names of the columns, and what follows them."""
+        piece = piece.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
+        line = piece.splitlines()[0] if piece else b""
         try:
-            with self.path.open("rb") as raw:
-                packed = raw.read(2) == b"\x1f\x8b"
-            with gzip.open(self.path) if packed else self.path.open("rb") as stream:
-                yield pacsv.open_csv(
-                    stream,
-                    read_options=pacsv.ReadOptions(block_size=_BLOCK_BYTES, use_threads=False),
-                    convert_options=options,
-                )
-        except (pa.ArrowException, UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
-            raise DataError(f"cannot be read as CSV: {error}", place=str(self.path)) from None
+            (names,) = csv.reader([line.decode()])
+        except (ValueError, csv.Error) as error:
+            raise DataError(
+                f"cannot be read as CSV: its first line is no list of names: {error}",
+                place=self.place,
+            ) from None
+        if len(names) > MOST_COLUMNS:
+            raise DataError(f"has {len(names)} columns, more than {MOST_COLUMNS}", place=self.place)
+        return names, piece[len(line) :]
 
 
-def files_in(input: Path, suffixes: tuple[str, ...]) -> list[Path]:
-    """The input, or the folder's files with these suffixes, at any depth.
+def read_csv(
+    body: bytes, names: Sequence[str], options: Any, first_row: int, place: str
+) -> pa.Table:
+    """Whole lines of CSV without a header.
+
+    Args:
+        names: of all columns.
+        options: pyarrow's ``ConvertOptions``.
+        first_row: the number of the first of them.
 
     Raises:
-        DataError: there are none.
+        DataError: a line with other than the columns, or a cell that is not of its type, by row.
     """
-    if not input.is_dir():
-        return [input]
-    found = sorted(p for p in input.rglob("*") if p.is_file() and p.name.endswith(suffixes))
-    if not found:
-        raise DataError(f"the folder holds no {' or '.join(suffixes)} files", place=str(input))
-    return found
+    try:
+        return pacsv.read_csv(
+            pa.BufferReader(body),
+            # One block, without threads: only then does an error name the row.
+            read_options=pacsv.ReadOptions(
+                column_names=list(names), use_threads=False, block_size=len(body) + 1
+            ),
+            convert_options=options,
+        )
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        text = str(error)
+        row, column = _ROW.search(text), _COLUMN.match(text)
+        where = "" if row is None else f"row {first_row + int(row[1]) - 1} "
+        problem = _COLUMN.sub("", _ROW.sub("", text, count=1), count=1)
+        name = "" if column is None else f"column {names[int(column[1])]!r}: "
+        raise DataError(
+            f"{where}cannot be read as CSV: {name}{problem:.200}",
+            place=place,
+            remedy="Mend or remove the row.",
+        ) from None
+
+
+def refuse_repeated(names: Sequence[str], wanted: Sequence[str], place: str) -> None:
+    """Refuse a file with two columns of a name that is read.
+
+    Raises:
+        DataError: naming it.
+    """
+    for name in wanted:
+        if list(names).count(name) > 1:
+            raise DataError(f"the column {name!r} is there twice", place=place)

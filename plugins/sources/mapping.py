@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
@@ -18,7 +17,8 @@ from pydantic import (
     model_validator,
 )
 
-from backtest.data.card import InstrumentTable
+from backtest.data import toml
+from backtest.data.card import Columns, InstrumentTable, exact_decimal
 from backtest.errors import DataError
 
 _Text: TypeAlias = Annotated[str, Field(min_length=1)]
@@ -28,16 +28,14 @@ _Names: TypeAlias = Annotated[tuple[_Text, ...], Field(strict=False, min_length=
 def _above_zero(value: object) -> Decimal:
     if not isinstance(value, str):
         raise ValueError('write it as text, as in "0.01"')
-    try:
-        number = Decimal(value)
-    except ArithmeticError:
-        raise ValueError(f"{value!r} is not a decimal number") from None
-    if not number.is_finite() or number <= 0:
+    number = exact_decimal(value)
+    if number <= 0:
         raise ValueError("must be above 0")
     return number
 
 
 _Unit: TypeAlias = Annotated[Decimal, BeforeValidator(_above_zero)]
+_Number: TypeAlias = Annotated[Decimal, BeforeValidator(exact_decimal)]
 
 
 class _Table(BaseModel):
@@ -81,13 +79,17 @@ class Symbols(_Table):
 
 
 class Prices(_Table):
-    """``[price]``: columns in units of ``unit`` of the currency, on a grid of ``tick_size``."""
+    """``[price]``: columns in units of ``unit`` of the currency, on a grid of ``tick_size``.
+
+    ``absent`` are numbers that mean "no price", as the columns have them.
+    """
 
     unit: _Unit
     tick_size: _Unit
     bid: _Text | None = None
     ask: _Text | None = None
     trade: _Text | None = None
+    absent: Annotated[tuple[_Number, ...], Field(strict=False)] = ()
 
 
 class SizeMapping(_Table):
@@ -136,7 +138,23 @@ class Mapping(_Table):
         if (trade is None) != (size is None or size.trade is None):
             raise ValueError("price.trade and size.trade must be given together")
         if self.instrument.tick_size is not None or self.instrument.lot_size is not None:
-            raise ValueError("tick_size belongs in [price], lot_size in [size]")
+            raise ValueError("tick_size goes into [price], lot_size into [size]")
+        floats = self.floats()
+        repeated = sorted({name for name in floats if floats.count(name) > 1})
+        if repeated:
+            raise ValueError(f"features and targets name {', '.join(map(repr, repeated))} twice")
+        text = {self.time.event, self.time.receive, self.symbol.column} & set(floats)
+        if text:
+            raise ValueError(
+                f"{', '.join(sorted(map(repr, text)))} holds times or symbols, so it cannot be a"
+                " feature or target"
+            )
+        taken = sorted(set(floats) & set(dict(Columns()).values()))
+        if taken:
+            raise ValueError(
+                f"every dataset has columns {', '.join(map(repr, taken))} of its own: give features"
+                " and targets other names in the input"
+            )
         return self
 
     def numbers(self) -> dict[str, tuple[str, Decimal, Decimal]]:
@@ -173,11 +191,9 @@ def read_mapping(path: Path) -> Mapping:
         DataError: not readable, not TOML, or refused; every problem at once.
     """
     try:
-        return Mapping.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+        return Mapping.model_validate(toml.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", place=str(path)) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"not valid TOML: {error}", place=str(path)) from None
     except ValidationError as error:
         problems = [
             f"{'.'.join(map(str, e['loc'])) or 'mapping'}: {e['msg'].removeprefix('Value error, ')}"
@@ -188,3 +204,5 @@ def read_mapping(path: Path) -> Mapping:
             place=str(path),
             remedy="docs/data.md lists the keys of a mapping.",
         ) from None
+    except ValueError as error:
+        raise DataError(f"not TOML: {error}", place=str(path)) from None

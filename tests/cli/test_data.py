@@ -40,7 +40,7 @@ def test_ingests_and_reports(
     settings = ["--set", "layout=packed", "--overwrite", "--json"]
     run("ingest", "challenge", str(challenge_file), out, *settings)
     report = json.loads(capsys.readouterr().out)
-    assert report == {"read": 3, "written": 3, "refused": {}, "repaired": {}}
+    assert report == {"read": 3, "written": 3, "refused": {}, "repaired": {}, "ignored": {}}
     assert "packed = " in (tmp_path / "out" / "dataset.toml").read_text()
     run("ingest", "challenge:layout=wide", str(challenge_file), out, *settings)
     assert "packed = " in (tmp_path / "out" / "dataset.toml").read_text()

@@ -114,6 +114,24 @@ SMALL = {"format": "1", "name": '"x"', "symbols": '["A", "B"]'}
         ({"instruments": '{ A = { tick_size = "x" } }'}, "'x' is not a decimal number"),
         ({"instruments": '{ A = { tick_size = "NaN" } }'}, "'NaN' is not a decimal number"),
         ({"instruments": '{ A = { lot_size = "0" } }'}, "lot_size: must be above 0"),
+        ({"instruments": '{ A = { tick_size = "1e-999999999" } }'}, "not between 1e-30 and 1e30"),
+        ({"instruments": '{ A = { fee_rate = "1e999999999" } }'}, "not between 1e-30 and 1e30"),
+        ({"instruments": '{ A = { lot_size = "1e99999999999999999999" } }'}, "not a decimal"),
+        ({"instruments": f'{{ A = {{ lot_size = "{"9" * 99}" }} }}'}, "99 characters is too long"),
+        ({"instruments": "{ A = { tick_size = true } }"}, "True is not a decimal number"),
+        ({"instruments": '{ A = { fee_per_lot = "1e10" } }'}, "must be at most 1000000000"),
+        (
+            {"instruments": '{ A = { tick_size = "1e9", lot_size = "1e9" } }'},
+            "worth 5.00e+26 billionths of a USD, more than 64 bits can count",
+        ),
+        (  # a product of 28 digits is not exact in decimals
+            {
+                "instruments": '{ A = { tick_size = "1000000000000.000000001", '
+                'lot_size = "1.00000000000000000000001" } }'
+            },
+            "must be a whole number above 0",
+        ),
+        ({"notes": "[" * 5_000}, "not TOML: it nests deeper than 64 levels"),
         (
             {"instruments": '{ default = { tick_size = "1e-9" } }'},
             "instruments: A: half a tick of one lot is worth 0.5",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from backtest.data.canonical import CanonicalWriter
+from backtest.data.card import Card
 from backtest.data.dataset import open_dataset
 from backtest.data.reading.bus import read_events
 from backtest.data.sources import IngestReport, Source, ingest
@@ -49,6 +51,7 @@ def test_the_report_is_returned_and_noted_in_the_card(source_file: Path, tmp_pat
             "written": 100,
             "refused": {"crossed quotes": 2},
             "repaired": {},
+            "ignored": {},
         }
     }
     dataset.verify()
@@ -83,3 +86,23 @@ def test_the_same_input_gives_the_same_dataset(source_file: Path, tmp_path: Path
 def test_an_input_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere: no such file"):
         ingest("counting", Counting(), tmp_path / "nowhere", tmp_path / "out")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match=r"pipe: is no regular file"):
+        ingest("counting", Counting(), tmp_path / "pipe", tmp_path / "out")
+
+
+@dataclass(frozen=True)
+class Careless(Source):
+    """Makes a card of whatever the input says."""
+
+    def ingest(self, input: Path, output: Path) -> IngestReport:
+        Card.model_validate({"name": input.read_text(), "symbols": []})
+        raise AssertionError
+
+
+def test_a_card_that_cannot_be_is_no_bug(tmp_path: Path) -> None:
+    (tmp_path / "in.txt").write_text("a b")
+    with pytest.raises(DataError, match="the card that it would have") as caught:
+        ingest("careless", Careless(), tmp_path / "in.txt", tmp_path / "out")
+    assert "name: " in str(caught.value)
+    assert "symbols: " in str(caught.value)

@@ -250,8 +250,12 @@ def mid() -> pl.Expr:
 
 
 def in_unit(ticks: pl.Expr, unit: PriceUnit, reference: pl.Expr) -> pl.Expr:
-    """A difference of prices in a unit; basis points are of ``reference``, ticks."""
-    return ticks if unit == "ticks" else 10_000 * ticks / reference
+    """A difference of prices in a unit; basis points are of |``reference``|, unknown at 0."""
+    if unit == "ticks":
+        return ticks
+    import polars as pl
+
+    return pl.when(reference != 0).then(10_000 * ticks / reference.abs())
 
 
 def at_least_before(value: pl.Expr, span: int) -> pl.Expr:

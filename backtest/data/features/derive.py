@@ -119,7 +119,10 @@ def _check_inputs(dataset: Dataset, made: FeatureSet) -> None:
             place=dataset.name,
             remedy="Leave that builder out, or ingest the data with these columns.",
         )
-    taken = sorted(set(made.names) & {*dataset.features, *dataset.targets, *dataset.layout.types})
+    # The new dataset has the canonical names, whatever the files of this one call their columns.
+    canonical = set(dict(Columns()).values())
+    own = {*dataset.features, *dataset.targets, *dataset.layout.types}
+    taken = sorted(set(made.names) & (own | canonical))
     if taken:
         raise UsageError(
             f"it already has a column {taken[0]!r}",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         DataError: there are no events, or the bus refuses them; NaN and infinity are counted.
     """
     tally = _Tally(dataset)
-    for batch, targets in stream_all(dataset, nonfinite="keep"):
+    for batch, targets in stream_all(dataset, nonfinite="keep", absent=tally.absent):
         if len(batch):
             tally.add(batch, targets)
     if not tally.rows:
@@ -46,6 +47,7 @@ class _Tally:
     def __init__(self, dataset: Dataset) -> None:
         symbols = len(dataset.symbols)
         self.rows = 0
+        self.absent: Counter[str] = Counter()
         self._dataset = dataset
         self._first = self._last = NO_TIME
         self._symbol_rows, self._quoted, self._trades = np.zeros((3, symbols), dtype=np.int64)
@@ -200,6 +202,7 @@ class _Tally:
             "locked": self._locked,
             "one_sided": self._one_sided,
             "spread_ticks": _quantiles(self._spread),
+            "no_prices": dict(self.absent),
         }
 
     def _feed_latency(self) -> dict[str, Any] | None:

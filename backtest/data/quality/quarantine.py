@@ -20,10 +20,10 @@ from backtest.data.card import CARD_NAME, write_card
 from backtest.data.dataset import Dataset
 from backtest.data.parquet import footer_digest
 from backtest.data.quality.rules import RULES
-from backtest.data.quality.validate import NO_RULE, Validation, validate
+from backtest.data.quality.validate import NO_RULE, QUARANTINED, Validation, validate
 from backtest.errors import DataError
 
-FOLDER = "quarantine"
+FOLDER = QUARANTINED
 REPORT = "report.json"
 
 

@@ -9,10 +9,11 @@ from typing import Literal, TypeAlias
 import numpy as np
 import pyarrow as pa
 
-from backtest.core.arrays import BoolArray, Float32Array, Int64Array
-from backtest.core.times import format_utc
+from backtest.core.arrays import BoolArray, Float32Array, Int32Array, Int64Array
+from backtest.core.times import EPOCH_1980, format_span, format_utc, in_another_unit
 from backtest.data.parquet import mapped_errors
 from backtest.data.quality.duplicates import Duplicates
+from backtest.data.quality.price_checks import PriceChecks
 from backtest.data.reading.decode import Columns, int64_column
 from backtest.data.reading.matrices import nonfinite_cells, packed_matrix, wide_matrix
 from backtest.data.schema import Layout
@@ -20,8 +21,9 @@ from backtest.market.events import NO_PRICE, NO_TIME
 
 Severity: TypeAlias = Literal["error", "warning"]
 
-EPOCH_1980 = 315_532_800_000_000_000
 _HALF_MAX = 65_504.0
+_LATEST = 60_000_000_000
+_NEXT = 1000
 _NULLABLE = {
     "ts_recv": NO_TIME,
     "bid": NO_PRICE,
@@ -62,9 +64,18 @@ RULES: Mapping[str, QualityRule] = {
         "its SHA-256 is not the one that the card states",
         "The file changed after the card was written: ingest it again.",
     ),
-    "same-file": QualityRule(
-        "warning", "it has the same bytes as another file", "Remove one of them."
+    "unlisted": QualityRule(
+        "warning",
+        "a Parquet file in the folder that the card's files do not match, so that nobody reads it",
+        "Name it under files in the card, or move it away.",
     ),
+    "unprotected": QualityRule(
+        "warning",
+        "neither its pages carry checksums nor the card its digest, so that damage is not noticed",
+        "Add digests to the card while the file is known to be whole: `backtest data digest"
+        " DATASET`.",
+    ),
+    "same-file": QualityRule("warning", "it has the same bytes as another file", "Remove one of them."),
     "footer": QualityRule(
         "error",
         "rows outside the times that the file's footer states",
@@ -113,10 +124,35 @@ RULES: Mapping[str, QualityRule] = {
         "received before it happened",
         "The clocks disagree; the recorded feed latency counts as 0 there.",
     ),
-    "crossed": QualityRule("warning", "bid above ask", "The simulator ignores such quotes."),
-    "locked": QualityRule(
-        "warning", "bid equal to ask", "The simulator trades there without a spread."
+    "delayed": QualityRule(
+        "warning",
+        "received more than 60 s after it happened",
+        "Events after it wait as long: recorded receipts of a symbol never go back. Correct"
+        " ts_recv, or run with a stated feed latency.",
     ),
+    "late": QualityRule(
+        "warning",
+        "received later than each of the next 1,000 events of its symbol",
+        "All of them wait for it: recorded receipts of a symbol never go back. Correct ts_recv, or"
+        " run with a stated feed latency.",
+    ),
+    "price": QualityRule(
+        "warning",
+        "a price of 0 or below, which counts as absent",
+        "If prices of the symbol may be, set signed_prices = true for it in the card.",
+    ),
+    "marker": QualityRule(
+        "warning",
+        "a price that vendors write where there is none",
+        "Only 2^63 - 1 counts as absent by itself: ingest the data with its markers named.",
+    ),
+    "stray": QualityRule(
+        "warning",
+        "a price more than 20 times above or below the running median of the symbol",
+        "If it is a stub quote or an error, remove it before the data is ingested.",
+    ),
+    "crossed": QualityRule("warning", "bid above ask", "The simulator leaves such quotes out."),
+    "locked": QualityRule("warning", "bid equal to ask", "The simulator trades there at no spread."),
     "outside": QualityRule("warning", "outside every session", "Correct [calendar] in the card."),
     "duplicate": QualityRule(
         "warning",
@@ -124,9 +160,6 @@ RULES: Mapping[str, QualityRule] = {
         "Identical trades may be real. If the recorder repeated itself, remove the duplicates.",
     ),
 }
-
-RowFlags: TypeAlias = tuple[str, BoolArray, Callable[[int], str]]
-"""A rule, the rows [n] that break it, and what one of them holds."""
 
 
 class RowChecks:
@@ -137,6 +170,7 @@ class RowChecks:
         symbols: the card's.
         sessions: int64 ns [k, 2], or ``None``.
         reference: a ts_event of a file before, ns, or ``None``: what ``units`` goes by.
+        prices: checks the prices of all files.
     """
 
     def __init__(
@@ -146,6 +180,7 @@ class RowChecks:
         symbols: tuple[str, ...],
         sessions: Int64Array | None,
         reference: int | None,
+        prices: PriceChecks,
     ) -> None:
         self.reference = reference
         self._place = place
@@ -153,6 +188,7 @@ class RowChecks:
         self._ids = {symbol: i for i, symbol in enumerate(symbols)}
         self._sessions = sessions
         self._last: tuple[int, int] | None = None
+        self._prices = prices
         self._duplicates = Duplicates()
 
     def check(self, batch: pa.RecordBatch) -> Iterator[RowFlags]:
@@ -228,6 +264,12 @@ class RowChecks:
             recv = columns["ts_recv"]
             early = good & (recv != NO_TIME) & (recv < ts)
             yield "skew", early, lambda i: f"{ts[i] - recv[i]} ns before"
+            late = good & (ts >= EPOCH_1980) & (recv > ts + np.int64(_LATEST))
+            yield "delayed", late, lambda i: format_span(int(recv[i] - ts[i]))
+            alone = good & _later_than_the_next(recv, columns["symbol"])
+            yield "late", alone, lambda i: format_span(int(recv[i] - ts[i]))
+        repeated = self._repeated(columns, good)
+        yield from self._prices.check(columns, good)
         if "bid" in columns:
             bid, ask = columns["bid"], columns["ask"]
             both = (bid != NO_PRICE) & (ask != NO_PRICE)
@@ -235,12 +277,14 @@ class RowChecks:
             yield "locked", both & (bid == ask), lambda i: f"{bid[i]} ticks"
         if self._sessions is not None:
             yield "outside", good & ~in_sessions(ts, self._sessions), lambda i: _instant(ts[i])
-        if good.all():
-            repeated = self._duplicates.mark(columns)
-        else:
-            repeated = np.zeros(len(ts), dtype=np.bool_)
-            repeated[good] = self._duplicates.mark({k: v[good] for k, v in columns.items()})
         yield "duplicate", repeated, lambda i: _instant(ts[i])
+
+    def _repeated(self, columns: Columns, good: BoolArray) -> BoolArray:
+        if good.all():
+            return self._duplicates.mark(columns)
+        repeated = np.zeros(len(good), dtype=np.bool_)
+        repeated[good] = self._duplicates.mark({k: v[good] for k, v in columns.items()})
+        return repeated
 
     def _seq(self, batch: pa.RecordBatch) -> Int64Array | None:
         if not self._layout.has("seq"):
@@ -252,10 +296,7 @@ class RowChecks:
             self.reference = int(np.median(ts[good]))
         if self.reference is None:
             return np.zeros(len(ts), dtype=np.bool_)
-        here, there = ts.astype(np.float64), float(self.reference)
-        apart = (here < there / 500) | (here / 500 > there)
-        # Two instants before 1980 may well be that far apart, in a made-up dataset.
-        return apart & (np.maximum(here, there) >= EPOCH_1980)
+        return in_another_unit(ts, self.reference)
 
     def _unsorted(self, ts: Int64Array, seq: Int64Array | None, good: BoolArray) -> BoolArray:
         found = np.zeros(len(ts), dtype=np.bool_)
@@ -282,6 +323,26 @@ class RowChecks:
         final = np.flatnonzero(kept)[~back][-1]
         self._last = int(times[final]), int(order[final])
         return found
+
+
+def _later_than_the_next(recv: Int64Array, symbol: Int32Array) -> BoolArray:
+    """Receipts later than the next 1,000 of their symbol, if the batch has so many, bool [n]."""
+    found: BoolArray = np.zeros(len(recv), dtype=np.bool_)
+    order = np.argsort(symbol, kind="stable")
+    if len(order) <= _NEXT:
+        return found
+    own = symbol[order]
+    times = recv[order]
+    # The largest of windows of 1, 2, 4, ... rows; two of 512 that overlap make one of 1,000.
+    largest = np.where(times == NO_TIME, np.iinfo(np.int64).max, times)
+    width = 1
+    while 2 * width <= _NEXT:
+        largest = np.maximum(largest[:-width], largest[width:])
+        width *= 2
+    following = np.maximum(largest[1 : len(own) - _NEXT + 1], largest[1 + _NEXT - width :])
+    alone = (times[:-_NEXT] > following) & (own[:-_NEXT] == own[_NEXT:])
+    found[order[:-_NEXT][alone]] = True
+    return found
 
 
 def in_sessions(ts: Int64Array, sessions: Int64Array) -> BoolArray:

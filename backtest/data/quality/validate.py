@@ -8,11 +8,20 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.fs as pafs
 from numpy.typing import NDArray
 
 from backtest.core.arrays import BoolArray
 from backtest.data.dataset import Dataset
-from backtest.data.parquet import Footer, RowGroup, read_footer, scan
+from backtest.data.parquet import (
+    Footer,
+    RowGroup,
+    has_checksums,
+    mapped_errors,
+    read_footer,
+    scan,
+)
+from backtest.data.quality.price_checks import PriceChecks
 from backtest.data.quality.rules import RULES, RowChecks, Severity
 from backtest.data.schema import Layout, describe_difference, layout_of
 from backtest.errors import DataError
@@ -20,6 +29,10 @@ from backtest.errors import DataError
 _BATCH_ROWS = 65_536
 
 NO_RULE = -1
+QUARANTINED = "quarantine"
+"""The folder of a dataset that holds the rows which were set apart."""
+
+_SUFFIXES = (".parquet", ".parq", ".pq")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +112,11 @@ def validate(dataset: Dataset, *, sink: Sink | None = None) -> Validation:
     readable = _files(dataset, found)
     rows = unread = 0
     reference: int | None = None
+    prices = PriceChecks(dataset.instruments)
     for file, footer, layout in readable:
-        checks = RowChecks(footer.place, layout, dataset.symbols, dataset.sessions, reference)
+        checks = RowChecks(
+            footer.place, layout, dataset.symbols, dataset.sessions, reference, prices
+        )
         read = _check_rows(dataset, file, footer, layout, checks, found, sink)
         rows += read
         unread += sum(group.rows for group in footer.row_groups) - read
@@ -145,6 +161,8 @@ def _files(dataset: Dataset, found: _Found) -> list[tuple[str, Footer, Layout]]:
     stated = dataset.card.sha256
     for file in sorted(stated.keys() - set(dataset.files)):
         found.add("missing", dataset.place(file), None, "no such file")
+    for file in _unlisted(dataset):
+        found.add("unlisted", dataset.place(file), None, "no pattern of the card matches it")
     readable: list[tuple[str, Footer, Layout]] = []
     seen: dict[str, str] = {}
     for file in dataset.files:
@@ -165,6 +183,8 @@ def _files(dataset: Dataset, found: _Found) -> list[tuple[str, Footer, Layout]]:
                 dataset.card.columns,
                 digest=dataset.card.footer_sha256.get(file),
             )
+            if file not in stated and not _has_checksums(dataset, file):
+                found.add("unprotected", place, None, "no checksums, no digest")
         except DataError as error:
             found.add("unreadable", place, None, error.problem)
             continue
@@ -179,6 +199,27 @@ def _files(dataset: Dataset, found: _Found) -> list[tuple[str, Footer, Layout]]:
             continue
         readable.append((file, footer, layout))
     return readable
+
+
+def _unlisted(dataset: Dataset) -> list[str]:
+    """Parquet files in the folder, but for hidden and quarantined ones, that are not read."""
+    entries = dataset.filesystem.get_file_info(pafs.FileSelector(dataset.root, recursive=True))
+    names = [e.path[len(dataset.root) + 1 :] for e in entries if e.type == pafs.FileType.File]
+    return sorted(
+        name
+        for name in set(names) - set(dataset.files)
+        if name.lower().endswith(_SUFFIXES)
+        and not any(part.startswith(".") for part in name.split("/"))
+        and not name.startswith(f"{QUARANTINED}/")
+    )
+
+
+def _has_checksums(dataset: Dataset, file: str) -> bool:
+    with (
+        mapped_errors(dataset.place(file)),
+        dataset.filesystem.open_input_file(dataset.path(file)) as opened,
+    ):
+        return has_checksums(opened)
 
 
 def _digest(dataset: Dataset, file: str, found: _Found) -> str | None:

@@ -6,6 +6,7 @@ without ``seq`` it is (ts_event, source, row).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,8 @@ class EventBus:
     Raises:
         UsageError: an unknown symbol or feature, or a window that ends before it starts.
         DataError: files that cannot be read or whose columns differ; while iterating, besides:
-            unsorted rows, unknown symbols, damaged pages, NaN or infinity.
+            unsorted rows, unknown symbols, damaged pages, NaN or infinity, negative sizes, prices
+            and sizes beyond 2^62.
     """
 
     def __init__(
@@ -82,6 +84,15 @@ class EventBus:
     def replaced(self) -> int:
         """Features set to 0 under the policy ``zero`` in the latest iteration, so far."""
         return sum(decoder.replaced for decoder in self._decoders)
+
+    @property
+    def absent(self) -> dict[str, int]:
+        """Numbers that were no prices in the latest iteration so far, by column.
+
+        0 and negative ones, unless the card sets ``signed_prices`` for the symbol, and 2^63 - 1:
+        that side is absent in the batches.
+        """
+        return dict(sum((decoder.absent for decoder in self._decoders), Counter()))
 
     def extent(self) -> tuple[int, int, int] | None:
         """How many events there are, and ts_event of the first and the last, ns.
@@ -170,7 +181,11 @@ def stream_times(
 
 
 def stream_all(
-    dataset: Dataset, *, nonfinite: Policy = "refuse", batch_rows: int = 65_536
+    dataset: Dataset,
+    *,
+    nonfinite: Policy = "refuse",
+    batch_rows: int = 65_536,
+    absent: Counter[str] | None = None,
 ) -> Iterator[tuple[EventBatch, Float32Array | None]]:
     """Every event with its targets float32 [n, T], for tools that rewrite or describe a dataset.
 
@@ -178,6 +193,7 @@ def stream_all(
         dataset: the dataset; targets are ``None`` if it has none.
         nonfinite: as for ``EventBus``; ``keep`` leaves NaN and infinity, in targets too.
         batch_rows: the most events in a batch.
+        absent: takes, in the end, what ``EventBus.absent`` has.
 
     Raises:
         DataError: as ``EventBus``.
@@ -193,9 +209,13 @@ def stream_all(
         nonfinite=nonfinite,
     )
     plan = Scan.of(dataset, selection)
-    for columns in plan.stream(plan.decoders(), batch_rows):
+    decoders = plan.decoders()
+    for columns in plan.stream(decoders, batch_rows):
         targets = columns.pop("targets", None)
         yield _event_batch(columns), targets
+    if absent is not None:
+        for decoder in decoders:
+            absent.update(decoder.absent)
 
 
 def _selection(
@@ -215,7 +235,17 @@ def _selection(
             remedy="Times are int64 nanoseconds since 1970, UTC.",
         )
     chosen = None if symbols is None else _chosen(dataset, symbols)
-    return Selection(start, end, dataset.symbols, chosen, values, features, targets, nonfinite)
+    return Selection(
+        start,
+        end,
+        dataset.symbols,
+        chosen,
+        values,
+        features,
+        targets,
+        nonfinite,
+        dataset.signed_prices,
+    )
 
 
 def _chosen(dataset: Dataset, symbols: Sequence[str]) -> BoolArray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -15,6 +16,14 @@ from backtest.core.arrays import BoolArray, Float32Array, Int32Array, Int64Array
 from backtest.core.text import suggestion
 from backtest.core.times import format_utc
 from backtest.data.parquet import DAMAGED, RowGroup, mapped_errors
+from backtest.data.prices import (
+    SIDES,
+    absent_prices,
+    plain_prices,
+    too_large,
+    unusable_price,
+    unusable_size,
+)
 from backtest.data.reading.matrices import (
     ROWS,
     nonfinite_cells,
@@ -58,6 +67,7 @@ class Selection:
         features: names of the features to read, in order.
         targets: names of the targets to read, in order.
         nonfinite: the policy for features.
+        signed: which symbols' prices may be 0 or negative, bool [S]; ``None`` if no symbol's may.
     """
 
     start: int | None
@@ -68,6 +78,7 @@ class Selection:
     features: tuple[str, ...]
     targets: tuple[str, ...]
     nonfinite: Policy
+    signed: BoolArray | None = None
 
     def file_columns(self, layout: Layout) -> list[str]:
         """Names of the columns to read from a file."""
@@ -89,12 +100,14 @@ class Decoder:
 
     Attributes:
         replaced: features that were set to 0, under the policy ``zero``.
+        absent: numbers that are no prices, by column; see ``backtest.data.prices``.
     """
 
     def __init__(
         self, place: str, layout: Layout, selection: Selection, *, compiled: bool = False
     ) -> None:
         self.replaced = 0
+        self.absent: Counter[str] = Counter()
         self._compiled = compiled
         self._place = place
         self._layout = layout
@@ -128,7 +141,8 @@ class Decoder:
             times: bounds of ts_event that the footer states.
 
         Raises:
-            DataError: unsorted rows, a null where none may be, an unknown symbol, NaN or infinity.
+            DataError: unsorted rows, a null where none may be, an unknown symbol, NaN or infinity,
+                a negative size, prices or sizes beyond 2^62.
         """
         selection, layout = self._selection, self._layout
         ts = self._required("ts_event", batch, first_row)
@@ -159,6 +173,7 @@ class Decoder:
         for name in selection.values:
             if layout.has(name):
                 columns[name] = int64_column(self._column(name, batch), _ABSENT[name])
+        self._check_quotes(columns, first_row, rows)
         if selection.features:
             features = self._features(batch)
             bad = nonfinite_cells(features)
@@ -243,6 +258,45 @@ class Decoder:
             )
         return ids
 
+    def _check_quotes(self, columns: Columns, first_row: int, rows: Int64Array | None) -> None:
+        """Make absent what is no price, and refuse sizes and prices that cannot be counted."""
+        for price, size in SIDES:
+            ticks, lots = columns.get(price), columns.get(size)
+            if ticks is not None and not plain_prices(ticks):
+                absent = absent_prices(ticks, columns["symbol"], self._selection.signed)
+                if absent is not None:
+                    self.absent[price] += int(np.count_nonzero(absent))
+                    columns[price] = np.where(absent, NO_PRICE, ticks)
+                    lots = None if lots is None else np.where(absent, 0, lots)
+                wrong = unusable_price(columns[price])
+                if wrong is not None:
+                    value = int(columns[price][wrong])
+                    where = self._row(wrong, columns["symbol"], first_row, rows)
+                    raise too_large(where, self._layout.core[price], value, place=self._place)
+            if lots is None:
+                continue
+            columns[size] = lots
+            wrong = unusable_size(lots)
+            if wrong is not None:
+                self._refuse_size(
+                    self._row(wrong, columns["symbol"], first_row, rows), size, int(lots[wrong])
+                )
+
+    def _refuse_size(self, where: str, size: str, lots: int) -> None:
+        name = self._layout.core[size]
+        if lots > 0:
+            raise too_large(where, name, lots, place=self._place)
+        raise DataError(
+            f"{where} has {lots} in {name!r}: a size is never negative",
+            place=self._place,
+            remedy="Remove the row: `backtest data validate --quarantine DIR`.",
+        )
+
+    def _row(self, i: int, ids: Int32Array, first_row: int, rows: Int64Array | None) -> str:
+        """The row of the file that a selected one is, with its symbol."""
+        row = first_row + (i if rows is None else int(rows[i]))
+        return f"row {row} ({self._selection.symbols[ids[i]]})"
+
     def _features(self, batch: pa.RecordBatch) -> Float32Array:
         layout, wanted = self._layout, self._selection.features
         if layout.packed is None:
@@ -269,9 +323,8 @@ class Decoder:
     ) -> None:
         i = int(np.argmax(bad.any(axis=1)))
         k = int(np.argmax(bad[i]))
-        row = first_row + (i if rows is None else int(rows[i]))
         raise DataError(
-            f"row {row} ({self._selection.symbols[ids[i]]}) has {matrix[i, k]} in {names[k]!r}",
+            f"{self._row(i, ids, first_row, rows)} has {matrix[i, k]} in {names[k]!r}",
             place=self._place,
             remedy="A NaN would corrupt a symbol's state for good: fix the data, or set"
             ' nonfinite = "zero" (features only).',

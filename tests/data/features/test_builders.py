@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from math import log, log1p, sqrt
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from backtest.core.times import format_utc
@@ -44,6 +46,7 @@ from backtest.plugins.feature_builders import (
 )
 from backtest.plugins.manager import load_plugins
 from tests.data.made import START, SYMBOLS, feature_dataset, quote_dataset, quote_events
+from tests.parquet_files import dataset_of
 
 REGISTERED = [p.name for p in load_plugins(entry_points=False).parts("feature builder")]
 
@@ -109,6 +112,66 @@ NAN = float("nan")
 def test_values_worked_by_hand(builder: FeatureBuilder, wanted: list[float]) -> None:
     values = evaluate("b", builder, QUOTES)[:, 0]
     np.testing.assert_allclose(values, np.array(wanted, np.float32), rtol=1e-6)
+
+
+SIGNED = frame(
+    ts_event=[0, 1, 2, 3, 4],
+    bid=[-100, -104, -1, 99, 101],
+    ask=[-98, -102, 1, 101, 103],
+    bid_size=[1, 1, 1, 1, 1],
+    ask_size=[1, 1, 1, 3, 1],
+)
+"""Mids of -99, -103, 0, 100 and 102."""
+
+
+@pytest.mark.parametrize(
+    ("builder", "wanted"),
+    [
+        (Returns((1,)), [NAN, -4e4 / 99, 103e4 / 103, NAN, 200]),  # a fall is negative
+        (Returns((2,)), [NAN, NAN, 99e4 / 99, 203e4 / 103, NAN]),
+        (ReturnsOver((1,)), [NAN, -4e4 / 99, 103e4 / 103, NAN, 200]),
+        (Spread(), [2e4 / 99, 2e4 / 103, NAN, 200, 2e4 / 102]),
+        (Microprice(), [0, 0, NAN, -50, 0]),
+        (
+            Volatility((1,)),
+            [
+                NAN,
+                4e4 / 99,
+                sqrt(((4e4 / 99) ** 2 / 2 + 1e8) / 1.5),
+                NAN,
+                sqrt(((4e4 / 99) ** 2 / 4 + 1e8 / 2 + 200**2) / 1.75),
+            ],
+        ),
+    ],
+    ids=str,
+)
+def test_basis_points_are_of_the_size_of_the_mid_and_unknown_at_0(
+    builder: FeatureBuilder, wanted: list[float]
+) -> None:
+    values = evaluate("b", builder, SIGNED)[:, 0]
+    np.testing.assert_allclose(values, np.array(wanted, np.float32), rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [(0, 0), (0, 5), (None, None), (-1, 1), (-50, -40)])
+@pytest.mark.parametrize("name", REGISTERED)
+def test_one_doubtful_quote_spoils_no_more_than_its_neighbourhood(
+    name: str, bad: tuple[int | None, int | None]
+) -> None:
+    builder = load_plugins(entry_points=False).create("feature builder", name, place="test")
+    events = random_events(1_200, seed=4, start=START)
+    rows = pl.int_range(pl.len()) == 300
+    spoilt = events.with_columns(
+        [
+            pl.when(rows).then(v).otherwise(pl.col(n)).alias(n)
+            for n, v in zip(("bid", "ask"), bad, strict=True)
+        ]
+    )
+    values, clean = evaluate(name, builder, spoilt), evaluate(name, builder, events)
+    assert np.array_equal(values[:300], clean[:300], equal_nan=True)
+    assert not np.isinf(values).any()
+    unknown = np.isnan(values) & ~np.isnan(clean)
+    assert not unknown[700:].any()
+    assert unknown.sum() <= 3 * values.shape[1] + 4
 
 
 @pytest.mark.parametrize("name", REGISTERED)
@@ -283,3 +346,24 @@ def test_a_feature_that_is_there_already_is_refused(tmp_path: Path) -> None:
         add_features(open_dataset(tmp_path / "once"), tmp_path / "out", {"again": Imbalance()})
     assert not (tmp_path / "out").exists()
     assert read_card(tmp_path / "once" / "dataset.toml").features is not None
+
+
+def test_a_feature_with_the_name_of_a_column_is_refused(tmp_path: Path) -> None:
+    dataset = quote_dataset(tmp_path / "in", 100)
+    for name in ("seq", "symbol", "ts_recv"):
+        made = Expression(partial(lambda name: [pl.col("bid").alias(name)], name))
+        with pytest.raises(UsageError, match=f"already has a column '{name}'"):
+            add_features(dataset, tmp_path / "out", {"mine": made})
+
+
+def test_a_feature_that_would_replace_a_column_is_not_written(tmp_path: Path) -> None:
+    columns: dict[str, Any] = {"ts_event": [START], "symbol": ["A"], "b": [100], "a": [101]}
+    renamed: dict[str, Any] = {
+        "columns": {"bid": "b", "ask": "a"},
+        "features": {"columns": ["bid"]},
+    }
+    feature = pa.array([0.5], pa.float32())
+    dataset = dataset_of(tmp_path / "in", {"a.parquet": columns | {"bid": feature}}, **renamed)
+    with pytest.raises(DataError, match="two columns would be called 'bid'"):
+        add_features(dataset, tmp_path / "out", {"spread": Spread()})
+    assert not (tmp_path / "out").exists()

@@ -66,7 +66,9 @@ def dataset_from(folder: Path, files: list[list[Row]], with_seq: bool, row_group
             "bid": [row[3] for row in rows],
             "ask": [row[3] + 1 for row in rows],
         } | ({"seq": [row[1] for row in rows]} if with_seq else {})
-    return dataset_of(folder, columns, row_group)
+    # Bids number the rows from 0, which is no price elsewhere.
+    instruments = {"default": {"signed_prices": True}}
+    return dataset_of(folder, columns, row_group, instruments=instruments)
 
 
 @given(

@@ -89,7 +89,7 @@ def test_the_start_is_a_parameter(tmp_path: Path) -> None:
         (changed("delay_ms", 5, -1.0), "row 5 has delay_ms -1.0"),
         (changed("delay_ms", 5, None), "row 5 has delay_ms nan"),
         (changed("delay_ms", 5, 1e9), "row 5 has delay_ms"),
-        (changed("symbol", 5, None), "a row has no symbol"),
+        (changed("symbol", 5, None), "row 5 has no symbol"),
         (changed("feature_07", 5, float("nan")), "row 5 has nan in 'feature_07'"),
         (changed("feature_07", 5, None), "row 5 has nan in 'feature_07'"),
         (changed("target_01", 5, float("inf")), "row 5 has inf in 'target_01'"),

@@ -10,7 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtest.plugins.sources.decimals import floats_to_grid, parse_decimals, step_of, to_grid
+from backtest.plugins.sources.decimals import (
+    decimal_parameter,
+    floats_to_grid,
+    parse_decimals,
+    step_of,
+    to_grid,
+)
+from backtest.plugins.sources.rows import first_failure
 
 NUMBERS = st.decimals(min_value=0, max_value=10**9, places=8)
 
@@ -53,3 +60,42 @@ def test_whole_steps_are_found_again(steps: list[int], step: str) -> None:
 def test_floats_off_the_grid_are_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="is not a multiple of"):
         floats_to_grid(np.array([0.1, bad]), Decimal(1), Decimal("0.01"))
+
+
+@pytest.mark.parametrize("step", ["1e-30", "1e30"])
+def test_grids_beyond_64_bits_are_refused_but_for_0(step: str) -> None:
+    assert to_grid(np.array([0, 0]), Decimal(1), Decimal(step)).tolist() == [0, 0]
+    with pytest.raises(ValueError, match=r"64 bits|is not a multiple"):
+        to_grid(np.array([0, 7]), Decimal(1), Decimal(step))
+
+
+def test_the_least_number_of_64_bits_is_not_taken_for_its_opposite() -> None:
+    with pytest.raises(ValueError, match="64 bits"):
+        to_grid(np.array([5, -(2**63)]), Decimal(1), Decimal("0.5"))
+
+
+@pytest.mark.parametrize("text", ["1e999999999", "1e-999999999", "9" * 99, "x"])
+def test_absurd_parameters_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="fee: "):
+        decimal_parameter(text, "fee")
+
+
+@pytest.mark.parametrize("bad", [[3], [0, 3], [499], [0], [250, 251]])
+def test_the_first_item_that_fails_is_found(bad: list[int]) -> None:
+    items = np.arange(500)
+
+    def attempt(some: np.ndarray[tuple[int], np.dtype[np.int64]]) -> None:
+        wrong = [i for i in some.tolist() if i in bad]
+        if wrong:
+            raise ValueError(f"{wrong[0]} is bad")
+
+    row, error = first_failure(items, attempt, (ValueError,))
+    assert row == bad[0]
+    assert str(error) == f"{bad[0]} is bad"
+
+
+def test_items_that_fail_only_together_are_told_by_the_last_of_them() -> None:
+    text = pa.array(["1", "999999999999999999", "1", "0.001", "2"])
+    row, error = first_failure(text, parse_decimals, (ValueError,))
+    assert row == 3
+    assert "64 bits" in str(error)

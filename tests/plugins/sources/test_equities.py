@@ -100,18 +100,20 @@ def plain_nbbo(
             then = quotes[i + 1]
             if then[0] == ms and then[5] == who and not then[1] and then[3]:
                 continue
-        if not OPEN <= ms < CLOSE or not bids or not asks:
+        if not OPEN <= ms < CLOSE:
             continue
-        best_bid = max(price for price, _ in bids.values())
-        best_ask = min(price for price, _ in asks.values())
-        if best_bid >= best_ask:
+        best_bid = max((price for price, _ in bids.values()), default=None)
+        best_ask = min((price for price, _ in asks.values()), default=None)
+        if best_bid is not None and best_ask is not None and best_bid >= best_ask:
             continue
         state = (
-            best_bid // 100,
-            best_ask // 100,
+            NO_PRICE if best_bid is None else best_bid // 100,
+            NO_PRICE if best_ask is None else best_ask // 100,
             sum(size for price, size in bids.values() if price == best_bid),
             sum(size for price, size in asks.values() if price == best_ask),
         )
+        if not changes and state[:2] == (NO_PRICE, NO_PRICE):
+            continue
         if not changes or changes[-1][1:] != state:
             changes.append((midnight + ms * MS, *state))
     return changes
@@ -154,6 +156,7 @@ def test_the_nbbo_is_that_of_a_plain_book(
     dataset, report = ingested(tmp_path / "in", tmp_path / "out", quotes=rule)
     expected = plain_nbbo([[str(cell) for cell in row] for row in rows], rule)
     assert len(expected) > 200
+    assert any((row[1] == NO_PRICE) != (row[2] == NO_PRICE) for row in expected)
     assert quote_rows(dataset) == expected
     for reason in ("flagged suspicious", "price off the cent", "quote crossed", "quote locked"):
         assert report.refused[reason] > 0
@@ -220,8 +223,17 @@ BAD_ROWS: dict[str, Sequence[object]] = {
     "row 3 has the time 34199999, earlier": bid(OPEN - 1, 1_000_000, 100),
     "not in milliseconds since midnight": bid(OPEN * 1000, 1_000_000, 100),
     "row 3 has no bid_size": (OPEN, 1_000_000, "", 0, 0, "P", 1, 0),
-    "not the expected CSV": (OPEN, "1,000"),
-    "CSV conversion error": (OPEN, "100.5", 1, 0, 0, "P", 1, 0),
+    "row 3 cannot be read as CSV: CSV parse error: Expected 8 columns": (OPEN, "1,000"),
+    "row 3 cannot be read as CSV: column 'bid': CSV conversion error": (
+        OPEN,
+        "100.5",
+        1,
+        0,
+        0,
+        "P",
+        1,
+        0,
+    ),
 }
 
 
@@ -266,7 +278,7 @@ def test_damaged_and_misnamed_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
     assert "no zip files" in refused(tmp_path / "none", out)
     empty = packed(tmp_path, "ibm", "20131007", "quote", [])
-    assert "Empty CSV" in refused(empty, out)
+    assert "there are no rows" in refused(empty, out)
 
 
 def test_missing_time_zones_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,7 +114,7 @@ BAD_CELLS = {
     "the ids of the last row again": ("symbol_id", 1, 0),
     "ids out of range": ("date_id", 2, -1),
     "has no time_id": ("time_id", 2, None),
-    "a row has no symbol_id": ("symbol_id", 2, None),
+    "row 2 has no symbol_id": ("symbol_id", 2, None),
     "in 'responder_6'": ("responder_6", 3, None),
 }
 

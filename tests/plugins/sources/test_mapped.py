@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import os
 from collections.abc import Iterable
+from csv import DictReader
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import pytest
 
 from backtest.core.times import parse_utc
 from backtest.data.dataset import Dataset, open_dataset
+from backtest.data.quality.validate import validate
 from backtest.data.reading.bus import read_events, read_targets
 from backtest.data.sources import IngestReport, ingest
 from backtest.errors import DataError
@@ -21,6 +25,8 @@ from backtest.market.events import NO_PRICE, NO_TIME
 from backtest.plugins.sources.mapped import MappedCsv, MappedParquet
 from backtest.plugins.sources.mapping import read_mapping
 
+SHARED = Path(os.environ.get("BACKTEST_SHARED", Path(__file__).parents[4] / "shared"))
+REAL = SHARED / "data"
 T0 = 1_723_161_255  # s
 NS = 10**9
 
@@ -264,11 +270,18 @@ def test_nan_and_infinity_follow_the_policy(tmp_path: Path) -> None:
 
 
 BAD_CELLS = {
-    "is not a multiple of 0.01": ("b", 1_000_150),
+    "row 2 cannot be converted: 'b': 1000150.0 × 0.0001 is not a multiple of 0.01": (
+        "b",
+        1_000_150,
+    ),
     "row 2 has no time": ("when", None),
     "row 2 has no 'sym'": ("sym", None),
-    "is not a decimal number": ("when", "soon"),
-    "cannot be read as CSV": ("b", "much"),
+    "row 2 has a time that 'soon' is not a decimal number": ("when", "soon"),
+    "row 2 has the time 1723161255, which is not in us": ("seen", T0),
+    "row 2 cannot be read as CSV: column 'b': CSV conversion error": ("b", "much"),
+    "row 2 cannot be converted: 'bs': inf": ("bs", "inf"),
+    "row 2 has nan in 'y'": ("y", "nan"),
+    "row 2 has nan in 'z'": ("z", None),
 }
 
 
@@ -338,7 +351,15 @@ def test_a_flipped_bit_in_a_page_is_found(tmp_path: Path) -> None:
         ('name = "mine"', 'name = "../mine"', "name"),
         ("[instrument]", '[instrument]\ntick_size = "1"', "tick_size belongs in [price]"),
         ("[targets]", "[goals]", "goals"),
-        ('name = "mine"', "name = ", "not valid TOML"),
+        ('columns = ["z"]', 'columns = ["x"]', "features and targets name 'x' twice"),
+        ('columns = ["x", "y"]', 'columns = ["x", "x"]', "features and targets name 'x' twice"),
+        ('columns = ["x", "y"]', 'columns = ["bid"]', "columns 'bid' of its own"),
+        ('columns = ["x", "y"]', 'columns = ["sym"]', "'sym' holds times or symbols"),
+        ('tick_size = "0.01"', 'tick_size = "1e-999999999"', "not between 1e-30 and 1e30"),
+        ('tick_size = "0.01"', 'tick_size = "1e-20"', "the card that it would have: instruments"),
+        ('fee_rate = "0.0002"', 'fee_rate = "1e999999999"', "not between 1e-30 and 1e30"),
+        ('name = "mine"', f"name = {'[' * 5000}", "nests deeper than 64 levels"),
+        ('name = "mine"', "name = ", "not TOML"),
     ],
 )
 def test_a_mapping_is_checked(tmp_path: Path, old: str, new: str, problem: str) -> None:
@@ -359,3 +380,224 @@ def test_the_mapping_in_the_docs_is_one(tmp_path: Path) -> None:
     found = read_mapping(mapping(tmp_path, example))
     assert found.time.unit == "us"
     assert found.numbers().keys() == {"bid", "ask", "bid_size", "ask_size"}
+
+
+PRICES = """
+name = "mine"
+[time]
+event = "when"
+unit = "s"
+zone = "UTC"
+[symbol]
+value = "ONE"
+[price]
+unit = "1"
+tick_size = "0.01"
+bid = "b"
+ask = "a"
+trade = "p"
+absent = ["-1", "999999"]
+[size]
+unit = "1"
+lot_size = "1"
+bid = "bs"
+ask = "as"
+trade = "q"
+[instrument]
+signed_prices = SIGNED
+"""
+LARGEST = 1.7976931348623157e308
+NONE: list[tuple[Any, int, int]] = [  # as it is written; in ticks, and where prices are signed
+    (10.01, 1001, 1001),
+    (0, NO_PRICE, 0),
+    (-0.0, NO_PRICE, 0),
+    (-2.5, NO_PRICE, -250),
+    (-1, NO_PRICE, NO_PRICE),
+    (999_999, NO_PRICE, NO_PRICE),
+    (9_999_999_999, NO_PRICE, NO_PRICE),
+    (-9_999_999_999, NO_PRICE, NO_PRICE),
+    (2**63 - 1, NO_PRICE, NO_PRICE),
+    (LARGEST, NO_PRICE, NO_PRICE),
+    (-LARGEST, NO_PRICE, NO_PRICE),
+    ("nan", NO_PRICE, NO_PRICE),
+    ("-inf", NO_PRICE, NO_PRICE),
+    (None, NO_PRICE, NO_PRICE),
+    (0.00001, NO_PRICE, 0),  # no price in ticks
+]
+
+
+@pytest.mark.parametrize("signed", [False, True])
+@pytest.mark.parametrize("side", ["b", "a", "p"])
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_what_is_no_price_is_absent_on_its_side_and_counted(
+    tmp_path: Path, signed: bool, side: str, kind: str
+) -> None:
+    rows = len(NONE)
+    table: dict[str, list[Any]] = {"when": [T0 + i for i in range(rows)]}
+    table |= {name: [20.0] * rows for name in "bap"}
+    table |= {name: [5] * rows for name in ("bs", "as", "q")}
+    table["b"] = [1.0] * rows  # never crossed
+    table[side] = [value for value, *_ in NONE]
+    toml = mapping(tmp_path, PRICES.replace("SIGNED", str(signed).lower()))
+    if kind == "csv":
+        dataset, report = ingested(csv(tmp_path / "in.csv", table), toml, tmp_path / "out")
+    else:
+        floats = [None if v is None else float(v) for v in table[side]]
+        path = parquet(tmp_path / "in.parquet", table | {side: floats})
+        dataset, report = ingested(path, toml, tmp_path / "out", MappedParquet)
+    names = {"b": "bid", "a": "ask", "p": "trade_price"}
+    sizes = {"b": "bid_size", "a": "ask_size", "p": "trade_size"}
+    wanted = [ticks[signed] for _, *ticks in NONE]
+    events = read_events(dataset)
+    for own, canonical in names.items():
+        found = getattr(events, canonical).tolist()
+        assert found == (wanted if own == side else [100 if own == "b" else 2000] * rows)
+        lots = [0 if ticks == NO_PRICE else 5 for ticks in found]
+        assert getattr(events, sizes[own]).tolist() == lots
+    assert sum(report.repaired.values()) == wanted.count(NO_PRICE) - 1  # null was none before
+    assert report.repaired[f"{names[side]} that is NaN or infinite: that side absent"] == 2
+    assert all(what.startswith(names[side]) for what in report.repaired)
+
+
+def test_negative_and_unknown_sizes_are_never_written(tmp_path: Path) -> None:
+    table: dict[str, list[Any]] = {
+        "when": [T0, T0, T0],
+        "b": [1.0] * 3,
+        "a": [2.0] * 3,
+        "p": [2.0] * 3,
+    }
+    table |= {"bs": [-1, 2, 3], "as": [1, "nan", 3], "q": [1, 2, -3]}
+    toml = mapping(tmp_path, PRICES.replace("SIGNED", "false"))
+    dataset, report = ingested(csv(tmp_path / "in.csv", table), toml, tmp_path / "out")
+    events = read_events(dataset)
+    for name, values in {
+        "bid": [NO_PRICE, 100, 100],
+        "ask": [200] * 3,
+        "ask_size": [1, 0, 3],
+        "trade_price": [200, 200, NO_PRICE],
+        "trade_size": [1, 2, 0],
+    }.items():
+        assert getattr(events, name).tolist() == values, name
+    assert report.repaired == {
+        "ask_size that is NaN, taken for 0": 1,
+        "bid with a negative size: that side absent": 1,
+        "trade_price with a negative size: that side absent": 1,
+    }
+    assert validate(dataset).usable
+
+
+def test_the_last_row_of_zeros_closes_nothing(tmp_path: Path) -> None:
+    table: dict[str, list[Any]] = {
+        "when": [T0, T0 + 1],
+        "b": [100.0, 0],
+        "a": [100.01, 0],
+        "p": [None, 0],
+    }
+    table |= {"bs": [100, 0], "as": [100, 0], "q": [None, 0]}
+    toml = mapping(tmp_path, PRICES.replace("SIGNED", "false"))
+    dataset, _ = ingested(csv(tmp_path / "in.csv", table), toml, tmp_path / "out")
+    assert read_events(dataset).valid_quote().tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "value", "problem"),
+    [
+        (pa.uint64(), "bs", 2**64 - 1, "row 2 cannot be converted: 'bs'"),
+        (pa.int64(), "b", 2**62, "row 2 cannot be converted: 'b': 461168601842738.7904 is not a"),
+        (pa.string(), "b", "much", "row 2 cannot be read: 'b'"),
+        (pa.int64(), "seen", -5, "row 2 has the time -5, which is not in us"),
+        (pa.binary(), "sym", b"\xff", "row 2 cannot be read: 'sym'"),
+    ],
+)
+def test_bad_cells_of_parquet_are_named_by_row(
+    tmp_path: Path, kind: pa.DataType, column: str, value: Any, problem: str
+) -> None:
+    table = columns()
+    given = table[column][:2] if kind != pa.binary() else [b"A", b"B"]
+    cells = [None if v is None else str(v) if kind == pa.string() else v for v in given]
+    made = pa.array([*cells, value], kind)
+    path = parquet(tmp_path / "in.parquet", table, **{column: made})
+    assert problem in refused(path, mapping(tmp_path), MappedParquet)
+
+
+def test_a_row_is_named_far_into_a_file_and_past_absent_ones(tmp_path: Path) -> None:
+    rows = 70_000
+    table: dict[str, list[Any]] = {"when": [T0 * 10**6 + i for i in range(rows)], "x": [0.5] * rows}
+    times = TIMES.format(unit="us", zone="UTC").replace(
+        'event = "when"', 'event = "when"\nreceive = "r"'
+    )
+    received: list[Any] = [None if i % 3 else T0 * 10**6 + i for i in range(rows)]
+    received[66_000] = T0
+    path = csv(tmp_path / "in.csv", table | {"r": received})
+    problem = refused(path, mapping(tmp_path, times))
+    assert f"row 66000 has the time {T0}, which is not in us" in problem
+
+
+def test_times_with_and_without_a_zone_may_alternate(tmp_path: Path) -> None:
+    toml = mapping(tmp_path, TIMES.format(unit="text", zone="Asia/Tokyo"))
+    times = ["2024-08-08 09:00:00", "2024-08-08 00:00:01Z", "2024-08-08 09:00:02"]
+    path = csv(tmp_path / "in.csv", {"when": times, "x": [1, 2, 3]})
+    start = parse_utc("2024-08-08T00:00:00Z")
+    dataset, _ = ingested(path, toml, tmp_path / "out")
+    assert read_events(dataset).ts_event.tolist() == [start, start + NS, start + 2 * NS]
+
+
+def test_a_column_that_is_there_twice_is_refused(tmp_path: Path) -> None:
+    toml = mapping(tmp_path, TIMES.format(unit="s", zone="UTC"))
+    (tmp_path / "in.csv").write_text(f"when,x,x\n{T0},1,2\n")
+    assert "the column 'x' is there twice" in refused(tmp_path / "in.csv", toml)
+    names = ["when", "x", "x"]
+    table = pa.table([pa.array([T0]), pa.array([1.0]), pa.array([2.0])], names=names)
+    pq.write_table(table, tmp_path / "in.parquet")
+    assert "the column 'x' is there twice" in refused(tmp_path / "in.parquet", toml, MappedParquet)
+
+
+TARDIS = """
+name = "tardis"
+[time]
+event = "timestamp"
+receive = "local_timestamp"
+unit = "us"
+zone = "UTC"
+[symbol]
+column = "symbol"
+[price]
+unit = "1"
+tick_size = "0.1"
+bid = "bid_price"
+ask = "ask_price"
+[size]
+unit = "1"
+lot_size = "1"
+bid = "bid_amount"
+ask = "ask_amount"
+[instrument]
+tradable = false
+"""
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the vendor's files are not here")
+def test_real_quotes_are_those_of_a_plain_reading(tmp_path: Path) -> None:
+    path = REAL / "tardis" / "huobi-dm-swap_quotes_BTC-USD.csv"
+    dataset, report = ingested(path, mapping(tmp_path, TARDIS), tmp_path / "out")
+    with path.open(newline="") as file:
+        rows = [*DictReader(file)]
+    events = read_events(dataset)
+    assert report == IngestReport(len(rows), len(rows))
+    assert events.ts_event.tolist() == [int(row["timestamp"]) * 1000 for row in rows]
+    for name, column, unit in (("bid", "bid_price", 10), ("ask_size", "ask_amount", 1)):
+        wanted = [int(Decimal(row[column]) * unit) for row in rows]
+        assert getattr(events, name).tolist() == wanted
+    assert validate(dataset).usable
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the vendor's files are not here")
+def test_other_formats_of_vendors_are_refused(tmp_path: Path) -> None:
+    toml = mapping(tmp_path, TARDIS)
+    assert "which this source does not read" in refused(REAL, toml)
+    for path in sorted((REAL / "dbn").glob("*.zst")):
+        assert path.name in refused(path, toml)
+    for path in sorted((REAL / "nautilus").glob("*.parquet")):
+        assert "no column" in refused(path, toml, MappedParquet)
+    trades = REAL / "tardis" / "bitmex_trades_XBTUSD.csv"
+    assert "no column 'bid_price', 'ask_price'" in refused(trades, toml)
