@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 
 from backtest.api import run
+from backtest.cli.compare import print_comparison
 from backtest.comparison.comparison import compare
 from backtest.comparison.run_selection import runs_at
 from backtest.core.parts import Kind
@@ -158,7 +159,9 @@ def test_a_sizing_rule_decides_positions(
     assert {abs(int(w)) for w in wanted} == {0, 1, 2, 3}
 
 
-def test_an_accountant_pays_points(paste: Paste, backtest_with: Runner) -> None:
+def test_an_accountant_pays_points(
+    paste: Paste, backtest_with: Runner, capsys: pytest.CaptureFixture[str]
+) -> None:
     plugins = paste("accountant")
     done = backtest_with(plugins, accountant="prompt:3ms", latency={"service": "constant:2ms"})
     timing = done.table("timing")
@@ -170,6 +173,10 @@ def test_an_accountant_pays_points(paste: Paste, backtest_with: Runner) -> None:
     assert done.table("points")["points"].sum() == 2.0 * prompt - len(timing)
     (row,) = compare([done]).rows
     assert row["net_points"] == 2.0 * prompt - len(timing)
+    print_comparison(compare([done]))
+    printed = capsys.readouterr().out
+    assert f"{2 * prompt - len(timing):,.2f}" in printed
+    assert "evaluator" not in printed  # which only the challenge's accountant has
 
 
 def test_an_accountant_trades(paste: Paste, backtest_with: Runner) -> None:

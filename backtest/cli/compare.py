@@ -135,7 +135,6 @@ def print_comparison(compared: Comparison) -> None:
             right=terms,
         )
     if earned == "points":
-        out.print()
         _print_evaluator(compared)
     if any(row["partial"] for row in rows):
         err.print("*: partial run, limited to the first events of its window.")
@@ -212,11 +211,14 @@ def _one_of(**formats: bool) -> None:
 
 
 def _print_evaluator(compared: Comparison) -> None:
-    """What the challenge's own evaluator prints, a column for each run."""
-    from backtest.cli.console import print_table
+    """What the challenge's own evaluator prints, a column a run; nothing of other accountants."""
+    from backtest.cli.console import out, print_table
 
     columns = [_evaluator(run.metrics["account"]) for run in compared.runs]
     names = max(columns, key=len)
+    if not names:
+        return
+    out.print()
     rows = [(name, *(column.get(name, "-") for column in columns)) for name in names]
     print_table(("the challenge's evaluator", *compared.labels), rows, right=compared.labels)
 

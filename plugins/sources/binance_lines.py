@@ -91,7 +91,7 @@ def read_rows(file: Packed, time_unit: str, skipped: Counter[str]) -> Iterator[M
             its stream; it names the line.
     """
     for first, lines in _blocks(file):
-        chosen: dict[Kind, list[tuple[int, bytes, bytes]]] = {"trade": [], "bookTicker": []}
+        chosen: dict[RowKind, list[tuple[int, bytes, bytes]]] = {"trade": [], "bookTicker": []}
         for number, line in enumerate(lines, first):
             match = _LINE.match(line)
             if match is None:
@@ -217,7 +217,9 @@ def _numbers(
     return values.reshape(len(names), -1), scale
 
 
-def _json(file: Packed, kind: RowKind, found: list[tuple[int, bytes, bytes]]) -> dict[str, pa.Array]:
+def _json(
+    file: Packed, kind: RowKind, found: list[tuple[int, bytes, bytes]]
+) -> dict[str, pa.Array]:
     try:
         data = _messages(kind, found)
     except _FAULTS:

@@ -21,7 +21,7 @@ _PRICES = ("bid", "ask", "trade_price")
 
 Float64Array: TypeAlias = NDArray[np.float64]
 
-Marks: TypeAlias = tuple[str, BoolArray, Callable[[int], str]]
+RowFlags: TypeAlias = tuple[str, BoolArray, Callable[[int], str]]
 """A rule, the rows [n] that break it, and what one of them holds."""
 
 
@@ -43,7 +43,7 @@ class PriceChecks:
         ]
         self._median = np.zeros(len(instruments))  # 0: not known yet
 
-    def check(self, columns: Columns, good: BoolArray) -> Iterator[Marks]:
+    def check(self, columns: Columns, good: BoolArray) -> Iterator[RowFlags]:
         """Each rule with the rows that break it; prices that are none become absent in ``columns``.
 
         Args:

@@ -13,7 +13,7 @@ from backtest.core.arrays import BoolArray, Float32Array, Int32Array, Int64Array
 from backtest.core.times import EPOCH_1980, format_span, format_utc, in_another_unit
 from backtest.data.parquet import mapped_errors
 from backtest.data.quality.duplicates import Duplicates
-from backtest.data.quality.price_checks import PriceChecks
+from backtest.data.quality.price_checks import PriceChecks, RowFlags
 from backtest.data.reading.decode import Columns, int64_column
 from backtest.data.reading.matrices import nonfinite_cells, packed_matrix, wide_matrix
 from backtest.data.schema import Layout
@@ -75,7 +75,9 @@ RULES: Mapping[str, QualityRule] = {
         "Add digests to the card while the file is known to be whole: `backtest data digest"
         " DATASET`.",
     ),
-    "same-file": QualityRule("warning", "it has the same bytes as another file", "Remove one of them."),
+    "same-file": QualityRule(
+        "warning", "it has the same bytes as another file", "Remove one of them."
+    ),
     "footer": QualityRule(
         "error",
         "rows outside the times that the file's footer states",
@@ -152,7 +154,9 @@ RULES: Mapping[str, QualityRule] = {
         "If it is a stub quote or an error, remove it before the data is ingested.",
     ),
     "crossed": QualityRule("warning", "bid above ask", "The simulator leaves such quotes out."),
-    "locked": QualityRule("warning", "bid equal to ask", "The simulator trades there at no spread."),
+    "locked": QualityRule(
+        "warning", "bid equal to ask", "The simulator trades there at no spread."
+    ),
     "outside": QualityRule("warning", "outside every session", "Correct [calendar] in the card."),
     "duplicate": QualityRule(
         "warning",
