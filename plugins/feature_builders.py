@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Returns(FeatureBuilder):
-    """Change of the mid since so many events of the symbol ago."""
+    """Change of the mid over each number of the symbol's events in ``lags``."""
 
     lags: tuple[int, ...] = (1, 10, 100)
     unit: PriceUnit = "bp"
@@ -43,7 +43,7 @@ class Returns(FeatureBuilder):
 
 @dataclass(frozen=True)
 class ReturnsOver(FeatureBuilder):
-    """Change of the mid over spans of time."""
+    """Change of the mid over fixed spans of time."""
 
     spans: tuple[Nanoseconds, ...] = (100_000_000, 1_000_000_000, 10_000_000_000)
     unit: PriceUnit = "bp"
@@ -62,7 +62,7 @@ class ReturnsOver(FeatureBuilder):
 
 @dataclass(frozen=True)
 class Spread(FeatureBuilder):
-    """Ask minus bid of the standing quote."""
+    """Ask minus bid of the prevailing quote."""
 
     unit: PriceUnit = "bp"
 
@@ -72,7 +72,7 @@ class Spread(FeatureBuilder):
 
 @dataclass(frozen=True)
 class Imbalance(FeatureBuilder):
-    """(bid size - ask size) / (bid size + ask size) of the standing quote, -1 to 1."""
+    """(bid size - ask size) / (bid size + ask size) of the prevailing quote, -1 to 1."""
 
     def expressions(self) -> list[pl.Expr]:
         return [_imbalance().alias("imbalance")]
@@ -137,7 +137,7 @@ class TimeSince(FeatureBuilder):
 
 @dataclass(frozen=True)
 class TradeSign(FeatureBuilder):
-    """1 where a trade was bought, -1 where it was sold, 0 at its mid and where there is no trade.
+    """1 for a buyer-initiated trade, -1 for a seller-initiated one, 0 for neither or no trade.
 
     The side is that of the price against the mid that stood before the event (Lee and Ready, 1991,
     without their rule for trades at the mid).
@@ -149,7 +149,7 @@ class TradeSign(FeatureBuilder):
 
 @dataclass(frozen=True)
 class TradeFlow(FeatureBuilder):
-    """Bought minus sold volume over all traded, exponentially weighted by event, -1 to 1."""
+    """Bought minus sold volume over traded volume, exponentially weighted by event, -1 to 1."""
 
     half_lives: tuple[int, ...] = (100,)
 
@@ -227,7 +227,7 @@ def _imbalance() -> pl.Expr:
 
 
 def _sign() -> pl.Expr:
-    """The side of a trade; null where there is none, or no mid stood before it."""
+    """The side of a trade; null where there is none, or no mid was known before it."""
     import polars as pl
 
     return (pl.col("trade_price") - mid().shift(1)).sign()
@@ -244,7 +244,7 @@ def _smoothed(value: pl.Expr, half_life: int) -> pl.Expr:
 
 
 def _ratio(part: pl.Expr, whole: pl.Expr) -> pl.Expr:
-    """``part / whole``, 0 where there is nothing to divide."""
+    """``part / whole``, 0 where ``whole`` is 0."""
     import polars as pl
 
     return pl.when(whole == 0).then(0.0).otherwise(part / whole)

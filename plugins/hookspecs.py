@@ -30,7 +30,7 @@ PartT_contra = TypeVar("PartT_contra", contravariant=True)
 
 
 class Register(Protocol[PartT_contra]):
-    """The callback that a plugin hands its parts to."""
+    """The callback with which a plugin registers its parts."""
 
     def __call__(
         self, name: str, part: type[PartT_contra], *, unavailable: str | None = None
@@ -41,7 +41,7 @@ class Register(Protocol[PartT_contra]):
             name: what people call it by: letters, digits, ``.``, ``_`` and ``-``.
             part: a class; the fields of a dataclass are its parameters.
             unavailable: why it cannot be used here (a missing package, say) and what to do about
-                it; it is then listed with this reason, which whoever asks for it is told.
+                it; it is then listed with this reason, shown to those who ask for it.
 
         Raises:
             PluginError: the name is malformed or taken, or the part is no class that can be made.
@@ -55,29 +55,29 @@ def backtest_register_strategies(register: Register[Strategy]) -> None:
 
 @hookspec
 def backtest_register_latency_models(register: Register[LatencyModel]) -> None:
-    """Add latency models: how long a batch is served, or a message travels."""
+    """Add latency models: how long a batch takes to serve, or a message to arrive."""
 
 
 @hookspec
 def backtest_register_batching_policies(
     register: Register[BatchingPolicy],
 ) -> None:
-    """Add batching policies: which waiting events ride together."""
+    """Add batching policies: which waiting events are served together."""
 
 
 @hookspec
 def backtest_register_sizing_rules(register: Register[SizingRule]) -> None:
-    """Add sizing rules: from forecasts to target positions."""
+    """Add sizing rules: how forecasts become target positions."""
 
 
 @hookspec
 def backtest_register_accountants(register: Register[Accountant]) -> None:
-    """Add accountants: what a run's answers earned."""
+    """Add accountants: what the answers of a run earn."""
 
 
 @hookspec
 def backtest_register_sources(register: Register[Source]) -> None:
-    """Add dataset sources: other people's formats, written out as canonical Parquet."""
+    """Add dataset sources: other formats, imported as canonical Parquet."""
 
 
 @hookspec
@@ -87,7 +87,7 @@ def backtest_register_feature_builders(register: Register[FeatureBuilder]) -> No
 
 @hookspec
 def backtest_register_executors(register: Register[Executor]) -> None:
-    """Add executors: where the runs of a sweep are carried out."""
+    """Add executors: where the runs of a sweep are executed."""
 
 
 @hookspec
@@ -97,14 +97,14 @@ def backtest_register_report_sections(register: Register[ReportSection]) -> None
 
 @hookspec
 def backtest_run_started(run_id: str, config: dict[str, Any]) -> None:
-    """A run starts; ``config`` is its resolved configuration."""
+    """Called when a run starts; ``config`` is its resolved configuration."""
 
 
 @hookspec
 def backtest_batch_done(run_id: str, answered: int, total: int) -> None:
-    """A batch of pass 2 came back: ``answered`` of ``total`` events have predictions."""
+    """Called after each batch of pass 2: ``answered`` of ``total`` events have predictions."""
 
 
 @hookspec
 def backtest_run_finished(run_id: str, folder: Path, metrics: dict[str, Any]) -> None:
-    """A run's folder stands complete; ``metrics`` is its ``metrics.json``."""
+    """Called when a run's folder is complete; ``metrics`` is its ``metrics.json``."""

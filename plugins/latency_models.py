@@ -22,7 +22,7 @@ from backtest.timing.latency import LatencyModel, SpanTable
 
 @dataclass(frozen=True)
 class Constant(LatencyModel):
-    """The same span for every pass, whatever its size."""
+    """The same time for every pass, whatever its size."""
 
     span: Nanoseconds = 0
 
@@ -59,7 +59,7 @@ class Affine(LatencyModel):
 
 @dataclass(frozen=True)
 class Exponential(LatencyModel):
-    """Drawn: ``floor`` plus an exponential of mean ``mean``, whatever the size."""
+    """Random: ``floor`` plus an exponential with mean ``mean``, whatever the size."""
 
     mean: Nanoseconds
     floor: Nanoseconds = 0
@@ -76,7 +76,7 @@ class Exponential(LatencyModel):
 
 @dataclass(frozen=True)
 class Recorded(LatencyModel):
-    """For the feed alone: the dataset's own ts_recv - ts_event.
+    """Only for the feed: the recorded latency, ts_recv - ts_event.
 
     An event whose receipt was not recorded has the span 0, and so has one received before it
     happened, as recorders with a slow clock show it.
@@ -105,7 +105,7 @@ class Recorded(LatencyModel):
 
 @dataclass(frozen=True)
 class Measured(LatencyModel):
-    """For the service alone: what each call of the running strategy takes, on this machine.
+    """Only for the service: the measured time of each call of the strategy on this machine.
 
     The passes then run interleaved (a closed loop), and no two runs are quite the same.
     """
@@ -142,7 +142,7 @@ class Profile(LatencyModel):
 
     @cached_property
     def path(self) -> Path:
-        """Where the profile lies."""
+        """The path of the profile."""
         if "/" in self.source or self.source.endswith(".parquet"):
             return Path(self.source)
         return Path(str(files("backtest") / "datasets" / "profiles" / f"{self.source}.parquet"))
@@ -223,7 +223,7 @@ def read_profile(path: Path) -> dict[int, Float64Array]:
 
 
 def profile_metadata(path: Path) -> dict[str, str]:
-    """What the profile says it measured; empty where it says nothing."""
+    """The profile's metadata about its measurement; empty if it has none."""
     import pyarrow.parquet as pq
 
     raw = (pq.read_schema(path).metadata or {}).get(b"ticktoll", b"{}")

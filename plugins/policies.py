@@ -24,7 +24,7 @@ class One(BatchingPolicy):
 
 @dataclass(frozen=True)
 class All(BatchingPolicy):
-    """Everything that waits."""
+    """All waiting events."""
 
     def select(self, waiting: Waiting, limit: int) -> BatchChoice:
         return BatchChoice(list(islice(waiting, limit)))
@@ -35,7 +35,7 @@ class All(BatchingPolicy):
 
 @dataclass(frozen=True)
 class AtMost(BatchingPolicy):
-    """The ``n`` that arrived first, or as many as wait."""
+    """At most ``n`` waiting events, the oldest first."""
 
     n: int
 
@@ -63,7 +63,7 @@ class OnePerSymbol(BatchingPolicy):
 
 @dataclass(frozen=True)
 class NewestPerSymbol(BatchingPolicy):
-    """The newest event of each symbol; older ones of the symbols taken are given up."""
+    """The newest event of each symbol; older events of those symbols are dropped as conflated."""
 
     def select(self, waiting: Waiting, limit: int) -> BatchChoice:
         newest = waiting.by_arrival([line[-1] for line in waiting.lines.values() if line])[:limit]
@@ -76,7 +76,7 @@ class NewestPerSymbol(BatchingPolicy):
 
 @dataclass(frozen=True)
 class Deadline(BatchingPolicy):
-    """Everything, once ``n`` events wait or the oldest has waited ``d``."""
+    """All waiting events, once ``n`` of them wait or the oldest has waited for ``d``."""
 
     n: int
     d: Nanoseconds

@@ -15,7 +15,7 @@ from backtest.trading.sizing import SizingRule
 
 @dataclass(frozen=True)
 class Sign(SizingRule):
-    """``lots`` in the forecast's direction; flat while it is within ``threshold`` of zero."""
+    """``lots`` in the direction of the forecast; flat if it is within ``threshold`` of zero."""
 
     lots: int = 1
     threshold: float = 0.0
@@ -27,7 +27,7 @@ class Sign(SizingRule):
 
 @dataclass(frozen=True)
 class Proportional(SizingRule):
-    """``gain`` lots for each unit of forecast, rounded to the nearest whole lot."""
+    """``gain`` lots per unit of forecast, rounded to the nearest whole lot."""
 
     gain: float = 1.0
 

@@ -1,6 +1,6 @@
 """Whether one run beat another by more than chance: paired differences and the block bootstrap.
 
-Profits of neighbouring moments hang together, so blocks of consecutive time buckets are resampled,
+Profits of neighbouring moments are correlated, so blocks of consecutive time buckets are resampled,
 not single buckets. Both runs saw the same ticks, so only the difference of each bucket matters.
 """
 
@@ -24,7 +24,7 @@ class Difference:
 
     Attributes:
         total: sum of the differences.
-        low, high: its interval at ``CONFIDENCE``; ``None`` where blocks are too few to tell.
+        low, high: its interval at ``CONFIDENCE``; ``None`` if there are too few blocks.
         p: two-sided probability of a total this far from 0 by chance; ``None`` likewise.
         block: length of the resampled blocks, in buckets.
         buckets: how many buckets there are.

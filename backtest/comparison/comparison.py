@@ -59,7 +59,7 @@ class Comparison:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """Names for the runs, as short as tells them apart."""
+        """The shortest distinct names for the runs."""
         return labels_of(self.runs)
 
     def frame(self) -> pl.DataFrame:

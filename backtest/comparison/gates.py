@@ -44,7 +44,7 @@ def parse_gates(
     """The conditions of ``--fail-if``.
 
     Raises:
-        UsageError: one is no condition, or speaks of a baseline where there is none.
+        UsageError: one is not a valid condition, or refers to a baseline although there is none.
     """
     gates = [compared.condition(text, place="--fail-if") for text in texts]
     if baseline is None and any(gate.uses_baseline for gate in gates):

@@ -19,7 +19,7 @@ _BUCKETS = 500
 
 @dataclass(frozen=True, slots=True)
 class Profits:
-    """Cumulated profits at the ends of time buckets.
+    """Cumulative profits at the ends of time buckets.
 
     Attributes:
         ends: ns, ascending, int64 [n].
@@ -32,7 +32,7 @@ class Profits:
     unit: str
 
     def at(self, ends: Int64Array) -> Float64Array:
-        """Cumulated profit at other instants: that of the last bucket that ended by then."""
+        """Cumulative profit at other instants: that of the last bucket that ended by then."""
         found = np.searchsorted(self.ends, ends, side="right")
         return np.append(0.0, self.net)[found]
 

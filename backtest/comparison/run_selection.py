@@ -61,7 +61,7 @@ def runs_of_sweep(runs: Path, sweep: str) -> tuple[list[Run], list[FailedRun]]:
     """A sweep's finished runs, and those that failed or were not reached.
 
     Args:
-        runs: the folder of run folders; its ``sweeps`` folder says what the sweep was.
+        runs: the folder of run folders; its ``sweeps`` folder describes the sweep.
         sweep: its id, or its name where only one sweep has it.
 
     Raises:

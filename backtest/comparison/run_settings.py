@@ -1,4 +1,4 @@
-"""What tells runs apart: their settings, flat; short names; and whether they saw the same ticks."""
+"""What distinguishes runs: flat settings, short names, and whether they saw the same ticks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from backtest.runs.folder import Run
 
 
 def ticks(run: Run) -> tuple[str, ...]:
-    """What tells whether two runs saw the same events."""
+    """A value that is equal for two runs if they saw the same events."""
     config = run.manifest["config"]
     chosen = (config["window"], config["limit"], config.get("symbols"))
     return (str(run.manifest["determined_by"]["data"]), *map(str, chosen))
@@ -53,7 +53,7 @@ def _flat(table: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def labels_of(runs: Sequence[Run]) -> tuple[str, ...]:
-    """Names for runs, as short as tells them apart."""
+    """The shortest distinct names for runs."""
     tables = [settings(run) for run in runs]
     parts = [[str(table["strategy"])] for table in tables]
     plain = ("policy", "latency.service", "latency.scale", "sizing", "accountant", "seed")

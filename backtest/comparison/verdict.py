@@ -25,7 +25,7 @@ class Contest:
     Attributes:
         better, worse: positions in the comparison; ``better`` may still have earned less.
         difference: in the unit of the profits, summed over the window.
-        p: corrected for all contests of its kind (Holm); ``None`` where too short to tell.
+        p: corrected for all contests of its kind (Holm); ``None`` if the window is too short.
         rate: what turns a total into ``per``, such as profits an hour.
     """
 
@@ -53,7 +53,7 @@ class Contest:
             ends = sorted((sign * d.low * self.rate, sign * d.high * self.rate))
             by += f" [{ends[0]:,.2f}, {ends[1]:,.2f}]"
         judged = (
-            f"too short a window to tell from chance ({d.buckets} buckets in blocks of {d.block})"
+            f"the window is too short to rule out chance ({d.buckets} buckets, blocks of {d.block})"
             if self.p is None
             else "not explained by chance"
             if self.settled
@@ -90,7 +90,7 @@ class Field:
     """Runs that differ only in the variant: the same conditions for all.
 
     Attributes:
-        conditions: settings that tell it from the other fields, by name.
+        conditions: settings that distinguish it from the other fields, by name.
         members: positions in the comparison, the best first.
         contests: the best against each of the others.
     """
@@ -100,14 +100,14 @@ class Field:
     contests: tuple[Contest, ...]
 
     def labels(self, compared: Comparison) -> dict[int, str]:
-        """Names for its members, as short as tells these apart, by position."""
+        """The shortest distinct names for its members, by position."""
         return dict(
             zip(self.members, labels_of([compared.runs[k] for k in self.members]), strict=True)
         )
 
     @property
     def title(self) -> str:
-        """Its conditions in words; empty where there is no other field."""
+        """Its conditions as text; empty if there is no other field."""
         return ", ".join(
             f"{name.replace('.', ' ')} {str(value).removesuffix('.0')}"
             for name, value in self.conditions.items()

@@ -48,7 +48,7 @@ class Case:
         self.events = self.events.read_only()
 
     def bound(self, **changes: Any) -> Strategy:
-        """A strategy as new, bound to the session with some of it changed."""
+        """A new instance of the strategy, bound to the session with some settings changed."""
         session = replace(self.session, **changes)
         if self._kept is not None and self._kept[0] == session:
             strategy = self._kept[1]
@@ -62,7 +62,7 @@ class Case:
         return strategy
 
     def alone(self) -> Float32Array:
-        """The answers when every event comes in a call of its own: the reference here."""
+        """The answers with one event per call, which the other groupings are compared with."""
         return answers(self.bound(), self.events, range(1, len(self.events)))
 
     def assert_same(self, found: NDArray[Any], wanted: NDArray[Any], what: str) -> None:
@@ -81,12 +81,12 @@ class Case:
             assert rms <= self.rms, f"{what}: off by {rms:.1e} of the largest on average"
 
     def distrust_reset(self) -> None:
-        """Bind another strategy wherever one as new is needed."""
+        """Bind a new instance wherever one is needed."""
         self.reuse, self._kept = False, None
 
 
 def check_batching(case: Case, seed: int) -> None:
-    """However events are grouped into calls, the answers are the same."""
+    """The answers do not depend on how events are grouped into calls."""
     rng = np.random.default_rng(seed)
     wanted = case.alone()
     n = len(case.events)
@@ -122,7 +122,7 @@ def check_no_look_ahead(case: Case, seed: int) -> None:
 
 
 def check_reset(case: Case, seed: int) -> None:
-    """A reset symbol answers like one never seen; the others do not notice."""
+    """A symbol that was reset answers like a new one, and the others are not affected."""
     rng = np.random.default_rng(seed)
     half = len(case.events) // 2
     before, after = case.events.select(slice(0, half)), case.events.select(slice(half, None))
@@ -143,7 +143,7 @@ def check_reset(case: Case, seed: int) -> None:
 
 
 def check_slot_reuse(case: Case, seed: int) -> None:
-    """Nothing of a symbol's state, were it rubbish, is left to those who get its place."""
+    """A symbol that gets another one's slot sees nothing of its state, even if it is garbage."""
     rng = np.random.default_rng(seed)
     symbols = len(case.session.symbols)
     chosen = rng.choice(symbols, size=max(1, symbols // 2), replace=False)
@@ -153,11 +153,11 @@ def check_slot_reuse(case: Case, seed: int) -> None:
     strategy.predict(_spoilt(case.events, chosen).select(np.isin(case.events.symbol, chosen)))
     strategy.reset(chosen.tolist())
     found = answers(strategy, case.events, cuts)
-    case.assert_same(found, wanted, f"after rubbish in {_short(chosen.tolist())}, and a reset")
+    case.assert_same(found, wanted, f"after garbage in {_short(chosen.tolist())} and a reset")
 
 
 def check_eviction(case: Case, seed: int) -> None:
-    """Room for fewer symbols than there are changes no answer and no state."""
+    """Capacity for fewer symbols than there are changes no answer and no state."""
     rng = np.random.default_rng(seed)
     cuts = random_cuts(len(case.events), rng)
     roomy = case.bound()
@@ -174,7 +174,7 @@ def check_eviction(case: Case, seed: int) -> None:
 
 
 def check_snapshot(case: Case, seed: int) -> None:
-    """What ``snapshot`` gives, ``restore`` brings back, in another instance and in any order."""
+    """``restore`` recreates what ``snapshot`` saved, in another instance and in any order."""
     rng = np.random.default_rng(seed)
     half = len(case.events) // 2
     rest = case.events.select(slice(half, None))
@@ -196,14 +196,14 @@ def check_snapshot(case: Case, seed: int) -> None:
 
 
 def check_isolation(case: Case, seed: int) -> None:
-    """Rubbish in one symbol leaves every other symbol's answers and state bit-identical."""
+    """Garbage in one symbol leaves every other symbol's answers and state bit-identical."""
     rng = np.random.default_rng(seed)
     victim = int(rng.integers(0, len(case.session.symbols)))
     _check_untouched(case, case.events, victim, random_cuts(len(case.events), rng))
 
 
 def check_padding(case: Case, seed: int) -> None:
-    """What an earlier, larger batch left behind is not read by a smaller one: bit-identical.
+    """A small batch reads nothing that an earlier, larger one left behind: bit-identical.
 
     A device's buffers keep the rows of the last batch; here those rows are rubbish.
     """
@@ -219,7 +219,7 @@ def check_padding(case: Case, seed: int) -> None:
 
 
 def check_finite(case: Case, seed: int) -> None:
-    """Answers to finite events are finite: no other can be traded."""
+    """Answers to finite events are finite, as only those can be traded."""
     found = answers(
         case.bound(), case.events, random_cuts(len(case.events), np.random.default_rng(seed))
     )
@@ -238,7 +238,7 @@ CHECKS: dict[str, Callable[[Case, int], None]] = {
     "snapshot": check_snapshot,
     "isolation": check_isolation,
     "padding": check_padding,
-    "symbol permutation": check_symbol_permutation,  # this and the next bind anew
+    "symbol permutation": check_symbol_permutation,  # this and the next bind again
     "eviction": check_eviction,
 }
 

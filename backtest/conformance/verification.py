@@ -37,7 +37,7 @@ class Check:
     """One property, or one comparison.
 
     Attributes:
-        claimed: whether the strategy says that it has this; else its failing is no fault.
+        claimed: whether the strategy claims this property; if not, failing it is no fault.
         detail: what was found.
         seconds: how long it took.
     """
@@ -50,7 +50,7 @@ class Check:
 
     @property
     def result(self) -> str:
-        """``pass``, ``FAIL``, or what a failing that is no fault is called."""
+        """``pass``, ``FAIL``, or ``fails, as declared`` for a property that is not claimed."""
         if self.passed:
             return "pass"
         return "FAIL" if self.claimed else "fails, as declared"
@@ -58,7 +58,7 @@ class Check:
 
 @dataclass
 class Verdict:
-    """What verification found.
+    """The result of a verification.
 
     Attributes:
         claimed: the class that the strategy claims; ``None``: it defines its own function.
@@ -81,7 +81,7 @@ class Verdict:
 
     @property
     def holds(self) -> bool:
-        """It is what it claims to be."""
+        """Whether the strategy is what it claims to be."""
         return all(check.passed for check in self.checks if check.claimed)
 
 
@@ -146,15 +146,15 @@ class Verification:
         self._on_step(f"{verdict.strategy}: {check.name}: {found}")
 
     def _judge(self, verdict: Verdict, strategy: Strategy, name: str) -> None:
-        """Hold answers and state to the right ones, where there are such."""
+        """Compare answers and state with the correct ones, where there is a reference."""
         judge, judge_name = judge_of(self._plugins, strategy, name, self._reference)
         if strategy.scope == "market":
-            verdict.notes.append("state is shared across symbols: only look-ahead is checked")
+            verdict.notes.append("state is shared across symbols, so only look-ahead is checked")
             return
         truths = self._references.by(judge, judge_name, other=judge is not strategy)
         del judge  # which may hold much of a device's memory
         if truths is None:
-            verdict.notes.append("it defines its own function: only invariances are checked")
+            verdict.notes.append("it has no reference, so only invariances are checked")
         else:
             self._compare(verdict, strategy, truths)
 
@@ -219,7 +219,7 @@ _HISTORY = 8192
 
 
 def _groupings(given: InputSet, strategy: Strategy) -> Iterator[tuple[str, Sequence[int]]]:
-    """What the ways are called in which an input set is cut into calls, and where they cut."""
+    """The ways to cut an input set into calls: their names, and where they cut."""
     yield given.name, given.cuts
     if strategy.batch_invariant:
         yield f"{given.name} as history", range(_HISTORY, len(given.events), _HISTORY)
@@ -249,7 +249,7 @@ def _maker(plugins: Parts, spec: str | Mapping[str, Any]) -> Callable[[], Strate
 
 
 def _slack(verdict: Verdict) -> tuple[float, float]:
-    """How far two groupings may be apart: twice what each may be from the right answers."""
+    """How far two groupings may differ: twice what each may differ from the correct answers."""
     if verdict.measured is None or verdict.claimed is None:
         return WITHOUT_DOUBLE, WITHOUT_DOUBLE
     if verdict.claimed == "exact":
@@ -270,7 +270,7 @@ def _worst(errors: list[Error]) -> str:
 
 
 def _problem(check: Callable[[Case, int], None], case: Case, seed: int) -> str | None:
-    """What a check found wrong; a crash is a finding too."""
+    """What a check found wrong; a crash counts, too."""
     try:
         check(case, seed)
     except BacktestError:
@@ -281,6 +281,6 @@ def _problem(check: Callable[[Case, int], None], case: Case, seed: int) -> str |
 
 
 def _describe(error: Exception) -> str:
-    """What an exception says: an assertion of a check's own, or a crash, with its place."""
+    """An exception as text: the message of a check's assertion, or a crash with its place."""
     text = str(error) if isinstance(error, AssertionError) else describe(error)
     return " ".join(text.split())[:300]

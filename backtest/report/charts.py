@@ -27,7 +27,7 @@ COLUMNS = 240
 
 
 _Line: TypeAlias = tuple[float, float, float]
-"""Where a line of text begins, ends, and stands."""
+"""The start, the end and the baseline of a line of text: x, x, y."""
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def paragraph(text: object, kind: str = "") -> Markup:
 
 
 def details(summary: str, content: Markup, *, opened: bool = False) -> Markup:
-    """Something to unfold; printed as it stands on the screen."""
+    """A section that readers can unfold; printed as it is shown on the screen."""
     return Markup("<details{}><summary>{}</summary>{}</details>").format(
         Markup(" open") if opened else "", summary, content
     )

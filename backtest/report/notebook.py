@@ -1,4 +1,4 @@
-"""Runs and comparisons as a notebook shows them."""
+"""Runs and comparisons as shown in a notebook."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from backtest.runs.folder import Run
 
 @notebook_html.register
 def run_html(run: Run) -> str:
-    """A run's figures, and where its tables are."""
+    """A run's figures and the names of its tables."""
     row = compare([run]).rows[0]
     shown = {name: value for name, value in row.items() if value is not None}
     facts = table(("figure", "value"), [(name, _text(value)) for name, value in shown.items()])
     names = ", ".join(sorted(path.stem for path in run.folder.glob("*.parquet")))
-    return str(facts + paragraph(f"Tables, as run.table(name): {names}"))
+    return str(facts + paragraph(f"Tables, read with run.table(name): {names}"))
 
 
 @notebook_html.register

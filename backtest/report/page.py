@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs no network and lets nothing else run."""
+"""The report as one HTML file that needs no network and lets no other scripts run."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from backtest.report.sections import ReportSection
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """A page, and the sections that failed on the way, with their errors."""
+    """A page, and the sections that failed while it was made, with their errors."""
 
     html: str
     failures: tuple[tuple[str, str], ...]

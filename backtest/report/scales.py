@@ -1,4 +1,4 @@
-"""Axes: from values to pixels, and where their ticks stand."""
+"""Axes: from values to pixels, and the positions of ticks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Axis:
     """One axis: its title with the unit, and whether it is logarithmic.
 
     ``ticks`` gives labels at places of one's own choice; ``low`` and ``high`` widen its range;
-    ``roomy`` leaves room around what is drawn.
+    ``roomy`` leaves a margin around the data.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""What a report is put together from."""
+"""The sections that a report consists of."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class ReportSection(ABC):
 
     Attributes:
         title: its heading.
-        place: where it stands: sections follow one another by place, then name. The shipped ones
-            stand at 10, 20, ..., 120.
+        place: sections are ordered by place, then by name. The shipped ones have the places 10,
+            20, ..., 120.
     """
 
     title: ClassVar[str]
@@ -24,7 +24,7 @@ class ReportSection(ABC):
 
     @abstractmethod
     def render(self, material: Material) -> Markup | None:
-        """Its HTML, or ``None`` where these runs give it nothing to say.
+        """Its HTML, or ``None`` if it has nothing to show for these runs.
 
         ``Markup("...").format(...)`` and the helpers of ``backtest.report.html`` and ``charts``
         escape what comes from outside. Style attributes and scripts do not work: the page's

@@ -1,4 +1,4 @@
-"""The challenge's accountant: every answer is paid for accuracy and pays for its latency."""
+"""The challenge's accountant: answers earn points for accuracy and lose them for latency."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from backtest.trading.accountant import (
 
 @dataclass(frozen=True)
 class ChallengeAccountant(Accountant):
-    """Pays by accuracy and latency against the dataset's targets; it needs no prices.
+    """Points for accuracy against the dataset's targets, minus a charge for latency; no prices.
 
     An answer with mean absolute error e over the outputs and sojourn time t earns
     ``reward x exp(-e / error_scale) - reward x t / break_even``: a perfect answer earns nothing if
@@ -58,7 +58,7 @@ class ChallengeAccountant(Accountant):
 
 
 class _ChallengeSettlement(Settlement):
-    """Adds up points, piece by piece."""
+    """Sums the points, chunk by chunk."""
 
     def __init__(self, accountant: ChallengeAccountant, terms: RunTerms) -> None:
         self._accountant = accountant
@@ -113,7 +113,7 @@ class _ChallengeSettlement(Settlement):
         return Account(metrics | self._evaluator())
 
     def _evaluator(self) -> dict[str, Any]:
-        """What the challenge's local evaluator prints, errors by output; ``None`` if no answer."""
+        """The figures of the challenge's local evaluator; errors are ``None`` without answers."""
         responses = self._responses
         return {
             "total_requests": self._requests,

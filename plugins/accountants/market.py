@@ -1,4 +1,4 @@
-"""The market accountant: orders against real quotes, and where the money went."""
+"""The market accountant: orders filled at recorded quotes, and where the money went."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from backtest.trading.venue import Venue
 
 @dataclass(frozen=True)
 class MarketAccountant(Accountant):
-    """Trades every answer at the quotes that stand when its order arrives.
+    """Trades every answer at the quotes that prevail when its order arrives.
 
     Attributes:
         position_limit: the most lots to hold of a symbol, either way; none: no limit.
@@ -72,7 +72,7 @@ class MarketAccountant(Accountant):
 
 
 class _MarketSettlement(Settlement):
-    """Everything is traded and added up by the venue."""
+    """The venue trades and keeps the sums."""
 
     def __init__(self, venue: Venue) -> None:
         self._venue = venue

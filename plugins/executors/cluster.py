@@ -1,4 +1,4 @@
-"""``ray``: one Ray task a run, on one machine or many."""
+"""``ray``: one Ray task per run, on one machine or many."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _POLL_S = 10.0
 
 @dataclass
 class Ray(Executor):
-    """One Ray task a run, on every machine of a cluster that shares the folders.
+    """One Ray task per run, on all machines of a cluster that share the folders.
 
     Tasks are given ids and paths alone, so the working folder, the datasets and the folder of runs
     must lie under the same paths everywhere, and the same version must be installed. Ray listens on
@@ -130,7 +130,7 @@ class Ray(Executor):
                 raise _unguarded(f"node {node}")
 
     def _capacity(self) -> int:
-        """Runs that the living nodes can carry out at once."""
+        """Number of runs that the live nodes can execute at once."""
         runs = 0.0
         for node in self._ray.nodes():
             if node["Alive"]:
@@ -142,7 +142,7 @@ class Ray(Executor):
 
 
 def _auth_mode() -> str | None:
-    """How the Ray that this process belongs to tells friends from strangers."""
+    """How this process's Ray authenticates its peers."""
     return os.environ.get("RAY_AUTH_MODE")
 
 
@@ -156,7 +156,7 @@ def _unguarded(where: str) -> UsageError:
 
 
 def _perform(setup: str, job: str, threads: int, accelerated: bool) -> str:
-    """One job in a worker of Ray."""
+    """One job in a Ray worker."""
     os.environ.update(thread_limits(threads))
     if not accelerated:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # which Ray leaves as it is where no GPU is asked

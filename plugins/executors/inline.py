@@ -1,4 +1,4 @@
-"""``inline``: one run after the other, in this process."""
+"""``inline``: one run after another, in this process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from backtest.plugins.manager import load_plugins
 
 @dataclass
 class Inline(Executor):
-    """In this process, one job after the other, with all its threads; easy to debug."""
+    """One job after another in this process, with all its threads; easy to debug."""
 
     def open(self, setup: Setup) -> None:
         self._worker = Worker(setup, load_plugins)

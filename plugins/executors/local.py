@@ -26,7 +26,7 @@ main(load_plugins)
 
 @dataclass
 class Local(Executor):
-    """Processes of their own on this machine; one that dies is replaced and its job tried again.
+    """Worker processes on this machine; one that dies is replaced and its job retried.
 
     Each is a fresh interpreter, never a fork, and ends when the sweep does, however that ends.
 
@@ -89,7 +89,7 @@ class Local(Executor):
 
 
 class _Process:
-    """One worker, and the job that it is at."""
+    """One worker and its current job."""
 
     def __init__(self, setup: Setup, threads: int) -> None:
         path = os.pathsep.join(p or os.getcwd() for p in sys.path)
@@ -113,17 +113,17 @@ class _Process:
         self._send(setup.to_json())
 
     def start(self, job: Job) -> None:
-        """Hand over a job; a worker that is dead already shows it in ``answer``."""
+        """Send a job; a worker that has died already is noticed in ``answer``."""
         self.job = job
         self._send(job.to_json())
 
     def answer(self) -> Outcome | None:
-        """The job's outcome, or ``None`` where the worker died over it; blocks."""
+        """The job's outcome, or ``None`` if the worker died during it; blocks."""
         line = self.answers.readline()
         return Outcome.from_json(line.decode()) if line.endswith(b"\n") else None
 
     def bury(self) -> str:
-        """End the process, and say how it ended."""
+        """End the process and describe how it ended."""
         with contextlib.suppress(BrokenPipeError):
             self._jobs.close()
         self._popen.kill()

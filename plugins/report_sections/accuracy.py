@@ -1,4 +1,4 @@
-"""How near the answers came to the undropped reference's."""
+"""How close the answers came to those of the reference that answers every event."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from backtest.report.sections import ReportSection
 
 
 class AccuracySection(ReportSection):
-    """By output, by symbol, and as the window went on."""
+    """By output, by symbol, and over time."""
 
     title: ClassVar[str] = "Accuracy"
     place: ClassVar[int] = 100
@@ -54,12 +54,12 @@ def _of_field(material: Material, field: Field) -> Markup | None:
         return found.hours * 60, np.maximum(found.drift, 1e-9)
 
     chart = Chart(
-        "Error as the window goes on",
+        "Error over time",
         Axis("minutes into the window"),
         Axis("standard deviations", log=True),
         [*series_of(material, field, drift)],
-        note="A curve that rises is drift: state that went wrong once stays wrong. What is less "
-        "than 1e-9 is drawn there.",
+        note="A rising curve means drift: state that went wrong once stays wrong. Values below "
+        "1e-9 are drawn at 1e-9.",
         height=240,
     )
     symbols = sorted({s for _, a in known for s in a.symbols})

@@ -1,4 +1,4 @@
-"""Sections that say the same of each field of runs: the main one open, the others folded."""
+"""Sections that show the same for each field of runs: the main one open, the others folded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the money came from, and where it went."""
+"""What was earned, and what it was lost to."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from backtest.trading.layout import COSTS
 
 
 class Equity(ReportSection):
-    """What was earned by each moment, and how far below its highest it stood."""
+    """What had been earned at each moment, and how far it was below its peak."""
 
     title: ClassVar[str] = "Equity and drawdown"
     place: ClassVar[int] = 40
@@ -44,9 +44,9 @@ class Equity(ReportSection):
 
             unit, axis = profits[field.members[0]].unit, Axis("minutes into the window")
             curves = [
-                Chart(f"Cumulated net {unit}", axis, Axis(unit),
+                Chart(f"Cumulative net {unit}", axis, Axis(unit),
                       [*series_of(material, field, equity)]),
-                Chart(f"Drawdown, {unit} below the highest so far", axis, Axis(unit),
+                Chart(f"Drawdown, {unit} below the peak so far", axis, Axis(unit),
                       [*series_of(material, field, drawdown)], height=200),
             ]  # fmt: skip
             if not curves[0].series:
@@ -57,7 +57,7 @@ class Equity(ReportSection):
 
 
 class Attribution(ReportSection):
-    """From what a perfect server would have earned down to what was earned, cause by cause."""
+    """From what a perfect server would have earned to what was earned, cause by cause."""
 
     title: ClassVar[str] = "Where the money went"
     place: ClassVar[int] = 50
@@ -98,7 +98,7 @@ class Attribution(ReportSection):
 
 
 class LatencyScale(ReportSection):
-    """What is earned if everything were so many times slower or faster."""
+    """What would be earned if everything were slower or faster by a factor."""
 
     title: ClassVar[str] = "PnL against latency"
     place: ClassVar[int] = 80
@@ -129,14 +129,14 @@ class LatencyScale(ReportSection):
         if not series:
             return None
         unit = compared.profits[0].unit
-        axis = Axis("latency scale: 1 is as configured, 0 answers at once")
-        note = " ".join(notes) + " Where a server is overloaded, less is traded: see missed above."
+        axis = Axis("latency scale (1: as configured, 0: no latency)")
+        note = " ".join(notes) + " An overloaded server trades less: see missed above."
         title = f"Net {unit} against latency scale"
         return Chart(title, axis, Axis(unit), series, zero=True, note=note).render()
 
 
 class Markouts(ReportSection):
-    """How the mid moved after the fills, in their direction."""
+    """How the mid price moved after fills, in their direction."""
 
     title: ClassVar[str] = "Markouts"
     place: ClassVar[int] = 90
@@ -156,8 +156,8 @@ class Markouts(ReportSection):
             axis = Axis("time after the fill, ms", log=True)
             title = "Mean move of the mid after a fill, in its direction, per lot"
             note = (
-                "Above 0 the market went our way after the fill: the forecast still held. A curve "
-                "near 0 from the start came too late."
+                "Above 0, the market moved our way after the fill, so the forecast still held. A "
+                "curve near 0 from the start means that orders came too late."
             )
             return Chart(title, axis, Axis("ticks"), [*series], zero=True, note=note).render()
 
@@ -169,6 +169,6 @@ class Markouts(ReportSection):
         ]
         if shown is not None and missing:
             shown += details("Runs without a curve", paragraph(
-                f"No fills, or no dataset at hand to read quotes from: {', '.join(missing)}."
+                f"No fills, or the dataset with the quotes is missing: {', '.join(missing)}."
             ))  # fmt: skip
         return shown

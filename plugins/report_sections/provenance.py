@@ -16,7 +16,7 @@ from backtest.report.sections import ReportSection
 
 
 class WhatWasRun(ReportSection):
-    """Settings in which the runs differ, those that they share, and every manifest."""
+    """The settings that differ between the runs, those they share, and every manifest."""
 
     title: ClassVar[str] = "What was run"
     place: ClassVar[int] = 120
@@ -29,11 +29,11 @@ class WhatWasRun(ReportSection):
             (compared.labels[k], compared.rows[k]["run"], *(_plain(v[k]) for _, v in different))
             for k in range(len(compared.runs))
         ]
-        shown = paragraph("Only settings in which the runs differ:")
+        shown = paragraph("Settings that differ between the runs:")
         shown += table(("run", "id", *names), rows, caption="Differences")
         first = settings(compared.runs[0])
         same = [(name, _plain(value)) for name, value in first.items() if name not in names]
-        shown += details("Settings that all share", table(("setting", "value"), same))
+        shown += details("Settings that all runs share", table(("setting", "value"), same))
         manifests = Markup("").join(
             details(
                 f"{label} ({run.id})",
@@ -78,7 +78,7 @@ class DataSummary(ReportSection):
                 manifest["determined_by"]["data"][:12],
             )
         headers = (
-            "dataset", "first event", "last event", "events", "symbols", "events a second",
+            "dataset", "first event", "last event", "events", "symbols", "events per second",
             "at the busiest", "median gap, ms", "SHA-256",
         )  # fmt: skip
         return table(headers, [*seen.values()], right=headers[3:8], caption="Data seen")

@@ -1,4 +1,4 @@
-"""How fast answers came, what they waited for, and how the server kept up."""
+"""How fast answers were, what they waited for, and how well the server kept up."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LatencyDistributions(ReportSection):
         def of(field: Field) -> Markup | None:
             charts = []
             for cause, title in (
-                ("sojourn", "Sojourn time: queueing and service together"),
+                ("sojourn", "Sojourn time: queueing plus service"),
                 ("queueing", "Queueing: receipt to the start of service"),
                 ("service", "Service: start to answer"),
                 ("network", "Network: feed and order entry"),
@@ -64,11 +64,11 @@ class LatencyDistributions(ReportSection):
                 found = [float(spans[int(np.argmin(np.abs(TAIL - q)))]) for q in levels]
                 shown = [amount(v if np.isfinite(v) else None, 3) for v in found]
                 rows.append((labels[k], cause, *shown))
-        return details("The same as figures", table(headers, rows, right=headers[2:]))
+        return details("The same figures as a table", table(headers, rows, right=headers[2:]))
 
 
 class Load(ReportSection):
-    """How many events waited, and how many were answered, as the window went on."""
+    """How many events waited, and how many were answered, over time."""
 
     title: ClassVar[str] = "Queue and response rate"
     place: ClassVar[int] = 70
@@ -88,8 +88,8 @@ class Load(ReportSection):
             )
             seconds = width * 60
             note = (
-                f"Each point is the deepest queue of {seconds:,.3g} s. Shaded: "
-                + (f"{len(bursts)} bursts" if len(bursts) else "no bursts; they would be")
+                f"Each point is the longest queue within {seconds:,.3g} s. Shaded: "
+                + (f"{len(bursts)} bursts" if len(bursts) else "no bursts, which would be periods")
                 + f" of at least {_BURST:g} times the median arrival rate."
             )
             arrivals = Series("events a second", 0, minutes, first.arrivals / seconds)
@@ -112,7 +112,7 @@ def bursts_of(arrivals: Float64Array) -> list[int]:
 
 
 class ServiceTime(ReportSection):
-    """What a batch of each size took, beside what the device could do at best."""
+    """How long batches of each size took, and the least that the device could need."""
 
     title: ClassVar[str] = "Service time against batch size"
     place: ClassVar[int] = 110
@@ -138,7 +138,7 @@ class ServiceTime(ReportSection):
             if not np.array_equal(p50, p99):
                 series.append(Series(f"{name}: p99", number + 8, x, p99))
             busiest = int(sizes[np.argmax(counts)])
-            notes.append(f"{name}: {int(counts.sum()):,} batches, most often of {busiest}.")
+            notes.append(f"{name}: {int(counts.sum()):,} batches, most of them of {busiest}.")
             roof = roofline(material.compared.runs[k].manifest["config"]["latency"]["service"], x)
             if roof is not None:
                 series.append(Series(f"{name}: roofline", number + 16, x, roof))
@@ -150,7 +150,7 @@ class ServiceTime(ReportSection):
 
 
 def roofline(service: dict[str, Any], sizes: Float64Array) -> Float64Array | None:
-    """The least ms of a batch of each of ``sizes``, if the profile says what bounds it.
+    """The least ms of a batch of each of ``sizes``, if the profile states what bounds it.
 
     Its metadata then hold ``weight_bytes``, ``symbol_bytes`` (or ``state_bytes``, read and written
     once) and ``copy_bytes_per_s``, and may hold ``flops_per_event`` and ``flops_per_s``: the larger

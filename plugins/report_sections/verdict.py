@@ -17,8 +17,9 @@ from backtest.report.scales import Axis, number
 from backtest.report.sections import ReportSection
 
 _CLASSES = (
-    "Class says how a variant's answers relate to the reference's: exact (the same to rounding), "
-    "close (within a stated tolerance), approximate (another function, judged by accuracy and PnL)."
+    "The class states how a variant's answers relate to the reference's: exact (equal up to "
+    "rounding), close (within a stated tolerance) or approximate (another function, judged by "
+    "accuracy and PnL)."
 )
 
 _RATIOS = ("sharpe", "sortino", "calmar")
@@ -39,10 +40,9 @@ class VerdictSection(ReportSection):
 
         shown = of_each_field(material, of) or Markup("")
         shown += paragraph(
-            "Differences are paired by time on the same ticks; intervals hold 95 %, from a "
-            "circular block bootstrap whose blocks are as long as the differences hang together "
-            "(Politis and White), and probabilities are corrected for the number of "
-            "comparisons (Holm).",
+            "Differences are paired by time on the same ticks. Intervals are at 95 %, from a "
+            "circular block bootstrap with blocks as long as the differences are correlated "
+            "(Politis and White); probabilities are corrected for multiple comparisons (Holm).",
             "note",
         )
         if compared.failed:
@@ -52,7 +52,7 @@ class VerdictSection(ReportSection):
 
 
 class Leaderboard(ReportSection):
-    """Every run by what it earned, with its class, speed, accuracy and tear sheet."""
+    """Every run ranked by what it earned, with its class, speed, accuracy and tear sheet."""
 
     title: ClassVar[str] = "Leaderboard"
     place: ClassVar[int] = 20
@@ -88,21 +88,23 @@ class Leaderboard(ReportSection):
             )
         notes = [
             _CLASSES,
-            "Latencies are sojourn times: from receipt to answer. Accuracy is the correlation with "
-            "the undropped reference's forecasts, over answered events only.",
-            f"Sharpe, Sortino and Calmar are {ANNUALISATION}; of a window of minutes they say how "
-            "steady it was, not what a year would bring.",
+            "Latencies are sojourn times, from receipt to answer. Accuracy is the correlation with "
+            "the forecasts of a reference that answers every event, over answered events only.",
+            f"Sharpe, Sortino and Calmar are {ANNUALISATION}. For a window of minutes they show "
+            "how steady it was, not what a year would bring.",
         ]
         if any(row["partial"] for row in compared.rows):
-            notes.append("* a partial run, limited to the first events of its window.")
+            notes.append("*: a partial run, limited to the first events of its window.")
         if not compared.same_ticks:
-            notes.insert(0, "Not all runs saw the same events: their figures do not compare.")
-        shown = table(headers, rows, right=headers[2:], caption="Runs by what they earned")
+            notes.insert(
+                0, "Not all runs saw the same events, so their figures are not comparable."
+            )
+        shown = table(headers, rows, right=headers[2:], caption="Runs ranked by what they earned")
         return shown + Markup("").join(paragraph(note, "note") for note in notes)
 
 
 class Frontier(ReportSection):
-    """Speed against accuracy, and each against what it earns."""
+    """Accuracy and PnL against latency."""
 
     title: ClassVar[str] = "Speed, accuracy and PnL"
     place: ClassVar[int] = 30
@@ -127,7 +129,7 @@ class Frontier(ReportSection):
                     series.append(Series(labels[k], material.numbers[k], *point))
             if series:
                 axis = Axis("p99 sojourn time, ms", log=True, roomy=True)
-                note = f"Not dominated, so on the frontier: {', '.join(_frontier(series))}."
+                note = f"On the frontier (not dominated): {', '.join(_frontier(series))}."
                 chart = Chart(
                     name, axis, Axis(title, roomy=True), series, points=True, names=True, note=note
                 )
@@ -138,7 +140,7 @@ class Frontier(ReportSection):
 
 
 def _frontier(series: list[Series]) -> list[str]:
-    """Names of the points that no other beats both ways: further left and higher up."""
+    """Names of the points that no other point beats in both ways, further left and higher up."""
     return [
         s.name
         for s in series

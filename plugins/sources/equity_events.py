@@ -139,7 +139,7 @@ class _Reading:
         best = book.update(rows)
         ts = self._times(states.file, rows.time)
         keep = np.ones(len(rows), dtype=np.bool_)
-        keep &= self._refuse("bid told with the ask row after it", keep, half)
+        keep &= self._refuse("bid merged with the ask row after it", keep, half)
         outside = ~_in_session(states.file.day, ts)
         keep &= self._refuse("quote outside the session", keep, outside)
         no_bid, no_ask = best.bid == ABSENT_BID, best.ask == ABSENT_ASK

@@ -1,4 +1,4 @@
-"""Trades and quotes as sorted lanes, merged into events that carry the standing quote."""
+"""Trades and quotes as sorted lanes, merged into events that carry the prevailing quote."""
 
 from __future__ import annotations
 

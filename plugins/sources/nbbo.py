@@ -1,4 +1,4 @@
-"""The national best bid and offer, from rows that tell one side at a time."""
+"""The national best bid and offer, from rows that quote one side at a time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class QuoteRows:
 
     Attributes:
         time: any unit, int64 [n].
-        bid, ask: price; 0 where the row does not tell that side, int64 [n].
+        bid, ask: price; 0 where the row does not quote that side, int64 [n].
         bid_size, ask_size: int64 [n]; 0 beside a price withdraws the side.
         exchange: number of the exchange, int64 [n].
     """
