@@ -155,6 +155,16 @@ class InstrumentTable(_Table):
     fee_per_lot: _Decimal | None = None
     tradable: bool | None = None
     signed_prices: bool | None = None
+    money_unit: _Decimal | None = None
+
+    @field_validator("money_unit")
+    @classmethod
+    def _power_of_ten(cls, value: Decimal | None) -> Decimal | None:
+        if value is not None and (
+            not 0 < value <= 1 or value.normalize().as_tuple().digits != (1,)
+        ):
+            raise ValueError('must be a power of ten, "1" at most')
+        return value
 
     @field_validator("tick_size", "lot_size", "multiplier")
     @classmethod
@@ -285,7 +295,7 @@ def read_card(path: Path | str, text: bytes | None = None) -> Card:
     except ValidationError as error:
         raise refusal(error, place=str(path)) from None
     except ValueError as error:
-        raise DataError(f"not TOML: {error}", place=str(path)) from None
+        raise DataError(f"not valid TOML: {error}", place=str(path)) from None
 
 
 def refusal(error: ValidationError, *, place: str) -> DataError:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 
 MONEY_UNIT = Decimal("1e-9")
-"""Money is counted in whole billionths of the currency."""
+"""Money is counted in whole billionths of the currency, unless an instrument says otherwise."""
+
+COARSE_UNIT = Decimal("1e-6")
+"""The unit of currencies that come in large numbers: 64 bits of billionths of a won hold no more
+than seven million dollars, less than a hundred index futures are worth."""
+
+COARSE_CURRENCIES = (
+    *("CLP", "COP", "HUF", "IDR", "IQD", "IRR", "JPY", "KHR"),
+    *("KRW", "LAK", "LBP", "MMK", "MNT", "UGX", "VND"),
+)
 
 _MONEY_LIMIT = 2**62
 
@@ -27,6 +35,9 @@ class Instrument:
         tradable: false for what the accountant cannot account for, such as inverse contracts.
         signed_prices: prices may be 0 or negative, as those of spreads and some energy contracts;
             otherwise such a price counts as absent.
+        money_unit: what money is counted in whole numbers of, in currency: a power of ten, 1 at
+            most. By default ``MONEY_UNIT``, or ``COARSE_UNIT`` for ``COARSE_CURRENCIES`` where half
+            a tick of a lot is worth a whole number of it.
     """
 
     tick_size: Decimal = Decimal("0.01")
@@ -37,32 +48,49 @@ class Instrument:
     fee_per_lot: Decimal = Decimal(0)
     tradable: bool = True
     signed_prices: bool = False
+    money_unit: Decimal | None = None
+
+    @property
+    def unit(self) -> Decimal:
+        """What money is counted in whole numbers of, in currency."""
+        if self.money_unit is not None:
+            return self.money_unit
+        if self.currency in COARSE_CURRENCIES:
+            value = self._half_tick_worth / Fraction(COARSE_UNIT)
+            if value.denominator == 1:
+                return COARSE_UNIT
+        return MONEY_UNIT
 
     @property
     def half_tick_lot(self) -> int:
-        """Money (billionths of the currency) earned by one lot when the price rises half a tick.
+        """Money, in units of ``unit``, earned by one lot when the price rises half a tick.
 
         Raises:
-            ValueError: it is not a whole, positive number of billionths, or 2^62 of them or more.
+            ValueError: it is not a whole, positive number of them, or it is 2^62 or more.
         """
-        # Fractions, because decimals would round a product to 28 digits.
-        parts = (self.tick_size, self.lot_size, self.multiplier, 1 / (2 * MONEY_UNIT))
-        value = math.prod(map(Fraction, parts))
+        unit = self.unit
+        value = self._half_tick_worth / Fraction(unit)
+        shown = f"half a tick of one lot is worth {{}} times {unit.normalize():f} {self.currency}"
         if value <= 0 or value.denominator != 1:
-            shown = Decimal(value.numerator) / value.denominator
+            worth = Decimal(value.numerator) / value.denominator
             raise ValueError(
-                f"half a tick of one lot is worth {shown.normalize():f} billionths of a "
-                f"{self.currency}, which must be a whole number above 0: choose a larger lot_size"
+                f"{shown.format(f'{worth.normalize():f}')}, which must be a whole number above 0: "
+                "choose a larger lot_size"
             )
         if value >= _MONEY_LIMIT:
             raise ValueError(
-                f"half a tick of one lot is worth {Decimal(value.numerator):.3g} billionths of a "
-                f"{self.currency}, more than 64 bits can count: choose a smaller lot_size"
+                f"{shown.format(f'{Decimal(value.numerator):.3g}')}, more than 64 bits can count: "
+                "choose a smaller lot_size"
             )
         return int(value)
+
+    @property
+    def _half_tick_worth(self) -> Fraction:
+        """The same in currency; decimals would round a product to 28 digits."""
+        return Fraction(self.tick_size) * Fraction(self.lot_size) * Fraction(self.multiplier) / 2
 
     def fee(self, lots: int, half_ticks: int) -> int:
         """Money charged for a fill of ``lots`` (either sign), price in half ticks, rounded up."""
         notional = abs(lots * half_ticks) * self.half_tick_lot
-        per_lot = Fraction(self.fee_per_lot) / Fraction(MONEY_UNIT) * abs(lots)
+        per_lot = Fraction(self.fee_per_lot) / Fraction(self.unit) * abs(lots)
         return -int(-(Fraction(self.fee_rate) * notional + per_lot) // 1)

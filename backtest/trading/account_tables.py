@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backtest.core.arrays import Int64Array
+from backtest.market.instruments import Instrument
 from backtest.trading import layout as at
 from backtest.trading.layout import COSTS
 from backtest.trading.refusals import too_large
@@ -201,10 +202,11 @@ def figures(terms: Terms, books: Books) -> dict[str, Any]:
         by_symbol[symbol] = figure
         total.append(figure)
     names = total[0] if total else {}
-    currency = next((i.currency for i in terms.instruments if i.tradable), None)
+    tradable = next((i for i in terms.instruments if i.tradable), Instrument())
+    currency = tradable.currency if any(i.tradable for i in terms.instruments) else None
     return {
         "currency": currency,
-        "money_unit": "1e-9",
+        "money_unit": f"{tradable.unit.normalize():e}",
         **{name: _sum([figure[name] for figure in total]) for name in names},
         "by_symbol": by_symbol,
     }

@@ -16,8 +16,8 @@ from backtest.trading.layout import (
 from backtest.trading.terms import Terms
 
 _COARSER = (
-    "Money is counted in whole billionths in 64 bits. Choose a coarser money_unit or a smaller "
-    "lot_size in the dataset card, or trade fewer lots."
+    "Money is counted in whole numbers of the instrument's money_unit, in 64 bits. Choose a "
+    "coarser money_unit or a smaller lot_size in the dataset card, or trade fewer lots."
 )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from backtest.core.arrays import BoolArray, Int64Array
 from backtest.errors import DataError, UsageError
-from backtest.market.instruments import MONEY_UNIT, Instrument
+from backtest.market.instruments import Instrument
 from backtest.trading.layout import (
     ALWAYS_OPEN,
     BAND,
@@ -143,7 +143,7 @@ class Terms:
             if not instrument.tradable:
                 continue
             rate = Fraction(instrument.fee_rate)
-            amount = Fraction(instrument.fee_per_lot) / Fraction(MONEY_UNIT)
+            amount = Fraction(instrument.fee_per_lot) / Fraction(instrument.unit)
             fee = (*rate.as_integer_ratio(), *amount.as_integer_ratio())
             if max(map(abs, (*fee, instrument.half_tick_lot))) >= LIMIT:
                 raise DataError(

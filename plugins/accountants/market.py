@@ -67,6 +67,13 @@ class MarketAccountant(Accountant):
                 place="dataset card, [instruments]",
                 remedy="Mark all but one currency's symbols tradable = false.",
             )
+        units = {i.unit for i in terms.instruments if i.tradable}
+        if len(units) > 1:
+            raise DataError(
+                f"money counted in several units: {', '.join(map(str, sorted(units)))}",
+                place="dataset card, [instruments]",
+                remedy="Give all tradable symbols the same money_unit.",
+            )
         assert terms.venue is not None  # order_rules
         return _MarketSettlement(terms.venue)
 

@@ -122,7 +122,7 @@ SMALL = {"format": "1", "name": '"x"', "symbols": '["A", "B"]'}
         ({"instruments": '{ A = { fee_per_lot = "1e10" } }'}, "must be at most 1000000000"),
         (
             {"instruments": '{ A = { tick_size = "1e9", lot_size = "1e9" } }'},
-            "worth 5.00e+26 billionths of a USD, more than 64 bits can count",
+            "worth 5.00e+26 times 0.000000001 USD, more than 64 bits can count",
         ),
         (  # a product of 28 digits is not exact in decimals
             {

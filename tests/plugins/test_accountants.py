@@ -171,7 +171,7 @@ def test_challenge_pays_nothing_for_warm_up() -> None:
 
 
 def test_challenge_needs_a_prediction_for_each_target() -> None:
-    with pytest.raises(UsageError, match="2 outputs an event, the dataset 4"):
+    with pytest.raises(UsageError, match="2 outputs per event, the dataset 4"):
         ChallengeAccountant().open(run_terms(targets=4))
 
 

@@ -90,6 +90,22 @@ def test_a_fill_beyond_64_bits_is_refused_by_name() -> None:
     assert amount > 2**63
 
 
+def test_index_futures_in_won_are_counted_in_millionths() -> None:
+    future = Instrument(
+        tick_size=Decimal("0.05"), multiplier=Decimal(250_000), currency="KRW",
+        fee_per_lot=Decimal("0.5"),
+    )  # fmt: skip
+    assert future.unit == Decimal("1e-6")
+    assert future.half_tick_lot == 6250 * 10**6
+    # 110 of them at 350.00, which take 9.6 x 10^18 billionths: more than 64 bits.
+    assert 110 * 14_000 * future.half_tick_lot < 2**62 < 110 * 14_000 * 6250 * 10**9
+    assert future.fee(110, 14_000) == 55 * 10**6
+    # Where half a tick is worth less than a millionth, billionths it is; and whatever is asked for.
+    assert replace(future, tick_size=Decimal("1e-8"), multiplier=Decimal(1)).unit == MONEY_UNIT
+    assert replace(future, money_unit=Decimal("1e-3")).half_tick_lot == 6250 * 10**3
+    assert Instrument().unit == MONEY_UNIT
+
+
 def test_the_ideal_accounts_refuse_too() -> None:
     market = flat_market([0, 2**53], [(2**12, 2**12, 0)] * 2)
     with pytest.raises(RunError, match=r"a trade of the ideal account of 9007199254740992 lots"):
