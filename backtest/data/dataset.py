@@ -23,6 +23,10 @@ from backtest.market.instruments import Instrument
 
 _BLOCK = 1 << 20
 _digests: dict[tuple[str, str, int, int], str] = {}
+_cards: dict[str, Card] = {}
+_opened: dict[Any, Dataset] = {}
+_KEPT = 16
+"""Datasets that a process keeps open at most: what was read of them is not read again."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +124,11 @@ class Dataset:
         return footers
 
     @cached_property
+    def extents(self) -> dict[Any, Any]:
+        """How far windows reach that were looked at before, by what selects them."""
+        return {}
+
+    @cached_property
     def layout(self) -> Layout:
         """Which canonical columns the files hold. Raises as ``footers`` does."""
         return layout_of(self.card, self.footers[0])
@@ -195,6 +204,7 @@ def open_dataset(source: str | Path, *, filesystem: pafs.FileSystem | None = Non
         DataError: nothing there, a card that is refused, or no file that matches it.
     """
     location = str(source)
+    local = filesystem is None and "://" not in location
     if filesystem is None and "://" in location:
         with mapped_errors(location):
             filesystem, root = pafs.FileSystem.from_uri(location)
@@ -219,15 +229,31 @@ def open_dataset(source: str | Path, *, filesystem: pafs.FileSystem | None = Non
             )
         with filesystem.open_input_stream(f"{root}/{CARD_NAME}") as stream:
             text = stream.read()
-        card = read_card(place, text)
-        files = _matching(filesystem, root, card.files)
+        digest = hashlib.sha256(text).hexdigest()
+        card = _cards.get(digest) or read_card(place, text)
+        found = _matching(filesystem, root, card.files)
+    files = tuple(name for name, _, _ in found)
     if not files:
         raise DataError(
             f"no file matches {', '.join(map(repr, card.files))}",
             place=location,
             remedy=f"Put the Parquet files beside {CARD_NAME}, or correct the entry files in it.",
         )
-    return Dataset(card, location, filesystem, root, files, hashlib.sha256(text).hexdigest())
+    dataset = Dataset(card, location, filesystem, root, files, digest)
+    if not local or any(changed is None for _, _, changed in found):
+        return dataset
+    # What was read of footers and windows holds while the card and the files are the same.
+    _keep(_cards, digest, card)
+    return _keep(_opened, (location, root, digest, found), dataset)
+
+
+def _keep(kept: dict[Any, Any], key: Any, value: Any) -> Any:
+    """What is kept under a key, or else the value, which then is; the oldest go first."""
+    if key not in kept:
+        while len(kept) >= _KEPT:
+            kept.pop(next(iter(kept)), None)
+        kept[key] = value
+    return kept.get(key, value)
 
 
 def packaged_datasets() -> tuple[str, ...]:
@@ -246,11 +272,18 @@ def _packaged(name: str) -> str | None:
     return str(_datasets_folder() / name) if name in packaged_datasets() else None
 
 
-def _matching(filesystem: pafs.FileSystem, root: str, patterns: Sequence[str]) -> tuple[str, ...]:
+def _matching(
+    filesystem: pafs.FileSystem, root: str, patterns: Sequence[str]
+) -> tuple[tuple[str, int, int | None], ...]:
+    """Path below the folder, size and time of the last change (ns) of each file that matches."""
     deep = any("/" in pattern for pattern in patterns)
     entries: list[Any] = filesystem.get_file_info(pafs.FileSelector(root, recursive=deep))
-    names = [e.path[len(root) + 1 :] for e in entries if e.type == pafs.FileType.File]
-    return tuple(sorted(n for n in names if any(_match(n, p) for p in patterns)))
+    names = [
+        (e.path[len(root) + 1 :], e.size, e.mtime_ns)
+        for e in entries
+        if e.type == pafs.FileType.File
+    ]
+    return tuple(sorted(n for n in names if any(_match(n[0], p) for p in patterns)))
 
 
 def _match(name: str, pattern: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,6 +39,29 @@ class BoundStrategy:
     def name(self) -> str:
         """The name that it is registered under."""
         return str(self.table["name"])
+
+    @property
+    def resets(self) -> bool:
+        """Whether ``reset`` gives a symbol the state of one never seen."""
+        strategy = self.strategy
+        return not strategy.stateful or type(strategy).reset is not Strategy.reset
+
+    def restarted(self) -> BoundStrategy:
+        """The same with the state that it had before its first event.
+
+        It is reset; a strategy with state that does not implement ``reset`` is made and bound anew,
+        since the one that was called remembers what it was called with.
+        """
+        strategy = self.strategy
+        if self.resets:
+            strategy.reset(range(len(self.session.symbols)))
+            return self
+        if dataclasses.is_dataclass(strategy):
+            strategy = dataclasses.replace(strategy)
+        else:
+            strategy = type(strategy)()
+        strategy.bind(self.session)
+        return dataclasses.replace(self, strategy=strategy)
 
     def forecast(self, predictions: Float32Array) -> Float32Array:
         """The one number that sizing reads for each of the predictions [n, outputs]: [n], finite.

@@ -56,7 +56,7 @@ def predict(
         RunError: an answer of the wrong shape, or not finite.
     """
     predictor = Predictor(bound, stream.dataset)
-    strategy, symbols = bound.strategy, len(bound.session.symbols)
+    strategy, symbols = predictor.bound.strategy, len(bound.session.symbols)
     calls = Calls(stream, strategy.needs_features, answered, batches)
     if checkpoint is not None and not resumable(strategy):
         checkpoint = None
@@ -78,19 +78,18 @@ class Predictor:
     """A strategy that is handed a run's events in order, and reset where its state must be.
 
     Args:
-        bound: the strategy; it is reset first.
+        bound: the strategy; it is restarted first.
         dataset: whose sessions may be breaks in the state.
 
     Attributes:
+        bound: the strategy as it is called.
         position: where it stands.
     """
 
     def __init__(self, bound: BoundStrategy, dataset: Dataset) -> None:
-        self._bound = bound
+        self.bound = bound.restarted()
         self._dataset = dataset
-        self._symbols = range(len(bound.session.symbols))
-        self.position = Position(np.zeros(len(self._symbols), dtype=np.bool_))
-        bound.strategy.reset(self._symbols)
+        self.position = Position(np.zeros(len(bound.session.symbols), dtype=np.bool_))
 
     def predict(self, batch: EventBatch) -> Float32Array:
         """Answers to the next events, of which there is at least one: float32 [n, outputs].
@@ -101,11 +100,11 @@ class Predictor:
         at, parts = self.position, []
         for session, rows in by_session(self._dataset, batch.ts_event):
             if at.session not in (None, session):
-                self._bound.strategy.reset(self._symbols)
+                self.bound = self.bound.restarted()
                 at.advanced[:] = False
             at.session = session
             part = batch.select(rows).read_only()
-            parts.append(answer(self._bound, part))
+            parts.append(answer(self.bound, part))
             if not at.advanced.all():
                 at.advanced[part.symbol] = True
         return parts[0] if len(parts) == 1 else np.concatenate(parts)

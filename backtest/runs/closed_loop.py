@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from backtest.core.arrays import Float32Array, Int64Array
+from backtest.errors import RunError
 from backtest.inference.bound_strategy import BoundStrategy
 from backtest.market.events import COLUMNS, EventBatch, locked
 from backtest.market.window import ColumnType, Window
@@ -55,7 +56,7 @@ def loop_columns(bound: BoundStrategy, events: Sequence[str]) -> dict[str, Colum
 
 
 class LiveStrategy:
-    """Serves the batches of a closed loop by a bound strategy, which is reset first.
+    """Serves the batches of a closed loop by a bound strategy, which is restarted first.
 
     Args:
         bound: the strategy.
@@ -64,6 +65,12 @@ class LiveStrategy:
         session_of: session of each instant, ns [n] to int64 [n], where state is reset at breaks.
         before: called with the instant of each batch before the strategy is.
         predicted: called with each batch's rows and predictions once they are known.
+
+    Attributes:
+        strategy: the strategy as it is called.
+
+    Raises:
+        RunError: state must be reset at breaks, and the strategy cannot.
     """
 
     def __init__(
@@ -76,13 +83,20 @@ class LiveStrategy:
         before: Callable[[int], None] | None = None,
         predicted: Callable[[Rows, Float32Array], None] | None = None,
     ) -> None:
+        if session_of is not None and not bound.resets:
+            raise RunError(
+                "its state must be reset at session breaks, symbol by symbol",
+                place=f"strategy {bound.name!r}",
+                remedy='Implement reset, or set session_breaks = "carry" in the dataset card.',
+            )
+        bound = bound.restarted()
         self._bound = bound
         self._rules = rules
         self._window = window
         self._session_of = session_of
         self._before = before
         self._predicted = predicted
-        self._strategy = bound.strategy
+        self.strategy = bound.strategy
         self._outputs = bound.strategy.outputs
         self._live = rules.latency.live
         self._draws = Draws(rules.seed, "service")
@@ -92,7 +106,6 @@ class LiveStrategy:
         self._columns: list[Any] = []
         self._unchecked: list[Rows] = []
         self._sizes, self._spans = array("q"), array("q")
-        self._strategy.reset(range(symbols))
 
     def __call__(self, batch: Batch) -> int:
         """Hand a batch to the strategy: its scaled service time, ns."""
@@ -102,7 +115,7 @@ class LiveStrategy:
         events = self._batch(rows)
         if self._session_of is None:
             begun = perf_counter_ns()
-            predictions = self._strategy.predict(events)
+            predictions = self.strategy.predict(events)
             span = perf_counter_ns() - begun
         else:
             predictions, span = self._predict_by_session(events)
@@ -201,11 +214,11 @@ class LiveStrategy:
         found = []
         for rows, reset in parts:
             if reset is not None:
-                self._strategy.reset([reset])
+                self.strategy.reset([reset])
                 continue
             part = batch.select(rows)
             begun = perf_counter_ns()
-            predictions = self._strategy.predict(part)
+            predictions = self.strategy.predict(part)
             spent += perf_counter_ns() - begun
             found.append(self._bound.checked(part, predictions))
         return np.concatenate(found), spent

@@ -273,15 +273,16 @@ class Job:
     def _reacting(self, replay: Replay, settling: Settling) -> LiveStrategy:
         """The strategy of a closed loop that hears of its fills before each batch."""
         bound = self._bound
-        strategy: Any = bound.strategy
 
         def before(now: int) -> None:
-            strategy.on_fills(settling.confirmed(now))
+            reacting: Any = live.strategy
+            reacting.on_fills(settling.confirmed(now))
 
         def predicted(rows: Rows, predictions: Float32Array) -> None:
             replay.window["forecast"][rows] = bound.forecast(predictions)
 
-        return self._live(replay, before=before, predicted=predicted)
+        live = self._live(replay, before=before, predicted=predicted)
+        return live
 
     def _write(self, opened: OpenRun, settled: SettledEvents) -> None:
         opened.write_events(settled)

@@ -193,7 +193,7 @@ def _check_times(path: Path, keys: Int64Array, start: int, step: int) -> None:
     latest = int(keys[1].max())
     if latest * step >= _NS_PER_DAY:
         raise DataError(
-            f"time_id {latest} lies beyond the day",
+            f"time_id {latest} lies past the end of the day",
             place=str(path),
             remedy="Choose a smaller step.",
         )

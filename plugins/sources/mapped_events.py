@@ -114,7 +114,7 @@ def _check_columns(files: Sequence[InputTable], mapping: Mapping) -> None:
         found = {name: types[name] for name in mapping.columns()}
         for name in floats:
             if found[name] and not found[name].startswith(("float", "double", "half", "int", "u")):
-                raise DataError(f"column {name!r} is {found[name]}, no number", place=file.place)
+                raise DataError(f"column {name!r} is {found[name]}, not a number", place=file.place)
         difference = describe_difference(first, found) if first else ""
         if difference:
             raise DataError(
@@ -179,7 +179,7 @@ class _Reader:
             back = np.diff(ts, prepend=last) < 0
             if back.any():
                 raise DataError(
-                    f"not sorted: row {row + int(np.argmax(back))} is before the row before it",
+                    f"not sorted: row {row + int(np.argmax(back))} is earlier than the row before",
                     place=self.file.place,
                     remedy="Sort the file, or ask for --set unsorted=sort.",
                 )

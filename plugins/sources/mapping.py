@@ -138,7 +138,7 @@ class Mapping(_Table):
         if (trade is None) != (size is None or size.trade is None):
             raise ValueError("price.trade and size.trade must be given together")
         if self.instrument.tick_size is not None or self.instrument.lot_size is not None:
-            raise ValueError("tick_size goes into [price], lot_size into [size]")
+            raise ValueError("tick_size belongs in [price], lot_size in [size]")
         floats = self.floats()
         repeated = sorted({name for name in floats if floats.count(name) > 1})
         if repeated:

@@ -131,7 +131,7 @@ SMALL = {"format": "1", "name": '"x"', "symbols": '["A", "B"]'}
             },
             "must be a whole number above 0",
         ),
-        ({"notes": "[" * 5_000}, "not TOML: it nests deeper than 64 levels"),
+        ({"notes": "[" * 5_000}, "not valid TOML: it nests deeper than 64 levels"),
         (
             {"instruments": '{ default = { tick_size = "1e-9" } }'},
             "instruments: A: half a tick of one lot is worth 0.5",

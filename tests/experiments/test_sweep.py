@@ -235,7 +235,7 @@ def test_mistakes_are_told_before_anything_runs(
     for more, problem in (
         (["--executor", "cloud"], "no executor is called 'cloud'"),
         (["--executor", "local:workers=0"], "must be at least 1"),
-        (["--set", "policy=[]"], "policy: lists nothing"),
+        (["--set", "policy=[]"], "policy: the list is empty"),
         (["--limit", "0"], "limit: Input should be greater"),
     ):
         assert call(*words, *more) == 2

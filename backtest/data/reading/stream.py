@@ -76,8 +76,14 @@ class Stream:
             UsageError: there is no event in it.
             DataError: the files cannot be read.
         """
-        bus = self._bus(features=False)
-        if self.limit is None and (known := bus.extent()) is not None:
+        key, known = (self.start, self.end, self.symbols, self.limit), self.dataset.extents
+        if key not in known:
+            known[key] = self._extent()
+        found: Extent = known[key]
+        return found
+
+    def _extent(self) -> Extent:
+        if self.limit is None and (known := self._bus(features=False).extent()) is not None:
             return Extent(*known)
         count, first, last = 0, 0, 0
         for times in stream_times(self.dataset, **self._selection):
