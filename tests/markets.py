@@ -1,7 +1,8 @@
-"""Random small markets for hypothesis: made to collide, starve, cross and run out."""
+"""Random markets, mostly small ones for hypothesis: made to collide, starve, cross and run out."""
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -313,4 +314,55 @@ def markets(draw: st.DrawFn, scales: tuple[float, ...] = SCALES) -> Market:
         fee_per_lot=draw(st.integers(0, 3)),
         sessions=draw(opening_hours(start, end)),
         warmup=draw(st.sampled_from([0, 0, 0, 1, 5])),
+    )
+
+
+_CHANGES: list[Change] = [
+    "new", "new", "same", "same", "bid", "ask", "return", "withdraw bid", "withdraw ask", "crossed",
+]  # fmt: skip
+
+
+def long_market(seed: int, count: int = 250) -> Market:
+    """A longer market of three symbols, drawn without hypothesis; the third rarely quotes."""
+    draw = random.Random(seed)
+    symbol = [draw.choice([0] * 9 + [1] * 9 + [2]) for _ in range(count)]
+    quote = []
+    for _ in range(count):
+        bid = draw.randrange(95, 105)
+        sizes = draw.choice([0, 1, 2, 3, 9]), draw.choice([0, 1, 2, 3, 9])
+        quote.append((bid, bid + draw.randrange(4), *sizes))
+    change = [draw.choice(_CHANGES) for _ in range(count)]
+    gap = [draw.choice([0, 0, 1, 2, 5, 9]) for _ in range(count)]
+    times = [1_000 + sum(gap[: k + 1]) for k in range(count)]
+    end = times[-1] + 50
+
+    def drawn(most: int) -> tuple[int, ...]:
+        return tuple(draw.randrange(most) for _ in range(count))
+
+    thirds = [1_000 + (end - 1_000) * k // 6 for k in range(6)]
+    return Market(
+        events=tuple(
+            Event(s, t, *sides)
+            for s, t, sides in zip(symbol, times, chained(symbol, quote, change), strict=True)
+        ),
+        feed=drawn(9),
+        policy=Policy("all"),
+        service=Service("packed", 3, 1),
+        end=end,
+        line=3,
+        max_batch=4,
+        max_age=None,
+        scale=1.0,
+        targets=tuple(draw.choice([None, *range(-6, 7)]) for _ in range(count)),
+        entry=drawn(25),
+        response=drawn(60),
+        value=(3, 1, 7),
+        tradable=(True, True, True),
+        limit=draw.choice([None, 4]),
+        band=draw.choice([0, 0, 1]),
+        impact=draw.choice([Fraction(0), Fraction("0.3"), Fraction("0.3333333333333333")]),
+        fee_rate=Fraction("0.000123457"),
+        fee_per_lot=2,
+        sessions=draw.choice([None, ((thirds[1], thirds[2]), (thirds[3], thirds[5]))]),
+        warmup=3,
     )

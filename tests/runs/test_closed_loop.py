@@ -35,7 +35,7 @@ from backtest.trading.orders import Confirmation
 from tests import oracle
 from tests.chain import TIMES, Pieces, closed_loop, three_passes
 from tests.market_server import HOWS, How, rules_of
-from tests.markets import Market, markets
+from tests.markets import Market, long_market, markets
 from tests.venue_driver import countable
 
 ways = st.sampled_from([how for how in HOWS if "models" in how])
@@ -85,6 +85,27 @@ def test_both_ways_agree(market: Market, how: How, piece: int) -> None:
     assert [f for _, some in loop.confirmed for f in some] == loop.strategy.fills
     known = [f.known for _, some in loop.confirmed for f in some]
     assert known == sorted(known)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("late", [0, 400])
+def test_fills_are_confirmed_in_time_however_the_stream_is_cut(seed: int, late: int) -> None:
+    """Arrivals that are known while the quotes before them are not, and batches after the last."""
+    market = long_market(seed)
+    count = len(market.events)
+    market = replace(
+        market, targets=tuple(lots or 0 for lots in market.targets), feed=(late,) * count,
+        response=(5,) * count, sessions=None, end=market.end + 1000,
+    )  # fmt: skip
+    whole = closed_loop(market, rules_of(market, "models"), piece=1000)
+    assert len(whole.strategy.fills) > 10
+    last = market.events[-1].ts_event
+    after = [now for now, confirmed in whole.confirmed if now > last and confirmed]
+    assert after or not late
+    for piece in (1, 3, 64):
+        assert closed_loop(market, rules_of(market, "models"), piece=piece).confirmed == (
+            whole.confirmed
+        )
 
 
 def _figures(one: Any, other: Any) -> Iterator[tuple[Any, Any]]:

@@ -7,7 +7,6 @@ import random
 import subprocess
 import sys
 from dataclasses import dataclass, replace
-from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +18,8 @@ from backtest.core.arrays import Float32Array, Int64Array
 from backtest.market.quotes import Quotes
 from backtest.trading.sizing import SizingRule
 from tests import oracle
-from tests.markets import Change, Market, Service, chained, markets
+from tests.markets import Market, long_market, markets
 from tests.venue_driver import check, countable
-
-_CHANGES: list[Change] = [
-    "new", "new", "same", "same", "bid", "ask", "return", "withdraw bid", "withdraw ask", "crossed",
-]  # fmt: skip
 
 chunks = st.sampled_from([100, 1, 2, 3, 6])
 
@@ -55,52 +50,6 @@ def overtaking(market: Market, draw: random.Random) -> oracle.Timing:
 def test_answers_may_overtake_each_other(market: Market, chunk: int, seed: int) -> None:
     market = countable(market)
     check(market, overtaking(market, random.Random(seed)), chunk=chunk, seed=seed)
-
-
-def long_market(seed: int, count: int = 250) -> Market:
-    """A longer market of three symbols, drawn without hypothesis; the third rarely quotes."""
-    draw = random.Random(seed)
-    symbol = [draw.choice([0] * 9 + [1] * 9 + [2]) for _ in range(count)]
-    quote = []
-    for _ in range(count):
-        bid = draw.randrange(95, 105)
-        sizes = draw.choice([0, 1, 2, 3, 9]), draw.choice([0, 1, 2, 3, 9])
-        quote.append((bid, bid + draw.randrange(4), *sizes))
-    change = [draw.choice(_CHANGES) for _ in range(count)]
-    gap = [draw.choice([0, 0, 1, 2, 5, 9]) for _ in range(count)]
-    times = [1_000 + sum(gap[: k + 1]) for k in range(count)]
-    end = times[-1] + 50
-
-    def drawn(most: int) -> tuple[int, ...]:
-        return tuple(draw.randrange(most) for _ in range(count))
-
-    thirds = [1_000 + (end - 1_000) * k // 6 for k in range(6)]
-    return Market(
-        events=tuple(
-            oracle.Event(s, t, *sides)
-            for s, t, sides in zip(symbol, times, chained(symbol, quote, change), strict=True)
-        ),
-        feed=drawn(9),
-        policy=oracle.Policy("all"),
-        service=Service("packed", 3, 1),
-        end=end,
-        line=3,
-        max_batch=4,
-        max_age=None,
-        scale=1.0,
-        targets=tuple(draw.choice([None, *range(-6, 7)]) for _ in range(count)),
-        entry=drawn(25),
-        response=drawn(60),
-        value=(3, 1, 7),
-        tradable=(True, True, True),
-        limit=draw.choice([None, 4]),
-        band=draw.choice([0, 0, 1]),
-        impact=draw.choice([Fraction(0), Fraction("0.3"), Fraction("0.3333333333333333")]),
-        fee_rate=Fraction("0.000123457"),
-        fee_per_lot=2,
-        sessions=draw.choice([None, ((thirds[1], thirds[2]), (thirds[3], thirds[5]))]),
-        warmup=3,
-    )
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 64, 1000])
