@@ -83,7 +83,7 @@ class _Spool:
         back = np.flatnonzero(np.diff(times, prepend=max(self.last, int(times[0]))) < 0)
         if len(back):
             raise DataError(
-                f"line {rows.line[back[0]]} has a time before that of the line before it",
+                f"line {rows.line[back[0]]} has an earlier time than the line before it",
                 place=self.place,
                 remedy="Messages of one stream must be in time order: sort the file's lines.",
             )

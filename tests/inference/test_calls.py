@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -66,6 +66,8 @@ def layouts(folder: Path) -> list[Dataset]:
 
 class Recording(Strategy):
     """Keeps the calls that it gets."""
+
+    stateful: ClassVar[bool] = False
 
     def bind(self, session: Session) -> None:
         self.calls: list[EventBatch] = []
