@@ -286,7 +286,7 @@ def test_a_sweep_that_is_killed_goes_on_to_the_same_table(
         assert sweep.returncode == -signal.SIGKILL
     before = {path: path.stat().st_mtime_ns for path in runs.glob("[!.]*/manifest.json")}
     if blow == signal.SIGINT:
-        assert f"with {len(before)} of 12 runs done; the same command goes on" in err
+        assert f"with {len(before)} of 12 runs done; the same command continues" in err
     assert 2 <= len(before) < 12
     for remains in (runs / ".x-1.tmp-00000000", runs / "predictions" / ".y.parquet.tmp-11111111"):
         remains.mkdir(parents=True)
