@@ -202,6 +202,7 @@ def test_a_source_writes_a_dataset(paste: Paste, tmp_path: Path) -> None:
         "written": 3,
         "refused": {"not four fields": 1},
         "repaired": {},
+        "ignored": {},
     }
     dataset = open_dataset(tmp_path / "out")
     events = read_events(dataset)
