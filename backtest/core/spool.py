@@ -70,7 +70,7 @@ class Spool:
         if not len(places):
             return
         first, last = int(places.min()), int(places.max())
-        if last - first + 1 == len(places) and places[0] == first and places[-1] == last:
+        if np.array_equal(places, np.arange(first, last + 1)):
             self.write(first, values)
             return
         stretch = self.read(first, last + 1)

@@ -37,7 +37,7 @@ def test_rows_are_zero_until_they_are_written(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "places",
-    [[], [4], [4, 5, 6], [6, 4, 5], [4, 6, 5], [9, 4, 30, 12], [0, 499]],
+    [[], [4], [4, 5, 6], [6, 4, 5], [4, 6, 5, 7], [9, 4, 30, 12], [0, 499]],
     ids=str,
 )
 def test_places_in_any_order(places: list[int], tmp_path: Path) -> None:

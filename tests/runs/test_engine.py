@@ -79,6 +79,14 @@ class Counting(Summing):
 
 
 @dataclass
+class Placing(Counting):
+    """Answers with the places in its batch, so that the order within batches shows as well."""
+
+    def predict(self, batch: EventBatch) -> Float32Array:
+        return np.arange(len(batch), dtype=np.float32).reshape(-1, 1)
+
+
+@dataclass
 class Broken(Summing):
     """Answers wrongly in a way that is chosen."""
 
@@ -231,7 +239,18 @@ class TestPlugin:
     @hookimpl
     def backtest_register_strategies(self, register: Register[Strategy]) -> None:
         for part in (
-            *(Summing, Seeing, Counting, Broken, Reacting, Cramped, Undivided, Faltering, Holding),
+            *(
+                Summing,
+                Seeing,
+                Counting,
+                Placing,
+                Broken,
+                Reacting,
+                Cramped,
+                Undivided,
+                Faltering,
+                Holding,
+            ),
             *(Writing, ReactingWriting, Folding, ReactingFolding, Mute),
         ):
             register(part.__name__.lower(), part)
@@ -450,6 +469,17 @@ def test_what_depends_on_batches_is_run_in_the_simulated_ones(settings: dict[str
     batches = timing["batch"][answers["event"]]
     assert answers["output_0"].to_list() == [size_of[b] for b in batches]
     assert max(size_of.values()) > 1
+
+
+def test_batches_are_in_order_of_arrival(settings: dict[str, Any]) -> None:
+    latency = {"service": "affine:6ms,0.1ms"}
+    done = run(**{**settings, "strategy": "placing", "latency": latency}, policy="all")
+    timing = done.table("timing").with_row_index("event").filter(pl.col("batch").is_not_null())
+    arrived = timing.sort("batch", "ts_received", "event")
+    assert not arrived["event"].is_sorted()
+    places = arrived.with_columns(place=pl.int_range(pl.len()).over("batch")).sort("event")
+    assert done.table("predictions")["output_0"].to_list() == places["place"].to_list()
+    assert max(places["place"]) > 3
 
 
 def test_limit_and_warm_up(settings: dict[str, Any]) -> None:
