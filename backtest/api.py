@@ -58,7 +58,7 @@ def sweep(
         runs: folder of run folders.
         executor: where runs are carried out, as ``NAME:VALUE,KEY=VALUE``.
         plugin_files: files to load as plugins, here and in workers.
-        watch: told after every step, with the run that came to an end in it, if one did.
+        watch: called after every step, with the run that ended in it, if any.
 
     Returns:
         The sweep; runs that failed are among its ``points``, with their errors.
@@ -84,6 +84,6 @@ def compare(runs: Sequence[Run | str | Path]) -> Comparison:
         runs: runs, or their folders.
 
     Raises:
-        BacktestError: there is none, or a folder is no finished run.
+        BacktestError: there is none, or a folder is not a finished run.
     """
     return compare_runs([r if isinstance(r, Run) else open_run(Path(r)) for r in runs])

@@ -1,4 +1,4 @@
-"""What can go wrong, as exceptions that carry the process's exit code and say how to fix it."""
+"""Exceptions for what can go wrong, each with the process's exit code and a remedy."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class BacktestError(Exception):
-    """A failure that a person can mend.
+    """A failure that a user can fix.
 
     Args:
         problem: what is wrong, naming the thing itself.

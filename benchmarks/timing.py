@@ -17,7 +17,7 @@ Once = Callable[[], None]
 
 
 def parser_of(about: str | None, *, repeats: int) -> argparse.ArgumentParser:
-    """What every benchmark of whole runs may be told."""
+    """Options of every benchmark of whole runs."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--events", type=int, default=5_000_000)
     parser.add_argument("--repeats", type=int, default=repeats)
@@ -26,7 +26,7 @@ def parser_of(about: str | None, *, repeats: int) -> argparse.ArgumentParser:
 
 
 def timed(events: int, repeats: int, once: Once) -> dict[str, Any]:
-    """Speeds of some runs in million events/s, the first not counted but told: it compiles."""
+    """Speeds of some runs in million events/s, the first (which compiles) not counted."""
     return timed_together(events, repeats, {"": once})[""]
 
 

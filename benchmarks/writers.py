@@ -1,7 +1,7 @@
 """Settings of the Parquet writer on a run's tables: ``python -m benchmarks.writers``.
 
 The tables of one run are written again and again, all settings in turn. CPU seconds are of all
-threads; the digest of the values is part of them, and told apart.
+threads; they include the digest of the values, which is also shown separately.
 """
 
 from __future__ import annotations

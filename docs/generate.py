@@ -1,4 +1,4 @@
-"""Writes the generated parts of the docs anew: ``python -m docs.generate`` (or ``make docs``).
+"""Regenerates the generated parts of the docs: ``python -m docs.generate`` (or ``make docs``).
 
 A page holds a generated part between ``<!-- NAME -->`` and ``<!-- /NAME -->``.
 """
@@ -15,11 +15,11 @@ FOLDER = Path(__file__).parent
 GENERATED: dict[tuple[str, str], Callable[[], str]] = {
     ("plugins.md", "hooks"): hooktable.markdown,
 }
-"""What stands in which page under which name."""
+"""The generator of each part, by page and name."""
 
 
 def regenerated(page: str, text: str) -> str:
-    """The page's text with its generated parts written anew.
+    """The page's text with its generated parts replaced.
 
     Raises:
         ValueError: a part's marks are missing.

@@ -44,7 +44,7 @@ class Register(Protocol[PartT_contra]):
                 it; it is then listed with this reason, shown to those who ask for it.
 
         Raises:
-            PluginError: the name is malformed or taken, or the part is no class that can be made.
+            PluginError: the name is malformed or taken, or the part is not a concrete class.
         """
 
 

@@ -20,7 +20,7 @@ def load_file(path: Path) -> ModuleType:
     The same file, unchanged, gives the same module again, so that its classes stay themselves.
 
     Raises:
-        PluginError: there is no such Python file. What its own code raises passes through.
+        PluginError: there is no such Python file. Exceptions of its own code are passed on.
     """
     if path.suffix != ".py" or not path.is_file():
         raise PluginError("no such Python file", remedy="Give the path of a .py file.")

@@ -63,7 +63,7 @@ class Plugins:
     Attributes:
         loaded: plugins that work, in the order of loading.
         failures: plugins that were left out because they failed.
-        disabled: names of plugins that were left out because someone said so.
+        disabled: names of plugins that were left out on request.
     """
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ class Plugins:
         return {p.name: p for p in parameters(self.get(kind, name, place=place))}
 
     def declared(self, parts: Mapping[str, Kind]) -> dict[str, Declared]:
-        """For each key, what tells the parameters of parts of its kind (see ``override``)."""
+        """For each key, a function giving the parameters of its kind's parts (see ``override``)."""
         return {key: partial(self.parameters, kind) for key, kind in parts.items()}
 
     def create(self, kind: Kind, spec: str | Mapping[str, Any], *, place: str) -> Any:
@@ -274,7 +274,7 @@ def _load_and_add(plugins: Plugins, origin: Origin, load: Callable[[], object]) 
         plugin = load()
     except KeyboardInterrupt:
         raise
-    # A plugin may even exit, or raise what is no Exception, while it is imported.
+    # A plugin may even exit, or raise something that is not an Exception, while it is imported.
     except BaseException as error:
         raise _attributed(error, origin, "fails to import: ") from error
     digest = source_sha256(plugin)

@@ -34,7 +34,7 @@ class Session:
         features: names of the feature columns, in the order of ``EventBatch.features``.
         device: a torch device name, such as ``cpu`` or ``cuda:0``.
         capacity: symbols whose state is kept on the device at once; ``None`` for all that there is
-            room for.
+            memory for.
         seed: for strategies that draw; the same seed gives the same answers.
     """
 
@@ -54,7 +54,7 @@ class Strategy(ABC):
     """
 
     conformance: Conformance | None = None
-    """The class it claims against its reference; ``None`` where it defines its own function.
+    """The class it claims against its reference; ``None`` if it defines its own function.
 
     A class attribute, or set by an instance whose parameters decide it.
     """
@@ -109,7 +109,7 @@ class Strategy(ABC):
     def snapshot(self, symbols: Sequence[int]) -> dict[str, NDArray[Any]]:
         """Copies of all of the symbols' state, ``{canonical name: array [len(symbols), ...]}``.
 
-        A pass that was stopped goes on from these. A strategy with state that does not implement
+        An interrupted pass continues from these. A strategy with state that does not implement
         this and ``restore`` is started from its first event.
         """
         return {}

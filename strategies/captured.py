@@ -184,7 +184,7 @@ class Uncapturable(Exception):
 def capture_steps(
     model: nn.Module, pool: SymbolStatePool, features: int, outputs: int
 ) -> CapturedSteps | None:
-    """The model's steps as graphs; ``None``, and a warning that says why, if that cannot be.
+    """The model's steps as graphs; ``None``, with a warning, if they cannot be captured.
 
     Replays are compared with the plain step on fresh rows. The project's kernels are tried first,
     then torch's own. The pool's slots all hold the init state again when this returns.
@@ -219,7 +219,7 @@ def _bucket(replay: GraphReplay) -> _Bucket:
 
 
 def _refuse_to_wait(step: Callable[[], None], device: torch.device) -> None:
-    """Run a step, which must not wait for the device: waiting amid a capture breaks more than it.
+    """Run a step, which must not wait for the device: waiting during a capture breaks more than it.
 
     Raises:
         Uncapturable: it waits.
@@ -241,7 +241,7 @@ def _refuse_to_wait(step: Callable[[], None], device: torch.device) -> None:
 
 
 def _mend_generator(device: torch.device) -> None:
-    """Give the device a generator that no broken capture holds; it goes on from its seed."""
+    """Give the device a generator that no broken capture holds; it continues from its seed."""
     index = torch.cuda.current_device() if device.index is None else device.index
     generator = torch.cuda.default_generators[index]
     fresh = torch.Generator(device).manual_seed(generator.initial_seed())

@@ -96,7 +96,7 @@ class Compiled(Batched):
                 torch.split(x[rows], sizes), sizes, [*sizes[1:], 0], strict=True
             ):
                 # Rows beyond the round's own belong to no symbol, or to one that is done and was
-                # committed: what becomes of them is dropped.
+                # committed: their results are dropped.
                 state = narrow_leaves(state, 0, 0, _bucket(size))
                 y, state = self._run(F.pad(x_round, (0, 0, 0, _bucket(size) - size)), state)
                 answers.append(y[:size])
@@ -111,7 +111,7 @@ class Compiled(Batched):
 
         from backtest.strategies.state_tree import map_leaves
 
-        # Convolution windows come back as views with gaps; other strides would compile anew.
+        # Convolution windows come back as views with gaps, whose strides would trigger compilation.
         state = map_leaves(torch.Tensor.contiguous, state)
         if self.mode != "reduce-overhead":
             y, state = self._step(self._model, x, state)

@@ -18,7 +18,7 @@ _TRIAL = 2
 """Symbols in the step that is tried."""
 
 _EVENTS, _SYMBOLS = 2, 3
-"""Events of each of so many symbols in the sequences that are tried."""
+"""Events per symbol, and symbols, in the sequences that are tested."""
 
 
 def count_outputs(module: nn.Module, features: int, device: torch.device, batch_dim: int) -> int:

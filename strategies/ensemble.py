@@ -240,10 +240,10 @@ def load_weights(path: Path, *, device: str = "cpu") -> Ensemble:
 
 
 def infer_config(tensors: Mapping[str, Tensor], *, place: str) -> EnsembleConfig:
-    """The sizes that a checkpoint's shapes tell; consistency is not checked here.
+    """The sizes implied by a checkpoint's shapes; consistency is not checked here.
 
     Raises:
-        DataError: a telling tensor is missing, or the sizes do not go together.
+        DataError: a tensor that determines a size is missing, or the sizes do not match.
     """
 
     def matrix(name: str) -> tuple[int, int]:

@@ -55,7 +55,7 @@ class EnsembleStrategy(Strategy):
         return PlainSteps(ensemble, device, dtype)
 
     def training_window(self) -> tuple[int, int] | None:
-        """What the checkpoint's metadata says; see ``Strategy.training_window``."""
+        """The window in the checkpoint's metadata; see ``Strategy.training_window``."""
         return None if random_weights(self._path) else training_window(self._path)
 
     def model(self, session: Session, device: torch.device) -> Ensemble:

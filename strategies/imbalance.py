@@ -80,7 +80,7 @@ class Imbalance(Strategy):
 
         columns = (batch.symbol, batch.bid, batch.ask, batch.bid_size, batch.ask_size)
         answers = np.empty(len(batch), dtype=np.float32)
-        # All alike, since loops are compiled anew for each kind of array.
+        # All of one type, since loops are compiled again for each type of array.
         alike = (locked(np.require(column, requirements="C")) for column in columns)
         smoothed_imbalance(*alike, float(self.smoothing), self._level, answers)
         return answers.reshape(-1, 1)

@@ -137,7 +137,7 @@ class ModuleStrategy(PooledStrategy):
         device = find_device(session.device)
         dtype = torch.float64 if double else torch.float32
         module: Any = self._made(session).to(device)
-        # What breaks the contract is told before anything else is tried.
+        # Violations of the contract are reported before anything else is tried.
         count_outputs(module, len(session.features), device, self.batch_dim)
         steps = PlainSteps(module.double() if double else module, device, dtype, 1, self.batch_dim)
         if double and not steps.keeps_precision(len(session.features)):
@@ -152,7 +152,7 @@ class ModuleStrategy(PooledStrategy):
         return bytes_of(weights), 2 * bytes_of(self._pool.init)
 
     def _sequenced(self, symbol: Int32Array, least: int) -> bool:
-        """Whether the module takes sequences, and a symbol has at least so many events."""
+        """Whether the module takes sequences, and a symbol has at least ``least`` events."""
         if not self._by_sequence or len(symbol) < least:
             return False
         return int(np.bincount(symbol).max()) >= least

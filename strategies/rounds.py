@@ -14,7 +14,7 @@ class Rounds:
     """A batch as rounds: round r holds the r-th event of every symbol that has one.
 
     Symbols with more events come first, so the symbols of round r are the first ``sizes[r]`` of
-    ``symbols``, in that order: whoever keeps state in the order of ``symbols`` needs only prefixes.
+    ``symbols``, in that order: state kept in the order of ``symbols`` needs only prefixes.
 
     Attributes:
         symbols: the distinct symbols, most events first, then by first appearance, int64 [U].

@@ -33,7 +33,7 @@ HostRows: TypeAlias = list[Tensor] | None
 
 
 class SlotWatcher(Protocol):
-    """Keeps some of the slots' state itself, and is told when the pool reads or writes them."""
+    """Keeps some of the slots' state itself, and is notified when the pool reads or writes them."""
 
     def settle(self, slots: Sequence[int] | Int64Array, /) -> None:
         """These slots are about to be read: their tensors must hold all of their state."""
@@ -53,13 +53,13 @@ class SymbolStatePool:
         capacity: slots, at most ``symbols``; ``None`` for as many as a GPU has memory for.
         batch_dim: the axis that counts symbols, the same in every leaf.
         copies: how often a symbol's state is on the device at once, at most: in its slot, and
-            beside it while a batch of all symbols is answered.
+            next to it while a batch of all symbols is answered.
         reserve: bytes of the device's free memory that others will take.
 
     Attributes:
         init: the state of one symbol never seen, on the device.
         tensors: every leaf's slots by its path.
-        watcher: is told of slots that are read or written other than by ``gather`` and ``scatter``.
+        watcher: notified of slots read or written other than by ``gather`` and ``scatter``.
 
     One slot more than the capacity is allocated: ``spare``, which no symbol owns, for padding.
     """
@@ -111,7 +111,7 @@ class SymbolStatePool:
         return torch.from_numpy(self.place(symbols)).to(self.device)
 
     def place(self, symbols: Int64Array | Int32Array) -> Int64Array:
-        """Slots of distinct symbols, int64 [U]; evicts and brings back as needed.
+        """Slots of distinct symbols, int64 [U]; evicts and reloads as needed.
 
         Raises:
             ValueError: more symbols than slots.
@@ -170,7 +170,7 @@ class SymbolStatePool:
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[Callable[[Int32Array], None]]:
-        """Yields ``keep(symbols)``: what it was told gets its state back if an error comes out."""
+        """Yields ``keep(symbols)``: those symbols get their state back if an error is raised."""
         before: dict[int, HostRows] = {}
 
         def keep(symbols: Int32Array) -> None:

@@ -20,7 +20,7 @@ _STATE_BYTES = 2**28
 """Memory for the states of the events that go through one step together, on the CPU."""
 
 _SHARE = 4
-"""On a GPU one part in so many of what is free."""
+"""The fraction of free GPU memory to use is one over this."""
 
 
 @dataclass

@@ -27,7 +27,7 @@ def random_weights(path: Path) -> RandomWeights | None:
     """What ``random:SEED`` or ``random:SEED:HIDDENxDEPTH`` asks for; ``None`` for a real file.
 
     Raises:
-        UsageError: it begins like that and goes on otherwise, or no ensemble has that width.
+        UsageError: it begins like that but is malformed, or no ensemble has that width.
     """
     text = str(path)
     if not text.startswith("random:"):
@@ -71,9 +71,9 @@ def file_sha256(path: Path) -> str:
 
 
 def training_window(path: Path) -> tuple[int, int] | None:
-    """The window that a checkpoint says its weights were fitted to, int64 ns, half-open.
+    """The training window that a checkpoint states, int64 ns, half-open.
 
-    ``None`` where it does not say so; only ``.safetensors`` files can.
+    ``None`` if it states none; only ``.safetensors`` files can.
     """
     if path.suffix != ".safetensors":
         return None

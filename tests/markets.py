@@ -92,7 +92,7 @@ class Market:
         return ceil(self.fee_rate * notional + self.fee_per_lot * abs(lots))
 
     def timing(self) -> Timing:
-        """What the oracle says of its server."""
+        """The oracle's timing."""
         return simulate_server(
             self.events,
             self.feed,
@@ -106,7 +106,7 @@ class Market:
         )
 
     def account(self, timing: Timing) -> Account:
-        """What the oracle says of its trading, given when the answers were ready.
+        """The oracle's account, given when the answers were ready.
 
         Raises:
             NoClosingQuote: A symbol traded that has no two-sided quote inside a session.

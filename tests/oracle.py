@@ -268,7 +268,7 @@ class Rows:
         return bool(self.quotes) and self.quotes[0].number <= number
 
     def mid(self, t: int) -> int:
-        """M(s, t) in half ticks; asked for only where a two-sided quote stands."""
+        """M(s, t) in half ticks; there must be a two-sided quote."""
         quote = self.standing(t)
         assert quote is not None
         return quote.mid
@@ -348,7 +348,7 @@ class Attribution:
 
 
 TERMS = ("decision", "feed", "queueing", "service", "entry", "spread", "impact", "fees")
-"""What every fill says of itself and a symbol sums."""
+"""The terms of every fill, summed by symbol."""
 
 
 @dataclass
@@ -394,7 +394,7 @@ def execute(
 ) -> Execution | None:
     """Fill an order at the touch of the last row at its arrival, and deplete that side.
 
-    ``taken`` holds our own lots by side and by the row since which the side stands unchanged.
+    ``taken`` holds our own lots by side and by the row since which the side is unchanged.
     """
     place = rows.last(t4)
     if place < 0 or is_crossed(rows.events[place]):

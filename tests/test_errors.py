@@ -1,4 +1,4 @@
-"""Errors say what, where and what to do, and carry the exit code."""
+"""Errors state the problem, the place and the remedy, and carry the exit code."""
 
 import pickle
 

@@ -298,7 +298,7 @@ def sent(account: Account) -> list[tuple[int, int, int]]:
 
 
 class TestQuotes:
-    def test_the_last_two_sided_quote_stands(self) -> None:
+    def test_the_last_two_sided_quote_prevails(self) -> None:
         events = [
             quote(0, 10, 12), quote(5, 11, 12), quote(5, 11, 13), quote(6, 14, 13),
             quote(7, None, 13), quote(8, 20, 20, symbol=1), quote(9, 12, 12),
@@ -316,7 +316,7 @@ class TestQuotes:
         events += [quote(7, 1, 2, symbol=1), quote(9, 12, 12)]
         assert [Rows(events, 0).last(t) for t in (-1, 0, 4, 5, 8, 9)] == [-1, 0, 0, 2, 2, 3]
 
-    def test_a_side_stands_since_its_own_price_or_size_changed(self) -> None:
+    def test_a_side_counts_from_its_own_change_of_price_or_size(self) -> None:
         events = [
             Event(0, 0, 10, 12, 5, 7),
             Event(1, 1, 8, 9, 1, 1),
@@ -501,7 +501,7 @@ class TestOrders:
         account = trade(events, {t: t for t in range(4)}, {0: 2, 1: 9, 2: 9, 3: 9})
         assert sent(account) == [(0, 2, 2), (1, 7, 0), (2, 7, 0), (3, 7, 3)]
 
-    def test_of_a_one_sided_quote_the_side_that_stands_fills(self) -> None:
+    def test_of_a_one_sided_quote_the_present_side_fills(self) -> None:
         # At 1 the ask alone stands, at 11: M4 is still that of 10/12 at 0, so the spread term is
         # 2·(2·11 - 22) = 0; impact is of the last two-sided spread: ceil(1 · 4 · 2/4) = 2.
         events = [quote(0, 10, 12), quote(1, None, 11, 4), quote(2, 12, 14)]
@@ -639,7 +639,7 @@ class TestClose:
         # Until then the position is marked to the last two-sided quote, wherever it lies.
         assert [account.equity_at(t) for t in (9, 29, 30)] == [2 * (32 - 24), 2 * (62 - 24), 8]
 
-    def test_ignores_size_and_tells_what_it_exceeds(self) -> None:
+    def test_ignores_size_and_reports_the_excess(self) -> None:
         # 7 lots long, 2 bid for: 5 beyond. 7 lots short, 9 asked: none.
         events = [quote(0, 10, 12), Event(0, 5, 10, 12, 2, 9), quote(6, 10, 12, symbol=1)]
         long, short = (trade(events, {0: 1}, {0: lots}) for lots in (7, -7))
@@ -683,7 +683,7 @@ class TestIdeal:
         total = trade(events, {0: 1}, {0: 2, 1: 2}).total
         assert (total.ideal, total.decision, total.missed) == (16, 8, 8)
 
-    def test_of_one_instant_the_newest_has_the_say(self) -> None:
+    def test_of_one_instant_the_newest_counts(self) -> None:
         # Two events at 0: the second wants 1, and the mid of the instant is its own, 26.
         events = [quote(0, 10, 12), quote(0, 12, 14), quote(9, 14, 16)]
         assert trade(events, {}, {0: 5, 1: 1}).total.ideal == 30 - 26

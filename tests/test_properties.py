@@ -40,7 +40,7 @@ class ByNumber(Imbalance):
 
 
 class Unresettable(Imbalance):
-    """Keeps its state when told to forget it."""
+    """Keeps its state on reset."""
 
     def reset(self, symbols: Sequence[int]) -> None:
         pass

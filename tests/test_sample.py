@@ -69,7 +69,7 @@ def test_it_is_small_and_holds_no_code() -> None:
     assert packaged_weights().stat().st_size < 2_000_000
 
 
-def test_it_is_what_its_card_says_it_was_made_with(sample: Dataset, tmp_path: Path) -> None:
+def test_it_is_what_its_card_states_it_was_made_with(sample: Dataset, tmp_path: Path) -> None:
     made = dict(sample.card.notes["generator"])
     if made.pop("numpy").split(".")[0] != np.__version__.split(".")[0]:
         pytest.skip("another numpy may draw other numbers")

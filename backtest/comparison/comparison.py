@@ -72,7 +72,7 @@ class Comparison:
         """The runs for which a condition holds, such as ``strategy == "batched" and scale <= 1``.
 
         Raises:
-            UsageError: it is no condition on the fields, or holds for none.
+            UsageError: it is not a condition on the fields, or matches no run.
         """
         expression = self.condition(condition, place="--where")
         kept = [k for k, row in enumerate(self.rows) if _holds(expression, row)]

@@ -30,10 +30,10 @@ def runs_at(places: Iterable[Path]) -> list[Run]:
 
     Args:
         places: folders of runs, folders that hold such folders, or glob patterns of either.
-            What is no run is passed over in the latter two.
+            In the latter two, anything that is not a run is skipped.
 
     Raises:
-        DataError: a folder named is no run and holds none, or a run cannot be read.
+        DataError: a named folder neither is a run nor contains any, or a run cannot be read.
         UsageError: a pattern matches nothing.
     """
     found: dict[Path, Run] = {}

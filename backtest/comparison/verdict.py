@@ -63,7 +63,7 @@ class Contest:
 
 
 def contests(compared: Comparison, champion: int, others: Sequence[int]) -> list[Contest]:
-    """A run against others that saw the same ticks and were paid alike, corrected together."""
+    """A run against others with the same ticks and the same unit of profit, corrected together."""
     chosen = [
         k
         for k in others
@@ -223,7 +223,7 @@ def _rank(row: dict[str, Any]) -> float:
 
 
 def _rate(hours: float) -> tuple[float, str]:
-    """What turns a window's total into a rate that is no longer than the window, and its name."""
+    """The factor from a window's total to a rate over at most the window, and the rate's unit."""
     for length, per in ((24.0, "a day"), (1.0, "an hour"), (1 / 60, "a minute")):
         if hours >= length:
             return length / hours, per

@@ -18,10 +18,10 @@ from backtest.strategies.base import Conformance
 Floats = NDArray[np.float64]
 
 ROUNDING = 1e-6
-"""Eight roundings of a float32: below this an error is no error."""
+"""Eight roundings of a float32; smaller errors count as zero."""
 
 WITHOUT_DOUBLE = 5e-5
-"""How exact an exact strategy is where nothing in float64 is there to tell what float32 loses.
+"""Bounds of an exact strategy where no float64 reference shows what float32 loses.
 
 One step rounds at 6e-8; about 100 chained products, norms and recurrences make 1e-6 to 1e-5 of it.
 """
@@ -55,7 +55,7 @@ class Error:
         """The narrowest class that this error allows."""
         if self.rms <= self.rms_bound and self.max <= self.max_bound:
             return "exact"
-        # State is bounded in its norm alone: one element may be small beside the others' error.
+        # State is bounded in its norm only: one element may be small compared with others' errors.
         if self.rms <= CLOSE_RMS and (self.kind == "state" or self.max <= CLOSE_MAX):
             return "close"
         return "approximate"

@@ -70,9 +70,9 @@ class Measurement:
         timings: one a size, of distinct symbols.
         duplicates: two events of every symbol in the batch; ``None`` if no size allows it.
         bind_ns, first_ns: until the strategy is bound, and then its first batch.
-        memory: bytes of device memory at the most; ``None`` on a CPU.
+        memory: peak device memory in bytes; ``None`` on a CPU.
         bandwidth: bytes a second of a device copy, reads and writes both counted.
-        traffic: bytes of weights, and those moved for a symbol; ``None``: the strategy cannot tell.
+        traffic: bytes of weights, and those moved for a symbol; ``None`` if not stated.
         about: device, versions, precision and date.
     """
 
@@ -124,7 +124,7 @@ def measure(
     began = time.perf_counter_ns()
     strategy.predict(_batch(rng, session, 1, 1))
     measured.first_ns = time.perf_counter_ns() - began
-    # What is alive now stays: without this a collection would walk all of torch amid the samples.
+    # Freeze live objects: otherwise a collection during the samples would walk all of torch.
     gc.collect()
     gc.freeze()
     for size in sizes:

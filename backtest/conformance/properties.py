@@ -205,7 +205,7 @@ def check_isolation(case: Case, seed: int) -> None:
 def check_padding(case: Case, seed: int) -> None:
     """A small batch reads nothing that an earlier, larger one left behind: bit-identical.
 
-    A device's buffers keep the rows of the last batch; here those rows are rubbish.
+    A device's buffers keep the rows of the last batch; here those rows are garbage.
     """
     rng = np.random.default_rng(seed)
     victim = int(rng.integers(0, len(case.session.symbols)))

@@ -23,7 +23,7 @@ class Truth:
     """What is right for an input set, and how well plain steps in the model's precision do.
 
     Attributes:
-        source: where it comes from, for people.
+        source: a description of where it comes from.
         answers: float64 [n, outputs].
         state: of the shown symbols after the last event, by leaf.
         plain_answers, plain_state: the same by plain steps in the model's own precision; ``None``

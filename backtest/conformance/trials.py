@@ -42,7 +42,7 @@ _CROWD = 0.45
 
 _REAL_ROWS = 20_000
 _FEATURES = 79
-"""Features where no dataset says how many: the public ensemble's."""
+"""Number of features without a dataset: that of the public ensemble."""
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""What every package stands on: arrays, files, hashes, times, text, and typed parameters."""
+"""What every package builds on: arrays, files, hashes, times, text, and typed parameters."""

@@ -1,4 +1,4 @@
-"""Arrays one after another in a file, as they lie in memory, with SHA-256 over several of them."""
+"""Arrays one after another in a file, as laid out in memory, with a SHA-256 over several."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def write_named(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> dict[str,
     """Append arrays, and return what ``read_named`` needs to read them back: plain JSON.
 
     Raises:
-        Unusable: an array of a dtype that its name does not tell.
+        Unusable: an array whose dtype is not determined by its name.
     """
     writer = ArrayWriter(file)
     kept = []

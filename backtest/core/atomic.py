@@ -65,7 +65,8 @@ def new_folder(target: Path | str, *, marker: str, overwrite: bool = False) -> I
 def new_file(target: Path) -> Iterator[Path]:
     """A path to write to that becomes ``target`` when the block ends, and vanishes if it raises.
 
-    It is locked as ``new_folder`` locks its own, so that ``sweep_all`` can tell remains from work.
+    It is locked as ``new_folder`` locks its own, so that ``sweep_all`` can distinguish
+    leftovers from work in progress.
 
     Raises:
         DataError: it cannot be written.
@@ -106,7 +107,7 @@ def lock_folder(folder: Path, *, make: bool) -> int | None:
                 handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
                 undo.callback(os.close, handle)
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # Its last holder may have removed it since it was opened, and another made it anew.
+                # Since it was opened, its last holder may have removed and another recreated it.
                 if os.path.samestat(os.fstat(handle), folder.stat()):
                     undo.pop_all()
                     return handle
@@ -134,7 +135,7 @@ def writing(place: Path) -> Iterator[None]:
 
 
 def sweep(target: Path) -> None:
-    """Remove what killed writers of ``target`` left beside it; put back what one had set aside."""
+    """Remove what killed writers of ``target`` left next to it; restore what one had set aside."""
     name = "".join(f"[{c}]" if c in "*?[" else c for c in target.name)
     for remains in target.parent.glob(f".{name}.tmp-*"):
         _remove_unlocked(remains)
@@ -167,7 +168,7 @@ def _remove_unlocked(path: Path) -> None:
 
 
 def _parents(path: Path) -> list[Path]:
-    """Make the folders that a path lies in; those that were not there, innermost first."""
+    """Create the parent folders of a path; returns the new ones, innermost first."""
     made = [parent for parent in path.parents if not parent.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     return made

@@ -25,7 +25,7 @@ def _version(name: str) -> str | None:
 
 
 def device_model(device: str) -> str:
-    """What a torch device name stands for, such as ``NVIDIA H200``."""
+    """The model of a torch device, such as ``NVIDIA H200``."""
     if device.startswith("cuda"):
         import torch
 

@@ -1,4 +1,4 @@
-"""Parts that a run is put together from, made from text or tables: declared, typed parameters.
+"""Parts of a run, created from text or tables with declared, typed parameters.
 
 A component (strategy, batching policy, latency model, sizing rule, accountant, ...) is a dataclass;
 its fields are its parameters. On a command line it is text that ``backtest.core.grammar`` reads,

@@ -42,7 +42,7 @@ class Origin:
     sha256: str | None = None
 
     def identity(self) -> dict[str, str | None]:
-        """What tells two versions of it apart, wherever they are installed."""
+        """What identifies its version, wherever it is installed."""
         return {
             "distribution": self.distribution,
             "version": self.version,
@@ -56,7 +56,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A class that a plugin registered; ``unavailable`` says why it cannot be used, if so."""
+    """A class that a plugin registered; ``unavailable`` is the reason if it cannot be used."""
 
     kind: Kind
     name: str
@@ -109,7 +109,7 @@ class Parts(Protocol):
         """
 
     def declared(self, parts: Mapping[str, Kind]) -> dict[str, Declared]:
-        """For each key, what tells the parameters of parts of its kind (see ``override``)."""
+        """For each key, a function giving the parameters of its kind's parts (see ``override``)."""
 
     def create(self, kind: Kind, spec: str | Mapping[str, Any], *, place: str) -> Any:
         """An instance from ``NAME:VALUE,KEY=VALUE`` or a table.

@@ -14,7 +14,7 @@ from backtest.errors import UsageError
 
 
 class Declared(Protocol):
-    """Tells what parameters the part of a name has."""
+    """Gives the parameters of the part with a name."""
 
     def __call__(self, name: str, *, place: str) -> Mapping[str, Parameter]:
         """The parameters by name.
@@ -47,7 +47,7 @@ def override(
     one that declares the parameter.
 
     Args:
-        parts: the dotted keys of parts, with what tells the parameters of the part of a name.
+        parts: the dotted keys of parts, with a function that gives the parameters of a named part.
 
     Raises:
         UsageError: a malformed setting, a key below something that has none, or a parameter that

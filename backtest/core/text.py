@@ -1,4 +1,4 @@
-"""Text made fit for where it goes: a terminal, a page, a line of TOML."""
+"""Text escaped for its destination: a terminal, a page, a line of TOML."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ class RowGroup:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a file says of itself.
+    """A file's metadata.
 
     Attributes:
         path: the file within its filesystem.
@@ -97,7 +97,7 @@ def read_footer(
     """A file's footer, with the bounds of each row group.
 
     Args:
-        digest: the footer's SHA-256, where it is known. Parquet protects pages by checksums but not
+        digest: the footer's SHA-256, if known. Parquet protects pages by checksums but not
             the footer, and a damaged one can even abort pyarrow, so it is compared first.
 
     Raises:
@@ -212,7 +212,7 @@ def scan(
     """The row groups' batches in order, each with its group and the file's row where it starts.
 
     Page checksums are verified wherever the file has them. What is decoded and not yet given is
-    bounded; pyarrow's own scanner reads ahead as far as its consumer is slow.
+    bounded; pyarrow's own scanner reads ahead without bound if its consumer is slow.
 
     Args:
         batch_rows: rows of a batch, at most.
@@ -220,7 +220,7 @@ def scan(
             calling thread alone.
         lanes: how many pieces of the file are decoded at the same time, ahead of the consumer; 1:
             none before it is needed. Row groups that are too large to be decoded at once take one.
-        prepare: done to what is decoded, by whoever decodes it, in any order; rows stay rows.
+        prepare: applied to decoded batches by the decoding threads, in any order; keeps all rows.
 
     Raises:
         DataError: a damaged page, or rows other than the footer states.
@@ -294,7 +294,7 @@ def _side_by_side(
 
 
 def _stretches(groups: Sequence[RowGroup], rows: int) -> Iterator[list[RowGroup]]:
-    """Successive groups that are decoded together: as many as have no more than so many rows."""
+    """Successive groups that are decoded together, with at most a given number of rows."""
     some: list[RowGroup] = []
     for group in groups:
         if some and sum(g.rows for g in some) + group.rows > rows:

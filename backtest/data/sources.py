@@ -1,4 +1,4 @@
-"""Sources: plugins that write other people's formats out as canonical Parquet."""
+"""Sources: plugins that import other formats as canonical Parquet."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def ingest(
 ) -> IngestReport:
     """Make a dataset folder from an input, whole or not at all.
 
-    The card's notes say where the data came from and what became of its rows.
+    The card's notes record where the data came from and what happened to its rows.
 
     Args:
         name: the source's registered name.

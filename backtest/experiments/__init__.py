@@ -1,1 +1,1 @@
-"""Many runs: sweeps, where they are carried out, latency studies and tournaments."""
+"""Many runs: sweeps and their executors, latency studies and tournaments."""

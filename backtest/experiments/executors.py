@@ -49,7 +49,7 @@ class Job:
     """One thing to do.
 
     Attributes:
-        number: tells the jobs of a sweep apart.
+        number: identifies the job within its sweep.
         task: ``plan`` a run (see ``Engine.plan``), carry it out, or ``probe`` what it costs.
         config: the run's configuration, as JSON has it.
     """
@@ -74,8 +74,8 @@ class Outcome:
 
     Attributes:
         job: the number of the job.
-        result: what the task returned, as JSON has it; ``None`` where it failed.
-        error: why it failed, for a person; ``None`` where it did not.
+        result: what the task returned, as JSON values; ``None`` if it failed.
+        error: why it failed, as text for users; ``None`` if it did not.
     """
 
     job: int
@@ -100,7 +100,7 @@ class Executor(ABC):
     """
 
     slots: int = 1
-    """Jobs carried out at once; set by ``open``."""
+    """Number of jobs executed at once; set by ``open``."""
 
     @abstractmethod
     def open(self, setup: Setup) -> None:

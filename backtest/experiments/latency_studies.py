@@ -25,7 +25,7 @@ from backtest.timing.outcomes import Status
 from backtest.timing.simulation import simulate
 
 RESPONSE_RATE = 0.999
-"""The least response rate at which a device is said to carry its symbols."""
+"""The lowest response rate at which a device counts as carrying its symbols."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ def _grouped(runs: Sequence[Run]) -> Mapping[tuple[str, str], list[Run]]:
 def carried(
     engine: Engine, configs: Sequence[RunConfig], bound: int, most_events: int = 1 << 22
 ) -> list[Carried]:
-    """The most clones of the stream that each policy and service time serve in time.
+    """The largest number of clones of the stream that each policy and service time can serve.
 
     Clones bring the same events at the same instants under symbols of their own. In time means a
     response rate of at least 99.9 % and a p99 sojourn time within ``bound``. More clones are

@@ -317,7 +317,7 @@ def _plain_value(value: Any) -> Any:
 
 
 def _text(path: str, setting: Any) -> str:
-    """A setting that is no part, as a person would write it."""
+    """A setting that is not a part, as a user would write it."""
     if setting is None:
         return "none"
     if path in ("window.start", "window.end"):

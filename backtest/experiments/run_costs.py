@@ -68,7 +68,7 @@ class Costs:
         return {key for key in asked if not self._answers[key].known}
 
     def seconds(self, events: int, wanted: Collection[NeededPredictions]) -> float:
-        """Estimated for a run over so many events that has to compute what is wanted."""
+        """Estimated seconds of a run over ``events`` events that has to compute ``wanted``."""
         return self._rest.of(events) + sum(
             self._answers[one.strategy, one.device].of(one.answered) for one in wanted
         )

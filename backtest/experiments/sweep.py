@@ -1,4 +1,4 @@
-"""Sweeps: the runs of a matrix, planned, carried out by an executor, and resumed.
+"""Sweeps: the runs of a matrix, planned, executed and resumed.
 
 Every run is planned first: its id tells whether it is finished, and pass 1 tells which predictions
 it needs. Of the runs that lack the same predictions one goes first and computes them; the others
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 FOLDER = "sweeps"
-"""Where, in the folder of runs, the sweeps' manifests lie."""
+"""The folder of the sweeps' manifests within the folder of runs."""
 
 FIGURES = ("response_rate", "p50_ms", "p99_ms", "correlation", "net", "net_points")
 """What tables show of a run, by the names that ``backtest.comparison.comparison`` has for it."""
@@ -53,9 +53,9 @@ class Point:
         state: whether it is done, has failed or neither yet.
         id: the run's id, once planned.
         error: why it failed.
-        events: of its window; 0 where it was finished before.
+        events: number of events in its window; 0 if it was finished before.
         needs: the predictions that it takes, by content key.
-        figures: what ``backtest.comparison.comparison`` says of it, once done.
+        figures: its row of ``backtest.comparison.comparison``, once done.
     """
 
     number: int
@@ -76,7 +76,7 @@ class Point:
 
 
 Watcher = Callable[["Sweep", Point | None], None]
-"""Told after every step, with the run that came to an end in it, if one did."""
+"""Called after every step, with the run that ended in it, if any."""
 
 
 def unwatched(sweep: Sweep, point: Point | None) -> None:
@@ -92,7 +92,7 @@ class Sweep:
         points: its runs, in the order of the matrix.
         stored: keys of the predictions that need not be computed any more.
         costs: what runs cost, from the manifests of finished ones.
-        slots: runs carried out at once.
+        slots: number of runs executed at once.
         planned: how many of its runs are planned.
     """
 
@@ -124,7 +124,7 @@ class Sweep:
         """Plan every run on an executor, which stays open within the block.
 
         Args:
-            executor: where runs are carried out.
+            executor: where runs are executed.
             plugins: files that workers load as plugins.
             disabled: plugins that they leave out.
 
@@ -153,9 +153,9 @@ class Sweep:
             executor.close()
 
     def run(self) -> None:
-        """Carry out every run that is not finished yet.
+        """Execute every run that is not finished yet.
 
-        A run that fails is marked so, with its error, and the others go on.
+        A run that fails is marked as failed, with its error, and the others continue.
 
         Raises:
             DataError: the sweep's manifest cannot be written.

@@ -95,7 +95,7 @@ class RoundResult:
 
 @dataclass(frozen=True)
 class Standing:
-    """A team's place after all rounds; ``scores`` by round, ``None`` where it failed."""
+    """A team's place after all rounds; ``scores`` by round, ``None`` if it failed."""
 
     team: str
     scores: tuple[float | None, ...]
@@ -145,7 +145,7 @@ def play(
     *,
     on_start: StepCallback = lambda _: None,
 ) -> list[RoundResult]:
-    """Play every round; a team that fails is reported with its error and the others go on.
+    """Play every round; a team that fails is reported with its error and the others continue.
 
     Args:
         on_start: called with each team as it starts, such as ``final: winner``.

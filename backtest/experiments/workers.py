@@ -55,14 +55,14 @@ class Worker:
         self._load = load
 
     def perform(self, job: Job) -> Outcome:
-        """Carry out a job; whatever it raises becomes its error."""
+        """Execute a job; whatever it raises becomes its error."""
         try:
             return Outcome(job.number, getattr(self, f"_{job.task}")(job.config))
         except KeyboardInterrupt:
             raise
         except BacktestError as error:
             return Outcome(job.number, None, str(error))
-        # Panics and exits, which are no Exception, end a run like anything else.
+        # Panics and exits, which are not Exceptions, end a run like any other error.
         except BaseException as error:
             from backtest.core.tracebacks import describe
 
@@ -113,7 +113,7 @@ class Worker:
 
 
 def main(load: PartLoader) -> None:
-    """Serve jobs until stdin ends; then stop at once, even amid a job: nobody waits for it.
+    """Serve jobs until stdin ends; then stop at once, even during a job, as nobody waits for it.
 
     Args:
         load: as for ``Worker``.

@@ -1,4 +1,4 @@
-"""The quote that stands: for each symbol, the last valid one at an instant.
+"""The prevailing quote: for each symbol, the last valid one at an instant.
 
 Valid means two-sided and not crossed. A quote stands from its ``ts_event`` on, whether or not its
 event is answered.

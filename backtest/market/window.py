@@ -2,7 +2,7 @@
 
 Events are numbered from 0 in bus order over the whole run. The event with number ``e`` lies in row
 ``e - first`` of every column. Rows are added at the end and given up at the beginning; the rows
-that are left slide to the front when there is no room for more, so memory follows what is in
+that are left slide to the front when the columns are full, so memory follows what is in
 flight, not the length of the history.
 """
 
@@ -26,7 +26,7 @@ class Window:
 
     Args:
         columns: name to dtype of each column, or to dtype and width of a matrix.
-        rows: how many rows there is room for at the beginning.
+        rows: the initial capacity, in rows.
 
     Attributes:
         first: number of the event in row 0. It changes only within ``extend``.
@@ -60,7 +60,7 @@ class Window:
         return slice(first - self.first, stop - self.first)
 
     def extend(self, count: int) -> slice:
-        """Make room for ``count`` more events; their rows, which hold anything."""
+        """Append ``count`` events; returns their rows, whose contents are undefined."""
         if self.count + count > self._rows:
             self._slide(count)
         rows = slice(self.count, self.count + count)
@@ -68,11 +68,11 @@ class Window:
         return rows
 
     def release(self, number: int) -> None:
-        """Say that no event before ``number`` is needed any more; never taken back."""
+        """Declare that no event before ``number`` is needed any more; this cannot be undone."""
         self.needed = max(self.needed, min(number, self.stop))
 
     def _slide(self, count: int) -> None:
-        """Move what is needed to the front, into larger columns where it fills half of them."""
+        """Move the needed rows to the front, into larger columns if they fill more than half."""
         kept = slice(self.needed - self.first, self.count)
         left = self.stop - self.needed
         while 2 * (left + count) > self._rows:

@@ -53,7 +53,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """How far a run's answers lie from the undropped reference's.
+    """How far a run's answers are from those of the reference that answers every event.
 
     Attributes:
         outputs: root mean square error by output, in standard deviations of the reference.
@@ -101,7 +101,7 @@ class Material:
 
     @cached_property
     def accuracy(self) -> list[Accuracy | None]:
-        """Accuracy of each run; ``None`` where its reference's predictions are not at hand."""
+        """Accuracy of each run; ``None`` if its reference's predictions are not available."""
         return [_accuracy(run) for run in self.compared.runs]
 
     @cached_property

@@ -47,7 +47,7 @@ def render_report(
         try:
             content = section.render(material)
         except Exception as error:
-            # One broken section must not cost the others; the page and the command both say so.
+            # A broken section must not affect the others; the page and the command both report it.
             failures.append((name, f"{type(error).__name__}: {error}"))
             content = Markup('<p class="warning">This section failed: {}</p>').format(
                 failures[-1][1]

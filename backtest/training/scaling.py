@@ -43,7 +43,7 @@ class Scales:
 
 
 class FreeParameters:
-    """What the optimiser moves, and the ensemble that it stands for.
+    """The parameters that the optimiser changes, and the ensemble that they define.
 
     Attributes:
         free: the parameters by their public names, leaves that require gradients.

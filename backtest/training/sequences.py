@@ -69,7 +69,7 @@ def _sequences(
     lanes: int,
     window: tuple[int, int],
 ) -> Sequences:
-    """About so many lanes of equal length, or with 0 one for each symbol."""
+    """About ``lanes`` lanes of equal length, or with 0 one per symbol."""
     order = np.argsort(symbol, kind="stable")
     rows = np.split(order, np.flatnonzero(np.diff(symbol[order])) + 1)
     longest = -(-len(symbol) // lanes) if lanes else max(map(len, rows))

@@ -11,9 +11,9 @@ class FitSettings:
 
     Attributes:
         hidden, mlp, depth, heads: sizes of the ensemble; see ``EnsembleConfig``.
-        start, end: the window, half-open, int64 ns; none where it is open.
+        start, end: the window, half-open, int64 ns; ``None`` for no limit.
         validation: share of the window's time, at its end, that is held out for early stopping.
-        epochs: the most passes over the window.
+        epochs: maximum number of passes over the window.
         patience: epochs without a better validation loss after which training stops.
         lanes: sequences trained side by side; each symbol's events are cut into consecutive ones.
         chunk: events of a lane between two updates, and how far back gradients flow.

@@ -52,7 +52,7 @@ def train(
 ) -> Trained:
     """Fit an ensemble to the dataset's targets, tower k to target k (or all to the only one).
 
-    The progress is kept in ``NAME.checkpoint`` beside the output until it is whole: a training
+    The progress is kept in ``NAME.checkpoint`` next to the output until it is complete: training
     that was stopped continues there, and on the CPU ends in the same weights as one that was not.
 
     Args:

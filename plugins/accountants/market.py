@@ -23,7 +23,7 @@ class MarketAccountant(Accountant):
     """Trades every answer at the quotes that prevail when its order arrives.
 
     Attributes:
-        position_limit: the most lots to hold of a symbol, either way; none: no limit.
+        position_limit: maximum position in a symbol, in lots, long or short; ``None``: no limit.
         no_trade_band: a change of at most this many lots is not traded.
         impact: c in i = ceil(c x spread x filled / displayed) half ticks a lot.
         bucket: length of the time buckets of the equity table; none: a 500th of the window.

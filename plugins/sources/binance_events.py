@@ -35,7 +35,7 @@ from backtest.plugins.sources.lanes import Lane, card_name, quotes, trades, writ
 from backtest.plugins.sources.packed import Packed, unpacked
 
 _QUANTILE = 100
-"""A file's receipts are aligned at one part in so many of its latencies."""
+"""A file's receipts are aligned at the quantile 1/100 of its latencies."""
 
 _BEFORE = "received before the event: ts_recv set to ts_event"
 _EMPTY = "side with a price or size of 0: absent"
@@ -217,7 +217,7 @@ class _Reading:
         return -int(np.partition(skew, place)[place])
 
     def _sound(self, rows: MessageRows, symbol: _Symbol) -> MessageRows:
-        """The rows that are new and say something; the others are counted."""
+        """The rows that are new and carry information; the others are counted."""
         last = symbol.updates.get(rows.kind, -1)
         largest = np.maximum.accumulate(np.append(last, rows.update))
         new = rows.update > largest[:-1]

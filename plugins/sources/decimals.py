@@ -50,7 +50,7 @@ def to_grid(values: Int64Array, unit: Decimal, step: Decimal) -> Int64Array:
     """How many steps each number is, int64 [n]; the numbers are ``values`` × ``unit``.
 
     Raises:
-        ValueError: a number is no whole number of steps, or more of them than int64 holds.
+        ValueError: a number is not a whole number of steps, or is more of them than int64 can hold.
     """
     ratio = Fraction(unit) / Fraction(step)
     largest = max(abs(int(values.min())), abs(int(values.max()))) if len(values) else 0
@@ -74,7 +74,7 @@ def floats_to_grid(values: Float64Array, unit: Decimal, step: Decimal) -> Int64A
 
     Raises:
         ValueError: a number is farther than a thousandth of a step from a whole number of steps,
-            or has more than 2^40 of them, where float64 could no longer tell.
+            or has more than 2^40 of them, where float64 is no longer exact enough.
     """
     ratio = Fraction(unit) / Fraction(step)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -90,7 +90,7 @@ def floats_to_grid(values: Float64Array, unit: Decimal, step: Decimal) -> Int64A
 
 
 def step_of(scale: int) -> Decimal:
-    """The grid on which numbers with so many decimals lie."""
+    """The grid of numbers with a given number of decimals."""
     return Decimal(1).scaleb(-scale)
 
 

@@ -15,12 +15,12 @@ class UsEquitiesTicks(Source):
 
     A quote row is: milliseconds since midnight in New York, bid price × 10,000, bid size, ask price
     × 10,000, ask size, exchange, condition, suspicious flag; zeros stand for the side that the row
-    does not tell, a price without size for a side withdrawn, zeros on both sides for both. A trade
+    does not quote, a price without size for a side withdrawn, zeros on both sides for both. A trade
     row is: milliseconds, price × 10,000, size, exchange, condition, flag. Conditions are not
     interpreted.
 
     The NBBO after each row, under ``quotes = "national"``, is the newest row of each side: the rows
-    tell the national best and the exchange that shows it. Under ``"exchange"`` the rows tell each
+    give the national best and the exchange that shows it. With ``"exchange"`` the rows give each
     exchange's own quote: the NBBO is the highest bid and the lowest ask, its size the sum over the
     exchanges at that price. A bid row followed by an ask row of the same millisecond (and, under
     ``"exchange"``, of the same exchange) is one quote. The quote becomes an event when it changed,
@@ -33,7 +33,7 @@ class UsEquitiesTicks(Source):
     left out before all this.
 
     Attributes:
-        quotes: what the quote rows tell.
+        quotes: what the quote rows represent.
         fee_per_share: charged for each share filled, in USD.
         ignore: patterns of names of files in the folder to leave out.
     """

@@ -15,7 +15,7 @@ from backtest.data.sources import IngestReport, Source
 class JaneStreetKaggle(Source):
     """A folder of ``partition_id=N/part-0.parquet``, or one that holds it as ``train.parquet``.
 
-    The ids are no times. An event's ts_event is ``start`` + date_id × one day + time_id × ``step``,
+    The ids are not times: ts_event is ``start`` + date_id × one day + time_id × ``step``,
     so all symbols of one time_id happen at the same instant, in the order of the rows. Symbols are
     called ``S00``, ``S01``, … after their ids, the responders become targets, and ``weight``, which
     scores predictions, is left out.

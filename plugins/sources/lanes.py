@@ -63,14 +63,14 @@ def trades(
 def write_lanes(writer: CanonicalWriter, lanes: Sequence[Lane]) -> None:
     """Write all lanes as one stream by ts_event; at equal times, in the order of ``lanes``.
 
-    A trade carries the quote that stood before it, so give trades before quotes.
+    A trade carries the quote before it, so give trades before quotes.
     """
     files = [
         SortedFile(source, lane.first, lane.chunks, _LANE_ROWS) for source, lane in enumerate(lanes)
     ]
-    standing = _Standing(len(writer.card.symbols))
+    last = _LastQuotes(len(writer.card.symbols))
     for columns in stream(files, BATCH_ROWS):
-        writer.write(EventBatch(**standing.filled(columns)))
+        writer.write(EventBatch(**last.filled(columns)))
 
 
 def card_name(prefix: str, path: Path) -> str:
@@ -79,8 +79,8 @@ def card_name(prefix: str, path: Path) -> str:
     return stem if stem.startswith(prefix) else f"{prefix}-{stem}"
 
 
-class _Standing:
-    """The last quote of every symbol, put beside the trades that follow it."""
+class _LastQuotes:
+    """The last quote of every symbol, which is added to the trades that follow it."""
 
     def __init__(self, symbols: int) -> None:
         self._last = {

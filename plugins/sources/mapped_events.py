@@ -362,7 +362,7 @@ def _timestamps(column: pa.Array, unit: str) -> pa.Array:
     """Timestamps in ns, with a zone if the column states one.
 
     Raises:
-        ValueError: not what the unit says.
+        ValueError: the values do not match the unit.
     """
     stamp = pa.timestamp("ns")
     if unit == "timestamp":

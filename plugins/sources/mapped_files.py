@@ -39,7 +39,7 @@ class InputTable(Protocol):
 
 @dataclass(frozen=True)
 class ParquetFile:
-    """A Parquet file; page checksums are verified where it has them."""
+    """A Parquet file; page checksums are verified if present."""
 
     path: Path
 
@@ -93,7 +93,7 @@ class CsvFile:
         raise DataError("the file is empty", place=self.place)
 
     def batches(self, columns: Sequence[str], text: Collection[str]) -> Iterator[pa.RecordBatch]:
-        """Some columns: text as it stands, others as float64."""
+        """Some columns: text unchanged, others as float64."""
         options = pacsv.ConvertOptions(
             column_types={n: pa.string() if n in text else pa.float64() for n in columns},
             include_columns=columns,

@@ -37,7 +37,7 @@ MAX_SPLIT = 8
 """Parts that a product is cut into, at most; one where there are more than ``LARGEST`` rows."""
 
 Before: TypeAlias = tuple[Tensor, Tensor]
-"""What comes into a layer beside the residual stream: a split product, and its bias."""
+"""A layer's input besides the residual stream: a split product, and its bias."""
 
 Added: TypeAlias = tuple[Tensor, Tensor | None, Tensor | None]
 """What a layer adds to its block: a split product, and for xLSTM what its last norm needs."""
@@ -73,7 +73,7 @@ class TowerBatch:
         step: the step.
         tower: which tower.
         scratch: the tower's intermediate results by name, [B, ...].
-        parts: room for the parts of a product back to the hidden size.
+        parts: buffer for the parts of a product back to the hidden size.
     """
 
     step: Step

@@ -38,7 +38,7 @@ TURNS = (1, 2, 4, 8)
 """The same for events of one symbol in a batch; at most ``DEPTH`` of ``kernels/deferred.py``."""
 
 _COPIES = 1.2
-"""A slot with its rings, and room for graphs and intermediate results."""
+"""A slot with its rings, and memory for graphs and intermediate results."""
 
 HISTORY = 2 * ROWS[-1] + 1
 """Events from which on a call is taken for a piece of history, not for a batch of a server."""

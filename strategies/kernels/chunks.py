@@ -33,7 +33,7 @@ from backtest.strategies.kernels.matrix_state import tile_at
 from backtest.strategies.kernels.runs import Runs, find_run
 
 _LARGEST = 32768.0
-"""Half of float16's range: what lies beyond is told in larger units."""
+"""Half of float16's range: larger values are expressed in larger units."""
 
 EVENTS = 64
 """Events of a chunk: the rows of the hardware's largest product."""

@@ -82,7 +82,7 @@ def rings(deferred: Deferred | None) -> dict[str, Any]:
 def due(since, slot, phase, events, DEPTH: tl.constexpr):
     """How many steps the ring holds, the place of the next, and after which event to write.
 
-    Events are counted from 1; 0 or less stands for none.
+    Events are counted from 1; 0 or less means none.
     """
     count = tl.load(since + slot)
     position = count + slot + phase

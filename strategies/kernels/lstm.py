@@ -66,7 +66,7 @@ def lstm_layer(
 
 
 def row_tile(rows: int, programs: int) -> int:
-    """Rows of a program: as few as leave all of the grid's programs room on the device at once.
+    """Rows of a program: as few as allow all of the grid's programs on the device at once.
 
     Args:
         rows: rows of the batch.

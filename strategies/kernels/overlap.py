@@ -20,7 +20,7 @@ from torch import Tensor
 from triton.language.extra.cuda import gdc_launch_dependents, gdc_wait
 
 OVERLAP_BELOW = 32
-"""Rows from which on programs that start early stand in the way of the other towers' work."""
+"""Rows from which on programs that start early delay the other towers' work."""
 
 
 def overlap(x: Tensor, *, starts: bool = False) -> dict[str, Any]:

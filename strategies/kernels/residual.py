@@ -1,4 +1,4 @@
-"""What stands between products: residual sums, norms, and the last projection to one number."""
+"""The work between products: residual sums, norms, and the last projection to one number."""
 
 # mypy: disable-error-code="no-untyped-def,untyped-decorator"
 

@@ -45,7 +45,7 @@ def find_run(first, count, program):
 
 @triton.jit
 def rows_in_turn(slot, turn, rows, this_turn, first, BM: tl.constexpr, BLOCK: tl.constexpr):
-    """BM of the rows whose turn it is, from the first-th on, in order; -1 where there are no more.
+    """BM of the rows of this turn, from the first-th on, in order; -1 beyond the last.
 
     BLOCK is a power of two that holds all rows.
     """

@@ -41,7 +41,9 @@ def run(*arguments: object) -> int | str | None:
     return caught.value.code
 
 
-def test_features_are_written_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_features_are_written_and_reported(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     quote_dataset(tmp_path / "in", 500)
     builders = ["--builder", "returns:1+5,ticks", "--builder", "imbalance"]
     assert run(tmp_path / "in", tmp_path / "out", *builders, "--json") == 0

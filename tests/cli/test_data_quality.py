@@ -52,7 +52,7 @@ def test_a_sound_dataset_is_valid(tmp_path: Path, capsys: pytest.CaptureFixture[
     assert capsys.readouterr().out == f"{tmp_path / 'd'}: usable, 200 rows in 1 file\n"
 
 
-def test_a_bad_dataset_exits_with_3_and_says_where(
+def test_a_bad_dataset_exits_with_3_and_names_the_place(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     columns = clean()

@@ -74,7 +74,7 @@ def test_a_bug_is_one_line_until_asked_for_more(
     ("does", "message"),
     [("1 / 0", "ZeroDivisionError: division by zero"), ("sys.exit(0)", "SystemExit: 0")],
 )
-def test_a_plugins_failure_is_told_as_such_with_its_line(
+def test_a_plugins_failure_is_reported_as_such_with_its_line(
     does: str, message: str, small_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     plugin = tmp_path / "failing.py"
@@ -99,7 +99,7 @@ def test_torch_may_be_given_a_column(small_dataset: Path, tmp_path: Path) -> Non
     assert "writable" not in done.stderr
 
 
-def test_what_stands_behind_a_failure_is_shown_when_asked(
+def test_the_cause_of_a_failure_is_shown_on_request(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("BACKTEST_DEBUG", "")

@@ -68,7 +68,7 @@ def test_too_short_a_series_is_not_judged() -> None:
     assert found.total == 10
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+def test_intervals_have_about_their_nominal_coverage() -> None:
     covered = 0
     for seed in range(60):
         found = paired_difference(autoregressive(seed, 0.3, 300) + 1, np.zeros(300), seed=seed)

@@ -428,7 +428,7 @@ def test_what_no_run_would_take_fails(verification: Verification, spec: str, pro
 
 
 @pytest.mark.parametrize("strategy", ["leaking", "spoiling"])
-def test_what_one_symbol_does_to_others_is_told_by_a_value(
+def test_an_effect_on_other_symbols_is_reported_with_a_value(
     verification: Verification, strategy: str
 ) -> None:
     details = {check.name: check.detail for check in verification.verify(strategy).checks}

@@ -1,4 +1,4 @@
-"""Dataset cards: what they say, and every way in which one is wrong."""
+"""Dataset cards: their contents, and every way in which one can be wrong."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Path:
 TARGETS = np.ones((50, 1), dtype=np.float32)
 
 
-def test_a_dataset_says_what_it_holds(folder: Path) -> None:
+def test_a_dataset_describes_its_contents(folder: Path) -> None:
     dataset = open_dataset(folder)
     assert dataset.name == "test"
     assert dataset.symbols == SYMBOLS

@@ -79,7 +79,7 @@ def test_no_more_is_decoded_ahead_than_there_are_lanes(tmp_path: Path) -> None:
     assert not [t for t in threading.enumerate() if t.name.startswith("event-bus")]
 
 
-def test_damage_is_told_where_the_consumer_gets_to_it(tmp_path: Path) -> None:
+def test_damage_is_reported_when_the_consumer_reaches_it(tmp_path: Path) -> None:
     path = file_of(tmp_path / "a.parquet", 1000, 100)
     bids = pq.ParquetFile(path).metadata.row_group(3).column(2)
     at = bids.dictionary_page_offset + bids.total_compressed_size - 5

@@ -42,7 +42,7 @@ def test_long_lists_take_a_line_for_each_item() -> None:
     assert tomllib.loads(written) == {"names": names}
 
 
-def test_refuses_what_toml_cannot_say() -> None:
+def test_refuses_what_toml_cannot_express() -> None:
     with pytest.raises(TypeError, match="None"):
         dumps({"x": None})
 

@@ -1,4 +1,4 @@
-"""Sweep files become the runs that they ask for, or every problem of theirs is told at once."""
+"""Sweep files become the runs that they ask for, or all their problems are reported together."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def column(matrix: Matrix, key: str) -> list[Any]:
     return [labels[key] for labels in matrix.labels]
 
 
-def test_every_combination_stands_there_once_in_the_order_of_the_file(plugins: Plugins) -> None:
+def test_every_combination_occurs_once_in_the_order_of_the_file(plugins: Plugins) -> None:
     matrix = parse(plugins, BASE)
     assert len(matrix.configs) == 3 * 2 * 2 * 2
     assert matrix.name == "night"
@@ -72,7 +72,7 @@ def test_parts_written_as_text_may_list_alternatives(plugins: Plugins) -> None:
     assert set(column(changed, "latency.service")) == {"affine:1ms,500us", "constant:1ms"}
 
 
-def test_the_id_says_which_runs_and_nothing_else(plugins: Plugins) -> None:
+def test_the_id_depends_on_the_runs_alone(plugins: Plugins) -> None:
     matrix = parse(plugins, BASE)
     assert parse(plugins, BASE.replace('"constant:1ms"', '"constant:1000us"')).id == matrix.id
     assert parse(plugins, 'name = "other"\n' + BASE).id == matrix.id
@@ -162,7 +162,7 @@ def test_settings_reach_the_parts_that_declare_them(plugins: Plugins) -> None:
     assert "has no keys" in problems(plugins, BASE, "strategy.a.b=1")
 
 
-def test_all_problems_of_the_shape_are_told_at_once(plugins: Plugins) -> None:
+def test_all_problems_of_the_shape_are_reported_together(plugins: Plugins) -> None:
     text = problems(
         plugins,
         """
@@ -195,7 +195,7 @@ def test_all_problems_of_the_shape_are_told_at_once(plugins: Plugins) -> None:
         assert problem in text, problem
 
 
-def test_all_problems_of_the_parts_are_told_at_once(plugins: Plugins) -> None:
+def test_all_problems_of_the_parts_are_reported_together(plugins: Plugins) -> None:
     text = problems(
         plugins,
         """

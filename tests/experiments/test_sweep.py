@@ -216,7 +216,7 @@ def test_parts_of_a_dataset_are_planned_and_run(
     assert 0 < counts.pop() < len(events)
 
 
-def test_a_probe_that_fails_is_told(
+def test_a_probe_that_fails_is_reported(
     small_dataset: Path, plugin: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = mixed(tmp_path, small_dataset, "raise")
@@ -228,7 +228,7 @@ def test_a_probe_that_fails_is_told(
     assert "Not included in the estimate" in captured.err
 
 
-def test_mistakes_are_told_before_anything_runs(
+def test_mistakes_are_reported_before_anything_runs(
     good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = (good, "--runs", tmp_path / "runs")

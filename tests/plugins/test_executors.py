@@ -149,7 +149,7 @@ def test_one_death_leaves_the_other_workers_jobs_alone(
     assert len((tmp_path / "other").read_text().split()) == 2
 
 
-def test_workers_have_one_thread_unless_told_otherwise(setup: Setup, tmp_path: Path) -> None:
+def test_workers_have_one_thread_by_default(setup: Setup, tmp_path: Path) -> None:
     plugin = tmp_path / "threads.py"
     plugin.write_text(
         "import os, backtest\n"
@@ -327,7 +327,7 @@ def test_ray_tries_a_run_again_whose_worker_was_killed(
         ("ray:auto", "no Ray cluster can be used"),
     ],
 )
-def test_ray_says_what_its_cluster_lacks_before_anything_is_submitted(
+def test_ray_reports_what_its_cluster_lacks_before_anything_is_submitted(
     executor: str, problem: str, small_dataset: Path, tmp_path: Path
 ) -> None:
     file = write_sweep(tmp_path / "sweep.toml", small_dataset, '"imbalance"')

@@ -91,7 +91,7 @@ def test_profile_does_not_extrapolate(tmp_path: Path) -> None:
             model.spans(ints(size), np.zeros(1))
 
 
-def test_profile_says_what_was_measured(tmp_path: Path) -> None:
+def test_profile_describes_what_was_measured(tmp_path: Path) -> None:
     path = profile(tmp_path / "p.parquet", [1], [5.0], device="NVIDIA H200", strategy="eager")
     assert profile_metadata(path) == {"device": "NVIDIA H200", "strategy": "eager"}
 

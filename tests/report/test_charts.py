@@ -90,7 +90,7 @@ def test_every_chart_is_well_formed_and_escaped() -> None:
         assert "nan" not in svg
 
 
-def test_a_waterfall_says_what_it_draws() -> None:
+def test_a_waterfall_is_described_in_words() -> None:
     drawn = waterfall(
         "w", [("ideal", 10.0, True), ("spread", -4.0, False), ("net", 6.0, True)], "USD"
     )

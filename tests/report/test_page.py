@@ -147,7 +147,7 @@ BROKEN = """
 """
 
 
-def test_sections_are_plugins_and_a_broken_one_stands_alone(
+def test_sections_are_plugins_and_a_broken_one_affects_no_other(
     compared: Comparison, tmp_path: Path
 ) -> None:
     path = tmp_path / "sections.py"

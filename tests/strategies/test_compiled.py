@@ -66,7 +66,9 @@ def test_properties(weights: Path, check: str) -> None:
     CHECKS[check](Case(partial(Compiled, weights), session, events), 1)
 
 
-def test_where_nothing_compiles_it_says_so(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_nothing_compiles_it_is_refused(
+    weights: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(*_: Any) -> None:
         raise torch._dynamo.exc.Unsupported("backend raised:\nno C++ compiler\nand more")
 

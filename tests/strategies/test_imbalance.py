@@ -46,7 +46,7 @@ def test_smoothing_averages_a_symbols_own_events() -> None:
     assert predict(Imbalance(0.25), batch) == [1.0, -1.0, 0.5, 0.625]
 
 
-def test_without_a_usable_quote_the_last_answer_stands() -> None:
+def test_without_a_usable_quote_the_last_answer_is_kept() -> None:
     batch = events(
         [
             (0, NO_PRICE, 10, 4, 1),

@@ -1,4 +1,4 @@
-"""What a weight file says of itself."""
+"""The metadata of weight files."""
 
 from __future__ import annotations
 
@@ -29,6 +29,6 @@ def test_the_training_window(
     assert list(read_tensors(path)) == ["a"]
 
 
-def test_other_files_do_not_say(tmp_path: Path) -> None:
+def test_other_files_state_no_window(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(2)}, tmp_path / "w.pt")
     assert training_window(tmp_path / "w.pt") is None

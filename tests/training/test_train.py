@@ -1,4 +1,4 @@
-"""Training: learns what history tells, resumes to the same weights, and says what it used."""
+"""Training: learns from history, resumes to the same weights, and records what it used."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_checkpoint_of_another_training_is_refused(dataset: Dataset, tmp_path:
         train(dataset, output, other, overwrite=True)
 
 
-def test_the_manifest_says_what_it_came_from(dataset: Dataset, trained: Path) -> None:
+def test_the_manifest_records_its_origin(dataset: Dataset, trained: Path) -> None:
     manifest = json.loads(trained.with_suffix(".manifest.json").read_text())
     assert manifest["weights"]["sha256"] == file_sha256(trained)
     assert manifest["data"]["hash"] == dataset.data_hash()

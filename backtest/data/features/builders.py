@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 INPUTS = ("ts_event", "bid", "ask", "bid_size", "ask_size", "trade_price", "trade_size")
 """What an expression may read, all Int64: ns, ticks and lots; null where a side is absent, where
-the event is no trade, and throughout if the dataset has no such column."""
+the event is not a trade, and throughout if the dataset has no such column."""
 
 PriceUnit: TypeAlias = Literal["bp", "ticks"]
 """Differences of prices: in basis points of the mid, or in ticks of the instrument."""
@@ -236,14 +236,14 @@ def valid_quote() -> pl.Expr:
 
 
 def standing(value: pl.Expr) -> pl.Expr:
-    """A value of the standing quote: that of the last row with a valid one, this row's included."""
+    """A value of the prevailing quote: that of the last row with a valid one, this row included."""
     import polars as pl
 
     return pl.when(valid_quote()).then(value).forward_fill()
 
 
 def mid() -> pl.Expr:
-    """The standing mid, ticks."""
+    """The prevailing mid, ticks."""
     import polars as pl
 
     return standing(pl.col("bid") + pl.col("ask")) / 2
@@ -286,7 +286,7 @@ def _outline(title: str, builder: FeatureBuilder) -> list[tuple[str, set[str]]]:
 
 
 def _failed(title: str, error: BaseException) -> BaseException:
-    # A panic of polars is no Exception; only an interrupt stays what it is.
+    # A polars panic is not an Exception; only an interrupt is passed on unchanged.
     if isinstance(error, KeyboardInterrupt):
         return error
     return PluginError(f"fails: {type(error).__name__}: {error}", place=_place(title))
@@ -297,5 +297,5 @@ def _place(title: str) -> str:
 
 
 def _bits(values: Float32Array) -> np.ndarray[tuple[int, ...], np.dtype[np.uint32]]:
-    """Values as their bits, every NaN alike."""
+    """The bits of values, with every NaN the same."""
     return np.where(np.isnan(values), np.float32(np.nan), values).view(np.uint32)

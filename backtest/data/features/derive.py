@@ -1,4 +1,4 @@
-"""Writes a dataset anew with features that builders make from its quotes and trades."""
+"""Writes a copy of a dataset with features that builders compute from its quotes and trades."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ def add_features(
     """Write the dataset with further features, whole or not at all.
 
     The new features follow the dataset's own; events, targets and the rest of the card stay as they
-    are. A symbol's past begins at its first event, and anew at each session if the card says
-    ``session_breaks = "reset"``. Builders are first tried for looking ahead.
+    are. A symbol's past begins at its first event, and again at each session if the card says
+    ``session_breaks = "reset"``. Builders are first tested for look-ahead.
 
     Memory: some 250 + 12 F bytes an event of the symbols held at once, which are as many as have
-    ``held_rows`` events together, and at least one. All features wait on disk beside the output, at
-    4 F bytes an event, while it is written. The events are read once for their numbers, once for
+    ``held_rows`` events together, and at least one. All features are kept on disk while the
+    output is written, at 4 F bytes an event. The events are read once for their numbers, once for
     each group of symbols held, and once to write them.
 
     Args:
@@ -175,7 +175,7 @@ def _symbol_features(
 
 
 def _pasts(dataset: Dataset, events: EventBatch) -> Iterator[EventBatch]:
-    """One symbol's events, cut where its past begins anew."""
+    """One symbol's events, cut where its past is reset."""
     cuts: list[int] = []
     if dataset.sessions is not None and dataset.session_breaks == "reset":
         cuts = np.searchsorted(events.ts_event, dataset.sessions[:, 0]).tolist()

@@ -239,7 +239,7 @@ def _check_rows(
     found: _Found,
     sink: Sink | None,
 ) -> int:
-    """Check a file's rows as far as they can be read; returns how many those are."""
+    """Check a file's rows as far as they can be read; returns their number."""
     wanted = [*layout.core.values(), *layout.targets]
     wanted += [layout.packed] if layout.packed else list(layout.features)
     batches = scan(

@@ -11,7 +11,7 @@ _KEPT = 64
 """Arrays of a type that are kept to be used again."""
 
 _NOBODY_ELSE = 3
-"""References to an array that lies in a list and in a variable, as counted by a call."""
+"""References to an array that is in a list and in a variable, as counted by a call."""
 
 
 class Space:
@@ -25,7 +25,7 @@ class Space:
         known = self._arrays.setdefault(dtype.str, [])
         for k in range(len(known)):
             free = known[k]
-            # Whoever else holds it, or a view of it, counts; nobody can come by it but here.
+            # Any other holder of it, or of a view of it, counts; it can only be obtained here.
             if len(free) >= count and sys.getrefcount(free) == _NOBODY_ELSE:
                 known.append(known.pop(k))
                 return free[:count]

@@ -28,7 +28,7 @@ _BATCHES_AHEAD = 2
 
 
 class EventBus:
-    """Event batches of a dataset in the total order; each iteration starts anew.
+    """Event batches of a dataset in the total order; each iteration starts over.
 
     Batches hold 1 to ``batch_rows`` events. Where one ends and the next begins follows the files,
     so nothing may depend on it. Arrays may be read-only views of decoded pages;
@@ -97,7 +97,7 @@ class EventBus:
     def extent(self) -> tuple[int, int, int] | None:
         """How many events there are, and ts_event of the first and the last, ns.
 
-        ``None`` where footers alone do not tell: rows may lie outside the window, or belong to
+        ``None`` if footers alone are not enough: rows may be outside the window, or belong to
         symbols that are not wanted.
         """
         return self._scan.extent()

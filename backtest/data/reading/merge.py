@@ -30,14 +30,14 @@ class SortedFile:
 
     Args:
         source: the file's place among the dataset's files.
-        first: no row has a smaller ts_event; ``None`` if its footer does not say.
+        first: no row has a smaller ts_event; ``None`` if its footer does not state it.
         pieces: the file.
-        least: rows to have at hand: where files overlap, the more the fewer the merges.
+        least: rows to buffer: where files overlap, more rows mean fewer merges.
         pool: decodes the next piece while this one is merged; ``None``: when it is needed.
 
     Attributes:
         last: the key of the last row read.
-        left: how many rows are at hand.
+        left: number of buffered rows.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class SortedFile:
         self._held: deque[Columns] = deque()
 
     def refill(self) -> bool:
-        """Have at least ``least`` rows at hand if the file has them; false if it has no more."""
+        """Buffer at least ``least`` rows if the file has them; false if it has no more."""
         while self.left < self._least and (columns := self._read()) is not None:
             if count := len(columns["ts_event"]):
                 seq = int(columns["seq"][-1]) if "seq" in columns else 0
@@ -78,21 +78,21 @@ class SortedFile:
 
     @property
     def time(self) -> int:
-        """The ts_event of the first row at hand."""
+        """The ts_event of the first buffered row."""
         return int(self._held[0]["ts_event"][0])
 
     def up_to(self, bound: Key) -> int:
-        """How many rows at hand have keys up to the bound."""
+        """Number of buffered rows with keys up to the bound."""
         if self.last <= bound:
             return self.left
         return self._count(lambda columns: self._up_to(columns, bound))
 
     def before(self, time: int) -> int:
-        """How many rows at hand are earlier than an instant."""
+        """Number of buffered rows that are earlier than an instant."""
         return self._count(lambda columns: int(np.searchsorted(columns["ts_event"], time)))
 
     def take(self, count: int) -> list[Columns]:
-        """The first rows at hand, which leave."""
+        """Remove and return the first buffered rows."""
         self.left -= count
         parts = []
         while count:
@@ -156,7 +156,7 @@ def stream(
 
 
 def _windows(live: Sequence[SortedFile], bound: Key, rows: int) -> Iterator[list[Columns]]:
-    """The files' rows up to a bound, by stretches of time with about so many rows."""
+    """The files' rows up to a bound, in intervals of time with about a given number of rows."""
     counts = [file.up_to(bound) for file in live]
     start = min(file.time for file in live)
     pieces = max(round(sum(counts) / rows), 1)

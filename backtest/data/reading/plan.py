@@ -39,7 +39,7 @@ class Scan:
 
     @classmethod
     def of(cls, dataset: Dataset, selection: Selection) -> Scan:
-        """What footers say of a selection."""
+        """What footers show about a selection."""
         files = []
         for source, footer in enumerate(dataset.footers):
             groups = tuple(g for g in footer.row_groups if _may_hold(g, selection))
@@ -125,7 +125,7 @@ class Scan:
         return 8 * (3 + len(selection.values)) + 4 * (len(features) + len(selection.targets))
 
     def extent(self) -> tuple[int, int, int] | None:
-        """Number of the selection's rows, and their first and last ts_event, where footers tell."""
+        """Number of the selection's rows, first and last ts_event, if footers show them."""
         selection = self.selection
         groups = [group for _, _, groups in self.files for group in groups]
         times = _times(groups) if groups else None
@@ -168,7 +168,7 @@ def _times(groups: Sequence[RowGroup]) -> tuple[int, int] | None:
 
 
 def _most_at_once(spans: Sequence[tuple[int, int] | None]) -> int:
-    """The most closed intervals that share an instant; an unknown one meets every other."""
+    """The largest number of closed intervals that share an instant; an unknown one meets all."""
     edges = [edge for span in spans if span for edge in ((span[0], 0), (span[1], 1))]
     count = most = sum(span is None for span in spans)
     for _, closes in sorted(edges):

@@ -1,4 +1,4 @@
-"""Columns put side by side, so that each row lies in one piece."""
+"""Interleaves columns, so that each row is contiguous."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BLOCK = 2048
 
 @compiled_counting
 def interleave(addresses, out):
-    """Fill ``out`` (float32 [n, F], C order) with columns (float32 [n]) that lie at ``addresses``.
+    """Fill ``out`` (float32 [n, F], C order) with columns (float32 [n]) at ``addresses``.
 
     The columns must be contiguous and must be kept alive by the caller. Four at a time, since each
     store that waits for its place in cache then waits together with three others.

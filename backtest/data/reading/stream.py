@@ -70,7 +70,7 @@ class Stream:
 
     @cached_property
     def extent(self) -> Extent:
-        """How far it reaches; read from footers alone where they tell.
+        """Its extent, read from footers alone if they are enough.
 
         Raises:
             UsageError: there is no event in it.
@@ -110,7 +110,7 @@ class Stream:
         """Piece after piece from the one with number ``first`` on; only the last one is shorter.
 
         Raises:
-            DataError: the files cannot be read, or hold other rows than their footers say.
+            DataError: the files cannot be read, or their rows do not match their footers.
         """
         size = piece_size(features)
         start = first * size
@@ -180,7 +180,7 @@ class Stream:
         )
 
     def _read(self, features: bool, first: int) -> Iterator[EventBatch]:
-        """Batches from the event with number ``first`` on, as the bus hands them out."""
+        """Batches from the event with number ``first`` on, as the bus yields them."""
         start, passed_over = self._place(first)
         left, last = self.count - first, self.extent.last
         for batch in self._bus(features=features, start=start):
@@ -209,7 +209,7 @@ class Stream:
                 at = int(np.searchsorted(times, instant))
                 if at or not passed:
                     return instant, first - passed - at
-                # The instant may have begun in the piece before, so nothing is known of it.
+                # The instant may have begun in the previous piece, so nothing is known about it.
                 return self.start, first
             passed += len(times)
         return self.start, first

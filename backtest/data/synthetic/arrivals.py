@@ -17,7 +17,7 @@ from backtest.core.arrays import Int32Array, Int64Array
 from backtest.data.synthetic.market import SECOND, Market, RandomStream
 
 ROWS = 32_768
-"""Events of a block, about: a block is the span of time that holds so many on average."""
+"""Mean number of events per block: it determines the span of time of a block."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ SPREAD_SPREAD = 0.5
 """Standard deviation of the logarithm of the spread, before it is rounded to ticks."""
 
 PRICE_TIME = 3600.0
-"""Seconds in which a price forgets where it was: it returns to its base, and so stays positive."""
+"""Time constant, s, with which a price reverts to its base; this keeps prices positive."""
 
 
 class RandomStream(IntEnum):

@@ -13,11 +13,11 @@ from backtest.data.synthetic.market import SECOND, Market
 
 
 def truth(market: Market, events: ArrivalBlock) -> dict[str, Any]:
-    """Figures for the card: single-event and full-history R², and the edge and what it is held to.
+    """Figures for the card: single-event and full-history R², the edge and the cost to compare.
 
     Args:
         market: the market.
-        events: its first events, whose times stand for all.
+        events: its first events, whose times represent all.
     """
     return {
         "single_event_r2": market.single_r2,

@@ -1,4 +1,4 @@
-"""The generated market is what its card says, by measurement on generated events."""
+"""The generated market is what its card states, as measured on generated events."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def r2(truth: np.ndarray, predicted: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("single", [0.1, 0.21])
-def test_one_event_tells_what_the_card_says(single: float) -> None:
+def test_one_event_has_the_r2_that_the_card_states(single: float) -> None:
     # Many symbols, because one symbol's offset hardly changes within the events of a test.
     events, targets = some(Market(seed=1, symbols=3000, single_r2=single), 2)
     assert events.features is not None
@@ -43,7 +43,9 @@ def test_one_event_tells_what_the_card_says(single: float) -> None:
     assert r2(alpha[half:], features[half:] @ weights) == pytest.approx(single, abs=0.012)
 
 
-def test_the_history_tells_what_the_card_says(default: tuple[EventBatch, Float32Array]) -> None:
+def test_the_history_has_the_r2_that_the_card_states(
+    default: tuple[EventBatch, Float32Array],
+) -> None:
     market = Market()
     events, targets = default
     assert events.features is not None

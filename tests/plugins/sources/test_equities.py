@@ -211,7 +211,7 @@ def test_trades_are_refused_by_rule(tmp_path: Path) -> None:
     }
 
 
-def test_the_quote_before_the_open_stands_at_the_open(tmp_path: Path) -> None:
+def test_the_quote_before_the_open_holds_at_the_open(tmp_path: Path) -> None:
     rows = [bid(OPEN - 5, 1_000_000, 100), ask(OPEN - 5, 1_000_200, 100), bid(OPEN, 1_000_100, 100)]
     packed(tmp_path / "in", "ibm", "20131007", "quote", rows)
     dataset, _ = ingested(tmp_path / "in", tmp_path / "out")

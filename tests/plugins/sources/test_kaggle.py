@@ -131,7 +131,7 @@ def test_partitions_in_the_wrong_order_are_refused(tmp_path: Path) -> None:
     assert "partition_id=1" in refused(tmp_path / "in", tmp_path / "out")
 
 
-def test_schema_drift_is_told_exactly(tmp_path: Path) -> None:
+def test_schema_drift_is_reported_exactly(tmp_path: Path) -> None:
     written(tmp_path / "in", 0, partition(range(1)))
     drifted = partition(range(1, 2))
     drifted["feature_05"] = drifted["feature_05"].cast(pa.string())

@@ -295,7 +295,7 @@ def test_bad_cells_are_named(tmp_path: Path, problem: str) -> None:
     assert "in.csv" in text
 
 
-def test_schema_drift_is_told_exactly(tmp_path: Path) -> None:
+def test_schema_drift_is_reported_exactly(tmp_path: Path) -> None:
     toml = mapping(tmp_path)
     parquet(tmp_path / "in" / "a.parquet", columns())
     parquet(tmp_path / "in" / "b.parquet", columns(), bs=pa.array([1.0, 2.0, 3.0]))

@@ -125,7 +125,7 @@ def test_the_class_follows_from_the_precision() -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("rows", [3, 200])
-def test_room_is_left_for_intermediate_results(
+def test_memory_is_left_for_intermediate_results(
     model: Ensemble, precision: Precision, rows: int
 ) -> None:
     ensemble = FusedEnsemble(prepare(model, precision), precision, {}, rows)
@@ -135,7 +135,7 @@ def test_room_is_left_for_intermediate_results(
     assert scratch_bytes(model.config, precision, rows) == held
 
 
-def test_without_a_gpu_it_says_so(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_gpu_it_is_refused(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     triton = pytest.importorskip("triton")
     monkeypatch.setattr(triton.knobs.runtime, "interpret", False)
     with pytest.raises(UsageError, match="do not run on 'cpu'"):

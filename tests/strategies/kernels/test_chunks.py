@@ -132,7 +132,7 @@ def test_it_catches_up_first() -> None:
     assert_like(late, wanted_state)
 
 
-def test_products_and_states_beyond_float16_are_told_in_larger_units() -> None:
+def test_products_and_states_beyond_float16_use_larger_units() -> None:
     (q, k, v), (keep, scale), state = inputs(20, 20)
     qkv, state = (200 * q, 200 * k, v), 1e6 * state
     assert float((qkv[0].float() * qkv[1].float()).sum(2).abs().max()) > 1e5
@@ -143,7 +143,7 @@ def test_products_and_states_beyond_float16_are_told_in_larger_units() -> None:
     assert_like(state, wanted_state)
 
 
-def test_values_times_steps_beyond_float16_are_told_in_larger_units() -> None:
+def test_values_times_steps_beyond_float16_use_larger_units() -> None:
     (q, k, v), (keep, scale), state = inputs(20, 20)
     qkv, steps = (q, k, 3e4 * v.clamp(-2, 2)), (keep, 50 + 50 * scale)
     assert float((qkv[2].float() * steps[1][:, :, None]).abs().max()) > 1e6
