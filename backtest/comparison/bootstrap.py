@@ -81,10 +81,12 @@ def paired_difference(x: Float64Array, y: Float64Array, *, seed: int = 0) -> Dif
     if not d.any():
         return Difference(0.0, 0.0, 0.0, 1.0, length, n)
     whole, rest = divmod(n, length)
+    # Sums of a block are differences of running totals around the circle.
     circle = np.concatenate([[0.0], np.cumsum(np.concatenate([d, d[:length]]))])
     random = np.random.default_rng(seed)
     starts = random.integers(0, n, size=(RESAMPLES, whole))
     sums = (circle[starts + length] - circle[starts]).sum(axis=1)
+    # A last, shorter block makes every resample as long as the window.
     if rest:
         start = random.integers(0, n, size=RESAMPLES)
         sums += circle[start + rest] - circle[start]
@@ -104,6 +106,7 @@ def holm(p: Sequence[float | None]) -> list[float | None]:
     corrected: list[float | None] = [None] * len(p)
     highest = 0.0
     for rank, (value, k) in enumerate(known):
+        # Never below the value of a smaller p: corrected probabilities keep the order.
         highest = max(highest, min(1.0, (len(known) - rank) * value))
         corrected[k] = highest
     return corrected

@@ -82,6 +82,7 @@ def write_named(file: BinaryIO, arrays: Mapping[str, NDArray[Any]]) -> dict[str,
     kept = []
     for name, array in arrays.items():
         kind = array.dtype.str
+        # Objects would need pickle, and records have no name from which to make them again.
         if array.dtype.hasobject or np.dtype(kind) != array.dtype:
             raise Unusable(f"{name!r} is {array.dtype}, which cannot be stored")
         writer.put(array)

@@ -118,6 +118,7 @@ class CanonicalWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        # After an error the folder is thrown away, so the file is closed but not finished.
         if kind is not None:
             if self._file is not None:
                 with contextlib.suppress(OSError):
@@ -160,6 +161,7 @@ class CanonicalWriter:
         self._last_ts = int(batch.ts_event[-1])
         self._waiting.append(table)
         self._waiting_rows += len(batch)
+        # Only whole row groups are written before the end, so their cuts do not depend on batches.
         whole = self._waiting_rows // ROW_GROUP_ROWS * ROW_GROUP_ROWS
         if whole:
             with writing(self._folder):
@@ -289,6 +291,7 @@ class CanonicalWriter:
             self._file_rows += len(group)
             if self._file_rows >= self._rows_per_file:
                 self._end_file()
+        # What is left is less than a row group; it waits for more rows, or for the end.
         self._waiting = [table.slice(rows)]
         self._waiting_rows -= rows
 

@@ -243,6 +243,7 @@ def scan(
                 )
             parquets.append(parquet)
 
+        # Reading moves a file's position, so pieces decoded at the same time use different handles.
         def tables_of(number: int) -> Iterator[Any]:
             parquet = parquets[number % len(parquets)]
             for table in _tables(parquet, stretches[number], list(columns), batch_rows, together):
@@ -258,6 +259,7 @@ def scan(
             stack.callback(ahead.close)
             decoded = map(iter, ahead)
         for some, tables in zip(stretches, decoded, strict=True):
+            # Groups decoded together come as one table, which is cut at the groups' borders again.
             waiting: deque[pa.RecordBatch] = deque()
             for group in some:
                 read = 0

@@ -168,6 +168,7 @@ def _most_clones(scenario: Scenario, events: EventBatch, bound: int, most_events
     def carries(clones: int) -> bool:
         return _in_time(scenario, events, clones, bound)
 
+    # Double until the device fails or the limit is passed, then search between the last two.
     low, high = 0, 1
     while high <= limit and carries(high):
         low, high = high, 2 * high

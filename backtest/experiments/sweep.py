@@ -139,6 +139,7 @@ class Sweep:
             build=package_sha256(),
             accelerated=any(not c.device.startswith("cpu") for c in self.matrix.configs),
         )
+        # What killed writers left behind is removed before new ones start.
         for folder in (self.runs, self.runs / FOLDER, self.runs / "predictions"):
             sweep_all(folder)
         executor.open(setup)
@@ -165,6 +166,7 @@ class Sweep:
         busy: set[str] = set()
 
         def choose() -> Job | None:
+            # Runs whose predictions are being computed wait, so that nothing is computed twice.
             ready = [p for p in waiting if not busy & self.missing(p).keys()]
             if not ready:
                 return None
@@ -187,6 +189,7 @@ class Sweep:
                     self.stored |= missing.keys()
                     self._finish(point, outcome.result["id"])
                     self._learn(Run(self.runs / outcome.result["id"]))
+                # With many runs, writing the whole manifest after each of them would add up.
                 if monotonic() - self._saved > _SAVE_S:
                     self._save()
                 self._watch(self, point)

@@ -89,6 +89,7 @@ class Ray(Executor):
             done, _ = self._ray.wait(list(self._pending), timeout=_POLL_S)
             if done:
                 return [self._outcome(task) for task in done]
+            # Ray waits without end for nodes that have left, so their loss is checked for.
             if not self._capacity():
                 raise RunError("the cluster has lost the nodes that runs need", place="Ray")
 

@@ -70,6 +70,7 @@ class Local(Executor):
                     self._idle.append(process)
                     outcomes.append(outcome)
                     continue
+                # The worker died, perhaps not because of its job, which is retried in another one.
                 job, death = process.job, process.bury()
                 self._deaths[job.number] += 1
                 if self._deaths[job.number] <= self.retries:

@@ -188,6 +188,7 @@ class _Reading:
             rows = self._sound(found, symbol)
             if not len(rows.line):
                 continue
+            # The grid is the finest of all files, so rows wait in spools until every file is read.
             symbol.price_scale = max(symbol.price_scale, rows.price_scale)
             symbol.size_scale = max(symbol.size_scale, rows.size_scale)
             if (name, rows.kind) not in spools:
@@ -219,6 +220,7 @@ class _Reading:
     def _sound(self, rows: MessageRows, symbol: _Symbol) -> MessageRows:
         """The rows that are new and carry information; the others are counted."""
         last = symbol.updates.get(rows.kind, -1)
+        # Recorders may repeat messages: only numbers above all earlier ones are new.
         largest = np.maximum.accumulate(np.append(last, rows.update))
         new = rows.update > largest[:-1]
         symbol.updates[rows.kind] = int(largest[-1])

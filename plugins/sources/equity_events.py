@@ -125,6 +125,7 @@ class _Reading:
             keep &= self._refuse("quote with a negative price or size", keep, least < 0)
             rows = QuoteRows(*(table[name][keep] for name in _NBBO_COLUMNS))
             rows = rows if held is None else held.followed_by(rows)
+            # Whether the last row is half a quote only shows in the row after it.
             done = max(len(rows) - 1, 0)
             half = half_quoted(rows, self._source.quotes) if done else np.empty(0, dtype=np.bool_)
             yield self._changes(symbol, states, rows.slice(0, done), book, half)
@@ -136,6 +137,7 @@ class _Reading:
     def _changes(
         self, symbol: int, states: _States, rows: QuoteRows, book: Book, half: BoolArray
     ) -> Columns:
+        # All rows update the book, whatever is left out of the events below.
         best = book.update(rows)
         ts = self._times(states.file, rows.time)
         keep = np.ones(len(rows), dtype=np.bool_)

@@ -76,6 +76,7 @@ class Book:
         """The NBBO after each of the rows, those of earlier calls included."""
         if self.rule == "national":
             return self._own(rows, 0, np.ones(len(rows), dtype=np.bool_))
+        # Each exchange's quote is held at every row, and the best of them all is kept.
         best = Best(*(np.zeros(len(rows), dtype=np.int64) for _ in range(4)))
         best.bid[:], best.ask[:] = ABSENT_BID, ABSENT_ASK
         for exchange in sorted({*self._last, *np.unique(rows.exchange).tolist()}):
@@ -89,6 +90,7 @@ class Book:
         bid, bid_size, ask, ask_size = self._last.get(exchange, (ABSENT_BID, 0, ABSENT_ASK, 0))
         both = rows.withdraw_all()
         side = (quoted & ((rows.bid > 0) | both), quoted & ((rows.ask > 0) | both))
+        # A price without a size withdraws the side.
         shown = np.where(rows.bid_size > 0, rows.bid, ABSENT_BID)
         bids = _held(shown, side[0], bid), _held(rows.bid_size, side[0], bid_size)
         shown = np.where(rows.ask_size > 0, rows.ask, ABSENT_ASK)
@@ -109,6 +111,7 @@ def half_quoted(rows: QuoteRows, rule: Literal["national", "exchange"]) -> BoolA
 
 def _held(values: Int64Array, quoted: BoolArray, last: int) -> Int64Array:
     """The newest quoted value at each row, [n]."""
+    # The running maximum of row numbers is the last row that quotes the side, or -1 if none yet.
     row = np.maximum.accumulate(np.where(quoted, np.arange(len(values)), -1))
     return np.where(row >= 0, values[row], last)
 

@@ -34,6 +34,7 @@ class Duplicates:
             return np.zeros(0, dtype=np.bool_)
         repeated = _repeated(columns)
         known = self._before
+        # Repetitions across batches are possible only within an instant that spans both.
         if known and known["ts_event"][0] == ts[0]:
             head = {k: v[: np.searchsorted(ts, ts[0], side="right")] for k, v in columns.items()}
             joined = {k: np.concatenate([known[k], v]) for k, v in head.items()}
@@ -50,6 +51,7 @@ class Duplicates:
 
 def _repeated(columns: Columns) -> BoolArray:
     found = np.zeros(len(columns["ts_event"]), dtype=np.bool_)
+    # A hash finds the few candidates; comparing bytes then excludes collisions.
     rows = _alike(columns)
     if len(rows):
         cells = [_as_bytes(values[rows]) for values in columns.values()]

@@ -146,6 +146,7 @@ class Decoder:
         """
         selection, layout = self._selection, self._layout
         ts = self._required("ts_event", batch, first_row)
+        # Before anything is cut away: the window and the footer bounds rely on sorted times.
         self._check_sorted(ts, self._seq(batch, first_row), first_row)
         if times is not None and len(ts) and not times[0] <= ts[0] <= ts[-1] <= times[1]:
             raise DataError(
@@ -159,6 +160,7 @@ class Decoder:
         first_row += low
         rows: Int64Array | None = None
         ids = self._symbols(batch, first_row)
+        # Rows of other symbols are dropped before any other column is converted.
         if selection.chosen is not None:
             keep = selection.chosen[ids]
             rows = np.flatnonzero(keep)
@@ -210,10 +212,12 @@ class Decoder:
     def _check_sorted(self, ts: Int64Array, seq: Int64Array | None, first_row: int) -> None:
         if not len(ts):
             return
+        # Files without seq are sorted by time alone: ties count as equal.
         order = np.zeros(len(ts), dtype=np.int64) if seq is None else seq
         if self._last is not None and (int(ts[0]), int(order[0])) < self._last:
             self._unsorted(first_row, self._last, (int(ts[0]), int(order[0])))
         self._last = int(ts[-1]), int(order[-1])
+        # The common case needs no search for the place: both columns rise throughout.
         if (ts[1:] >= ts[:-1]).all() and (seq is None or (seq[1:] >= seq[:-1]).all()):
             return
         wrong = (ts[1:] < ts[:-1]) | ((ts[1:] == ts[:-1]) & (order[1:] < order[:-1]))
@@ -241,6 +245,7 @@ class Decoder:
         if column.null_count:
             row = first_row + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
             raise DataError(f"row {row} has no symbol", place=self._place)
+        # Row groups mostly share a dictionary, so its names are looked up once, not per batch.
         if self._dictionary is None or not column.dictionary.equals(self._dictionary):
             with mapped_errors(self._place):
                 names = column.dictionary.to_pylist()

@@ -83,6 +83,7 @@ class SortedFile:
 
     def up_to(self, bound: Key) -> int:
         """Number of buffered rows with keys up to the bound."""
+        # The file with the smallest last key gives everything, without a search.
         if self.last <= bound:
             return self.left
         return self._count(lambda columns: self._up_to(columns, bound))
@@ -141,6 +142,7 @@ def stream(
     closed = sorted(files, key=lambda f: (f.first is not None, f.first or 0))
     live: list[SortedFile] = []
     while True:
+        # With rows from every live file, the smallest of the last keys bounds what is complete.
         live = [file for file in live if file.refill()]
         while closed and (not live or _may_precede(closed[0], min(f.last for f in live))):
             file = closed.pop(0)
@@ -148,6 +150,7 @@ def stream(
                 live.append(file)
         if not live:
             return
+        # The stable sort of the merger keeps this order among equal keys: source is the last key.
         live.sort(key=lambda f: f.source)
         for parts in _windows(live, min(file.last for file in live), batch_rows):
             columns = merger.merged(parts)
@@ -164,6 +167,7 @@ def _windows(live: Sequence[SortedFile], bound: Key, rows: int) -> Iterator[list
         time = start + (bound[0] - start) * k // pieces
         parts: list[Columns] = []
         for at, file in enumerate(live):
+            # The last interval takes all that is left below the bound, ties in time included.
             count = counts[at] if k == pieces else min(file.before(time), counts[at])
             counts[at] -= count
             parts += file.take(count)

@@ -22,14 +22,18 @@ def by_time(ts, seq, order, first):
     low, high = ts[0], ts[0]
     for i in range(count):
         low, high = min(low, ts[i]), max(high, ts[i])
+    # In unsigned numbers, since the times may be further apart than int64 can express. A power of
+    # two for the width of a stretch makes finding it a shift instead of a division.
     span = np.uint64(high) - np.uint64(low)
     shift = np.uint64(0)
     while (span >> shift) >= np.uint64(count):
         shift += np.uint64(1)
     stretches = np.int64(span >> shift) + 2
+    # A counting sort by stretch: count, add up to where each begins, deal the rows out.
     for i in range(count):
         first[((np.uint64(ts[i]) - np.uint64(low)) >> shift) + np.uint64(1)] += 1
     for k in range(1, stretches):
+        # Insertion is quadratic in a crowd: the caller sorts such rows in another way.
         if first[k] > _CROWD:
             return False
         first[k] += first[k - 1]
@@ -37,6 +41,7 @@ def by_time(ts, seq, order, first):
         k = (np.uint64(ts[i]) - np.uint64(low)) >> shift
         order[first[k]] = i
         first[k] += 1
+    # Rows are now at most a few places off, so one insertion pass puts them in order.
     sequenced = len(seq) > 0
     for i in range(1, count):
         row = np.uint64(order[i])

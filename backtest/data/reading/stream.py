@@ -155,6 +155,7 @@ class Stream:
             yield self.whole(features=False)
             return
         stop = extent.last + 1
+        # Spans are chosen by the mean density and grow where it is lower, up to a bound on memory.
         span = max((stop - extent.first) * _SEARCHED // extent.count, 1)
         longest = 8 * span
         while stop > extent.first:
@@ -181,6 +182,7 @@ class Stream:
 
     def _read(self, features: bool, first: int) -> Iterator[EventBatch]:
         """Batches from the event with number ``first`` on, as the bus yields them."""
+        # Reading can begin at an instant but not within one, so some events are skipped.
         start, passed_over = self._place(first)
         left, last = self.count - first, self.extent.last
         for batch in self._bus(features=features, start=start):
