@@ -1,11 +1,11 @@
-# make demo        set up .venv and show the main job on an embedded sample
-# make test        lint, types and tests: everything that a change must pass
+# make demo        set up .venv and run the main example on the packaged sample
+# make test        lint, type checks and tests: everything a change must pass
 # make test-all    the same, with the slow tests
-# make coverage    the quick tests, with the lines that they miss
-# make format      format the code and mend what ruff can
-# make bench       measure, beside other engines in environments of their own (minutes)
-# make docs        write the generated parts of docs/ anew
-# make clean       remove what the above made
+# make coverage    the quick tests, with the lines they do not cover
+# make format      format the code and fix what ruff can fix
+# make bench       benchmark, next to other engines in separate environments (minutes)
+# make docs        regenerate the generated parts of docs/
+# make clean       remove what the other targets created
 #
 # To keep your own build of torch, for example for CUDA:
 #   make demo CONSTRAINTS=/dev/null VENV_FLAGS=--system-site-packages
@@ -18,7 +18,7 @@ WORKERS ?= 2
 VENV := .venv
 RUN := $(VENV)/bin/python
 INSTALL := $(RUN) -m pip install --disable-pip-version-check --constraint $(CONSTRAINTS)
-# /dev/null has no age worth comparing, and a URL none at all.
+# The age of /dev/null means nothing, and a URL has none.
 INPUTS := pyproject.toml $(wildcard $(filter-out /dev/%,$(CONSTRAINTS)))
 SETTINGS := $(PYTHON) | $(CONSTRAINTS) | $(VENV_FLAGS)
 
@@ -64,7 +64,7 @@ clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Made anew when the settings change, so that flags never meet an environment made without them.
+# Recreated when the settings change, so that flags never apply to an environment made without them.
 $(VENV)/.settings: FORCE
 	@if ! { echo '$(SETTINGS)' | cmp -s - $@ && $(RUN) -c ''; } 2>/dev/null; then \
 	  command -v $(PYTHON) >/dev/null || { \
