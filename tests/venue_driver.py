@@ -249,7 +249,7 @@ def check(
     account = figures(terms, venue.books)
     equity = equity_table(terms, venue.books)
     symbols = pa.array(terms.symbols, pa.string())
-    fills = pa.Table.from_batches([fill_table(symbols, some) for some in driver.fills])
+    fills = pa.Table.from_batches([fill_table(symbols.to_pylist(), some) for some in driver.fills])
     compare(expected, account, equity, fills)
     return driver
 

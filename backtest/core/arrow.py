@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,13 @@ def time_array(instants: Int64Array, absent: BoolArray | None = None) -> pa.Arra
 def symbol_array(codes: Any, symbols: Sequence[str]) -> pa.DictionaryArray:
     """The symbols with some indices [n] into a symbol table."""
     indices = pa.array(np.asarray(codes, dtype=np.int32))
-    return pa.DictionaryArray.from_arrays(indices, pa.array(symbols, pa.string()))
+    # Codes come from the engine, so their bounds are not looked through once more.
+    return pa.DictionaryArray.from_arrays(indices, _names(tuple(symbols)), safe=False)
+
+
+@lru_cache(maxsize=16)
+def _names(symbols: tuple[str, ...]) -> pa.StringArray:
+    return pa.array(symbols, pa.string())
 
 
 def batch_of(columns: Mapping[str, Any], nullable: Sequence[str] = ()) -> pa.RecordBatch:

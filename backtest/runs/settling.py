@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from backtest.core.arrays import BoolArray, Float32Array
 from backtest.inference.accuracy import AccuracyTally
@@ -91,7 +90,7 @@ class Settling:
         self._settlement = settlement
         self._venue = venue
         self._sink = sink
-        self._symbols = pa.array(bound.session.symbols, pa.string())
+        self._symbols = bound.session.symbols
         self._has_fills = False
         self._write = write
         self._gaps = gaps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -99,28 +100,27 @@ def close_positions(terms: Terms, books: Books, positions: Int64Array) -> None:
         books.beyond.append(max(abs(held) - displayed, 0))
 
 
-def fill_table(symbols: pa.Array, fills: Int64Array) -> pa.RecordBatch:
+def fill_table(symbols: Sequence[str], fills: Int64Array) -> pa.RecordBatch:
     """Fills as the run folder has them.
 
     Args:
-        symbols: the symbol table as text [S].
+        symbols: the symbol table [S].
         fills: as ``Venue.take_fills`` gives them, int64 [TRADED, k]; the columns lie in it.
     """
-    import pyarrow as pa
+    from backtest.core.arrow import batch_of, symbol_array, time_array
 
-    time = pa.timestamp("ns", "UTC")
-    codes = pa.array(fills[at.SYMBOL].astype(np.int32))
-    columns = {
-        "event": pa.array(fills[at.EVENT]),
-        "symbol": pa.DictionaryArray.from_arrays(codes, symbols),
-        "lots": pa.array(fills[at.LOTS]),
-        "price_half_ticks": pa.array(fills[at.PRICE]),
-        **{n: pa.array(fills[at.T0 + k]).view(time) for k, n in enumerate(_INSTANTS)},
-        "cash": pa.array(fills[at.CASH]),
-        "decision": pa.array(fills[at.DECISION]),
-        **{n: pa.array(fills[at.FEED + k]) for k, n in enumerate(COSTS)},
-    }
-    return pa.RecordBatch.from_pydict(columns)
+    return batch_of(
+        {
+            "event": fills[at.EVENT],
+            "symbol": symbol_array(fills[at.SYMBOL], symbols),
+            "lots": fills[at.LOTS],
+            "price_half_ticks": fills[at.PRICE],
+            **{name: time_array(fills[at.T0 + k]) for k, name in enumerate(_INSTANTS)},
+            "cash": fills[at.CASH],
+            "decision": fills[at.DECISION],
+            **{name: fills[at.FEED + k] for k, name in enumerate(COSTS)},
+        }
+    )
 
 
 def equity_table(terms: Terms, books: Books) -> pa.Table:
