@@ -1,9 +1,8 @@
 """A digest of the values of a column, whatever pieces they come in and however they are stored.
 
-Each value is mixed with its row number to 64 bits that look random (the finaliser of splitmix64,
-Steele, Lea and Flood 2014, "Fast splittable pseudorandom number generators"), and the results are
-summed. That finds every difference but one in 2^128 at a sixth of what SHA-256 of the same bytes
-takes. It is no protection against somebody who looks for two tables with the same digest.
+It is XXH3 with 128 bits over the values in their order, at a thirtieth of what SHA-256 of the same
+bytes takes: it tells tables apart that differ, but is no protection against somebody who looks for
+two with the same digest.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 
 from backtest.core.arrays import BoolArray
@@ -24,8 +24,8 @@ class ColumnDigest:
     """The digest of one column, which grows by its values in order."""
 
     def __init__(self) -> None:
-        self._rows = self._absent = 0
-        self._values, self._gaps = (np.zeros(2, dtype=np.uint64) for _ in range(2))
+        self._rows = 0
+        self._values, self._gaps = xxhash.xxh3_128(), xxhash.xxh3_128()
 
     def add(self, values: UInt64Array, absent: BoolArray | None = None) -> None:
         """Add rows.
@@ -34,24 +34,21 @@ class ColumnDigest:
             values: their bits, or what stands for them, uint64 [n]; 0 where there is no value.
             absent: which rows have no value, bool [n]; ``None``: every row has one.
         """
-        self._add(values, self._rows, self._values)
+        self._values.update(_bytes(values))
         if absent is not None:
             # Where values are missing is a sequence of its own, so that 0 and no value differ.
             places = np.flatnonzero(absent).astype(np.uint64) + np.uint64(self._rows)
-            self._add(places, self._absent, self._gaps)
-            self._absent += len(places)
+            self._gaps.update(_bytes(places))
         self._rows += len(values)
 
     def hexdigest(self) -> str:
         """What has been added so far, 64 hexadecimal digits."""
-        return np.concatenate([self._values, self._gaps]).astype("<u8").tobytes().hex()
+        return str(self._values.hexdigest() + self._gaps.hexdigest())
 
-    @staticmethod
-    def _add(values: UInt64Array, first: int, sums: UInt64Array) -> None:
-        from backtest.core.digest_loops import add_values
 
-        with np.errstate(over="ignore"):  # uncompiled, sums modulo 2^64 would warn
-            add_values(values, np.uint64(first), sums)
+def _bytes(values: UInt64Array) -> Any:
+    """The numbers in memory as little-endian machines have them, without a copy on those."""
+    return np.ascontiguousarray(values, dtype="<u8").data
 
 
 def tokens(values: Iterable[Any]) -> UInt64Array:
