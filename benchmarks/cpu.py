@@ -63,7 +63,7 @@ def table(results: dict[str, Any]) -> str:
         share = f"{row['median'] / of['median']:.0%}"
         lines.append(f"| {what} | {figures} | {share} | {_AIMED_AT.get(key, '')} | {row['load']} |")
     for name, row in results.get("peers", {}).items():
-        speed = row.get("median", row.get("speed", row.get("unavailable")))
+        speed = row.get("median", row.get("unavailable"))
         load = row.get("load", "")
         lines.append(f"| {name}, {row.get('what', '')} | {speed} | | | | | | {load} |")
     if "memory" in results:
