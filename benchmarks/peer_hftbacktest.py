@@ -18,7 +18,7 @@ import numpy as np
 from hftbacktest import (
     ALL_ASSETS,
     BUY_EVENT,
-    DEPTH_EVENT,
+    DEPTH_BBO_EVENT,
     EXCH_EVENT,
     LIMIT,
     LOCAL_EVENT,
@@ -39,7 +39,8 @@ count = len(ticks["symbol"])
 def events_of(symbol):
     rows = np.flatnonzero(ticks["symbol"] == symbol)
     data = np.zeros(2 * len(rows), event_dtype)
-    flags = DEPTH_EVENT | EXCH_EVENT | LOCAL_EVENT
+    # Quotes replace the best price, where DEPTH_EVENT would leave the level before in the book.
+    flags = DEPTH_BBO_EVENT | EXCH_EVENT | LOCAL_EVENT
     for k, (side, price, size) in enumerate(
         ((BUY_EVENT, "bid", "bid_size"), (SELL_EVENT, "ask", "ask_size"))
     ):
@@ -106,6 +107,7 @@ def figures(once):
 
 
 with tempfile.TemporaryDirectory() as folder:
+    # Assets do not keep their arrays: without this list they read memory that was freed.
     arrays = [events_of(symbol) for symbol in range(symbols)]
     files = []
     for symbol, data in enumerate(arrays):
