@@ -1,6 +1,7 @@
 # make demo        set up .venv and run the main example on the packaged sample
 # make test        lint, type checks and tests: everything a change must pass
-# make test-all    the same, with the slow tests
+# make quick       the quick tests alone
+# make test-all    lint, type checks and all tests
 # make coverage    the quick tests, with the lines they do not cover
 # make format      format the code and fix what ruff can fix
 # make bench       benchmark, next to other engines in separate environments (minutes)
@@ -22,7 +23,7 @@ INSTALL := $(RUN) -m pip install --disable-pip-version-check --constraint $(CONS
 INPUTS := pyproject.toml $(wildcard $(filter-out /dev/%,$(CONSTRAINTS)))
 SETTINGS := $(PYTHON) | $(CONSTRAINTS) | $(VENV_FLAGS)
 
-.PHONY: demo test test-all coverage lint format bench docs clean FORCE
+.PHONY: demo test quick test-all coverage lint format bench docs clean FORCE
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -30,13 +31,15 @@ demo: $(VENV)/.runtime
 	$(RUN) -m backtest demo
 
 # Workers share the cores, so a thread pool in each would only make them wait for one another.
-test test-all coverage: export OMP_NUM_THREADS := 1
-test test-all coverage: export MKL_NUM_THREADS := 1
-test test-all coverage: export OPENBLAS_NUM_THREADS := 1
-test test-all coverage: export NUMBA_NUM_THREADS := 1
-test test-all coverage: export POLARS_MAX_THREADS := 1
+test quick test-all coverage: export OMP_NUM_THREADS := 1
+test quick test-all coverage: export MKL_NUM_THREADS := 1
+test quick test-all coverage: export OPENBLAS_NUM_THREADS := 1
+test quick test-all coverage: export NUMBA_NUM_THREADS := 1
+test quick test-all coverage: export POLARS_MAX_THREADS := 1
 
-test: lint
+test: lint quick
+
+quick: $(VENV)/.dev
 	$(RUN) -m pytest -n $(WORKERS) -m "not slow"
 
 test-all: lint
@@ -75,6 +78,7 @@ $(VENV)/.settings: FORCE
 	  $(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	    echo "$(PYTHON) cannot make virtual environments: on Debian or Ubuntu install python3-venv" >&2; \
 	    echo "(sudo apt install python3-venv), then run make again." >&2; exit 1; }; \
+	  [ ! -e $@ ] || echo "$(VENV) is made anew: it was made with $$(cat $@), not $(SETTINGS)"; \
 	  rm -rf $(VENV); \
 	  $(PYTHON) -m venv $(VENV_FLAGS) $(VENV) && echo '$(SETTINGS)' > $@; \
 	fi

@@ -12,6 +12,7 @@ import os
 import shutil
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,7 +127,10 @@ def run(dataset: str, runs: Path, strategy: str) -> None:
 
 def child(work: Callable[[], None], step: int) -> int:
     """The exit status of a process that does the work; killed at the step, 0 for none."""
-    process = os.fork()
+    with warnings.catch_warnings():
+        # Since Python 3.12 forking beside threads warns. Those of libraries hold no lock here.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        process = os.fork()
     if process:
         return os.waitpid(process, 0)[1]
     KILLER.left = step
