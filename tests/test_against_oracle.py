@@ -5,11 +5,7 @@ Each machine by itself is held against it in ``timing/test_server`` and ``tradin
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
@@ -23,6 +19,7 @@ from tests import oracle
 from tests.chain import three_passes
 from tests.market_server import HOWS, How, servable
 from tests.markets import Market, markets
+from tests.plain_python import passed_as_plain_python
 from tests.venue_driver import compare, countable
 
 pieces = st.sampled_from([100, 1, 2, 3, 6])
@@ -67,17 +64,8 @@ def compare_with_oracle(market: Market, how: How, piece: int, shared: bool) -> N
 
 def test_the_same_source_runs_as_plain_python() -> None:
     """A part of the markets above, with nothing compiled; an integer that wraps is an error."""
-    program = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [*program, f"{__file__}::test_some_markets_are_the_oracles"],
-        cwd=Path(__file__).parents[1],
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    assert "1 passed" in done.stdout
+    some = "test_some_markets_are_the_oracles"
+    assert "1 passed" in passed_as_plain_python(__file__, "-k", some)
 
 
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)

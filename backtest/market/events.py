@@ -21,6 +21,17 @@ NO_PRICE = int(np.iinfo(np.int64).min)
 NO_TIME = int(np.iinfo(np.int64).min)
 """An instant that never came, or was not recorded."""
 
+ABSENT = {
+    "ts_recv": NO_TIME,
+    "bid": NO_PRICE,
+    "ask": NO_PRICE,
+    "bid_size": 0,
+    "ask_size": 0,
+    "trade_price": NO_PRICE,
+    "trade_size": 0,
+}
+"""What a column holds in a row that has no value."""
+
 
 @dataclass(frozen=True, slots=True)
 class EventBatch:

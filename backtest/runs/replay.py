@@ -11,7 +11,7 @@ from backtest.core.arrays import BoolArray, Int32Array, Int64Array
 from backtest.core.marks import Marks
 from backtest.data.reading.stream import Stream
 from backtest.inference.answering import Served
-from backtest.market.events import COLUMNS, NO_PRICE, NO_TIME, EventBatch
+from backtest.market.events import ABSENT, COLUMNS, NO_TIME, EventBatch
 from backtest.market.quotes import UNLIMITED
 from backtest.market.window import ColumnType, Window
 from backtest.timing.latency import LatencyModel
@@ -27,15 +27,7 @@ EVENT_COLUMNS: Mapping[str, ColumnType] = {
 }
 """Columns of a window that hold events as they come; ``features`` have a width besides."""
 
-_ABSENT = {
-    "ts_recv": NO_TIME,
-    "bid": NO_PRICE,
-    "ask": NO_PRICE,
-    "bid_size": UNLIMITED,
-    "ask_size": UNLIMITED,
-    "trade_price": NO_PRICE,
-    "trade_size": 0,
-}
+_ABSENT = ABSENT | {"bid_size": UNLIMITED, "ask_size": UNLIMITED}
 """What a column holds of which the dataset knows nothing."""
 
 

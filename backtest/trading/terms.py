@@ -145,14 +145,15 @@ class Terms:
             rate = Fraction(instrument.fee_rate)
             amount = Fraction(instrument.fee_per_lot) / Fraction(instrument.unit)
             fee = (*rate.as_integer_ratio(), *amount.as_integer_ratio())
-            if max(map(abs, (*fee, instrument.half_tick_lot))) >= LIMIT:
+            worth = instrument.half_tick_lot
+            if max(map(abs, (*fee, worth))) >= LIMIT:
                 raise DataError(
                     f"a fee of {instrument.fee_rate} of the notional and "
                     f"{instrument.fee_per_lot} a lot has too many digits to be counted exactly",
                     place=f"symbol {self.symbols[s]!r}",
                     remedy="Round both in the dataset card, to nine decimals for instance.",
                 )
-            table[s, WORTH] = instrument.half_tick_lot
+            table[s, WORTH] = worth
             table[s, FEE_RATE], table[s, FEE_RATE_UNDER] = fee[:2]
             table[s, FEE_AMOUNT], table[s, FEE_AMOUNT_UNDER] = fee[2:]
         return table

@@ -19,10 +19,11 @@ from backtest.runs.closed_loop import LiveStrategy, loop_columns
 from backtest.strategies.base import Session
 from backtest.strategies.imbalance import Imbalance
 from backtest.timing.draws import Draws
-from backtest.timing.latency import LatencyModel, SpanTable, pass_sizes, scaled
+from backtest.timing.latency import LatencyModel, pass_sizes, scaled
 from backtest.timing.server import Server
 from backtest.timing.server_rules import ServerRules
 from backtest.timing.simulation import simulate
+from tests.wrong_latency import WRONG_SPANS, Writing
 
 
 def test_a_draw_depends_on_seed_stream_and_number_alone() -> None:
@@ -60,40 +61,6 @@ def test_passes_of_a_batch(symbols: list[int], rounds: tuple[int, ...]) -> None:
     assert pass_sizes(symbols, "packed") == (len(symbols),)
 
 
-WRONG: dict[str, Any] = {
-    "negative": lambda n: np.full(n, -1, dtype=np.int64),
-    "fractions": lambda n: np.full(n, 1e6),
-    "unknown": lambda n: np.full(n, np.nan),
-    "a list": lambda n: [1000] * n,
-    "too few": lambda n: np.ones(n - 1, dtype=np.int64),
-}
-
-
-@dataclass(frozen=True)
-class Wrong(LatencyModel):
-    """Gives what is no spans."""
-
-    how: str
-
-    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
-        found: Int64Array = WRONG[self.how](len(sizes))
-        return found
-
-
-@dataclass(frozen=True)
-class Tabled(LatencyModel):
-    """Gives negative spans, one by one and as a table."""
-
-    base: int = 0
-    per_event: int = 0
-
-    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
-        return self.base + self.per_event * sizes
-
-    def table(self, u: Float64Array) -> SpanTable:
-        return SpanTable(np.array([self.base], dtype=np.int64), self.per_event)
-
-
 @dataclass(frozen=True)
 class Whole(LatencyModel):
     """Says itself how long a batch takes."""
@@ -120,7 +87,7 @@ EVENTS = EventBatch(
 
 @pytest.mark.parametrize(
     "wrong",
-    [*map(Wrong, WRONG), Tabled(-1), Tabled(0, -1), Whole(-1), Whole(float("nan"))],
+    [*WRONG_SPANS, Whole(-1), Whole(float("nan"))],
     ids=str,
 )
 def test_what_is_no_span_stops_a_run(wrong: LatencyModel) -> None:
@@ -151,14 +118,6 @@ def serve_live(rules: ServerRules) -> int:
     while (batch := server.advance(last=True)) is not None:
         server.serve(strategy(batch))
     return server.batches
-
-
-class Writing(Constant):
-    """Moves events in time instead of saying how late they come."""
-
-    def feed(self, events: EventBatch, u: Float64Array) -> Int64Array:
-        events.ts_event[:] += self.span
-        return np.zeros(len(events), dtype=np.int64)
 
 
 def test_a_feed_cannot_move_events() -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import product
@@ -47,7 +44,9 @@ from tests.market_server import (
     within_window,
 )
 from tests.markets import Market, markets
+from tests.plain_python import passed_as_plain_python
 from tests.server_streams import Served, serve
+from tests.wrong_latency import WRONG_SPANS, Writing
 
 COLUMNS = ("received", "begun", "ended", "status", "batch")
 
@@ -74,17 +73,8 @@ def served(market: Market, how: How, chunk: int) -> Served:
 
 def test_plain_python_runs_the_same_source() -> None:
     """A part of the markets above, with nothing compiled."""
-    program = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    done = subprocess.run(
-        [*program, f"{__file__}::test_some_markets_are_the_oracles"],
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"NUMBA_DISABLE_JIT": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    assert "5 passed" in done.stdout
+    some = "test_some_markets_are_the_oracles"
+    assert "5 passed" in passed_as_plain_python(__file__, "-k", some)
 
 
 @pytest.mark.parametrize("how", HOWS)
@@ -402,40 +392,7 @@ def test_live_at_scale_0_each_event_is_a_batch() -> None:
     assert found.answered.tolist() == list(range(20))
 
 
-WRONG: dict[str, Any] = {
-    "negative": lambda n: np.full(n, -1, dtype=np.int64),
-    "fractions": lambda n: np.full(n, 1e6),
-    "a list": lambda n: [1000] * n,
-    "too few": lambda n: np.ones(n - 1, dtype=np.int64),
-}
-
-
-@dataclass(frozen=True)
-class Wrong(LatencyModel):
-    """Gives what is no spans."""
-
-    how: str
-
-    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
-        found: Int64Array = WRONG[self.how](len(sizes))
-        return found
-
-
-@dataclass(frozen=True)
-class WrongTable(LatencyModel):
-    """States negative spans."""
-
-    base: int = 0
-    per_event: int = 0
-
-    def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
-        return self.base + self.per_event * sizes
-
-    def table(self, u: Float64Array) -> SpanTable:
-        return SpanTable(np.array([self.base], dtype=np.int64), self.per_event)
-
-
-@pytest.mark.parametrize("wrong", [*map(Wrong, WRONG), WrongTable(-1), WrongTable(0, -1)], ids=str)
+@pytest.mark.parametrize("wrong", WRONG_SPANS, ids=str)
 def test_what_is_no_span_stops_a_run(wrong: LatencyModel) -> None:
     """Were it negative, answers would be there before what they answer."""
     place = f"latency model {type(wrong).__name__}: it gave "
@@ -444,14 +401,6 @@ def test_what_is_no_span_stops_a_run(wrong: LatencyModel) -> None:
     rules = ServerRules(All(), Constant(5))
     with pytest.raises(RunError, match=place):
         serve(rules, stream(20), wrong, symbols=7, end=2**62)
-
-
-class Writing(Constant):
-    """Moves events in time instead of saying how late they come."""
-
-    def feed(self, events: EventBatch, u: Float64Array) -> Int64Array:
-        events.ts_event[:] += self.span
-        return np.zeros(len(events), dtype=np.int64)
 
 
 def test_a_feed_cannot_move_events() -> None:

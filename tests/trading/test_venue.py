@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import random
-import subprocess
-import sys
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +15,7 @@ from backtest.market.quotes import Quotes
 from backtest.trading.sizing import SizingRule
 from tests import oracle
 from tests.markets import Market, long_market, markets
+from tests.plain_python import passed_as_plain_python
 from tests.venue_driver import check, countable
 
 chunks = st.sampled_from([100, 1, 2, 3, 6])
@@ -62,18 +59,7 @@ def test_long_markets_agree_too(seed: int, chunk: int) -> None:
 
 
 def test_the_same_source_runs_as_plain_python() -> None:
-    # Warnings are errors, so an integer that wrapped would be one.
-    these = ["-p", "no:cacheprovider", __file__, "-k", "long_markets and 64"]
-    ran = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", *these],
-        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert ran.returncode == 0, ran.stdout
-    assert "6 passed" in ran.stdout
+    assert "6 passed" in passed_as_plain_python(__file__, "-k", "long_markets and 64")
 
 
 @dataclass(frozen=True)

@@ -17,22 +17,13 @@ from backtest.data.quality.price_checks import PriceChecks, RowFlags
 from backtest.data.reading.decode import Columns, int64_column
 from backtest.data.reading.matrices import nonfinite_cells, packed_matrix, wide_matrix
 from backtest.data.schema import Layout
-from backtest.market.events import NO_PRICE, NO_TIME
+from backtest.market.events import ABSENT, NO_PRICE, NO_TIME
 
 Severity: TypeAlias = Literal["error", "warning"]
 
 _HALF_MAX = 65_504.0
 _LATEST = 60_000_000_000
 _NEXT = 1000
-_NULLABLE = {
-    "ts_recv": NO_TIME,
-    "bid": NO_PRICE,
-    "ask": NO_PRICE,
-    "bid_size": 0,
-    "ask_size": 0,
-    "trade_price": NO_PRICE,
-    "trade_size": 0,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +212,7 @@ class RowChecks:
             codes = [self._ids.get(name, -1) for name in symbol.dictionary.to_pylist()]
         indices = symbol.indices.fill_null(len(codes)).to_numpy()
         columns["symbol"] = np.array([*codes, -1], dtype=np.int32)[indices]
-        for name, absent in _NULLABLE.items():
+        for name, absent in ABSENT.items():
             if layout.has(name):
                 columns[name] = int64_column(batch.column(core[name]), absent)
         if layout.packed:

@@ -33,7 +33,7 @@ from backtest.data.reading.matrices import (
 )
 from backtest.data.schema import Layout
 from backtest.errors import DataError
-from backtest.market.events import NO_PRICE, NO_TIME
+from backtest.market.events import ABSENT, NO_PRICE
 
 Columns: TypeAlias = dict[str, NDArray[Any]]
 """Arrays of equal length by canonical name; ``features`` and ``targets`` are two-dimensional."""
@@ -43,16 +43,6 @@ Nonfinite: TypeAlias = Literal["refuse", "zero"]
 
 Policy: TypeAlias = Nonfinite | Literal["keep"]
 """The same, or leave them, also among the targets: for describing data, not for strategies."""
-
-_ABSENT = {
-    "ts_recv": NO_TIME,
-    "bid": NO_PRICE,
-    "ask": NO_PRICE,
-    "bid_size": 0,
-    "ask_size": 0,
-    "trade_price": NO_PRICE,
-    "trade_size": 0,
-}
 
 
 @dataclass(frozen=True)
@@ -174,7 +164,7 @@ class Decoder:
             columns["seq"] = int64_column(self._column("seq", batch))
         for name in selection.values:
             if layout.has(name):
-                columns[name] = int64_column(self._column(name, batch), _ABSENT[name])
+                columns[name] = int64_column(self._column(name, batch), ABSENT[name])
         self._check_quotes(columns, first_row, rows)
         if selection.features:
             features = self._features(batch)
