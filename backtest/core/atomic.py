@@ -49,9 +49,9 @@ def new_folder(target: Path | str, *, marker: str, overwrite: bool = False) -> I
         with writing(final):
             _check_target(final, marker, overwrite)
             for path in [*folder.rglob("*"), folder]:
-                _sync(path)
+                sync(path)
             _put_in_place(folder, final)
-            _sync(final.parent)
+            sync(final.parent)
     finally:
         # What bears the temporary name now is either unfinished or the folder that was replaced.
         shutil.rmtree(folder, ignore_errors=True)
@@ -78,9 +78,9 @@ def new_file(target: Path) -> Iterator[Path]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield aside
-            _sync(aside)
+            sync(aside)
             aside.replace(target)
-            _sync(target.parent)
+            sync(target.parent)
         finally:
             aside.unlink(missing_ok=True)
             os.close(lock)
@@ -227,7 +227,8 @@ def _exchange(new: Path, old: Path) -> None:
     aside.rename(new)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Wait until a file or a folder is on the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

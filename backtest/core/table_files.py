@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -147,9 +146,3 @@ def encodings(schema: pa.Schema) -> dict[str, Any]:
         "write_statistics": instants[:1],
         "write_page_checksum": True,
     }
-
-
-def synced(path: Path) -> None:
-    """Wait until a file is on the disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())

@@ -9,6 +9,8 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, TypeAlias, Union
 
+from backtest.core.atomic import sync
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -64,13 +66,11 @@ class TableWriter:
 
     def end(self, name: str) -> None:
         """Say that a table has all its rows: it goes to the disk while others are made."""
-        from backtest.core.table_files import synced
-
         if name not in self._files:
             return
         file, path = self._files[name], self._folder / f"{name}.parquet"
         self._close(file)
-        self._tasks.put(lambda: None if self._stopped else synced(path))
+        self._tasks.put(lambda: None if self._stopped else sync(path))
 
     def wait(self) -> None:
         """Wait until what was given is written; tables that were ended can be read then.

@@ -318,7 +318,7 @@ def test_a_full_disk_fails_runs_cleanly_and_a_rerun_succeeds(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     runs = tmp_path / "runs"
-    sync = backtest.core.atomic._sync
+    sync = backtest.core.atomic.sync
     left = [12]
 
     def full(path: Path) -> None:
@@ -330,7 +330,7 @@ def test_a_full_disk_fails_runs_cleanly_and_a_rerun_succeeds(
 
     words = (good, "--runs", runs, "--executor", "inline")
     with monkeypatch.context() as patch:
-        patch.setattr(backtest.core.atomic, "_sync", full)
+        patch.setattr(backtest.core.atomic, "sync", full)
         assert call(*words) == 4
     captured = capsys.readouterr()
     assert "The disk is full" in captured.err

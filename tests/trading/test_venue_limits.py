@@ -10,11 +10,12 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from backtest.core.arrays import Int64Array
 from backtest.errors import DataError, RunError, UsageError
 from backtest.market.instruments import MONEY_UNIT, Instrument
 from backtest.market.window import Window
 from backtest.trading import layout as at
-from backtest.trading.account_tables import equity_table, figures
+from backtest.trading.account_tables import Books, equity_table, figures
 from backtest.trading.booking_loops import book
 from backtest.trading.terms import ClosingQuotes, Terms
 from backtest.trading.venue import Venue
@@ -151,6 +152,17 @@ def test_closing_is_told_apart() -> None:
     assert account["lots_traded"] == 14
 
 
+def booked(terms: Terms, fills: Int64Array) -> Books:
+    """Book fills [k, FILL_SIZE], in place, in new books."""
+    state = np.zeros(at.TRADE_STATE, dtype=np.int64)
+    state[at.FILLS] = len(fills)
+    books = Venue(Window(Venue.COLUMNS, rows=4), terms).books
+    rules, instruments = terms.rule_table(), terms.instrument_table()
+    code = book(state, fills, rules, instruments, books.sums, books.booked, terms.ends)
+    assert code == at.DONE
+    return books
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_fees_round_up_once_whatever_their_digits(seed: int) -> None:
     draw = random.Random(seed)
@@ -167,14 +179,7 @@ def test_fees_round_up_once_whatever_their_digits(seed: int) -> None:
     fills[:, at.TRADED] = [draw.choice([1, 3, 10**6 + 7]) for _ in range(count)]
     fills[:, at.LOTS] = fills[:, at.TRADED] * [draw.choice([-1, 1]) for _ in range(count)]
     fills[:, at.TOUCH] = [draw.randrange(-5, 10**7) for _ in range(count)]
-    state = np.zeros(at.TRADE_STATE, dtype=np.int64)
-    state[at.FILLS] = count
-    books = Venue(Window(Venue.COLUMNS, rows=4), terms).books
-    code = book(
-        state, fills, terms.rule_table(), terms.instrument_table(), books.sums, books.booked,
-        terms.ends,
-    )  # fmt: skip
-    assert code == at.DONE
+    books = booked(terms, fills)
     expected = [
         instrument.fee(lots, 2 * touch) for lots, touch in fills[:, [at.LOTS, at.TOUCH]].tolist()
     ]
@@ -191,14 +196,7 @@ def test_impact_rounds_up_once_whatever_its_digits(impact: str) -> None:
     fills[:, at.TRADED] = fills[:, at.LOTS] = [draw.randrange(1, 10**5) for _ in range(count)]
     fills[:, at.DISPLAYED] = fills[:, at.TRADED] * [draw.choice([1, 2, 999]) for _ in range(count)]
     fills[:, at.GAP] = [draw.choice([0, 1, 17, 10**6]) for _ in range(count)]
-    state = np.zeros(at.TRADE_STATE, dtype=np.int64)
-    state[at.FILLS] = count
-    books = Venue(Window(Venue.COLUMNS, rows=4), terms).books
-    code = book(
-        state, fills, terms.rule_table(), terms.instrument_table(), books.sums, books.booked,
-        terms.ends,
-    )  # fmt: skip
-    assert code == at.DONE
+    booked(terms, fills)
     places = [at.TRADED, at.DISPLAYED, at.GAP, at.PRICE]
     for lots, displayed, gap, price in fills[:, places].tolist():
         assert price == -(-Fraction(impact) * 2 * gap * lots // displayed)
