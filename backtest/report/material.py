@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import inf
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from backtest.comparison.comparison import Comparison
-from backtest.comparison.verdict import Field, fields
+from backtest.comparison.verdict import Field, earned, fields
 from backtest.core.arrays import Float64Array, Int64Array
 from backtest.errors import BacktestError
 from backtest.inference.prediction_store import PredictionStore
 from backtest.market.events import EventBatch
 from backtest.runs.folder import Run
+
+SHOWN = 8
+"""Runs that charts show at first, at most."""
 
 BINS = 240
 """Time bins of everything that is shown over time."""
@@ -35,7 +39,7 @@ class Pace:
     """A run's timing over the window, in ``BINS`` equal spans of time, and its distributions.
 
     Attributes:
-        hours: end of each span in hours from the first event, float64 [BINS].
+        times: end of each span, s since 1970, float64 [BINS].
         arrivals: events received in each, float64 [BINS].
         answered: share of the span's events that were answered; NaN where there were none.
         deepest: most events that waited at once within each.
@@ -43,7 +47,7 @@ class Pace:
         batches: by size, ascending: sizes [k], median and 99th percentile service ms [k], counts.
     """
 
-    hours: Float64Array
+    times: Float64Array
     arrivals: Float64Array
     answered: Float64Array
     deepest: Float64Array
@@ -60,13 +64,13 @@ class Accuracy:
         symbols: correlation of the forecasts by symbol.
         drift: the forecasts' root mean square error in each of ``BINS // 8`` spans of time, NaN
             where nothing was answered.
-        hours: the spans' ends.
+        times: the spans' ends, s since 1970.
     """
 
     outputs: Float64Array
     symbols: dict[str, float | None]
     drift: Float64Array
-    hours: Float64Array
+    times: Float64Array
 
 
 @dataclass
@@ -81,13 +85,39 @@ class Material:
     compared: Comparison
 
     @cached_property
-    def numbers(self) -> list[int]:
-        """The colour of each run: runs of one strategy and policy share theirs."""
-        variants: dict[tuple[str, str], int] = {}
+    def order(self) -> list[int]:
+        """Positions of the runs, those that earned most first."""
+
+        def rank(k: int) -> float:
+            value = earned(self.compared.rows[k])
+            return inf if value is None else -value
+
+        return sorted(range(len(self.compared.rows)), key=rank)
+
+    @cached_property
+    def factors(self) -> list[tuple[str, tuple[str, ...]]]:
+        """What was chosen differently for the runs: name, and each run's value."""
+        hidden = ("fingerprint.", "source.", "version.", "data", "device_model")
         return [
-            variants.setdefault((row["strategy"], row["policy"]), len(variants))
-            for row in self.compared.rows
+            (name.removeprefix("latency."), tuple("–" if v is None else str(v) for v in values))
+            for name, values in self.compared.differences()
+            if not name.startswith(hidden)
         ]
+
+    @cached_property
+    def names(self) -> list[str]:
+        """A short name for each run: its place by what it earned, strategy and policy."""
+        place = {k: n for n, k in enumerate(self.order, 1)}
+        several = len({row["policy"] for row in self.compared.rows}) > 1
+        return [
+            f"{place[k]}. {row['strategy']}" + (f", {row['policy']}" if several else "")
+            for k, row in enumerate(self.compared.rows)
+        ]
+
+    @cached_property
+    def first(self) -> list[int]:
+        """The runs that charts show at first: the best of the main field."""
+        return list(self.fields[0].members[:SHOWN])
 
     @cached_property
     def fields(self) -> list[Field]:
@@ -140,7 +170,7 @@ def _pace(run: Run) -> Pace:
     waited = status != 1
     queue = _deepest(received[waited], left["ts_begun"].to_numpy()[waited], edges)
     return Pace(
-        (edges[1:] - edges[0]) / 3.6e12,
+        edges[1:] / 1e9,
         arrivals,
         share,
         queue,
@@ -245,7 +275,7 @@ def _accuracy(run: Run) -> Accuracy | None:
         np.divide(error, spread, out=np.full(len(spread), np.nan), where=spread > 0),
         _by_symbol(timing["symbol"].cast(pl.String).to_numpy()[events], mine, theirs),
         np.sqrt(drift),
-        (edges[1:] - edges[0]) / 3.6e12,
+        edges[1:] / 1e9,
     )
 
 

@@ -15,8 +15,12 @@ from backtest.comparison.comparison import Comparison
 from backtest.core.grammar import parse_spec
 from backtest.core.parts import Parts
 from backtest.core.version import __version__
+from backtest.report.charts import embedded
 from backtest.report.material import Material
 from backtest.report.sections import ReportSection
+
+_STYLES = ("uplot.css", "style.css")
+_SCRIPTS = ("uplot.js", "picks.js", "charts.js", "tables.js", "effects.js")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +58,29 @@ def render_report(
             )
         if content is not None:
             chapters.append({"name": name, "title": section.title, "content": content})
-    return Rendered(page(title or _title(compared), _subtitle(compared), chapters), tuple(failures))
+    html = page(
+        title or _title(compared), _subtitle(compared), chapters,
+        entries=material.names, first=material.first,
+    )  # fmt: skip
+    return Rendered(html, tuple(failures))
 
 
-def page(title: str, subtitle: str, chapters: Sequence[dict[str, Any]]) -> str:
-    """The HTML of some chapters: each a ``name``, a ``title`` and ``content`` (escaped HTML)."""
+def page(
+    title: str,
+    subtitle: str,
+    chapters: Sequence[dict[str, Any]],
+    *,
+    entries: Sequence[str],
+    first: Sequence[int],
+) -> str:
+    """The HTML of some chapters.
+
+    Args:
+        title, subtitle: of the page.
+        chapters: each a ``name``, a ``title`` and ``content`` (escaped HTML).
+        entries: names of what readers can pick, such as runs; ``Series.entry`` counts them from 0.
+        first: entries that are picked at first.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -68,11 +90,13 @@ def page(title: str, subtitle: str, chapters: Sequence[dict[str, Any]]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    style, script = _asset("style.css"), _asset("script.js")
+    style = "\n".join(map(_asset, _STYLES))
+    script = "\n".join(map(_asset, _SCRIPTS))
     return environment.get_template("page.html.j2").render(
         title=title,
         subtitle=subtitle,
         chapters=chapters,
+        entries=embedded({"names": list(entries), "first": list(first)}),
         version=__version__,
         style=Markup(style),
         script=Markup(script),
@@ -94,7 +118,7 @@ def _sections(plugins: Parts, chosen: Sequence[str]) -> list[tuple[str, ReportSe
 
 
 def _asset(name: str) -> str:
-    return (files("backtest.report") / name).read_text(encoding="utf-8")
+    return (files("backtest.report") / "assets" / name).read_text(encoding="utf-8")
 
 
 def _hash(text: str) -> str:

@@ -8,10 +8,9 @@ from typing import Any
 from markupsafe import Markup
 
 from backtest.experiments.tournament import RoundResult, Standing
-from backtest.report.charts import Chart, Series
+from backtest.report.charts import Axis, Chart, Series
 from backtest.report.html import amount, bullets, paragraph, percent, table
 from backtest.report.page import page
-from backtest.report.scales import Axis
 
 
 def tournament_page(results: Sequence[RoundResult], placed: Sequence[Standing]) -> str:
@@ -30,7 +29,8 @@ def tournament_page(results: Sequence[RoundResult], placed: Sequence[Standing]) 
         chapters.append({"name": f"round-{k + 1}", "title": f"Round: {result.name}",
                          "content": content})  # fmt: skip
     subtitle = f"{len(placed)} teams, {len(results)} rounds, in virtual time"
-    return page("Tournament", subtitle, chapters)
+    teams = [standing.team for standing in placed]
+    return page("Tournament", subtitle, chapters, entries=teams, first=range(min(len(teams), 8)))
 
 
 def _standings(results: Sequence[RoundResult], placed: Sequence[Standing], unit: str) -> Markup:
@@ -58,15 +58,13 @@ def _round(result: RoundResult, numbers: dict[str, int], unit: str) -> Markup:
         shown += bullets([f"{team}: {error}" for team, error in result.failed])
     if result.compared is None or not len(result.ends):
         return shown + paragraph("Nothing was earned or lost.")
-    start = min(int(p.ends[0]) for p in result.profits if len(p.ends))
-    axis = Axis("minutes into the round")
+    axis = Axis("time (UTC)", kind="time")
     curves = [
-        Series(team, numbers[team], (p.ends - start) / 6e10, p.net)
+        Series(team, numbers[team], p.ends / 1e9, p.net)
         for team, p in zip(result.teams, result.profits, strict=True)
     ]
-    minutes = (result.ends - start) / 6e10
     ranks = [
-        Series(team, numbers[team], minutes, -rank.astype(float))
+        Series(team, numbers[team], result.ends / 1e9, -rank.astype(float))
         for team, rank in zip(result.teams, result.ranks, strict=True)
     ]
     places = [(-float(k), str(k)) for k in range(1, len(result.teams) + 1)]
@@ -74,7 +72,8 @@ def _round(result: RoundResult, numbers: dict[str, int], unit: str) -> Markup:
     shown += Chart(
         "Place on the leaderboard", axis, Axis("place", ticks=places, roomy=True), ranks, height=240
     ).render()
-    headers = ("team", *(f"{m:.3g} min" for m in minutes))
+    begun = min(int(p.ends[0]) for p in result.profits if len(p.ends))
+    headers = ("team", *(f"after {(end - begun) / 6e10:.3g} min" for end in result.ends))
     order = sorted(range(len(result.teams)), key=lambda k: -float(result.scores[k][-1]))
     rows = [(result.teams[k], *(amount(s) for s in result.scores[k])) for k in order]
     shown += table(headers, rows, right=headers[1:], caption=f"Leaderboard over time, {unit}")

@@ -14,12 +14,13 @@ from backtest.plugins.report_sections.money import (
 )
 from backtest.plugins.report_sections.provenance import DataSummary, WhatWasRun
 from backtest.plugins.report_sections.speed import LatencyDistributions, Load, ServiceTime
-from backtest.plugins.report_sections.verdict import Frontier, Leaderboard, VerdictSection
+from backtest.plugins.report_sections.verdict import Effects, Frontier, Leaderboard, VerdictSection
 from backtest.report.sections import ReportSection
 
 _SECTIONS: dict[str, type[ReportSection]] = {
     "verdict": VerdictSection,
     "leaderboard": Leaderboard,
+    "effects": Effects,
     "frontier": Frontier,
     "equity": Equity,
     "attribution": Attribution,

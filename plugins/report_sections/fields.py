@@ -1,17 +1,19 @@
-"""Sections that show the same for each field of runs: the main one open, the others folded."""
+"""Pieces that several sections share: a series for every run, and what each field has to say."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
 
 from markupsafe import Markup
 
 from backtest.comparison.verdict import Field
 from backtest.core.arrays import Float64Array
-from backtest.report.charts import Series
+from backtest.report.charts import Axis, Series
 from backtest.report.html import details
 from backtest.report.material import Material
+
+CLOCK = Axis("time (UTC)", kind="time")
+"""The axis of everything over time."""
 
 
 def of_each_field(material: Material, render: Callable[[Field], Markup | None]) -> Markup | None:
@@ -31,14 +33,13 @@ def of_each_field(material: Material, render: Callable[[Field], Markup | None]) 
 
 def series_of(
     material: Material,
-    field: Field,
     of_run: Callable[[int], tuple[Float64Array, Float64Array] | None],
-) -> Sequence[Series]:
-    """A series for each member of a field for which ``of_run`` finds x and y."""
-    labels: dict[int, Any] = field.labels(material.compared)
-    found = []
-    for k in field.members:
-        points = of_run(k)
-        if points is not None:
-            found.append(Series(labels[k], material.numbers[k], *points))
-    return found
+    dash: int = 0,
+    suffix: str = "",
+) -> list[Series]:
+    """A series for each run for which ``of_run`` finds x and y, the best run first."""
+    return [
+        Series(material.names[k] + suffix, k, *points, dash)
+        for k in material.order
+        if (points := of_run(k)) is not None
+    ]

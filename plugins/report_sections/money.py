@@ -8,14 +8,13 @@ import numpy as np
 from markupsafe import Markup
 
 from backtest.comparison.run_settings import settings
-from backtest.comparison.verdict import Field, earned
+from backtest.comparison.verdict import earned
 from backtest.core.arrays import Float64Array
 from backtest.experiments.latency_studies import crossing
-from backtest.plugins.report_sections.fields import of_each_field, series_of
-from backtest.report.charts import Chart, Series, waterfall
-from backtest.report.html import details, paragraph
+from backtest.plugins.report_sections.fields import CLOCK, series_of
+from backtest.report.charts import Axis, Chart
+from backtest.report.html import amount, details, paragraph, table
 from backtest.report.material import HORIZONS_NS, Material
-from backtest.report.scales import Axis
 from backtest.report.sections import ReportSection
 from backtest.trading.layout import COSTS
 
@@ -28,32 +27,25 @@ class Equity(ReportSection):
 
     def render(self, material: Material) -> Markup | None:
         profits = material.compared.profits
-        start = min((p.ends[0] for p in profits if len(p.ends)), default=0)
 
-        def of(field: Field) -> Markup | None:
-            def equity(k: int) -> tuple[Float64Array, Float64Array] | None:
-                if not len(profits[k].ends):
-                    return None
-                return (profits[k].ends - start) / 6e10, profits[k].net
+        def equity(k: int) -> tuple[Float64Array, Float64Array] | None:
+            return (profits[k].ends / 1e9, profits[k].net) if len(profits[k].ends) else None
 
-            def drawdown(k: int) -> tuple[Float64Array, Float64Array] | None:
-                found = equity(k)
-                if found is None:
-                    return None
-                return found[0], found[1] - np.maximum(np.maximum.accumulate(found[1]), 0.0)
+        def drawdown(k: int) -> tuple[Float64Array, Float64Array] | None:
+            net = profits[k].net
+            fall = net - np.maximum(np.maximum.accumulate(net), 0.0)
+            return (profits[k].ends / 1e9, fall) if len(net) else None
 
-            unit, axis = profits[field.members[0]].unit, Axis("minutes into the window")
-            curves = [
-                Chart(f"Cumulative net {unit}", axis, Axis(unit),
-                      [*series_of(material, field, equity)]),
-                Chart(f"Drawdown, {unit} below the peak so far", axis, Axis(unit),
-                      [*series_of(material, field, drawdown)], height=200),
-            ]  # fmt: skip
-            if not curves[0].series:
-                return None
-            return Markup("").join(chart.render() for chart in curves)
-
-        return of_each_field(material, of)
+        curves = series_of(material, equity)
+        if not curves:
+            return None
+        unit = profits[0].unit
+        falls = series_of(material, drawdown)
+        return (
+            Chart(f"Cumulative net {unit}", CLOCK, Axis(unit), curves, zero=True).render()
+            + Chart(f"Drawdown, {unit} below the peak so far", CLOCK, Axis(unit), falls,
+                    height=200).render()
+        )  # fmt: skip
 
 
 class Attribution(ReportSection):
@@ -63,38 +55,39 @@ class Attribution(ReportSection):
     place: ClassVar[int] = 50
 
     def render(self, material: Material) -> Markup | None:
-        compared = material.compared
+        rows = material.compared.rows
+        settled = [k for k in material.order if rows[k]["net"] is not None]
+        if not settled:
+            return None
+        unit = rows[settled[0]]["currency"]
+        gains, losses = ("ideal", "decision", "net"), ("silence", "liquidity", *COSTS)
+        columns = [
+            name
+            for name in ("ideal", "silence", "liquidity", "decision", *COSTS, "net")
+            if any(rows[k][name] for k in settled)
+        ]
 
-        def of(field: Field) -> Markup | None:
-            labels = field.labels(compared)
-            shown = []
-            for k in field.members:
-                row = compared.rows[k]
-                if row["net"] is None:
-                    continue
-                steps = [("decision", row["decision"], True)]
-                if row["ideal"] is not None:
-                    steps = [
-                        ("ideal", row["ideal"], True), ("missed", -row["missed"], False), *steps
-                    ]  # fmt: skip
-                steps += [(cost, -row[cost], False) for cost in COSTS]
-                steps.append(("net", row["net"], True))
-                shown.append(waterfall(labels[k], steps, row["currency"]))
-            return (
-                Markup('<div class="pair">{}</div>').format(Markup("").join(shown))
-                if shown
-                else None
-            )
+        def cell(k: int, name: str) -> str:
+            value = rows[k][name]
+            return amount(-value if name in losses and value else value)
 
-        shown = of_each_field(material, of)
+        shown = table(
+            ("run", *columns),
+            [(material.names[k], *(cell(k, name) for name in columns)) for k in settled],
+            right=columns,
+            bars=[name for name in columns if name in gains + losses],
+            entries=settled,
+            caption=f"From ideal to net, {unit}",
+        )
         note = (
             "ideal: the same sizing filled at the mid of every event, at once, without size "
-            "limits; missed: what of that was lost because events went unanswered (silence) or "
-            "orders unfilled (liquidity); decision: what the fills earned from the mids of their "
-            "events on; feed, queueing, service, entry: how far the mid moved away in each delay "
-            "(a gain: it moved our way). The bars add up exactly."
+            "limits; silence: what was lost because events went unanswered, or answers came too "
+            "late to trade; liquidity: because orders found nothing to fill them; decision, which "
+            "is what is left: what the fills earned from the mids of their events on; feed, "
+            "queueing, service, entry: how far the mid moved away in each delay (a gain: it moved "
+            "our way); spread, impact, fees: paid for trading. The columns add up exactly."
         )
-        return None if shown is None else shown + paragraph(note, "note")
+        return shown + paragraph(note, "note")
 
 
 class LatencyScale(ReportSection):
@@ -106,14 +99,12 @@ class LatencyScale(ReportSection):
     def render(self, material: Material) -> Markup | None:
         compared = material.compared
         lines: dict[tuple[str, ...], list[int]] = {}
-        names: dict[tuple[str, ...], str] = {}
         for k, run in enumerate(compared.runs):
-            table = settings(run)
-            key = tuple(str(v) for name, v in table.items() if name != "latency.scale")
+            key = tuple(str(v) for name, v in settings(run).items() if name != "latency.scale")
             lines.setdefault(key, []).append(k)
-            names[key] = f"{table['strategy']}, {table['policy']}, {table['latency.service']}"
-        series, notes = [], []
-        for key, members in lines.items():
+        curves: dict[int, tuple[Float64Array, Float64Array]] = {}
+        found = []
+        for members in lines.values():
             points = sorted(
                 (compared.rows[k]["scale"], value)
                 for k in members
@@ -122,17 +113,34 @@ class LatencyScale(ReportSection):
             if len(points) < 2:
                 continue
             x, y = np.array(points).T
-            series.append(Series(names[key], material.numbers[members[0]], x, y))
-            scale = crossing(x.tolist(), y.tolist())
-            at = "none in this range" if scale is None else f"at {scale:.2f} times the latency"
-            notes.append(f"Break-even of {names[key]}: {at}.")
-        if not series:
+            curves |= dict.fromkeys(members, (x, y))
+            best = min(members, key=material.order.index)
+            found.append((best, crossing(x.tolist(), y.tolist())))
+        if not curves:
             return None
         unit = compared.profits[0].unit
         axis = Axis("latency scale (1: as configured, 0: no latency)")
-        note = " ".join(notes) + " An overloaded server trades less: see missed above."
-        title = f"Net {unit} against latency scale"
-        return Chart(title, axis, Axis(unit), series, zero=True, note=note).render()
+        note = "An overloaded server trades less: see silence above."
+        chart = Chart(
+            f"Net {unit} against latency scale", axis, Axis(unit), series_of(material, curves.get),
+            zero=True, note=note,
+        )  # fmt: skip
+        factors = [(name, values) for name, values in material.factors if name != "scale"]
+        rows = [
+            (
+                material.names[k],
+                *(values[k] for _, values in factors),
+                "none in this range" if scale is None else f"{scale:.2f}",
+            )
+            for k, scale in sorted(found, key=lambda item: material.order.index(item[0]))
+        ]
+        headers = ("best run", *(name for name, _ in factors), "break-even scale")
+        shown = table(
+            headers, rows, right=headers[-1:], factors=headers[1:-1],
+            entries=[k for k, _ in sorted(found, key=lambda item: material.order.index(item[0]))],
+            caption="The latency scale at which nothing is earned any more",
+        )  # fmt: skip
+        return chart.render() + details(f"Break-even of {len(rows)} variants", shown)
 
 
 class Markouts(ReportSection):
@@ -145,29 +153,25 @@ class Markouts(ReportSection):
         if all(m is None for m in material.markouts):
             return None
 
-        def of(field: Field) -> Markup | None:
-            def points(k: int) -> tuple[Float64Array, Float64Array] | None:
-                curve = material.markouts[k]
-                return None if curve is None else (HORIZONS_NS[1:] / 1e6, curve[1:] / 2)
+        def points(k: int) -> tuple[Float64Array, Float64Array] | None:
+            curve = material.markouts[k]
+            return None if curve is None else (HORIZONS_NS[1:] / 1e6, curve[1:] / 2)
 
-            series = series_of(material, field, points)
-            if not series:
-                return None
-            axis = Axis("time after the fill, ms", log=True)
-            title = "Mean move of the mid after a fill, in its direction, per lot"
-            note = (
-                "Above 0, the market moved our way after the fill, so the forecast still held. A "
-                "curve near 0 from the start means that orders came too late."
-            )
-            return Chart(title, axis, Axis("ticks"), [*series], zero=True, note=note).render()
-
-        shown = of_each_field(material, of)
+        axis = Axis("time after the fill, ms", kind="log")
+        title = "Mean move of the mid after a fill, in its direction, per lot"
+        note = (
+            "Above 0, the market moved our way after the fill, so the forecast still held. A "
+            "curve near 0 from the start means that orders came too late."
+        )
+        shown = Chart(
+            title, axis, Axis("ticks"), series_of(material, points), zero=True, note=note
+        ).render()
         missing = [
             label
-            for label, curve in zip(material.compared.labels, material.markouts, strict=True)
+            for label, curve in zip(material.names, material.markouts, strict=True)
             if curve is None
         ]
-        if shown is not None and missing:
+        if missing:
             shown += details("Runs without a curve", paragraph(
                 f"No fills, or the dataset with the quotes is missing: {', '.join(missing)}."
             ))  # fmt: skip

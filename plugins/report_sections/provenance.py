@@ -26,8 +26,8 @@ class WhatWasRun(ReportSection):
         different = compared.differences()
         names = [name for name, _ in different]
         rows = [
-            (compared.labels[k], compared.rows[k]["run"], *(_plain(v[k]) for _, v in different))
-            for k in range(len(compared.runs))
+            (material.names[k], compared.rows[k]["run"], *(_plain(v[k]) for _, v in different))
+            for k in material.order
         ]
         shown = paragraph("Settings that differ between the runs:")
         shown += table(("run", "id", *names), rows, caption="Differences")
@@ -41,7 +41,7 @@ class WhatWasRun(ReportSection):
                     json.dumps(run.manifest, indent=1, ensure_ascii=False)
                 ),
             )
-            for label, run in zip(compared.labels, compared.runs, strict=True)
+            for label, run in zip(material.names, compared.runs, strict=True)
         )
         return shown + details("Manifests", manifests)
 

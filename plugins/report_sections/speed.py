@@ -7,13 +7,11 @@ from typing import Any, ClassVar
 import numpy as np
 from markupsafe import Markup
 
-from backtest.comparison.verdict import Field
 from backtest.core.arrays import Float64Array
-from backtest.plugins.report_sections.fields import of_each_field, series_of
-from backtest.report.charts import Chart, Series
-from backtest.report.html import amount, details, paragraph, table
-from backtest.report.material import BINS, TAIL, Material
-from backtest.report.scales import Axis
+from backtest.plugins.report_sections.fields import CLOCK, series_of
+from backtest.report.charts import Axis, Chart, Series
+from backtest.report.html import amount, details, table
+from backtest.report.material import TAIL, Material
 from backtest.report.sections import ReportSection
 
 _TICKS = [(10.0**-k, f"{100 * (1 - 10.0**-k):.{max(k - 2, 0)}f} %") for k in range(1, 6)]
@@ -27,44 +25,39 @@ class LatencyDistributions(ReportSection):
     place: ClassVar[int] = 60
 
     def render(self, material: Material) -> Markup | None:
-        def of(field: Field) -> Markup | None:
-            charts = []
-            for cause, title in (
-                ("sojourn", "Sojourn time: queueing plus service"),
-                ("queueing", "Queueing: receipt to the start of service"),
-                ("service", "Service: start to answer"),
-                ("network", "Network: feed and order entry"),
-            ):
+        missing = 1 - TAIL[::-1]
+        # What is never longer than the longest span that was measured is drawn up to there.
+        x = Axis("share of answers", kind="log", ticks=_TICKS, low=1e-5, high=1.0, complement=True)
+        y = Axis("ms; less than 1 µs is drawn at 1 µs", kind="log")
+        charts = []
+        for cause, title in (
+            ("sojourn", "Sojourn time: queueing plus service"),
+            ("queueing", "Queueing: receipt to the start of service"),
+            ("service", "Service: start to answer"),
+            ("network", "Network: feed and order entry"),
+        ):
 
-                def points(k: int, cause: str = cause) -> tuple[Float64Array, Float64Array] | None:
-                    spans = material.pace[k].quantiles[cause]
-                    if not np.isfinite(spans).any():
-                        return None
-                    # A logarithmic axis has no 0: a microsecond stands for what is less.
-                    return np.maximum(spans, 1e-3), 1 - TAIL
+            def points(k: int, cause: str = cause) -> tuple[Float64Array, Float64Array] | None:
+                spans = material.pace[k].quantiles[cause][::-1]
+                return (missing, np.maximum(spans, 1e-3)) if np.isfinite(spans).any() else None
 
-                series = [*series_of(material, field, points)]
-                x = Axis("ms; less than 1 µs is drawn at 1 µs", log=True)
-                y = Axis("answered within", log=True, ticks=_TICKS[::-1], low=1e-5, high=1.0)
-                charts.append(Chart(title, x, y, series))
-            if not charts[0].series:
-                return None
-            shown = Markup("").join(chart.render() for chart in charts)
-            return Markup('<div class="pair">{}</div>').format(shown) + self._table(material, field)
+            charts.append(Chart(title, x, y, series_of(material, points)))
+        if not charts[0].series:
+            return None
+        shown = Markup("").join(chart.render() for chart in charts)
+        return Markup('<div class="pair">{}</div>').format(shown) + self._table(material)
 
-        return of_each_field(material, of)
-
-    def _table(self, material: Material, field: Field) -> Markup:
-        labels = field.labels(material.compared)
+    def _table(self, material: Material) -> Markup:
         levels = (0.5, 0.9, 0.99, 0.999)
         headers = ("run", "cause", *(f"p{100 * q:g} ms" for q in levels))
         rows: list[tuple[Any, ...]] = []
-        for k in field.members:
+        for k in material.order:
             for cause, spans in material.pace[k].quantiles.items():
                 found = [float(spans[int(np.argmin(np.abs(TAIL - q)))]) for q in levels]
                 shown = [amount(v if np.isfinite(v) else None, 3) for v in found]
-                rows.append((labels[k], cause, *shown))
-        return details("The same figures as a table", table(headers, rows, right=headers[2:]))
+                rows.append((material.names[k], cause, *shown))
+        figures = table(headers, rows, right=headers[2:], factors=("cause",), caption="Latencies")
+        return details("The same figures as a table", figures)
 
 
 class Load(ReportSection):
@@ -74,36 +67,26 @@ class Load(ReportSection):
     place: ClassVar[int] = 70
 
     def render(self, material: Material) -> Markup | None:
-        def of(field: Field) -> Markup:
-            pace = material.pace
-            first = pace[field.members[0]]
-            minutes = first.hours * 60
-            bursts = bursts_of(first.arrivals)
-            width = minutes[-1] / BINS
-            spans = [(minutes[k] - width, minutes[k]) for k in bursts]
-            axis = Axis("minutes into the window")
-            queue = series_of(material, field, lambda k: (pace[k].hours * 60, pace[k].deepest))
-            rate = series_of(
-                material, field, lambda k: (pace[k].hours * 60, 100 * pace[k].answered)
-            )
-            seconds = width * 60
-            note = (
-                f"Each point is the longest queue within {seconds:,.3g} s. Shaded: "
-                + (f"{len(bursts)} bursts" if len(bursts) else "no bursts, which would be periods")
-                + f" of at least {_BURST:g} times the median arrival rate."
-            )
-            arrivals = Series("events a second", 0, minutes, first.arrivals / seconds)
-            charts = (
-                Chart("Events waiting", axis, Axis("events"), [*queue], spans,
-                      note=note, steps=True),
-                Chart("Share of arriving events that were answered", axis,
-                      Axis("%", low=0, high=100), [*rate], spans, height=220),
-                Chart("Arrivals", axis, Axis("events a second", low=0), [arrivals], spans,
-                      height=180),
-            )  # fmt: skip
-            return Markup("").join(chart.render() for chart in charts)
-
-        return of_each_field(material, of)
+        pace = material.pace
+        first = pace[material.order[0]]
+        bursts = bursts_of(first.arrivals)
+        width = float(first.times[1] - first.times[0])
+        spans = [(first.times[k] - width, first.times[k]) for k in bursts]
+        note = f"Each point is the longest queue within {width:,.3g} s. Shaded: " + (
+            (f"{len(bursts)} bursts" if len(bursts) else "no bursts, which would be periods")
+            + f" of at least {_BURST:g} times the median arrival rate."
+        )
+        queue = series_of(material, lambda k: (pace[k].times, pace[k].deepest))
+        rate = series_of(material, lambda k: (pace[k].times, 100 * pace[k].answered))
+        arrivals = Series("events a second", None, first.times, first.arrivals / width)
+        charts = (
+            Chart("Events waiting", CLOCK, Axis("events"), queue, spans, note=note, steps=True),
+            Chart("Share of arriving events that were answered", CLOCK,
+                  Axis("%", low=0, high=100), rate, spans, height=220),
+            Chart("Arrivals", CLOCK, Axis("events a second", low=0), [arrivals], spans,
+                  height=180),
+        )  # fmt: skip
+        return Markup("").join(chart.render() for chart in charts)
 
 
 def bursts_of(arrivals: Float64Array) -> list[int]:
@@ -118,35 +101,41 @@ class ServiceTime(ReportSection):
     place: ClassVar[int] = 110
 
     def render(self, material: Material) -> Markup | None:
-        shown = of_each_field(material, lambda field: self._of_field(material, field))
-        note = (
-            "The roofline is the least time that the device's memory and arithmetic allow; it is "
-            "drawn where a measured profile states it."
-        )
-        return None if shown is None else shown + paragraph(note, "note")
-
-    def _of_field(self, material: Material, field: Field) -> Markup | None:
-        labels = field.labels(material.compared)
-        series: list[Series] = []
-        notes: list[str] = []
-        for k in field.members:
-            sizes, p50, p99, counts = material.pace[k].batches
-            if not len(sizes):
-                continue
-            number, name, x = material.numbers[k], labels[k], sizes.astype(float)
-            series.append(Series(f"{name}: median", number, x, p50))
-            if not np.array_equal(p50, p99):
-                series.append(Series(f"{name}: p99", number + 8, x, p99))
-            busiest = int(sizes[np.argmax(counts)])
-            notes.append(f"{name}: {int(counts.sum()):,} batches, most of them of {busiest}.")
-            roof = roofline(material.compared.runs[k].manifest["config"]["latency"]["service"], x)
-            if roof is not None:
-                series.append(Series(f"{name}: roofline", number + 16, x, roof))
-        if not series:
+        pace = material.pace
+        medians = series_of(material, lambda k: _spans(pace[k].batches, 1))
+        if not medians:
             return None
-        x_axis, y_axis = Axis("events in the batch", log=True), Axis("ms", log=True)
-        note = " ".join(notes)
-        return Chart("Service time of a batch", x_axis, y_axis, series, note=note).render()
+        late = series_of(material, lambda k: _spans(pace[k].batches, 2), 1, ": p99")
+        roofs = series_of(material, lambda k: _roof(material, k), 2, ": roofline")
+        note = (
+            "Dashed: the 99th percentile. Dotted: the roofline, the least time that the device's "
+            "memory and arithmetic allow, drawn where a measured profile states it."
+        )
+        x, y = Axis("events in the batch", kind="log"), Axis("ms", kind="log")
+        title = "Service time of a batch, median"
+        shown = Chart(title, x, y, medians + late + roofs, note=note).render()
+        rows = [
+            (material.names[k], f"{int(counts.sum()):,}", int(sizes[np.argmax(counts)]))
+            for k in material.order
+            for sizes, _, _, counts in [pace[k].batches]
+            if len(sizes)
+        ]
+        headers = ("run", "batches", "most often of")
+        figures = table(headers, rows, right=headers[1:], caption="Batches")
+        return shown + details("Batches of each run", figures)
+
+
+def _spans(batches: Any, which: int) -> tuple[Float64Array, Float64Array] | None:
+    """Sizes of batches and their median (1) or 99th percentile (2) ms, where these differ."""
+    same = which == 2 and np.array_equal(batches[1], batches[2])
+    return None if same or not len(batches[0]) else (batches[0].astype(float), batches[which])
+
+
+def _roof(material: Material, k: int) -> tuple[Float64Array, Float64Array] | None:
+    sizes = material.pace[k].batches[0].astype(float)
+    service = material.compared.runs[k].manifest["config"]["latency"]["service"]
+    found = roofline(service, sizes) if len(sizes) else None
+    return None if found is None else (sizes, found)
 
 
 def roofline(service: dict[str, Any], sizes: Float64Array) -> Float64Array | None:

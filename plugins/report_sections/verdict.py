@@ -10,10 +10,9 @@ from markupsafe import Markup
 from backtest.comparison.figures import ANNUALISATION
 from backtest.comparison.verdict import Field, earned, verdict
 from backtest.plugins.report_sections.fields import of_each_field
-from backtest.report.charts import Chart, Series
-from backtest.report.html import amount, bullets, paragraph, percent, table
+from backtest.report.charts import Axis, Chart, Series
+from backtest.report.html import amount, bullets, number, paragraph, percent, table
 from backtest.report.material import Material
-from backtest.report.scales import Axis, number
 from backtest.report.sections import ReportSection
 
 _CLASSES = (
@@ -59,31 +58,35 @@ class Leaderboard(ReportSection):
 
     def render(self, material: Material) -> Markup | None:
         compared = material.compared
-        order = [k for field in material.fields for k in field.members]
-        order.sort(key=lambda k: -_or_last(earned(compared.rows[k])))
-        unit = compared.profits[order[0]].unit
-        headers = (
-            "run", "class", f"net {unit}", "answered", "p50 ms", "p99 ms", "accuracy", "drawdown",
-            "hit rate", "profit factor", "turnover", "exposure", "Sharpe", "Sortino", "Calmar",
+        unit = compared.profits[material.order[0]].unit
+        factors = [name for name, _ in material.factors]
+        figures = (
+            "answered", "p99 ms", "accuracy", "drawdown", "Sharpe", "turnover", "p50 ms",
+            "hit rate", "profit factor", "exposure", "Sortino", "Calmar",
         )  # fmt: skip
+        headers = ("run", f"net {unit}", *factors, *figures, "class")
         rows = []
-        for k in order:
+        for k in material.order:
             row = compared.rows[k]
+            ratios = {n: "–" if row[n] is None else number(row[n]) for n in _RATIOS}
             rows.append(
                 (
-                    compared.labels[k] + (" *" if row["partial"] else ""),
-                    row["class"] or "–",
+                    self._head(material, k) + (" *" if row["partial"] else ""),
                     amount(earned(row)),
+                    *(values[k] for _, values in material.factors),
                     percent(row["response_rate"]),
-                    amount(row["p50_ms"], 1),
                     amount(row["p99_ms"], 1),
                     amount(row["correlation"], 3),
                     amount(row["drawdown"]),
+                    ratios["sharpe"],
+                    amount(row["turnover"], 0),
+                    amount(row["p50_ms"], 1),
                     percent(row["hit_rate"], 0),
                     amount(row["profit_factor"], 1),
-                    amount(row["turnover"], 0),
                     amount(row["exposure"], 0),
-                    *("–" if row[n] is None else number(row[n]) for n in _RATIOS),
+                    ratios["sortino"],
+                    ratios["calmar"],
+                    row["class"] or "–",
                 )
             )
         notes = [
@@ -99,8 +102,37 @@ class Leaderboard(ReportSection):
             notes.insert(
                 0, "Not all runs saw the same events, so their figures are not comparable."
             )
-        shown = table(headers, rows, right=headers[2:], caption="Runs ranked by what they earned")
+        shown = table(
+            headers, rows, right=(headers[1], *figures), factors=factors, entries=material.order,
+            more=(*figures[6:], "class"),
+            caption="Runs ranked by what they earned",
+        )  # fmt: skip
         return shown + Markup("").join(paragraph(note, "note") for note in notes)
+
+    def _head(self, material: Material, k: int) -> str:
+        """The place and the run's id where other columns say what it is, else its name."""
+        if not material.factors:
+            return material.names[k]
+        return f"{material.order.index(k) + 1}. {material.compared.runs[k].id[-12:][:6]}"
+
+
+class Effects(ReportSection):
+    """What each setting does, alone and with another."""
+
+    title: ClassVar[str] = "What each setting does"
+    place: ClassVar[int] = 25
+
+    def render(self, material: Material) -> Markup | None:
+        if not material.factors:
+            return None
+        return Markup(
+            '<div class="effects" data-of="leaderboard"><div class="choose"></div>'
+            '<div class="shown"></div></div>'
+        ) + paragraph(
+            "Means over all runs with these settings, whatever else they have: where settings "
+            "were not combined in full, a mean also tells what they were combined with.",
+            "note",
+        )
 
 
 class Frontier(ReportSection):
@@ -112,27 +144,22 @@ class Frontier(ReportSection):
     def render(self, material: Material) -> Markup | None:
         compared = material.compared
         unit = compared.profits[0].unit
-        main = material.fields[0] if len(material.compared.runs) > 8 else None
-        chosen = list(main.members) if main else list(range(len(compared.rows)))
-        labels = main.labels(compared) if main else dict(enumerate(compared.labels))
         plots = []
-        for name, title, field in (
+        for name, title, figure in (
             ("Accuracy against latency", "correlation with the reference", "correlation"),
             (f"Net {unit} against latency", f"net {unit}", None),
         ):
             series = []
-            for k in chosen:
+            for k in material.order:
                 row = compared.rows[k]
-                value = earned(row) if field is None else row[field]
+                value = earned(row) if figure is None else row[figure]
                 if value is not None and row["p99_ms"]:
                     point = np.array([row["p99_ms"]]), np.array([value])
-                    series.append(Series(labels[k], material.numbers[k], *point))
+                    series.append(Series(material.names[k], k, *point))
             if series:
-                axis = Axis("p99 sojourn time, ms", log=True, roomy=True)
-                note = f"On the frontier (not dominated): {', '.join(_frontier(series))}."
-                chart = Chart(
-                    name, axis, Axis(title, roomy=True), series, points=True, names=True, note=note
-                )
+                axis = Axis("p99 sojourn time, ms", kind="log", roomy=True)
+                note = f"On the frontier (not dominated): {'; '.join(_frontier(series))}."
+                chart = Chart(name, axis, Axis(title, roomy=True), series, points=True, note=note)
                 plots.append(chart.render())
         return (
             Markup('<div class="pair">{}</div>').format(Markup("").join(plots)) if plots else None
@@ -149,7 +176,3 @@ def _frontier(series: list[Series]) -> list[str]:
             for o in series
         )
     ]
-
-
-def _or_last(value: float | None) -> float:
-    return float("-inf") if value is None else value

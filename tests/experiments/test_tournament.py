@@ -56,7 +56,7 @@ def test_the_faster_team_wins_every_round(small_dataset: Path, tmp_path: Path) -
     assert first.total == pytest.approx(sum(float(r.scores[1][-1]) for r in results))
     html = tournament_page(results, [first, second])
     assert "fast wins with" in html
-    assert html.count("<svg role") == 4
+    assert html.count('<figure class="chart">') == 4
 
 
 def test_equal_teams_share_a_place(small_dataset: Path, tmp_path: Path) -> None:
@@ -64,7 +64,9 @@ def test_equal_teams_share_a_place(small_dataset: Path, tmp_path: Path) -> None:
     config = parse_tournament(table(small_dataset, team=twins, round=[{"name": "r"}]), place="t")
     (result,) = play(config, engine(tmp_path))
     assert result.ranks[:, -1].tolist() == [1, 1, 1]
-    assert tournament_page([result], standings([result], result.teams)).count("</script>") == 1
+    html = tournament_page([result], standings([result], result.teams))
+    # The page's own: its script, the names of the teams and two charts.
+    assert html.count("</script>") == html.count("<script") == 4
 
 
 def test_a_team_that_fails_is_reported_and_comes_last(small_dataset: Path, tmp_path: Path) -> None:

@@ -34,10 +34,32 @@ QUIET = (
 
 DRIVER = """
 <script>
-const svg = document.querySelector("svg.plot");
-const key = (name) => svg.dispatchEvent(new KeyboardEvent("keydown", {key: name, bubbles: true}));
-key("ArrowRight"); key("ArrowRight");
-svg.parentNode.querySelector("[data-toggle]").click();
+const plot = document.querySelector("figure.chart .plot");
+const press = (key) => plot.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+const note = (name, value) => document.documentElement.setAttribute("data-" + name, value);
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+addEventListener("load", async () => {
+  await pause(200);
+  charts.of(plot.parentNode);
+  await pause(50);
+  press("ArrowRight"); press("ArrowRight");
+  await pause(50);
+  note("readout", plot.parentNode.querySelector(".readout").textContent);
+  note("shown", picks.shown().length);
+  document.querySelector(".chip").click();
+  note("left", picks.shown().length);
+  const board = document.querySelector("#leaderboard .scroll.data");
+  const firsts = () => [...board.querySelectorAll("tbody tr")]
+    .map((row) => row.cells[1].textContent).join("|");
+  board.querySelector("thead th:nth-child(2) button").click();
+  note("falling", firsts());
+  board.querySelector("thead th:nth-child(2) button").click();
+  note("rising", firsts());
+  note("rows", charts.of(plot.parentNode).rows().length);
+  dispatchEvent(new Event("beforeprint"));
+  note("drawn", document.querySelectorAll("figure.chart canvas").length);
+  note("figures", document.querySelectorAll("figure.chart").length);
+});
 </script>
 """
 
@@ -95,7 +117,7 @@ def test_the_policy_stops_what_escaping_would_let_through(tmp_path: Path) -> Non
         "<img src='http://127.0.0.1:9/x.png'>"
     )
     chapter = {"name": "bad", "title": "Bad", "content": Markup(bad)}
-    seen = visit(page("Title", "", [chapter]), tmp_path)
+    seen = visit(page("Title", "", [chapter], entries=(), first=()), tmp_path)
     assert "<title>Title</title>" in seen.dom
     assert seen.requests == []
     assert len([line for line in seen.console if "Content Security Policy" in line]) >= 3
@@ -108,11 +130,16 @@ def test_without_the_policy_they_would_be_seen(tmp_path: Path) -> None:
     assert seen.requests == ["http://127.0.0.1:9/x"]
 
 
-def test_keyboard_and_legend_work(report: str, tmp_path: Path) -> None:
+def test_charts_keyboard_picks_and_sorting_work(report: str, tmp_path: Path) -> None:
     driven = re.sub(r"<meta http-equiv[^>]*>", "", report).replace("</body>", DRIVER + "</body>")
     seen = visit(driven, tmp_path)
     assert seen.console == []
-    readout = re.findall(r'<output class="readout"[^>]*>([^<]+)</output>', seen.dom)
-    assert any("sojourn time, ms" in text for text in readout)
-    assert 'aria-pressed="false"' in seen.dom
-    assert re.search(r'class="series[^"]* off"', seen.dom)
+    told = dict(re.findall(r'data-([a-z]+)="([^"]*)"', seen.dom[:2000]))
+    assert "p99 sojourn time, ms" in told["readout"]
+    assert int(told["left"]) == int(told["shown"]) - 1
+    falling = [float(v.replace(",", "")) for v in told["falling"].split("|")]
+    assert falling == sorted(falling, reverse=True)
+    assert [float(v.replace(",", "")) for v in told["rising"].split("|")] == sorted(falling)
+    assert len(set(falling)) > 1
+    assert int(told["rows"]) > 1
+    assert told["drawn"] == told["figures"]

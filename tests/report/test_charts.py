@@ -1,16 +1,24 @@
-"""Charts keep extremes, stay inside their frame, and let nothing escape."""
+"""Charts keep extremes, hold only what can be drawn, and let nothing escape."""
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import pairwise
-from xml.etree import ElementTree
+from typing import Any
 
 import numpy as np
 import pytest
 
-from backtest.report.charts import Chart, Series, downsample, waterfall
-from backtest.report.scales import Axis, Scale, number
+from backtest.report.charts import MOST_POINTS, Axis, Chart, Series, downsample
+from backtest.report.html import number
+
+
+def data_of(chart: Chart) -> Any:
+    """The JSON in a chart's figure."""
+    found = re.search(r'<script type="application/json">(.*?)</script>', chart.render(), re.DOTALL)
+    assert found is not None
+    return json.loads(found[1])
 
 
 def test_downsampling_keeps_ends_and_extremes() -> None:
@@ -35,6 +43,15 @@ def test_short_series_are_drawn_whole() -> None:
     assert downsample(x, x, 3) == (x, x)
 
 
+def test_gaps_hide_no_extreme() -> None:
+    x = np.arange(10_000.0)
+    y = np.sin(x / 100)
+    y[::7] = np.nan
+    _, ys = downsample(x, y, 50)
+    assert np.nanmax(ys) == np.nanmax(y)
+    assert np.nanmin(ys) == np.nanmin(y)
+
+
 @pytest.mark.parametrize(
     ("value", "text"),
     [(0, "0"), (1234.5, "1,234"), (-0.5, "-0.5"), (0.000012, "1.2e-05"), (3e8, "3e+08"),
@@ -44,56 +61,58 @@ def test_numbers(value: float, text: str) -> None:
     assert number(value) == text
 
 
-@pytest.mark.parametrize("log", [False, True])
-@pytest.mark.parametrize("values", [[1.0], [1.0, 1.0], [0.5, 700.0], [np.nan, 2.0], []])
-def test_scales_hold_their_values(values: list[float], log: bool) -> None:
-    scale = Scale.over(Axis("x", log=log), np.array(values), 0.0, 100.0)
-    for value in values:
-        if np.isfinite(value):
-            assert -1e-9 <= scale(value) <= 100 + 1e-9
-    assert all(-1e-6 <= scale(v) <= 100 + 1e-6 for v, _ in scale.ticks())
+def test_equal_places_are_written_once() -> None:
+    x = np.linspace(0, 1, 50)
+    series = [Series(f"run {k}", k, x.copy(), x * k) for k in range(5)]
+    data = data_of(Chart("", Axis("x"), Axis("y"), [*series, Series("a", None, 2 * x, x)]))
+    assert len(data["xs"]) == 2
+    assert [s["x"] for s in data["series"]] == [0, 0, 0, 0, 0, 1]
+    assert [s["entry"] for s in data["series"]] == [0, 1, 2, 3, 4, None]
 
 
-def test_a_log_axis_within_one_decade_has_ticks_all_the_same() -> None:
-    scale = Scale.over(Axis("x", log=True), np.array([6.1, 8.9]), 0.0, 100.0)
-    assert len(scale.ticks()) >= 2
+def test_many_series_take_no_more_points_than_few() -> None:
+    x = np.arange(5000.0)
+    y = np.random.default_rng(0).normal(size=5000)
+    for count in (1, 30, 300):
+        series = [Series(str(k), k, x, y) for k in range(count)]
+        data = data_of(Chart("", Axis("x"), Axis("y"), series))
+        assert sum(len(s["y"]) for s in data["series"]) <= 1.05 * MOST_POINTS
 
 
-def test_names_of_points_do_not_cover_one_another() -> None:
-    x = np.ones(1)
-    close = [Series(f"variant {k}", k, (1 + k % 2 / 100) * x, x * (1 + k / 100)) for k in range(9)]
-    far = Series("elsewhere", 9, 2 * x, 1.2 * x)
-    chart = Chart("", Axis("", roomy=True), Axis("", roomy=True), [*close, far], names=True)
-    found = re.findall(r'class="name" x="([\d.]+)" y="([\d.]+)"', chart.render())
-    near = sorted(float(y) for left, y in found if float(left) < 360)
-    assert len(near) == 9
-    assert all(b - a >= 12.9 for a, b in pairwise(near))
-    assert all(0 < y < 300 for y in near)
+def test_what_has_no_place_on_an_axis_is_a_gap() -> None:
+    x = np.array([-1.0, 1.0, 2.0, np.nan, 4.0])
+    y = np.array([1.0, 0.0, -3.0, 5.0, np.inf])
+    data = data_of(Chart("", Axis("x"), Axis("y"), [Series("a", 0, x, y)]))
+    assert data["xs"] == [[-1, 1, 2, 4]]
+    assert data["series"][0]["y"] == [1, 0, -3, None]
+    log = Axis("l", kind="log")
+    data = data_of(Chart("", log, log, [Series("a", 0, x, y)]))
+    assert data["xs"] == [[1, 2, 4]]
+    assert data["series"][0]["y"] == [None, None, None]
 
 
-def test_every_chart_is_well_formed_and_escaped() -> None:
-    name = "</svg><script>alert(1)</script>\"'&"
+def test_instants_keep_their_microseconds() -> None:
+    x = np.array([1_756_742_400.0, 1_756_742_400.000001, 1_756_742_400.000002])
+    data = data_of(Chart("", Axis("t", kind="time"), Axis("y"), [Series("a", 0, x, x * 0)]))
+    assert data["xs"] == [[1756742400, 1756742400.000001, 1756742400.000002]]
+
+
+def test_every_chart_is_escaped() -> None:
+    name = "</script><script>alert(1)</script>\"'&<!--\u2028"
     x = np.array([1.0, 2.0, 3.0])
     chart = Chart(
         name,
         Axis(name),
-        Axis(name, log=True),
+        Axis(name, kind="log", ticks=[(1.0, name)]),
         [Series(name, 0, x, np.array([1.0, np.nan, 0.0])), Series("b", 9, x, x)],
         spans=[(1.5, 2.0)],
         note=name,
-        names=True,
         zero=True,
     )
-    for svg in (chart.render(), waterfall(name, [(name, 5.0, True), ("b", -9.0, False)], name)):
-        ElementTree.fromstring(svg)
-        assert "<script" not in svg
-        assert "nan" not in svg
-
-
-def test_a_waterfall_is_described_in_words() -> None:
-    drawn = waterfall(
-        "w", [("ideal", 10.0, True), ("spread", -4.0, False), ("net", 6.0, True)], "USD"
-    )
-    assert "spread: -4 USD" in drawn
-    heights = [float(h) for h in re.findall(r'<rect[^>]* height="([\d.]+)"', drawn)]
-    assert heights[0] == pytest.approx(heights[1] + heights[2], abs=0.2)
+    text = chart.render()
+    assert text.count("<script") == 1
+    assert text.count("</script>") == 1
+    assert "<!--" not in text
+    data = data_of(chart)
+    assert data["series"][0]["name"] == name
+    assert data["y"]["ticks"] == [[1.0, name]]
