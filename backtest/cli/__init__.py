@@ -21,6 +21,7 @@ from backtest.cli import (
     compare,
     data,
     demo,
+    open,
     plugins,
     predictions,
     profile,
@@ -46,6 +47,7 @@ app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)
+app.command("open")(open.open_runs)
 app.command("tournament")(tournament.tournament)
 app.command("demo")(demo.demo)
 app.command("train")(train.train)

@@ -32,13 +32,19 @@ class Rendered:
 
 
 def render_report(
-    compared: Comparison, plugins: Parts, sections: Sequence[str] = (), title: str | None = None
+    compared: Comparison,
+    plugins: Parts,
+    sections: Sequence[str] = (),
+    title: str | None = None,
+    *,
+    live: bool = False,
 ) -> Rendered:
     """The report of a comparison; the same runs give the same bytes.
 
     Args:
         sections: which, as text or tables; by default all that are registered and available.
         title: the page's; by default made from the datasets.
+        live: as for ``page``.
 
     Raises:
         UsageError: there is no such section.
@@ -60,7 +66,7 @@ def render_report(
             chapters.append({"name": name, "title": section.title, "content": content})
     html = page(
         title or _title(compared), _subtitle(compared), chapters,
-        entries=material.names, first=material.first,
+        entries=material.names, first=material.first, live=live,
     )  # fmt: skip
     return Rendered(html, tuple(failures))
 
@@ -72,6 +78,7 @@ def page(
     *,
     entries: Sequence[str],
     first: Sequence[int],
+    live: bool = False,
 ) -> str:
     """The HTML of some chapters.
 
@@ -80,6 +87,7 @@ def page(
         chapters: each a ``name``, a ``title`` and ``content`` (escaped HTML).
         entries: names of what readers can pick, such as runs; ``Series.entry`` counts them from 0.
         first: entries that are picked at first.
+        live: whether ``backtest open`` serves it, and tells it of changes.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -91,13 +99,14 @@ def page(
         lstrip_blocks=True,
     )
     style = "\n".join(map(_asset, _STYLES))
-    script = "\n".join(map(_asset, _SCRIPTS))
+    script = "\n".join(map(_asset, (*_SCRIPTS, *(["live.js"] if live else []))))
     return environment.get_template("page.html.j2").render(
         title=title,
         subtitle=subtitle,
         chapters=chapters,
         entries=embedded({"names": list(entries), "first": list(first)}),
         version=__version__,
+        connect="; connect-src 'self'" if live else "",
         style=Markup(style),
         script=Markup(script),
         style_hash=_hash(style),

@@ -62,10 +62,10 @@ const picks = (() => {
     bar.hidden = names.length < 2;
     const title = document.createElement("span");
     title.className = "title";
-    title.textContent = `${slots.size} of ${names.length} shown`;
+    title.textContent = `${slots.size} of ${names.length} picked`;
     const actions = [];
-    if (names.length > first.length) actions.push(button("first again", "plain", () => set(first)));
-    if (names.length > 1) actions.push(button("none", "plain", () => set([])));
+    if (first.length && names.length > first.length) actions.push(button("first again", "plain", () => set(first)));
+    if (slots.size) actions.push(button("none", "plain", () => set([])));
     bar.replaceChildren(title, ...[...slots.keys()].map(chip), ...actions);
   };
 

@@ -1,0 +1,131 @@
+"""A folder of runs as it grows: what has finished, which sweeps are under way."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from backtest.comparison.profits import in_currency
+from backtest.comparison.run_selection import runs_at, runs_of_sweep
+from backtest.errors import BacktestError, DataError
+from backtest.runs.folder import MANIFEST, Run
+
+SWEEPS = "sweeps"
+
+
+@dataclass(frozen=True, slots=True)
+class SweepState:
+    """How far a sweep is.
+
+    Attributes:
+        counts: number of runs by state, such as ``done``.
+    """
+
+    id: str
+    name: str
+    counts: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        """Its runs, in whatever state."""
+        return sum(self.counts.values())
+
+
+class RunStore:
+    """Reads the runs and sweeps in a folder; what has not changed is not read again.
+
+    Args:
+        folder: holds run folders, and ``sweeps``. It need not exist yet.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._rows: dict[Path, tuple[int, dict[str, Any]]] = {}
+
+    def signature(self) -> tuple[Any, ...]:
+        """A value that changes when a run ends or vanishes, or a sweep gets on."""
+        manifests = [(path.parent.name, _changed(path)) for path in self._manifests()]
+        sweeps = [(path.name, _changed(path)) for path in self._sweep_files()]
+        return (*manifests, *sweeps)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The main figures of every finished run, the newest first; damaged ones are left out."""
+        found = []
+        for path in self._manifests():
+            changed = _changed(path)
+            known = self._rows.get(path)
+            if known is None or known[0] != changed:
+                try:
+                    known = changed, _row(Run(path.parent))
+                except (BacktestError, KeyError, TypeError, ValueError):
+                    continue
+                self._rows[path] = known
+            found.append(known[1])
+        return sorted(found, key=lambda row: (row["created"], row["run"]), reverse=True)
+
+    def sweeps(self) -> list[SweepState]:
+        """The sweeps, by name; damaged files are left out."""
+        found = []
+        for path in self._sweep_files():
+            try:
+                table = json.loads(path.read_text(encoding="utf-8"))
+                counts: dict[str, int] = {}
+                for run in table["runs"]:
+                    counts[str(run["state"])] = counts.get(str(run["state"]), 0) + 1
+                found.append(SweepState(path.stem, str(table.get("name") or path.stem), counts))
+            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                continue
+        return sorted(found, key=lambda sweep: (sweep.name, sweep.id))
+
+    def runs(self, ids: list[str]) -> list[Run]:
+        """The runs of some ids.
+
+        Raises:
+            DataError: there is none of that id, or it is damaged.
+        """
+        known = {path.parent.name for path in self._manifests()}
+        missing = [name for name in ids if name not in known]
+        if missing:
+            raise DataError(f"there is no run {missing[0]!r}", place=str(self._folder))
+        return runs_at([self._folder / name for name in ids])
+
+    def runs_of_sweep(self, sweep: str) -> tuple[list[Run], list[Any]]:
+        """A sweep's finished runs, and those that failed or were not reached."""
+        return runs_of_sweep(self._folder, sweep)
+
+    def _manifests(self) -> list[Path]:
+        return sorted(self._folder.glob(f"[!.]*/{MANIFEST}"))
+
+    def _sweep_files(self) -> list[Path]:
+        return sorted((self._folder / SWEEPS).glob("[!.]*.json"))
+
+
+def _changed(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:  # it was removed meanwhile
+        return 0
+
+
+def _row(run: Run) -> dict[str, Any]:
+    manifest, metrics = run.manifest, run.metrics
+    timing, account, labels = metrics["timing"], metrics["account"], manifest["labels"]
+    points = account.get("net_points")
+    p99 = timing["latency_ns"]["sojourn"].get("p99")
+    return {
+        "run": run.id,
+        "created": str(manifest["created"]),
+        "dataset": str(manifest["dataset"]),
+        "strategy": str(labels["strategy"]),
+        "policy": str(labels["policy"]),
+        "service": str(labels["service"]),
+        "sizing": str(labels["sizing"]),
+        "scale": manifest["config"]["latency"]["scale"],
+        "events": timing["events"],
+        "response_rate": timing["response_rate"],
+        "p99_ms": None if p99 is None else p99 / 1e6,
+        "earned": points if points is not None else in_currency(run, account.get("net")),
+        "unit": "points" if points is not None else str(account.get("currency") or ""),
+    }
