@@ -17,7 +17,7 @@ from backtest.core.parts import Parts
 from backtest.core.version import __version__
 from backtest.report.charts import embedded
 from backtest.report.material import Material
-from backtest.report.sections import ReportSection
+from backtest.report.sections import MOST_RUNS, ReportSection
 
 _STYLES = ("uplot.css", "style.css")
 _SCRIPTS = ("uplot.js", "picks.js", "charts.js", "tables.js", "effects.js")
@@ -52,7 +52,10 @@ def render_report(
     material = Material(compared)
     failures: list[tuple[str, str]] = []
     chapters = []
-    for name, section in _sections(plugins, sections):
+    chosen = _sections(plugins, sections)
+    if len(compared.runs) > MOST_RUNS and not sections:
+        chosen = [(name, section) for name, section in chosen if section.many]
+    for name, section in chosen:
         content: Markup | None
         try:
             content = section.render(material)
@@ -141,4 +144,9 @@ def _title(compared: Comparison) -> str:
 
 def _subtitle(compared: Comparison) -> str:
     strategies = dict.fromkeys(row["strategy"] for row in compared.rows)
-    return f"{len(compared.runs)} runs of {', '.join(strategies)}"
+    text = f"{len(compared.runs):,} runs of {', '.join(strategies)}"
+    if len(compared.runs) > MOST_RUNS:
+        text += (
+            f". Charts are left out for more than {MOST_RUNS:,} runs: choose fewer, or a section"
+        )
+    return text

@@ -9,6 +9,9 @@ from markupsafe import Markup
 
 from backtest.report.material import Material
 
+MOST_RUNS = 1_000
+"""Runs of which a report shows every section."""
+
 
 class ReportSection(ABC):
     """One chapter of the report.
@@ -16,11 +19,13 @@ class ReportSection(ABC):
     Attributes:
         title: its heading.
         place: sections are ordered by place, then by name. The shipped ones have the places 10,
-            20, ..., 120.
+            20, ..., 130.
+        many: whether it is shown for more than ``MOST_RUNS`` runs too, without being asked for.
     """
 
     title: ClassVar[str]
     place: ClassVar[int] = 1000
+    many: ClassVar[bool] = False
 
     @abstractmethod
     def render(self, material: Material) -> Markup | None:

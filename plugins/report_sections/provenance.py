@@ -14,12 +14,16 @@ from backtest.report.html import details, paragraph, table
 from backtest.report.material import Material
 from backtest.report.sections import ReportSection
 
+MANIFESTS = 100
+"""Manifests that a report quotes, at most."""
+
 
 class WhatWasRun(ReportSection):
     """The settings that differ between the runs, those they share, and every manifest."""
 
     title: ClassVar[str] = "What was run"
     place: ClassVar[int] = 120
+    many: ClassVar[bool] = True
 
     def render(self, material: Material) -> Markup | None:
         compared = material.compared
@@ -34,16 +38,20 @@ class WhatWasRun(ReportSection):
         first = settings(compared.runs[0])
         same = [(name, _plain(value)) for name, value in first.items() if name not in names]
         shown += details("Settings that all runs share", table(("setting", "value"), same))
+        listed = material.order[:MANIFESTS]
         manifests = Markup("").join(
             details(
-                f"{label} ({run.id})",
+                f"{material.names[k]} ({compared.runs[k].id})",
                 Markup("<pre>{}</pre>").format(
-                    json.dumps(run.manifest, indent=1, ensure_ascii=False)
+                    json.dumps(compared.runs[k].manifest, indent=1, ensure_ascii=False)
                 ),
             )
-            for label, run in zip(material.names, compared.runs, strict=True)
+            for k in listed
         )
-        return shown + details("Manifests", manifests)
+        title = "Manifests"
+        if len(listed) < len(compared.runs):
+            title += f" of the best {len(listed)} runs; every run's folder holds its own"
+        return shown + details(title, manifests)
 
 
 class DataSummary(ReportSection):

@@ -55,6 +55,7 @@ class Leaderboard(ReportSection):
 
     title: ClassVar[str] = "Leaderboard"
     place: ClassVar[int] = 20
+    many: ClassVar[bool] = True
 
     def render(self, material: Material) -> Markup | None:
         compared = material.compared
@@ -121,6 +122,7 @@ class Effects(ReportSection):
 
     title: ClassVar[str] = "What each setting does"
     place: ClassVar[int] = 25
+    many: ClassVar[bool] = True
 
     def render(self, material: Material) -> Markup | None:
         if not material.factors:

@@ -71,6 +71,27 @@ def test_chosen_sections(compared: Comparison) -> None:
         html(compared, "verdit")
 
 
+def test_charts_of_too_many_runs_are_left_out_and_said_to_be(
+    compared: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backtest.report.page.MOST_RUNS", len(compared.runs) - 1)
+    text = html(compared)
+    titles = re.findall(r"<h2[^>]*>([^<]*)</h2>", text)
+    assert titles == ["Leaderboard", "What each setting does", "What was run"]
+    assert "there are no charts: choose fewer, or a section" in text
+    assert '<figure class="chart">' in html(compared, "equity")
+
+
+def test_manifests_of_many_runs_are_left_to_their_folders(
+    compared: Comparison, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert html(compared, "what-was-run").count("determined_by") == len(compared.runs)
+    monkeypatch.setattr("backtest.plugins.report_sections.provenance.MANIFESTS", 2)
+    text = html(compared, "what-was-run")
+    assert text.count("determined_by") == 2
+    assert "of the best 2 runs" in text
+
+
 class Elements(HTMLParser):
     """Counts elements and collects attributes."""
 
