@@ -146,7 +146,5 @@ def _subtitle(compared: Comparison) -> str:
     strategies = dict.fromkeys(row["strategy"] for row in compared.rows)
     text = f"{len(compared.runs):,} runs of {', '.join(strategies)}"
     if len(compared.runs) > MOST_RUNS:
-        text += (
-            f". Charts are left out for more than {MOST_RUNS:,} runs: choose fewer, or a section"
-        )
+        text += f". For more than {MOST_RUNS:,} there are no charts: choose fewer, or a section."
     return text
