@@ -75,7 +75,7 @@ for (const box of document.querySelectorAll(".effects")) {
       const known = grid.flatMap(([, of_]) => of_).filter(Boolean).map((v) => v.mean);
       const low = Math.min(...known), high = Math.max(...known);
       const body = grid.map(([one, of_]) => [one, of_.map((v) => [shown(v?.mean), v?.mean, low, high, v && `${v.count} runs, ${shown(v.low)} to ${shown(v.high)}`])]);
-      made.push(table(`Mean ${name}: ${down.selectedOptions[0].textContent} down, ${across.selectedOptions[0].textContent} across`, ["", ...columns], body));
+      made.push(table(`Mean ${name}: ${down.selectedOptions[0].textContent} down, ${across.selectedOptions[0].textContent} across`, [`${down.selectedOptions[0].textContent} ↓ ${across.selectedOptions[0].textContent} →`, ...columns], body));
     }
     const effects = factors.flatMap(([factor, k]) => levels(k).map((level) => [factor, level, of((row) => row[k] === level, column)]));
     const known = effects.map(([, , v]) => v).filter(Boolean).map((v) => v.mean);
