@@ -6,6 +6,7 @@
 # make format      format the code and fix what ruff can fix
 # make bench       benchmark, next to other engines in separate environments (minutes)
 # make docs        regenerate the generated parts of docs/
+# make site        build the documentation site in build/site
 # make clean       remove what the other targets created
 #
 # To keep your own build of torch, for example for CUDA:
@@ -23,7 +24,7 @@ INSTALL := $(RUN) -m pip install --disable-pip-version-check --constraint $(CONS
 INPUTS := pyproject.toml $(wildcard $(filter-out /dev/%,$(CONSTRAINTS)))
 SETTINGS := $(PYTHON) | $(CONSTRAINTS) | $(VENV_FLAGS)
 
-.PHONY: demo test quick test-all coverage lint format bench docs clean FORCE
+.PHONY: demo test quick test-all coverage lint format bench docs site clean FORCE
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 
@@ -62,6 +63,9 @@ bench: $(VENV)/.runtime
 
 docs: $(VENV)/.dev
 	$(RUN) -m docs.generate
+
+site: $(VENV)/.dev
+	$(RUN) -m sphinx --fail-on-warning --keep-going docs build/site
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
