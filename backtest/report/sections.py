@@ -16,7 +16,7 @@ class ReportSection(ABC):
     Attributes:
         title: its heading.
         place: sections are ordered by place, then by name. The shipped ones have the places 10,
-            20, ..., 120.
+            20, ..., 140.
     """
 
     title: ClassVar[str]

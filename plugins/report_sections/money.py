@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
 from markupsafe import Markup
 
-from backtest.comparison.run_settings import settings
+from backtest.comparison.run_settings import labels_of, settings
 from backtest.comparison.verdict import Field, earned
 from backtest.core.arrays import Float64Array
 from backtest.experiments.latency_studies import crossing
 from backtest.plugins.report_sections.fields import of_each_field, series_of
 from backtest.report.charts import Chart, Series, waterfall
 from backtest.report.html import details, paragraph
-from backtest.report.material import HORIZONS_NS, Material
+from backtest.report.markouts import HORIZONS_NS
+from backtest.report.material import Material
 from backtest.report.scales import Axis
 from backtest.report.sections import ReportSection
 from backtest.trading.layout import COSTS
@@ -28,13 +30,12 @@ class Equity(ReportSection):
 
     def render(self, material: Material) -> Markup | None:
         profits = material.compared.profits
-        start = min((p.ends[0] for p in profits if len(p.ends)), default=0)
 
         def of(field: Field) -> Markup | None:
             def equity(k: int) -> tuple[Float64Array, Float64Array] | None:
                 if not len(profits[k].ends):
                     return None
-                return (profits[k].ends - start) / 6e10, profits[k].net
+                return (profits[k].ends - profits[k].start) / 6e10, profits[k].net
 
             def drawdown(k: int) -> tuple[Float64Array, Float64Array] | None:
                 found = equity(k)
@@ -79,7 +80,7 @@ class Attribution(ReportSection):
                     ]  # fmt: skip
                 steps += [(cost, -row[cost], False) for cost in COSTS]
                 steps.append(("net", row["net"], True))
-                shown.append(waterfall(labels[k], steps, row["currency"]))
+                shown.append(waterfall(labels[k], steps, row["unit"]))
             return (
                 Markup('<div class="pair">{}</div>').format(Markup("").join(shown))
                 if shown
@@ -106,33 +107,55 @@ class LatencyScale(ReportSection):
     def render(self, material: Material) -> Markup | None:
         compared = material.compared
         lines: dict[tuple[str, ...], list[int]] = {}
-        names: dict[tuple[str, ...], str] = {}
         for k, run in enumerate(compared.runs):
-            table = settings(run)
+            table = {"unit": compared.profits[k].unit, **settings(run)}
             key = tuple(str(v) for name, v in table.items() if name != "latency.scale")
             lines.setdefault(key, []).append(k)
-            names[key] = f"{table['strategy']}, {table['policy']}, {table['latency.service']}"
-        series, notes = [], []
-        for key, members in lines.items():
-            points = sorted(
-                (compared.rows[k]["scale"], value)
-                for k in members
-                if (value := earned(compared.rows[k])) is not None
+        firsts = [compared.runs[members[0]] for members in lines.values()]
+        names = labels_of(firsts, without=("latency.scale",))
+        charts = [
+            _against_scale(
+                material,
+                unit,
+                [
+                    (name, members)
+                    for name, members in zip(names, lines.values(), strict=True)
+                    if compared.profits[members[0]].unit == unit
+                ],
             )
-            if len(points) < 2:
-                continue
-            x, y = np.array(points).T
-            series.append(Series(names[key], material.numbers[members[0]], x, y))
-            scale = crossing(x.tolist(), y.tolist())
-            at = "none in this range" if scale is None else f"at {scale:.2f} times the latency"
-            notes.append(f"Break-even of {names[key]}: {at}.")
-        if not series:
-            return None
-        unit = compared.profits[0].unit
-        axis = Axis("latency scale (1: as configured, 0: no latency)")
-        note = " ".join(notes) + " An overloaded server trades less: see missed above."
-        title = f"Net {unit} against latency scale"
-        return Chart(title, axis, Axis(unit), series, zero=True, note=note).render()
+            for unit in compared.units
+        ]
+        shown = [chart for chart in charts if chart is not None]
+        return Markup("").join(shown) if shown else None
+
+
+def _against_scale(
+    material: Material, unit: str, lines: Sequence[tuple[str, Sequence[int]]]
+) -> Markup | None:
+    """The chart of all lines in one unit; ``None``: none has two scales.
+
+    Args:
+        lines: name and members of each.
+    """
+    rows = material.compared.rows
+    series, notes = [], []
+    for name, members in lines:
+        points = sorted(
+            (rows[k]["scale"], value) for k in members if (value := earned(rows[k])) is not None
+        )
+        if len(points) < 2:
+            continue
+        x, y = np.array(points).T
+        series.append(Series(name, material.numbers[members[0]], x, y))
+        scale = crossing(x.tolist(), y.tolist())
+        at = "none in this range" if scale is None else f"at {scale:.2f} times the latency"
+        notes.append(f"Break-even of {name}: {at}.")
+    if not series:
+        return None
+    axis = Axis("latency scale (1: as configured, 0: no latency)")
+    note = " ".join(notes) + " An overloaded server trades less: see missed above."
+    title = f"Net {unit} against latency scale"
+    return Chart(title, axis, Axis(unit), series, zero=True, note=note).render()
 
 
 class Markouts(ReportSection):

@@ -12,7 +12,8 @@ from backtest.core.arrays import Float64Array
 from backtest.plugins.report_sections.fields import of_each_field, series_of
 from backtest.report.charts import Chart, Series
 from backtest.report.html import amount, details, paragraph, table
-from backtest.report.material import BINS, TAIL, Material
+from backtest.report.material import Material
+from backtest.report.pace import BINS, TAIL
 from backtest.report.scales import Axis
 from backtest.report.sections import ReportSection
 
@@ -115,7 +116,7 @@ class ServiceTime(ReportSection):
     """How long batches of each size took, and the least that the device could need."""
 
     title: ClassVar[str] = "Service time against batch size"
-    place: ClassVar[int] = 110
+    place: ClassVar[int] = 120
 
     def render(self, material: Material) -> Markup | None:
         shown = of_each_field(material, lambda field: self._of_field(material, field))
