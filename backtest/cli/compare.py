@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,9 +53,11 @@ def compare(
 ) -> None:
     """Compare the speed, accuracy and profit of finished runs.
 
-    Latencies are sojourn times, from the receipt of an event to its answer. Accuracy is the
-    correlation of the answers with those of a reference that answers every event; only answered
-    events count, so the response rate is shown next to it. Differences are paired by time on the
+    Latencies are sojourn times, from the receipt of an event to its answer. Agreement is the
+    correlation of the answers with those of a reference that answers every event: the strategy
+    itself, or one that it stands in for. IC is their correlation with the dataset's targets, and
+    R² the share of the targets' variance that they explain. Only answered events count, so the
+    response rate is shown next to them. Differences are paired by time on the
     same ticks, with 95% confidence intervals from a block bootstrap and Holm's correction for
     multiple comparisons.
 
@@ -97,12 +100,13 @@ def compare(
 
 def print_comparison(compared: Comparison) -> None:
     """The comparison as tables on stdout."""
-    from backtest.cli.console import err, out, print_table
-    from backtest.trading.layout import COSTS
+    from backtest.cli.console import err, print_table
+    from backtest.comparison.verdict import earned
 
-    rows = compared.rows
-    earned = "net PnL" if any(row["net"] is not None for row in rows) else "points"
-    numbers = ("answered", "p50 ms", "p99 ms", "max ms", "accuracy", earned)
+    rows, units = compared.rows, compared.units
+    accuracies = [name for name in _ACCURACIES if any(row[name] is not None for row in rows)]
+    titles = [_ACCURACIES[name] for name in accuracies]
+    numbers = ("answered", "p50 ms", "p99 ms", "max ms", *titles, _earned_title(units))
     speed = [
         (
             _strategy(row),
@@ -111,37 +115,54 @@ def print_comparison(compared: Comparison) -> None:
             _service(row),
             _percent(row["response_rate"]),
             *(_number(row[f"{q}_ms"], 1) for q in ("p50", "p99", "max")),
-            _number(row["correlation"], 3),
-            _number(row["net"] if earned == "net PnL" else row["net_points"], 2),
+            *(_number(row[a], 3) for a in accuracies),
+            _number(earned(row), 2) + (f" {row['unit']}" if len(units) > 1 else ""),
         )
         for row in rows
     ]
     headers = ("strategy", "class", "policy", "service", *numbers)
     print_table(headers, speed, right=numbers)
-    with_money = [row for row in rows if row["net"] is not None]
-    if with_money:
-        out.print()
-        terms = ("ideal", "missed", "decision", *COSTS, "net")
-        money = [
-            (_strategy(row), row["policy"], _service(row), *(_number(row[t], 2) for t in terms))
-            for row in with_money
-        ]
-        currency = with_money[0]["currency"]
-        print_table(
-            ("strategy", "policy", "service", *terms),
-            money,
-            title=f"Where the money went ({currency}): ideal - missed = decision; "
-            "decision - costs = net",
-            right=terms,
-        )
-    if earned == "points":
-        _print_evaluator(compared)
+    for unit in units:
+        _print_money([row for row in rows if row["unit"] == unit and row["net"] is not None], unit)
+    _print_evaluator(compared)
     if any(row["partial"] for row in rows):
         err.print("*: partial run, limited to the first events of its window.")
     if any(row["in_sample"] for row in rows):
         err.print("†: in-sample run, on events that the strategy's weights were trained on.")
     if not compared.same_ticks:
         err.print("These runs did not see the same events, so their figures are not comparable.")
+
+
+_ACCURACIES = {"agreement": "agreement", "ic": "IC", "r2": "R²"}
+"""Headers of the figures that compare answers with the reference's, and with targets."""
+
+
+def _earned_title(units: Sequence[str]) -> str:
+    """The header of what runs earned; where their units differ, each amount states its own."""
+    if len(units) > 1:
+        return "net"
+    return units[0] if units[0] == "points" else f"net {units[0]}".rstrip()
+
+
+def _print_money(rows: list[dict[str, Any]], currency: str) -> None:
+    """Where the money of runs of one currency went."""
+    from backtest.cli.console import out, print_table
+    from backtest.trading.layout import COSTS
+
+    if not rows:
+        return
+    out.print()
+    terms = ("ideal", "missed", "decision", *COSTS, "net")
+    print_table(
+        ("strategy", "policy", "service", *terms),
+        [
+            (_strategy(row), row["policy"], _service(row), *(_number(row[t], 2) for t in terms))
+            for row in rows
+        ],
+        title=f"Where the money went ({currency}): ideal - missed = decision; "
+        "decision - costs = net",
+        right=terms,
+    )
 
 
 def print_contests(compared: Comparison, baseline: int | None) -> None:
@@ -168,7 +189,8 @@ def print_contests(compared: Comparison, baseline: int | None) -> None:
 def _print_groups(rows: list[dict[str, Any]], by: str) -> None:
     from backtest.cli.console import print_table
 
-    names = [n for n in ("net", "net_points", "response_rate", "p50_ms", "p99_ms", "correlation")
+    names = [n for n in ("net", "net_points", "response_rate", "p50_ms", "p99_ms", "agreement",
+                         "ic")
              if n in rows[0] and any(row[n] is not None for row in rows)]  # fmt: skip
     cells = []
     for row in rows:
@@ -177,9 +199,12 @@ def _print_groups(rows: list[dict[str, Any]], by: str) -> None:
             deviation = row[f"{name}_sd"]
             spread = "" if deviation is None else f" ± {_number(deviation, 3)}"
             figures.append(_number(row[name], 3) + spread)
-        cells.append((_text(row[by]), row["runs"], *figures))
+        cells.append((_text(row[by]), row["runs"], _text(row["unit"]), *figures))
     print_table(
-        (by, "runs", *names), cells, title="Mean ± standard deviation", right=("runs", *names)
+        (by, "runs", "unit", *names),
+        cells,
+        title="Mean ± standard deviation; amounts of several units have none",
+        right=("runs", *names),
     )
 
 
@@ -211,16 +236,20 @@ def _one_of(**formats: bool) -> None:
 
 
 def _print_evaluator(compared: Comparison) -> None:
-    """What the challenge's own evaluator prints, a column a run; nothing of other accountants."""
+    """What the challenge's own evaluator prints, a column for each run that it paid."""
     from backtest.cli.console import out, print_table
 
-    columns = [_evaluator(run.metrics["account"]) for run in compared.runs]
-    names = max(columns, key=len)
-    if not names:
+    columns = {
+        label: column
+        for label, run in zip(compared.labels, compared.runs, strict=True)
+        if (column := _evaluator(run.metrics["account"]))
+    }
+    if not columns:
         return
+    names = dict.fromkeys(name for column in columns.values() for name in column)
     out.print()
-    rows = [(name, *(column.get(name, "-") for column in columns)) for name in names]
-    print_table(("the challenge's evaluator", *compared.labels), rows, right=compared.labels)
+    rows = [(name, *(column.get(name, "-") for column in columns.values())) for name in names]
+    print_table(("the challenge's evaluator", *columns), rows, right=tuple(columns))
 
 
 def _evaluator(account: dict[str, Any]) -> dict[str, str]:

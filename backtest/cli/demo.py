@@ -78,7 +78,7 @@ def _verdict(compared: Comparison) -> list[str]:
         f"Answering all waiting events at once, each with its symbol's state, it answers "
         f"{batched['response_rate']:.0%} and nets {batched['net']:,.2f}.",
         f"Without the state it answers in less time, but its answers correlate "
-        f"{forgetful['correlation']:.2f} with the right ones, and it nets {forgetful['net']:,.2f}.",
+        f"{forgetful['agreement']:.2f} with the right ones, and it nets {forgetful['net']:,.2f}.",
         f"On the fast server, one event at a time keeps up too: {fast_one['net']:,.2f} against "
         f"{fast_batched['net']:,.2f} batched.",
     ]

@@ -18,4 +18,6 @@ def figure(point: Point, name: str) -> str:
     value = point.figures.get(name)
     if value is None:
         return "-"
+    if isinstance(value, str):
+        return value
     return f"{100 * value:.1f} %" if name == "response_rate" else f"{value:,.3f}"

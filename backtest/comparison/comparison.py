@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backtest.comparison.conditions import Expression, MissingValue, parse_expression
-from backtest.comparison.figures import FIGURES, tear_sheet
+from backtest.comparison.figures import FIGURES, not_annualised, tear_sheet
 from backtest.comparison.profits import Profits, in_currency, profits
 from backtest.comparison.run_selection import FailedRun
 from backtest.comparison.run_settings import labels_of, settings, ticks
@@ -26,10 +26,16 @@ if TYPE_CHECKING:
 
 _MONEY = ("net", "ideal", "missed", "silence", "liquidity", "decision", *COSTS)
 
-ALIASES = {"net_pnl": "net", "points": "net_points", "accuracy": "correlation", "id": "run"}
+_IN_UNIT = (*_MONEY, "net_points", "drawdown", "turnover", "exposure")
+"""Amounts in the unit that a run is paid in."""
+
+ALIASES = {"net_pnl": "net", "points": "net_points", "correlation": "agreement", "id": "run"}
 """Other names of fields in conditions and for sorting."""
 
-_TEXTS = ("run", "strategy", "class", "policy", "service_model", "dataset", "currency")
+_TEXTS = (
+    "run", "strategy", "class", "policy", "service_model", "dataset", "currency", "unit",
+    "not_annualised",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,13 @@ class Comparison:
         runs: what is compared.
         rows: flat figures by name: latencies in ms, money in the currency, rates as fractions;
             ``None`` where a run has no such figure.
+        profits: what each run earned over time.
         failed: runs of the same sweep that came to nothing.
     """
 
     runs: tuple[Run, ...]
     rows: tuple[dict[str, Any], ...]
+    profits: tuple[Profits, ...]
     failed: tuple[FailedRun, ...] = ()
 
     @property
@@ -52,10 +60,10 @@ class Comparison:
         """Whether all runs saw the same events, so that their figures can be set side by side."""
         return len({ticks(run) for run in self.runs}) == 1
 
-    @cached_property
-    def profits(self) -> tuple[Profits, ...]:
-        """What each run earned over time."""
-        return tuple(profits(run) for run in self.runs)
+    @property
+    def units(self) -> tuple[str, ...]:
+        """The units that its runs are paid in, each once; their amounts are not comparable."""
+        return tuple(dict.fromkeys(earned.unit for earned in self.profits))
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -93,9 +101,11 @@ class Comparison:
         return self._pick(known + unknown)
 
     def grouped_by(self, field: str) -> list[dict[str, Any]]:
-        """A row for each value of a field: ``runs``, and each figure's mean and ``_sd`` over them.
+        """A row for each value of a field: ``runs``, their ``unit``, and each figure's mean and
+        ``_sd`` over them.
 
-        ``_sd`` is the sample standard deviation; a figure that a run lacks is ``None``.
+        ``_sd`` is the sample standard deviation; a figure that a run lacks is ``None``. Where runs
+        are paid in different units, the unit and all amounts are ``None``.
 
         Raises:
             UsageError: there is no such field.
@@ -170,6 +180,7 @@ class Comparison:
             self,
             runs=tuple(self.runs[k] for k in numbers),
             rows=tuple(self.rows[k] for k in numbers),
+            profits=tuple(self.profits[k] for k in numbers),
         )
 
     def _repr_html_(self) -> str | None:
@@ -185,15 +196,20 @@ def compare(runs: Sequence[Run], failed: Sequence[FailedRun] = ()) -> Comparison
     """
     if not runs:
         raise UsageError("no run to compare", remedy="Name the folders of finished runs.")
-    return Comparison(tuple(runs), tuple(_row(run) for run in runs), tuple(failed))
+    earned = tuple(profits(run) for run in runs)
+    rows = tuple(map(_row, runs, earned))
+    return Comparison(tuple(runs), rows, earned, tuple(failed))
 
 
 def _dispersion(rows: Sequence[dict[str, Any]], by: str) -> dict[str, Any]:
-    figures: dict[str, Any] = {"runs": len(rows)}
+    units = {row["unit"] for row in rows}
+    figures: dict[str, Any] = {"runs": len(rows), "unit": units.pop() if len(units) == 1 else None}
     for name in rows[0]:
         values = [row[name] for row in rows]
         if name in _TEXTS or name in (by, "partial"):
             continue
+        if figures["unit"] is None and name in _IN_UNIT:
+            values = [None]
         known = None if any(v is None for v in values) else np.array(values, dtype=float)
         figures[name] = None if known is None else float(known.mean())
         many = known is not None and len(known) > 1
@@ -208,11 +224,18 @@ def _holds(expression: Expression, row: dict[str, Any]) -> bool:
         return False
 
 
-def _row(run: Run) -> dict[str, Any]:
+def amounts_apart(row: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    """A row to measure another against: without its amounts where the two units differ."""
+    if row["unit"] == base["unit"]:
+        return base
+    return base | dict.fromkeys(_IN_UNIT)
+
+
+def _row(run: Run, earned: Profits) -> dict[str, Any]:
     manifest, metrics = run.manifest, run.metrics
     timing, account = metrics["timing"], metrics["account"]
     sojourn = timing["latency_ns"]["sojourn"]
-    against = metrics["accuracy"]["reference"] or {}
+    reference, targets = (metrics["accuracy"].get(k) or {} for k in ("reference", "targets"))
     config = manifest["config"]
     row: dict[str, Any] = {
         "run": run.id,
@@ -227,16 +250,29 @@ def _row(run: Run) -> dict[str, Any]:
         "in_sample": manifest["in_sample"],
         "events": timing["events"],
         "response_rate": timing["response_rate"],
+        "conflated_rate": _share(timing, "conflated"),
+        "lost_rate": _share(timing, "dropped", "expired"),
+        "sojourn_growth": timing.get("sojourn_growth"),
         **{f"{q}_ms": None if ns is None else ns / 1e6 for q, ns in sojourn.items()},
-        "correlation": against.get("correlation"),
-        "rmse": against.get("rmse"),
+        "agreement": reference.get("correlation"),
+        "rmse": reference.get("rmse"),
+        "ic": targets.get("ic"),
+        "r2": targets.get("r2"),
         "net_points": account.get("net_points"),
         "currency": account.get("currency"),
+        "unit": earned.unit,
     }
     for name in _MONEY:
         row[name] = in_currency(run, account.get(name))
-    figures = tear_sheet(run, profits(run))
-    return row | {k: _finite(figures[k]) for k in FIGURES}
+    figures = tear_sheet(run, earned)
+    row |= {k: _finite(figures[k]) for k in FIGURES}
+    return row | {"not_annualised": not_annualised(earned)}
+
+
+def _share(timing: dict[str, Any], *statuses: str) -> float | None:
+    """The share of events that came to one of these ends; ``None``: there are no events."""
+    total = timing["events"]
+    return sum(timing[status] for status in statuses) / total if total else None
 
 
 def _finite(value: float | None) -> float | None:

@@ -21,6 +21,16 @@ YEAR_NS = 365 * 24 * 3600 * 1_000_000_000
 
 ANNUALISATION = "annualised to 365 days of 24 hours; profits do not compound"
 
+ANNUALISED = ("sharpe", "sortino", "calmar")
+"""Figures that scale what a window shows up to a year."""
+
+FEWEST_DAYS, FEWEST_DECIDED = 20, 20
+"""The shortest window that is annualised, and the fewest buckets with a profit or a loss in it.
+
+The standard error of an annualised Sharpe ratio is about one over the root of the years (Lo, 2002,
+"The Statistics of Sharpe Ratios"): 4 for 20 days, and ten times that for five hours.
+"""
+
 FIGURES = (
     "sharpe",
     "sortino",
@@ -34,8 +44,22 @@ FIGURES = (
 """What ``tear_sheet`` gives: ``drawdown``, ``turnover`` and ``exposure`` in money."""
 
 
+def not_annualised(earned: Profits) -> str | None:
+    """Why profits are not scaled up to a year; ``None``: they are."""
+    days = earned.hours / 24
+    if days < FEWEST_DAYS:
+        shown = f"{days:.1f} days" if days >= 1 else f"{max(earned.hours, 0) * 60:,.1f} minutes"
+        return f"the window spans {shown}, fewer than {FEWEST_DAYS} days"
+    decided = int(np.count_nonzero(np.diff(earned.net, prepend=0.0)))
+    if decided < FEWEST_DECIDED:
+        return f"only {decided} buckets have a profit or a loss, fewer than {FEWEST_DECIDED}"
+    return None
+
+
 def tear_sheet(run: Run, earned: Profits) -> dict[str, float | None]:
     """Figures by the names in ``FIGURES``; ``None`` where there is nothing to divide by.
+
+    Those in ``ANNUALISED`` are ``None``, too, where ``not_annualised`` gives a reason.
 
     Args:
         run: its account gives turnover and exposure; one that was paid in points has neither.
@@ -48,15 +72,15 @@ def tear_sheet(run: Run, earned: Profits) -> dict[str, float | None]:
     bucket = int(earned.ends[1] - earned.ends[0]) if count > 1 else 1
     drawdown = max_drawdown(earned.net)
     periods = YEAR_NS / bucket
-    figures = {
-        "sharpe": sharpe(gained, periods),
-        "sortino": sortino(gained, periods),
-        "calmar": float(gained.mean()) * periods / drawdown if drawdown else None,
+    figures: dict[str, float | None] = dict.fromkeys(FIGURES)
+    if not_annualised(earned) is None:
+        figures["sharpe"] = sharpe(gained, periods)
+        figures["sortino"] = sortino(gained, periods)
+        figures["calmar"] = float(gained.mean()) * periods / drawdown if drawdown else None
+    figures |= {
         "hit_rate": hit_rate(gained),
         "profit_factor": profit_factor(gained),
         "drawdown": drawdown,
-        "turnover": None,
-        "exposure": None,
     }
     for name in ("turnover", "exposure"):
         figures[name] = in_currency(run, run.metrics["account"].get(name))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from backtest.comparison.comparison import Comparison
+from backtest.comparison.comparison import Comparison, amounts_apart
 from backtest.comparison.conditions import Expression, MissingValue
 from backtest.comparison.verdict import contests, earned
 from backtest.errors import GateError, UsageError
@@ -20,7 +20,7 @@ def measured(compared: Comparison, baseline: int | None) -> list[dict[str, Any]]
     rows = []
     for k, row in enumerate(compared.rows):
         contest = against.get(k)
-        mine, theirs = earned(row), earned(base)
+        mine, theirs = earned(row), earned(amounts_apart(row, base))
         figures: dict[str, Any] = {
             "net_difference": None if mine is None or theirs is None else mine - theirs,
             "net_ratio": _ratio(mine, theirs),
@@ -69,7 +69,7 @@ def judge(compared: Comparison, gates: Sequence[Expression], baseline: int | Non
             if gate.uses_baseline and k == baseline:
                 continue
             try:
-                if gate.holds(row, base):
+                if gate.holds(row, base and amounts_apart(row, base)):
                     hits.append(f"{gate.text} holds for {row['run']}")
             except MissingValue:
                 hits.append(f"{gate.text} cannot be judged for {row['run']}: a figure is missing")

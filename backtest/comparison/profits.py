@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from backtest.core.arrays import Float64Array, Int64Array
+from backtest.core.arrow import integers
 
 if TYPE_CHECKING:
     from backtest.runs.folder import Run
@@ -37,11 +38,16 @@ class Profits:
         return np.append(0.0, self.net)[found]
 
     @property
-    def hours(self) -> float:
-        """What the buckets span; the first one began a bucket's length before its end."""
+    def start(self) -> int:
+        """When the first bucket began, ns: a bucket's length before its end, if that is known."""
         if len(self.ends) < 2:
-            return 0.0
-        return float(self.ends[-1] - 2 * self.ends[0] + self.ends[1]) / 3.6e12
+            return int(self.ends[0]) if len(self.ends) else 0
+        return int(2 * self.ends[0] - self.ends[1])
+
+    @property
+    def hours(self) -> float:
+        """What the buckets span."""
+        return float(self.ends[-1] - self.start) / 3.6e12 if len(self.ends) else 0.0
 
 
 def profits(run: Run) -> Profits:
@@ -50,25 +56,33 @@ def profits(run: Run) -> Profits:
     Raises:
         DataError: a table cannot be read.
     """
-    import polars as pl
-
     account = run.metrics["account"]
     if "net_points" in account:
-        points = run.table("points")
-        times = points["ts"].cast(pl.Int64).to_numpy()
-        first, last = int(times[0]), int(times[-1]) + 1
-        length = max(-(-(last - first) // _BUCKETS), 1)
-        bucket = (times - first) // length
-        count = int(bucket[-1]) + 1
-        gained = np.bincount(bucket, weights=points["points"].to_numpy(), minlength=count)
-        ends = first + length * np.arange(1, count + 1, dtype=np.int64)
-        return Profits(ends, np.cumsum(gained), "points")
-    unit = str(account.get("currency") or "")
-    # The total of many symbols may take more than 64 bits, in which a sum would wrap.
-    total = pl.col("net").cast(pl.Float64).sum()
-    curve = run.table("equity").group_by("ts").agg(total).sort("ts")
-    net = curve["net"].to_numpy() / money_units(run)
-    return Profits(curve["ts"].cast(pl.Int64).to_numpy(), net, unit)
+        return _points(run)
+    ends, net = np.empty(0, dtype=np.int64), np.empty(0)
+    for piece in run.pieces("equity", ("ts", "net")):
+        # The total of many symbols may take more than 64 bits, in which a sum would wrap.
+        amounts = piece["net"].cast("float64").to_numpy()
+        times, of = np.unique(integers(piece["ts"]), return_inverse=True)
+        joined = np.union1d(ends, times)
+        total = np.zeros(len(joined))
+        total[np.searchsorted(joined, ends)] = net
+        total[np.searchsorted(joined, times)] += np.bincount(of, weights=amounts)
+        ends, net = joined, total
+    return Profits(ends, net / money_units(run), str(account.get("currency") or ""))
+
+
+def _points(run: Run) -> Profits:
+    """Points, which are paid by the event, summed in buckets."""
+    first, last = run.extent("points", "ts")
+    length = max(-(-(last + 1 - first) // _BUCKETS), 1)
+    count = (last - first) // length + 1
+    gained = np.zeros(count)
+    for piece in run.pieces("points", ("ts", "points")):
+        bucket = (integers(piece["ts"]) - first) // length
+        gained += np.bincount(bucket, weights=piece["points"].to_numpy(), minlength=count)
+    ends = first + length * np.arange(1, count + 1, dtype=np.int64)
+    return Profits(ends, np.cumsum(gained), "points")
 
 
 def money_units(run: Run) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from backtest.runs.folder import Run
@@ -13,6 +13,13 @@ def ticks(run: Run) -> tuple[str, ...]:
     config = run.manifest["config"]
     chosen = (config["window"], config["limit"], config.get("symbols"))
     return (str(run.manifest["determined_by"]["data"]), *map(str, chosen))
+
+
+def reference_of(run: Run) -> str | None:
+    """The strategy whose answers a run's are held against; ``None``: its own, to every event."""
+    manifest = run.manifest
+    reference = manifest.get("reference")
+    return None if reference == manifest["config"]["strategy"].get("name") else reference
 
 
 def settings(run: Run) -> dict[str, Any]:
@@ -52,12 +59,21 @@ def _flat(table: dict[str, Any], prefix: str) -> dict[str, Any]:
     return flat
 
 
-def labels_of(runs: Sequence[Run]) -> tuple[str, ...]:
-    """The shortest distinct names for runs."""
-    tables = [settings(run) for run in runs]
+def labels_of(runs: Sequence[Run], without: Collection[str] = ()) -> tuple[str, ...]:
+    """The shortest distinct names for runs.
+
+    Args:
+        runs: whose names are wanted.
+        without: settings that are not part of a name, such as one that an axis shows.
+    """
+    tables = [
+        {name: value for name, value in settings(run).items() if name not in without}
+        for run in runs
+    ]
     parts = [[str(table["strategy"])] for table in tables]
     plain = ("policy", "latency.service", "latency.scale", "sizing", "accountant", "seed")
-    others = [k for k in tables[0] if k not in plain and not k.startswith(("source.", "version."))]
+    every = dict.fromkeys(name for table in tables for name in table)
+    others = [k for k in every if k not in plain and not k.startswith(("source.", "version."))]
     for name in (*plain, *others):
         if len({tuple(p) for p in parts}) == len(runs):
             break

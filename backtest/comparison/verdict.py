@@ -9,10 +9,18 @@ from typing import Any
 from backtest.comparison.bootstrap import CONFIDENCE, Difference, holm, paired_difference
 from backtest.comparison.comparison import Comparison
 from backtest.comparison.profits import gains
-from backtest.comparison.run_settings import labels_of, settings, ticks
+from backtest.comparison.run_settings import labels_of, reference_of, settings, ticks
 from backtest.trading.layout import COSTS
 
 SIGNIFICANCE = 1 - CONFIDENCE
+
+_LOST, _GROWTH = 0.01, 0.01
+"""A server falls behind the market if it loses more of the events, or if sojourn times grow faster.
+
+Where answering takes longer than arriving, lines grow until they are full or events expire, and
+sojourn times grow with them. Events that a policy skips for newer ones of their symbols keep the
+line short by design, and do not count.
+"""
 
 _VARIANT = ("strategy", "policy")
 _SIGNS = {"fingerprint.", "source.", "version."}
@@ -63,7 +71,10 @@ class Contest:
 
 
 def contests(compared: Comparison, champion: int, others: Sequence[int]) -> list[Contest]:
-    """A run against others with the same ticks and the same unit of profit, corrected together."""
+    """A run against others with the same ticks and the same unit of profit, corrected together.
+
+    Each is judged in the buckets of the two runs alone, and by their own span of time.
+    """
     chosen = [
         k
         for k in others
@@ -73,14 +84,11 @@ def contests(compared: Comparison, champion: int, others: Sequence[int]) -> list
     ]
     if not chosen:
         return []
-    earned = gains([compared.profits[k] for k in (champion, *chosen)])
-    found = [paired_difference(earned[0], other) for other in earned[1:]]
+    mine = compared.profits[champion]
+    found = [paired_difference(*gains([mine, compared.profits[k]])) for k in chosen]
     corrected = holm([d.p for d in found])
-    hours = max(p.hours for p in compared.profits)
-    rate, per = _rate(hours)
-    unit = compared.profits[champion].unit
     return [
-        Contest(champion, k, d, p, rate, per, unit)
+        Contest(champion, k, d, p, *_rate(max(mine.hours, compared.profits[k].hours)), mine.unit)
         for k, d, p in zip(chosen, found, corrected, strict=True)
     ]
 
@@ -123,6 +131,8 @@ def earned(row: dict[str, Any]) -> float | None:
 def fields(compared: Comparison) -> list[Field]:
     """The runs in fields of equal conditions, the main one first, each in order.
 
+    Runs that are paid in different units are never in one field.
+
     The main one is the largest, of equally large ones that of unscaled latency, and of these the
     slowest, then the first by its title; members are in the order of what they earned.
 
@@ -142,6 +152,9 @@ def fields(compared: Comparison) -> list[Field]:
         variants.setdefault(key, set()).add(str(table["latency.service"]))
     if all(len(services) == 1 for services in variants.values()):
         differing = [name for name in differing if name != "latency.service"]
+    if len(compared.units) > 1:
+        differing.append("unit")
+        tables = [t | {"unit": p.unit} for t, p in zip(tables, compared.profits, strict=True)]
     groups: dict[tuple[str, ...], list[int]] = {}
     for k, table in enumerate(tables):
         groups.setdefault(tuple(str(table.get(n)) for n in differing), []).append(k)
@@ -181,8 +194,9 @@ def verdict(compared: Comparison, field: Field) -> list[str]:
     else:
         lines = [f"Deploy {name}: it nets {value:,.2f} {unit}, more than any other."]
     lines += [contest.sentence(labels) for contest in field.contests]
-    lines.append(_reason(name, row))
-    lines += [_weakness(labels[k], rows[k]) for k in field.members[1:] if _overloaded(rows[k])]
+    lines.append(_reason(name, row, reference_of(compared.runs[best])))
+    weaknesses = [_weakness(labels[k], rows[k]) for k in field.members]
+    lines += [weakness for weakness in weaknesses if weakness is not None]
     if any(rows[k]["partial"] for k in field.members):
         lines.append("Partial runs are among them: they saw only the first events of the window.")
     if any(compared.runs[k].manifest.get("in_sample") for k in field.members):
@@ -190,15 +204,20 @@ def verdict(compared: Comparison, field: Field) -> list[str]:
     return lines
 
 
-def _reason(name: str, row: dict[str, Any]) -> str:
+def _reason(name: str, row: dict[str, Any], reference: str | None) -> str:
     facts = []
     if row["response_rate"] is not None:
         facts.append(f"answers {100 * row['response_rate']:.1f} % of the events")
     if row["p99_ms"] is not None:
         facts.append(f"99 % of them within {row['p99_ms']:,.1f} ms")
-    if row["correlation"] is not None:
-        facts.append(f"with a correlation of {row['correlation']:.3f} to the reference")
+    if row["conflated_rate"]:
+        facts.append(f"skips {100 * row['conflated_rate']:.1f} % for newer ones of their symbols")
     text = f"{name} " + ", ".join(facts) + "."
+    if row["ic"] is not None:
+        text += f" Its answers have an IC of {row['ic']:.3f} against the dataset's targets."
+    if row["agreement"] is not None:
+        whose = "its own answers to every event" if reference is None else f"those of {reference}"
+        text += f" They agree with {whose} at a correlation of {row['agreement']:.3f}."
     costs = {c: row[c] for c in COSTS if row[c] is not None and row[c] > 0}
     if costs:
         dearest = max(costs, key=lambda c: costs[c])
@@ -206,14 +225,18 @@ def _reason(name: str, row: dict[str, Any]) -> str:
     return text
 
 
-def _overloaded(row: dict[str, Any]) -> bool:
-    return row["response_rate"] is not None and row["response_rate"] < 0.99
-
-
-def _weakness(name: str, row: dict[str, Any]) -> str:
+def _weakness(name: str, row: dict[str, Any]) -> str | None:
+    """What is wrong with figures of a server that falls behind; ``None``: it does not."""
+    lost, growth = row["lost_rate"] or 0.0, row["sojourn_growth"] or 0.0
+    if lost > _LOST:
+        how = f"{100 * lost:.1f} % of the events found its line full, or waited too long"
+    elif growth > _GROWTH:
+        how = f"its answers come {1e3 * growth:,.0f} ms later with each second"
+    else:
+        return None
     return (
-        f"{name} falls behind the market: it answers {100 * row['response_rate']:.1f} % of the "
-        "events, so that its net PnL and its accuracy are of those alone."
+        f"{name} falls behind the market: {how}. Its net PnL and its accuracy are of the "
+        f"{100 * row['response_rate']:.1f} % of the events alone that it answers."
     )
 
 

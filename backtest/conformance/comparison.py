@@ -13,20 +13,17 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from backtest.strategies.base import Conformance
+from backtest.strategies.base import ERROR_BOUNDS, Conformance
 
 Floats = NDArray[np.float64]
 
 ROUNDING = 1e-6
 """Eight roundings of a float32; smaller errors count as zero."""
 
-WITHOUT_DOUBLE = 5e-5
-"""Bounds of an exact strategy where no float64 reference shows what float32 loses.
+WITHOUT_DOUBLE = ERROR_BOUNDS["exact"]
+"""Bounds of an exact strategy where no float64 reference shows what float32 loses."""
 
-One step rounds at 6e-8; about 100 chained products, norms and recurrences make 1e-6 to 1e-5 of it.
-"""
-
-CLOSE_RMS, CLOSE_MAX = 1e-2, 0.3
+CLOSE_RMS, CLOSE_MAX = ERROR_BOUNDS["close"], 0.3
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,9 @@ if TYPE_CHECKING:
 FOLDER = "sweeps"
 """The folder of the sweeps' manifests within the folder of runs."""
 
-FIGURES = ("response_rate", "p50_ms", "p99_ms", "correlation", "net", "net_points")
+FIGURES = (
+    "response_rate", "p50_ms", "p99_ms", "agreement", "ic", "net", "net_points", "unit",
+)  # fmt: skip
 """What tables show of a run, by the names that ``backtest.comparison.comparison`` has for it."""
 
 PointState: TypeAlias = Literal["pending", "done", "failed"]
@@ -240,12 +242,15 @@ class Sweep:
         return {key: need for point in self.points for key, need in point.needs.items()}
 
     def leaderboard(self) -> list[Point]:
-        """Done runs, the one that earned most first; then those not done, then failed ones."""
+        """Done runs, the one that earned most first; then those not done, then failed ones.
+
+        Amounts of different units cannot be ranked, so runs that are paid in one come together.
+        """
         order = {"done": 0, "pending": 1, "failed": 2}
 
-        def rank(point: Point) -> tuple[int, bool, float, int]:
-            earned = point.earned
-            return order[point.state], earned is None, -(earned or 0.0), point.number
+        def rank(point: Point) -> tuple[int, bool, str, float, int]:
+            earned, unit = point.earned, str(point.figures.get("unit"))
+            return order[point.state], earned is None, unit, -(earned or 0.0), point.number
 
         return sorted(self.points, key=rank)
 

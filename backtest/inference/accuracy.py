@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from backtest.core.arrays import Float32Array, Float64Array
+from backtest.core.moments import JointMoments
 from backtest.inference.answers import Answers
 
 _FIGURES = ("correlation", "rmse", "mean_absolute_error", "max_absolute_error")
@@ -15,22 +17,17 @@ _FIGURES = ("correlation", "rmse", "mean_absolute_error", "max_absolute_error")
 class AccuracyTally:
     """Figures over answered events after the warm-up, added up stretch by stretch.
 
-    Sums of centred products are merged as Chan, Golub and LeVeque (1979, "Updating formulae and a
-    pairwise algorithm for computing sample variances") do, so that nothing is read twice.
-
     Args:
         outputs: predictions an event.
     """
 
     def __init__(self, outputs: int) -> None:
-        self._count = 0
-        self._means: Float64Array = np.zeros(2)
-        self._products: Float64Array = np.zeros((2, 2))
+        self._same = 0
+        self._forecasts = JointMoments(2)
         self._squares = 0.0
         self._total: Float64Array = np.zeros(outputs)
         self._largest: Float64Array = np.zeros(outputs)
-        self._least: Float64Array = np.full(2, np.inf)
-        self._most: Float64Array = np.full(2, -np.inf)
+        self._range = (np.inf, -np.inf)
 
     def add(self, answers: Answers, reference: Float32Array, forecast: Float32Array) -> None:
         """Add answered events [n].
@@ -48,49 +45,86 @@ class AccuracyTally:
         self._squares += float(((both[0] - both[1]) ** 2).sum())
         self._total += error.sum(axis=0)
         self._largest = np.maximum(self._largest, error.max(axis=0))
-        self._least = np.minimum(self._least, both.min(axis=1))
-        self._most = np.maximum(self._most, both.max(axis=1))
-        means = both.mean(axis=1)
-        centred = both - means[:, None]
-        apart = means - self._means
-        total = self._count + count
-        self._products += centred @ centred.T + np.outer(apart, apart) * self._count * count / total
-        self._means += apart * count / total
-        self._count = total
+        self._forecasts.add(both)
 
     def add_same(self, forecast: Float32Array) -> None:
         """Add answered events [n] whose answers are the reference itself."""
         if len(forecast):
-            self._count += len(forecast)
-            self._least = np.minimum(self._least, forecast.min())
-            self._most = np.maximum(self._most, forecast.max())
+            self._same += len(forecast)
+            least, most = self._range
+            self._range = (min(least, float(forecast.min())), max(most, float(forecast.max())))
 
     def figures(self) -> dict[str, Any]:
         """``correlation`` (Pearson, of the forecasts) and ``rmse`` of the forecasts, and by output
         ``mean_absolute_error`` and ``max_absolute_error``; ``None`` where there is none."""
-        if not self._count:
+        count = self._same + self._forecasts.count
+        if not count:
             return dict.fromkeys(_FIGURES)
         found: tuple[Any, ...] = (
             self._correlation(),
-            float(np.sqrt(self._squares / self._count)),
-            (self._total / self._count).tolist(),
+            float(np.sqrt(self._squares / count)),
+            (self._total / count).tolist(),
             self._largest.tolist(),
         )
         return dict(zip(_FIGURES, found, strict=True))
 
     def _correlation(self) -> float | None:
-        if self._count < 2 or not (self._most > self._least).all():
-            return None
-        if not self._squares:
-            return 1.0  # the same numbers, whatever rounding makes of their products
-        spread = float(np.sqrt(self._products[0, 0] * self._products[1, 1]))
-        if not spread:
-            return None
-        return min(max(float(self._products[0, 1]) / spread, -1.0), 1.0)
+        if self._squares:
+            return self._forecasts.correlation(0, 1)
+        # The same numbers, whatever rounding makes of their products.
+        return 1.0 if self._range[0] < self._range[1] or self._forecasts.varies(0) else None
 
 
-def correlation(x: Any, y: Any) -> float | None:
-    """Pearson's correlation; ``None`` where one side does not vary."""
-    if len(x) < 2 or x.std() == 0 or y.std() == 0:
-        return None
-    return float(np.corrcoef(x, y)[0, 1])
+class TargetTally:
+    """How answered events after the warm-up agree with the dataset's targets.
+
+    The information coefficient (IC) is Pearson's correlation of answers with what came true
+    (Grinold and Kahn, "Active Portfolio Management", 2nd edition, 2000, chapter 4); rank
+    correlation would need every answer at once.
+
+    Args:
+        outputs: predictions an event.
+        targets: names of the dataset's targets [T].
+    """
+
+    def __init__(self, outputs: int, targets: Sequence[str]) -> None:
+        self._outputs = outputs
+        self._targets = targets
+        self._moments = JointMoments(outputs + 1 + len(targets))
+
+    def add(self, answers: Answers, targets: Float32Array) -> None:
+        """Add answered events [n] with their targets, float32 [n, T]."""
+        columns = (*answers.predictions.T, answers.forecast, *targets.T)
+        self._moments.add(np.array(columns, dtype=np.float64))
+
+    def figures(self) -> dict[str, Any]:
+        """``ic`` and ``r2`` of each pair that is meant to agree, on average, and ``by_target``.
+
+        Where there are as many outputs as targets, each output is paired with its target;
+        otherwise the forecast is, with every target. ``by_target`` holds, by name of the target,
+        ``ic`` and ``r2`` of the ``forecast`` and of each of the ``outputs``. A figure that is not
+        defined, such as that of a constant answer, is absent.
+        """
+        by_target: dict[str, Any] = {}
+        for k, name in enumerate(self._targets):
+            outputs = [self._pair(j, k) for j in range(self._outputs)]
+            by_target[name] = {"forecast": self._pair(self._outputs, k), "outputs": outputs}
+        paired = self._outputs == len(self._targets)
+        pairs = [
+            of["outputs"][k] if paired else of["forecast"]
+            for k, of in enumerate(by_target.values())
+        ]
+        means = {
+            name: float(np.mean([pair[name] for pair in pairs]))
+            for name in ("ic", "r2")
+            if all(name in pair for pair in pairs)
+        }
+        return means | {"by_target": by_target}
+
+    def _pair(self, answer: int, target: int) -> dict[str, float]:
+        column = self._outputs + 1 + target
+        found = {
+            "ic": self._moments.correlation(answer, column),
+            "r2": self._moments.explained(answer, column),
+        }
+        return {name: value for name, value in found.items() if value is not None}

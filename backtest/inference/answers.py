@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from backtest.core.arrays import Float32Array
+from backtest.core.rows import Rows
 from backtest.core.spool import Spool
 from backtest.inference.bound_strategy import BoundStrategy
 from backtest.inference.prediction import Predictor
@@ -128,15 +129,8 @@ class StoredAnswers(AnswerStream):
 
     def __init__(self, bound: BoundStrategy, pieces: Iterator[Float32Array]) -> None:
         super().__init__(bound)
-        self._pieces = pieces
-        self._held: Float32Array = np.empty((0, bound.strategy.outputs), dtype=np.float32)
+        nothing = np.empty((0, bound.strategy.outputs), dtype=np.float32)
+        self._rows = Rows(pieces, nothing)
 
     def _predictions(self, events: EventBatch) -> Float32Array:
-        parts, missing = [], len(events)
-        while missing > len(self._held):
-            parts.append(self._held)
-            missing -= len(self._held)
-            self._held = next(self._pieces)
-        parts.append(self._held[:missing])
-        self._held = self._held[missing:]
-        return parts[-1] if len(parts) == 1 else np.concatenate(parts)
+        return self._rows.take(len(events))

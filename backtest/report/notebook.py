@@ -24,7 +24,9 @@ def run_html(run: Run) -> str:
 @notebook_html.register
 def comparison_html(compared: Comparison) -> str:
     """The main figures of each run, and the verdict on each field of equal conditions."""
-    headers = ("run", "class", "answered", "p50 ms", "p99 ms", "accuracy", "net", "unit")
+    headers = (
+        "run", "class", "answered", "p50 ms", "p99 ms", "agreement", "IC", "net", "unit"
+    )  # fmt: skip
     rows = [
         (
             label,
@@ -32,13 +34,14 @@ def comparison_html(compared: Comparison) -> str:
             percent(row["response_rate"]),
             amount(row["p50_ms"], 1),
             amount(row["p99_ms"], 1),
-            amount(row["correlation"], 3),
+            amount(row["agreement"], 3),
+            amount(row["ic"], 3),
             amount(earned(row)),
-            row["currency"] or "points",
+            row["unit"],
         )
         for label, row in zip(compared.labels, compared.rows, strict=True)
     ]
-    html = table(headers, rows, right=headers[2:7])
+    html = table(headers, rows, right=headers[2:8])
     for field in fields(compared):
         html += paragraph(field.title) + bullets(verdict(compared, field))
     return str(html)

@@ -78,7 +78,7 @@ def _round(result: RoundResult, numbers: dict[str, int], unit: str) -> Markup:
     rows = [(result.teams[k], *(amount(s) for s in result.scores[k])) for k in order]
     shown += table(headers, rows, right=headers[1:], caption=f"Leaderboard over time, {unit}")
     facts = ("team", "strategy", "policy", "service", "class", "answered", "p50 ms", "p99 ms",
-             "accuracy")  # fmt: skip
+             "agreement", "IC")  # fmt: skip
     rows = []
     for k in order:
         row = result.compared.rows[k]
@@ -92,7 +92,8 @@ def _round(result: RoundResult, numbers: dict[str, int], unit: str) -> Markup:
                 percent(row["response_rate"]),
                 amount(row["p50_ms"], 1),
                 amount(row["p99_ms"], 1),
-                amount(row["correlation"], 3),
+                amount(row["agreement"], 3),
+                amount(row["ic"], 3),
             )
         )
     return shown + table(facts, rows, right=facts[5:], caption="What each team ran")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +14,13 @@ from backtest.errors import DataError
 
 if TYPE_CHECKING:
     import polars as pl
+    import pyarrow as pa
 
 MANIFEST = "manifest.json"
 """The file that makes a folder the folder of a run."""
+
+PIECE_ROWS = 1 << 16
+"""Rows of a table read at once."""
 
 
 class Run:
@@ -53,22 +59,66 @@ class Run:
         return self._json("metrics.json")
 
     def table(self, name: str) -> pl.DataFrame:
-        """A table of the run, such as ``timing``, ``predictions``, ``fills`` or ``equity``.
+        """A whole table of the run, such as ``timing``, ``predictions``, ``fills`` or ``equity``.
+
+        Tables with a row an event or a fill may not fit in memory; ``pieces`` reads them bit by
+        bit.
 
         Raises:
             DataError: the run has no such table, or it cannot be read.
         """
         import polars as pl
-        import pyarrow as pa
         import pyarrow.parquet as pq
 
         path = self.folder / f"{name}.parquet"
-        try:
+        with _readable(path):
             frame = pl.from_arrow(pq.read_table(path, page_checksum_verification=True))
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"cannot be read: {error}", place=str(path)) from None
         assert isinstance(frame, pl.DataFrame)
         return frame
+
+    def pieces(self, name: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Columns of a table in its order, at most ``PIECE_ROWS`` rows at once.
+
+        Raises:
+            DataError: while iterating: the run has no such table, or it cannot be read.
+        """
+        import pyarrow.parquet as pq
+
+        path = self.folder / f"{name}.parquet"
+        with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            yield from file.iter_batches(PIECE_ROWS, columns=list(columns))
+
+    def columns(self, name: str) -> list[str]:
+        """Names of a table's columns.
+
+        Raises:
+            DataError: the run has no such table, or it cannot be read.
+        """
+        import pyarrow.parquet as pq
+
+        path = self.folder / f"{name}.parquet"
+        with _readable(path):
+            return list(pq.read_schema(path).names)
+
+    def has_table(self, name: str) -> bool:
+        """Whether it has a table, which depends on its accountant."""
+        return (self.folder / f"{name}.parquet").exists()
+
+    def extent(self, name: str, column: str) -> tuple[int, int]:
+        """The first and the last value of a table's column of instants, ns.
+
+        Raises:
+            DataError: the run has no such table, it cannot be read, or it has no row.
+        """
+        import pyarrow.parquet as pq
+
+        path = self.folder / f"{name}.parquet"
+        with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+            filled = [k for k in range(file.num_row_groups) if file.metadata.row_group(k).num_rows]
+            if not filled:
+                raise DataError("holds no row", place=str(path))
+            ends = [file.read_row_group(k, [column])[column] for k in (filled[0], filled[-1])]
+            return ends[0][0].cast("int64").as_py(), ends[1][-1].cast("int64").as_py()
 
     def _repr_html_(self) -> str | None:
         return notebook_html(self)
@@ -86,6 +136,17 @@ class Run:
         if not isinstance(value, dict):
             raise DataError("holds no table of values", place=str(path))
         return value
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Reports what is wrong with a file under its name."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"cannot be read: {error}", place=str(path)) from None
 
 
 def open_run(path: Path) -> Run:

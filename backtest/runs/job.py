@@ -230,6 +230,7 @@ class Job:
             self._bound,
             answers,
             self.stream.targets() if targets else None,
+            target_names=dataset.targets,
             warmup=terms.warmup,
             settlement=settlement,
             venue=venue,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from backtest.core.arrays import BoolArray, Float32Array
-from backtest.inference.accuracy import AccuracyTally
+from backtest.core.rows import Rows
+from backtest.inference.accuracy import AccuracyTally, TargetTally
 from backtest.inference.answering import RunAnswers
 from backtest.inference.answers import Answers
 from backtest.inference.bound_strategy import BoundStrategy
@@ -58,6 +59,7 @@ class Settling:
         bound: the strategy.
         answers: where answers come from; ``None`` where the window is given them otherwise.
         targets: true values in the events' order, or ``None``.
+        target_names: names of the dataset's targets.
         warmup: events at the beginning that do not count.
         settlement: the accountant's.
         venue: where orders are filled, if anything is traded.
@@ -73,6 +75,7 @@ class Settling:
         answers: RunAnswers | None,
         targets: Iterator[Float32Array] | None,
         *,
+        target_names: Sequence[str] = (),
         warmup: int,
         settlement: Settlement,
         venue: Venue | None,
@@ -84,8 +87,8 @@ class Settling:
         self._window: Window = replay.window
         self._bound = bound
         self._answers = answers
-        self._targets = targets
-        self._rest: Float32Array | None = None
+        nothing = np.empty((0, len(target_names)), dtype=np.float32)
+        self._targets = None if targets is None else Rows(targets, nothing)
         self._warmup = warmup
         self._settlement = settlement
         self._venue = venue
@@ -97,8 +100,8 @@ class Settling:
         outputs = bound.strategy.outputs
         compared = answers is not None and answers.reference is not None
         self._against_reference = AccuracyTally(outputs) if compared else None
-        width = self._window["targets"].shape[1] if "targets" in self._window else 0
-        self._against_targets = AccuracyTally(outputs) if width == outputs else None
+        self._errors = AccuracyTally(outputs) if len(target_names) == outputs else None
+        self._against_targets = TargetTally(outputs, target_names) if target_names else None
 
     def run(self) -> None:
         """Go through all events.
@@ -134,9 +137,12 @@ class Settling:
 
     def accuracies(self) -> dict[str, Any]:
         """How far the run's answers lie from the reference, and from the targets."""
+        targets = None if self._against_targets is None else self._against_targets.figures()
+        if targets is not None and self._errors is not None:
+            targets = self._errors.figures() | targets
         return {
             "reference": self._against_reference and self._against_reference.figures(),
-            "targets": self._against_targets and self._against_targets.figures(),
+            "targets": targets,
         }
 
     def _appended(self, events: EventBatch, rows: slice) -> None:
@@ -145,7 +151,7 @@ class Settling:
         if self._answers is not None:
             self._put_answers(self._answers, events, rows)
         if self._targets is not None:
-            window["targets"][rows] = self._next_targets(len(events))
+            window["targets"][rows] = self._targets.take(len(events))
         if self._venue is not None:
             first = window.stop - len(events)
             self._venue.follow(first, window.stop, last=self._replay.complete)
@@ -165,17 +171,6 @@ class Settling:
                 reference = answers.reference.take(events)
             window["reference"][rows] = reference.predictions
             window["reference_forecast"][rows] = reference.forecast
-
-    def _next_targets(self, count: int) -> Float32Array:
-        assert self._targets is not None
-        parts = [] if self._rest is None else [self._rest]
-        held = sum(map(len, parts))
-        while held < count:
-            parts.append(next(self._targets))
-            held += len(parts[-1])
-        joined = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        self._rest = joined[count:]
-        return joined[:count]
 
     def _settle(self, progress: Progress) -> None:
         rows = self._replay.rows(progress)
@@ -221,8 +216,9 @@ class Settling:
             self._against_reference.add_same(own.forecast)
         if self._against_targets is not None:
             targets = window["targets"][rows][chosen]
-            forecast = self._bound.strategy.forecast(targets)
-            self._against_targets.add(own, targets, forecast)
+            self._against_targets.add(own, targets)
+            if self._errors is not None:
+                self._errors.add(own, targets, self._bound.strategy.forecast(targets))
 
 
 def event_columns(*, quotes: bool) -> Mapping[str, ColumnType]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from backtest.core.arrays import Int64Array
 from backtest.core.compiled import writable
+from backtest.core.moments import JointMoments
 from backtest.timing.outcomes import Status, Timing
 
 _QUANTILES = {"p50": 0.5, "p99": 0.99, "max": 1.0}
@@ -39,6 +40,8 @@ class DelayTally:
         self._counts = np.zeros((len(_DELAYS), loops.BINS), dtype=np.int64)
         self._most = np.full(len(_DELAYS) + 1, -1, dtype=np.int64)
         self._statuses = np.zeros(len(Status), dtype=np.int64)
+        self._growth = JointMoments(2)
+        self._start: int | None = None
 
     def add(self, ts_event: Int64Array, timing: Timing) -> None:
         """Count some events whose outcome is final."""
@@ -47,9 +50,21 @@ class DelayTally:
             *map(writable, columns), writable(timing.batch), self._counts, self._most,
             self._statuses,
         )  # fmt: skip
+        answered: Any = timing.answered
+        answered = slice(None) if answered.all() else answered
+        received = timing.received[answered]
+        if len(received):
+            # From the first one on, so that float64 holds every ns of the first hundred days.
+            self._start = int(received[0]) if self._start is None else self._start
+            sojourn = timing.ended[answered] - received
+            self._growth.add(np.array([received - self._start, sojourn], dtype=np.float64))
 
     def metrics(self, again: Callable[[], Iterable[Delays]]) -> dict[str, Any]:
         """Counts by status, response rate, and p50, p99 and maximum (ns) of each delay.
+
+        ``sojourn_growth`` is the slope of the sojourn times over the times of receipt, by least
+        squares, in ns a ns: about 0 for a server that keeps up, and 1 less the share of events
+        that it can serve for one whose line grows without end.
 
         Quantiles are of answered events and are values that occurred (inverted CDF).
 
@@ -67,6 +82,7 @@ class DelayTally:
             "response_rate": answered / total if total else None,
             "batches": batches,
             "mean_batch": answered / batches if batches else None,
+            "sojourn_growth": self._growth.slope(0, 1),
             "latency_ns": dict(zip(_DELAYS, delays, strict=True)),
         }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from backtest.plugins.hookspecs import hookimpl
-from backtest.plugins.report_sections.accuracy import AccuracySection
+from backtest.plugins.report_sections.accuracy import AccuracySection, AgreementSection
 from backtest.plugins.report_sections.money import (
     Attribution,
     Equity,
@@ -29,6 +29,7 @@ _SECTIONS: dict[str, type[ReportSection]] = {
     "latency-scale": LatencyScale,
     "markouts": Markouts,
     "accuracy": AccuracySection,
+    "agreement": AgreementSection,
     "service-time": ServiceTime,
     "what-was-run": WhatWasRun,
     "data": DataSummary,

@@ -36,10 +36,18 @@ def series_of(
     of_run: Callable[[int], tuple[Float64Array, Float64Array] | None],
     dash: int = 0,
     suffix: str = "",
+    unit: str | None = None,
 ) -> list[Series]:
-    """A series for each run for which ``of_run`` finds x and y, the best run first."""
+    """A series for each run for which ``of_run`` finds x and y, the best run first.
+
+    Args:
+        material: of the report.
+        of_run: gives x and y of the run at a position.
+        dash, suffix: of all of them, and of their names.
+        unit: leaves out runs that are paid in another one.
+    """
     return [
         Series(material.names[k] + suffix, k, *points, dash)
         for k in material.order
-        if (points := of_run(k)) is not None
+        if unit in (None, material.compared.rows[k]["unit"]) and (points := of_run(k)) is not None
     ]

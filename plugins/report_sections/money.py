@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -14,7 +15,8 @@ from backtest.experiments.latency_studies import crossing
 from backtest.plugins.report_sections.fields import CLOCK, series_of
 from backtest.report.charts import Axis, Chart
 from backtest.report.html import amount, details, paragraph, table
-from backtest.report.material import HORIZONS_NS, Material
+from backtest.report.markouts import HORIZONS_NS
+from backtest.report.material import Material
 from backtest.report.sections import ReportSection
 from backtest.trading.layout import COSTS
 
@@ -36,16 +38,17 @@ class Equity(ReportSection):
             fall = net - np.maximum(np.maximum.accumulate(net), 0.0)
             return (profits[k].ends / 1e9, fall) if len(net) else None
 
-        curves = series_of(material, equity)
-        if not curves:
-            return None
-        unit = profits[0].unit
-        falls = series_of(material, drawdown)
-        return (
-            Chart(f"Cumulative net {unit}", CLOCK, Axis(unit), curves, zero=True).render()
-            + Chart(f"Drawdown, {unit} below the peak so far", CLOCK, Axis(unit), falls,
-                    height=200).render()
-        )  # fmt: skip
+        shown = Markup("")
+        for unit in material.compared.units:
+            curves = series_of(material, equity, unit=unit)
+            if curves:
+                falls = series_of(material, drawdown, unit=unit)
+                title = f"Drawdown, {unit} below the peak so far"
+                shown += Chart(
+                    f"Cumulative net {unit}", CLOCK, Axis(unit), curves, zero=True
+                ).render()
+                shown += Chart(title, CLOCK, Axis(unit), falls, height=200).render()
+        return shown or None
 
 
 class Attribution(ReportSection):
@@ -59,7 +62,6 @@ class Attribution(ReportSection):
         settled = [k for k in material.order if rows[k]["net"] is not None]
         if not settled:
             return None
-        unit = rows[settled[0]]["currency"]
         gains, losses = ("ideal", "decision", "net"), ("silence", "liquidity", *COSTS)
         columns = [
             name
@@ -71,14 +73,17 @@ class Attribution(ReportSection):
             value = rows[k][name]
             return amount(-value if name in losses and value else value)
 
-        shown = table(
-            ("run", *columns),
-            [(material.names[k], *(cell(k, name) for name in columns)) for k in settled],
-            right=columns,
-            bars=[name for name in columns if name in gains + losses],
-            entries=settled,
-            caption=f"From ideal to net, {unit}",
-        )
+        shown = Markup("")
+        for unit in dict.fromkeys(rows[k]["unit"] for k in settled):
+            members = [k for k in settled if rows[k]["unit"] == unit]
+            shown += table(
+                ("run", *columns),
+                [(material.names[k], *(cell(k, name) for name in columns)) for k in members],
+                right=columns,
+                bars=[name for name in columns if name in gains + losses],
+                entries=members,
+                caption=f"From ideal to net, {unit}",
+            )
         note = (
             "ideal: the same sizing filled at the mid of every event, at once, without size "
             "limits; silence: what was lost because events went unanswered, or answers came too "
@@ -100,47 +105,62 @@ class LatencyScale(ReportSection):
         compared = material.compared
         lines: dict[tuple[str, ...], list[int]] = {}
         for k, run in enumerate(compared.runs):
-            key = tuple(str(v) for name, v in settings(run).items() if name != "latency.scale")
+            table_ = {"unit": compared.profits[k].unit, **settings(run)}
+            key = tuple(str(v) for name, v in table_.items() if name != "latency.scale")
             lines.setdefault(key, []).append(k)
-        curves: dict[int, tuple[Float64Array, Float64Array]] = {}
-        found = []
-        for members in lines.values():
-            points = sorted(
-                (compared.rows[k]["scale"], value)
-                for k in members
-                if (value := earned(compared.rows[k])) is not None
-            )
-            if len(points) < 2:
-                continue
-            x, y = np.array(points).T
-            curves |= dict.fromkeys(members, (x, y))
-            best = min(members, key=material.order.index)
-            found.append((best, crossing(x.tolist(), y.tolist())))
-        if not curves:
-            return None
-        unit = compared.profits[0].unit
-        axis = Axis("latency scale (1: as configured, 0: no latency)")
-        note = "An overloaded server trades less: see silence above."
-        chart = Chart(
-            f"Net {unit} against latency scale", axis, Axis(unit), series_of(material, curves.get),
-            zero=True, note=note,
-        )  # fmt: skip
-        factors = [(name, values) for name, values in material.factors if name != "scale"]
-        rows = [
-            (
-                material.names[k],
-                *(values[k] for _, values in factors),
-                "none in this range" if scale is None else f"{scale:.2f}",
-            )
-            for k, scale in sorted(found, key=lambda item: material.order.index(item[0]))
+        charts = [
+            chart
+            for unit in compared.units
+            if (chart := _against_scale(material, unit, lines.values())) is not None
         ]
-        headers = ("best run", *(name for name, _ in factors), "break-even scale")
-        shown = table(
-            headers, rows, right=headers[-1:], factors=headers[1:-1],
-            entries=[k for k, _ in sorted(found, key=lambda item: material.order.index(item[0]))],
-            caption="The latency scale at which nothing is earned any more",
-        )  # fmt: skip
-        return chart.render() + details(f"Break-even of {len(rows)} variants", shown)
+        return Markup("").join(charts) if charts else None
+
+
+def _against_scale(material: Material, unit: str, lines: Iterable[Sequence[int]]) -> Markup | None:
+    """The chart and break-evens of all lines in one unit; ``None``: none has two scales.
+
+    Args:
+        lines: runs that differ in the scale alone.
+    """
+    rows, rank = material.compared.rows, material.order.index
+    curves: dict[int, tuple[Float64Array, Float64Array]] = {}
+    found = []
+    for members in lines:
+        points = sorted(
+            (rows[k]["scale"], value)
+            for k in members
+            if rows[k]["unit"] == unit and (value := earned(rows[k])) is not None
+        )
+        if len(points) < 2:
+            continue
+        x, y = np.array(points).T
+        curves |= dict.fromkeys(members, (x, y))
+        found.append((min(members, key=rank), crossing(x.tolist(), y.tolist())))
+    if not curves:
+        return None
+    axis = Axis("latency scale (1: as configured, 0: no latency)")
+    note = "An overloaded server trades less: see silence above."
+    chart = Chart(
+        f"Net {unit} against latency scale", axis, Axis(unit), series_of(material, curves.get),
+        zero=True, note=note,
+    )  # fmt: skip
+    factors = [(name, values) for name, values in material.factors if name != "scale"]
+    found.sort(key=lambda item: rank(item[0]))
+    lines_shown = [
+        (
+            material.names[k],
+            *(values[k] for _, values in factors),
+            "none in this range" if scale is None else f"{scale:.2f}",
+        )
+        for k, scale in found
+    ]
+    headers = ("best run", *(name for name, _ in factors), "break-even scale")
+    shown = table(
+        headers, lines_shown, right=headers[-1:], factors=headers[1:-1],
+        entries=[k for k, _ in found],
+        caption="The latency scale at which nothing is earned any more",
+    )  # fmt: skip
+    return chart.render() + details("Break-even scales", shown)
 
 
 class Markouts(ReportSection):

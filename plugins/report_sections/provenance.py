@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any, ClassVar
 
-import numpy as np
 from markupsafe import Markup
 
 from backtest.comparison.run_settings import settings, ticks
@@ -22,7 +21,7 @@ class WhatWasRun(ReportSection):
     """The settings that differ between the runs, those they share, and every manifest."""
 
     title: ClassVar[str] = "What was run"
-    place: ClassVar[int] = 120
+    place: ClassVar[int] = 130
     many: ClassVar[bool] = True
 
     def render(self, material: Material) -> Markup | None:
@@ -58,33 +57,25 @@ class DataSummary(ReportSection):
     """The data that the runs saw."""
 
     title: ClassVar[str] = "Data"
-    place: ClassVar[int] = 130
+    place: ClassVar[int] = 140
 
     def render(self, material: Material) -> Markup | None:
-        import polars as pl
-
         seen: dict[str, tuple[Any, ...]] = {}
-        for k, run in enumerate(material.compared.runs):
-            manifest = run.manifest
-            key = str(ticks(run))
-            if key in seen:
-                continue
-            timing = run.table("timing").select(pl.col("ts_event").cast(pl.Int64), "symbol")
-            times = timing["ts_event"].to_numpy()
-            gaps = np.diff(times) / 1e6
-            arrivals = material.pace[k].arrivals
-            seconds = max((times[-1] - times[0]) / 1e9, 1e-9)
-            seen[key] = (
-                manifest["dataset"],
-                format_utc(int(times[0])),
-                format_utc(int(times[-1])),
-                f"{len(times):,}",
-                f"{timing['symbol'].n_unique():,}",
-                f"{len(times) / seconds:,.1f}",
-                f"{arrivals.max() / seconds * len(arrivals):,.1f}",
-                f"{np.median(gaps):.3g}" if len(gaps) else "–",
-                manifest["determined_by"]["data"][:12],
+        for run, pace in zip(material.compared.runs, material.pace, strict=True):
+            first, last = pace.extent
+            seconds = max((last - first) / 1e9, 1e-9)
+            row = (
+                run.manifest["dataset"],
+                format_utc(first),
+                format_utc(last),
+                f"{pace.events:,}",
+                f"{pace.symbols:,}",
+                f"{pace.events / seconds:,.1f}",
+                f"{pace.arrivals.max() / seconds * len(pace.arrivals):,.1f}",
+                "–" if pace.gap is None else f"{pace.gap / 1e6:.3g}",
+                run.manifest["determined_by"]["data"][:12],
             )
+            seen.setdefault(str(ticks(run)), row)
         headers = (
             "dataset", "first event", "last event", "events", "symbols", "events per second",
             "at the busiest", "median gap, ms", "SHA-256",

@@ -11,7 +11,8 @@ from backtest.core.arrays import Float64Array
 from backtest.plugins.report_sections.fields import CLOCK, series_of
 from backtest.report.charts import Axis, Chart, Series
 from backtest.report.html import amount, details, table
-from backtest.report.material import TAIL, Material
+from backtest.report.material import Material
+from backtest.report.pace import TAIL
 from backtest.report.sections import ReportSection
 
 _TICKS = [(10.0**-k, f"{100 * (1 - 10.0**-k):.{max(k - 2, 0)}f} %") for k in range(1, 6)]
@@ -98,7 +99,7 @@ class ServiceTime(ReportSection):
     """How long batches of each size took, and the least that the device could need."""
 
     title: ClassVar[str] = "Service time against batch size"
-    place: ClassVar[int] = 110
+    place: ClassVar[int] = 120
 
     def render(self, material: Material) -> Markup | None:
         pace = material.pace

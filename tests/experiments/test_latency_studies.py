@@ -91,6 +91,17 @@ def test_symbols_that_a_device_carries(settings: dict[str, Any], tmp_path: Path)
         carried(engine, [parse_config(settings, place="test")], 1)
 
 
+def test_events_skipped_by_design_are_carried(settings: dict[str, Any], tmp_path: Path) -> None:
+    engine = Engine(load_plugins(entry_points=False), tmp_path)
+    # Three events come in the time of one call, so that older ones of a symbol are skipped.
+    settings["latency"] = {"service": "constant:3ms", "feed": "constant:0ns"}
+    policies = ["newest-per-symbol", "one"]
+    configs = variants(parse_config(settings, place="test"), policies=policies)
+    newest, one = carried(engine, configs, 100_000_000, most_events=5_000)
+    assert (newest.clones, newest.bounded) == (5_000 // 600, True)
+    assert one.clones == 0
+
+
 def test_the_command(
     settings: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -24,8 +24,8 @@ from tests.report.hostile import hostile_runs
 TITLES = [
     "Verdict", "Leaderboard", "What each setting does", "Speed, accuracy and PnL",
     "Equity and drawdown", "Where the money went", "Latency", "Queue and response rate",
-    "PnL against latency", "Markouts", "Accuracy", "Service time against batch size",
-    "What was run", "Data",
+    "PnL against latency", "Markouts", "Accuracy against the targets",
+    "Agreement with the reference", "Service time against batch size", "What was run", "Data",
 ]  # fmt: skip
 
 
@@ -210,6 +210,7 @@ def test_a_run_whose_dataset_and_predictions_are_gone(finished_runs: Path, tmp_p
     manifest["config"]["dataset"] = str(tmp_path / "absent")
     (tmp_path / "alone" / MANIFEST).write_text(json.dumps(manifest))
     titles = re.findall(r"<h2[^>]*>([^<]*)</h2>", html(compare(runs_at([tmp_path]))))
-    assert "Accuracy" not in titles
+    assert "Agreement with the reference" not in titles
+    assert "Accuracy against the targets" in titles
     assert "Markouts" not in titles
     assert "Latency" in titles

@@ -125,3 +125,24 @@ def test_short_delays_are_counted_without_a_second_look() -> None:
     found = tally(ts_event, timing).metrics(unread)
     delays = timing.ended[timing.answered] - timing.received[timing.answered]
     assert found["latency_ns"]["sojourn"] == quantiles(delays)
+
+
+@pytest.mark.parametrize("span", [0, 100, 300])
+def test_growth_of_sojourn_times(span: int) -> None:
+    """One server of ``span`` ns an event; events come 200 ns apart."""
+    ts_event = 10**18 + 200 * np.arange(COUNT)
+    ended = np.arange(1, COUNT + 1) * span + np.maximum.accumulate(
+        ts_event - np.arange(COUNT) * span
+    )
+    status, batch = np.zeros(COUNT, dtype=np.uint8), np.arange(COUNT)
+    timing = Timing(ts_event, ended - span, ended, status, batch)
+    growth = tally(ts_event, timing).metrics(lambda: [(ts_event, timing)])["sojourn_growth"]
+    assert growth == pytest.approx({0: 0, 100: 0, 300: 0.5}[span], abs=1e-9)
+
+
+def test_growth_needs_two_receipts() -> None:
+    now = np.full(3, 10**18)
+    timing = Timing(now, now, now + np.arange(3), np.zeros(3, dtype=np.uint8), np.arange(3))
+    found = DelayTally()
+    found.add(now, timing)
+    assert found.metrics(lambda: [(now, timing)])["sojourn_growth"] is None
