@@ -165,11 +165,16 @@ print("third")
 """
 
 
-@pytest.mark.skipif(not Path("/dev/stdout").exists(), reason="needs /dev/stdout")
-@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs /proc")
+@pytest.mark.parametrize("linked", [False, True])
 @pytest.mark.parametrize("into", ["file", "pipe"])
-def test_stdout_is_written_to_in_order(name: str, into: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", STDOUT, name]
+def test_stdout_is_written_to_in_order(linked: bool, into: str, tmp_path: Path) -> None:
+    """Through a link of its own, as /dev/stdout is one that all processes share."""
+    name = Path("/proc/self/fd/1")
+    if linked:
+        name = tmp_path / "stdout"
+        name.symlink_to("/proc/self/fd/1")
+    command = [sys.executable, "-c", STDOUT, str(name)]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     if into == "pipe":
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -180,7 +185,7 @@ def test_stdout_is_written_to_in_order(name: str, into: str, tmp_path: Path) -> 
         out.flush()
         subprocess.run(command, env=environment, stdout=out, check=True)
     assert (tmp_path / "out").read_text() == "before\nfirst\nsecond\nthird\n"
-    assert names(tmp_path) == ["out"]
+    assert names(tmp_path) == ["out", *(["stdout"] if linked else [])]
 
 
 def test_a_folder_that_is_a_link_is_followed(tmp_path: Path) -> None:
