@@ -155,10 +155,15 @@ def sweep(target: Path) -> None:
 
 def sweep_all(folder: Path) -> None:
     """Do what ``sweep`` does for everything that was ever written to a folder."""
-    for remains in folder.glob(".*.*-*"):
-        name, _, made = remains.name[1:].rpartition(".")
-        if _ASIDE.fullmatch(made):
-            sweep(folder / name)
+    names = {p.name.rpartition(".")[0][1:] for p in folder.glob(".*.*-*") if is_unfinished(p)}
+    for name in names:
+        sweep(folder / name)
+
+
+def is_unfinished(path: Path) -> bool:
+    """Whether a path has a name that writers give to what is not finished or about to go."""
+    hidden, _, made = path.name.rpartition(".")
+    return hidden.startswith(".") and _ASIDE.fullmatch(made) is not None
 
 
 def _if_abandoned(path: Path, act: Callable[[Path], object]) -> None:
