@@ -55,9 +55,6 @@ def sweep(
 
     Example: backtest sweep grid.toml --set latency.scale=[0,1,2] --dry-run
     """
-    import sys
-    from contextlib import redirect_stdout
-
     from backtest.cli.sweep_progress import watching
     from backtest.core.settings import read_table
     from backtest.experiments.matrix import parse_matrix
@@ -70,8 +67,7 @@ def sweep(
         read_table(file), plugins, name=file.stem, place=str(file), settings=settings
     )
     place = plugins.create("executor", executor, place="--executor")
-    # Strategies and Ray may print anything; stdout must hold the table alone.
-    with redirect_stdout(sys.stderr), watching(matrix) as watch:
+    with watching(matrix) as watch:
         swept = Sweep(matrix, runs, watch=watch)
         try:
             with swept.using(place, plugins=plugin or (), disabled=no_plugin or ()):

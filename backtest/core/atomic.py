@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from backtest.core.special_files import is_special, special_file
+from backtest.core.tracebacks import plugin_line
 from backtest.errors import DataError
 
 _AT_FDCWD = -100
@@ -130,10 +131,15 @@ def lock_folder(folder: Path, *, make: bool) -> int | None:
 
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """Turn what the operating system raises while writing into ``DataError`` naming the place."""
+    """Turn what the operating system raises while writing into ``DataError`` naming the place.
+
+    What a plugin raises in the block has nothing to do with the place, and is passed on.
+    """
     try:
         yield
     except OSError as error:
+        if plugin_line(error) is not None:
+            raise
         remedy = {
             errno.ENOSPC: "The disk is full: free some space and run it again.",
             errno.EACCES: "Choose a folder that you may write to.",

@@ -11,9 +11,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from backtest.errors import DataError
+
+reserved: TextIO | None = None
+"""Stdout where a command keeps it for itself, and descriptor 1 is stderr."""
 
 _DESCRIPTORS = re.compile("(/dev|/proc/[0-9]+(/task/[0-9]+)?)/fd")
 
@@ -65,8 +68,11 @@ def _opened(target: Path) -> BinaryIO:
         # Neither made nor cut off: it may have become a regular file meanwhile.
         return os.fdopen(os.open(target, os.O_WRONLY | os.O_NOCTTY), "wb")
     # What was printed so far comes first. Opening it anew would begin at the start of its file.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (reserved, sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()
+    if descriptor == 1 and reserved is not None:
+        descriptor = reserved.fileno()
     return os.fdopen(os.dup(descriptor), "wb")
 
 

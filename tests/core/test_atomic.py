@@ -15,6 +15,7 @@ import pytest
 from backtest.core import atomic
 from backtest.core.atomic import new_file, new_folder, sweep, sweep_all, writing
 from backtest.errors import DataError
+from backtest.plugins.loading import load_file
 
 
 def make(target: Path, text: str, *, overwrite: bool = False) -> None:
@@ -235,3 +236,11 @@ def test_names_are_given_in_one_place() -> None:
     }
     # The second is the cache of compiled code, whose files have names that nobody chooses.
     assert found == {"backtest/core/atomic.py", "backtest/core/compiled.py"}
+
+
+def test_what_a_plugin_raises_is_not_taken_for_a_failure_to_write(tmp_path: Path) -> None:
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text("def fail():\n    open('/no/such/file')\n")
+    fail = load_file(plugin).fail
+    with pytest.raises(FileNotFoundError), writing(tmp_path):
+        fail()
