@@ -8,6 +8,7 @@ from typing import Any
 
 from backtest.comparison.comparison import Comparison
 from backtest.comparison.comparison import compare as compare_runs
+from backtest.core.parameters import Nanoseconds, convert_at
 from backtest.core.settings import read_table
 from backtest.experiments.matrix import parse_matrix
 from backtest.experiments.sweep import Sweep, Watcher, unwatched
@@ -49,6 +50,7 @@ def sweep(
     runs: str | Path = "runs",
     executor: str = "local",
     plugin_files: Sequence[str | Path] = (),
+    timeout: str | None = None,
     watch: Watcher = unwatched,
 ) -> Sweep:
     """Run every combination of settings that may be lists; finished runs are not run again.
@@ -58,6 +60,7 @@ def sweep(
         runs: folder of run folders.
         executor: where runs are carried out, as ``NAME:VALUE,KEY=VALUE``.
         plugin_files: files to load as plugins, here and in workers.
+        timeout: how long a run may take, such as ``10min``; by default as long as it likes.
         watch: called after every step, with the run that ended in it, if any.
 
     Returns:
@@ -72,7 +75,9 @@ def sweep(
     if not isinstance(matrix, Mapping):
         place, name, matrix = str(matrix), Path(matrix).stem, read_table(Path(matrix))
     swept = Sweep(parse_matrix(matrix, plugins, name=name, place=place), Path(runs), watch=watch)
-    with swept.using(plugins.create("executor", executor, place="executor"), plugins=files):
+    limit = convert_at(timeout, Nanoseconds | None, place="timeout")
+    made = plugins.create("executor", executor, place="executor")
+    with swept.using(made, plugins=files, timeout_ns=limit):
         swept.run()
     return swept
 

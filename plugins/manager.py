@@ -9,20 +9,21 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from importlib.metadata import entry_points as installed_entry_points
 from pathlib import Path
 from typing import Any
 
 import pluggy
 
+from backtest.core.entry_points import plugin_entry_points
 from backtest.core.grammar import parse_spec
 from backtest.core.parameters import Parameter, build, parameters
 from backtest.core.parts import Failure, Kind, Loaded, Origin, Part
 from backtest.core.settings import Declared
 from backtest.core.text import suggestion
-from backtest.core.tracebacks import GROUP, describe
+from backtest.core.tracebacks import describe
 from backtest.core.version import __version__
 from backtest.errors import PluginError, UsageError
 from backtest.plugins import hookspecs
@@ -91,14 +92,19 @@ class Plugins:
                 "another plugin of this name is loaded already", place=f"plugin {origin}"
             )
         try:
+            if plugin is None:  # which pluggy takes for nothing, or for a name to block
+                raise PluginError("it is None, and no module or object with hooks")
+            for name, other in self._manager.list_name_plugin():
+                if other is plugin:
+                    raise PluginError(f"plugin {name!r} is the same object")
             self._manager.register(plugin, origin.plugin)
             implemented = self._checked_hooks(plugin)
             parts = self._collect(plugin, origin)
         except KeyboardInterrupt:
             raise
         except BaseException as error:
-            if self._manager.get_plugin(origin.plugin) is plugin:
-                self._manager.unregister(plugin)
+            if self._manager.has_plugin(origin.plugin):
+                self._manager.unregister(name=origin.plugin)
             raise _attributed(error, origin, "") from error
         self._parts.update(parts)
         self.loaded.append(Loaded(origin, implemented))
@@ -244,9 +250,8 @@ def load_plugins(
         (Origin(name, "ticktoll", __version__), partial(import_module, name)) for name in SHIPPED
     ]
     if entry_points:
-        for entry in sorted(installed_entry_points(group=GROUP), key=lambda e: (e.name, e.value)):
-            assert entry.dist is not None  # an installed one always has it
-            origin = Origin(entry.name, entry.dist.name, entry.dist.version)
+        for entry in plugin_entry_points():
+            origin = Origin(entry.name, entry.distribution or None, entry.version or None)
             candidates.append((origin, entry.load))
     for name in disabled:
         known = [origin.plugin for origin, _ in candidates]
@@ -272,13 +277,13 @@ def load_plugins(
 def _load_and_add(plugins: Plugins, origin: Origin, load: Callable[[], object]) -> None:
     try:
         plugin = load()
+        origin = replace(origin, sha256=source_sha256(plugin))
     except KeyboardInterrupt:
         raise
     # A plugin may even exit, or raise something that is not an Exception, while it is imported.
     except BaseException as error:
         raise _attributed(error, origin, "fails to import: ") from error
-    digest = source_sha256(plugin)
-    plugins.add(plugin, Origin(origin.plugin, origin.distribution, origin.version, digest))
+    plugins.add(plugin, origin)
 
 
 def _attributed(error: BaseException, origin: Origin, doing: str) -> PluginError:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 PLUGIN = '''
+import ctypes
 import os
 import signal
+import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -43,6 +45,16 @@ class Faulty(backtest.Strategy):
             time.sleep(1.5)
         if self.fault == "hang":
             time.sleep(60)
+        if self.fault == "ignore":  # all that can be ignored, with a child that does so, too
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            child = subprocess.Popen(["sleep", "60"])
+            with self.log.open("a") as log:
+                log.write(f"{child.pid}\\n")
+            while True:
+                time.sleep(0.1)
+        if self.fault == "lock":  # no other thread of Python gets to run
+            ctypes.PyDLL(None).sleep(60)
         print("talking on stdout")
         lean = batch.bid_size - batch.ask_size + self.lean
         return lean.astype(np.float32).reshape(-1, 1)

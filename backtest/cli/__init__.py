@@ -6,7 +6,6 @@ is heavy inside the function, so that ``backtest --help`` loads neither torch no
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import sys
@@ -32,8 +31,10 @@ from backtest.cli import (
     train,
     verify,
 )
+from backtest.cli.command import Command
+from backtest.cli.streams import READER_GONE, StandardStreams, StreamLost
 from backtest.core.version import __version__
-from backtest.errors import BacktestError
+from backtest.errors import BacktestError, DataError
 from backtest.experiments.workers import HARMLESS
 
 app = typer.Typer(
@@ -43,19 +44,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help answers faster and is what the docs quote
 )
-app.command("run")(run.run)
-app.command("compare")(compare.compare)
-app.command("sweep")(sweep.sweep)
-app.command("report")(report.report)
-app.command("open")(open.open_runs)
-app.command("tournament")(tournament.tournament)
-app.command("demo")(demo.demo)
-app.command("train")(train.train)
-app.command("verify")(verify.verify)
-app.command("profile")(profile.profile)
+app.command("run", cls=Command)(run.run)
+app.command("compare", cls=Command)(compare.compare)
+app.command("sweep", cls=Command)(sweep.sweep)
+app.command("report", cls=Command)(report.report)
+app.command("open", cls=Command)(open.open_runs)
+app.command("tournament", cls=Command)(tournament.tournament)
+app.command("demo", cls=Command)(demo.demo)
+app.command("train", cls=Command)(train.train)
+app.command("verify", cls=Command)(verify.verify)
+app.command("profile", cls=Command)(profile.profile)
 data.register(app)
 predictions.register(app)
-app.command("plugins")(plugins.list_plugins)
+app.command("plugins", cls=Command)(plugins.list_plugins)
 
 _DEBUG = "BACKTEST_DEBUG"
 
@@ -68,43 +69,60 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     Raises:
         SystemExit: always; 0 ok, 1 run failed, 2 usage, 3 bad data, 4 some runs of a sweep
-            failed, 5 a gate failed, 130 interrupted.
+            failed, 5 a gate failed, 130 interrupted, 141 the reader of its output has left.
     """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    streams = StandardStreams(own=arguments is None)
     warnings.filterwarnings("ignore", HARMLESS)
     _report_compiling()
+    code: int | str | None = 0
+    try:
+        _execute(arguments)
+    except SystemExit as ending:
+        code = ending.code
+    except StreamLost:
+        pass
+    finally:
+        lost = streams.close(_tell)
+        # An interrupt amid code that is a string, such as the methods of a dataclass, makes CPython
+        # end by SIGINT whatever the exit code, until other such code has run.
+        exec("")
+    sys.exit(code or lost)
+
+
+def _execute(arguments: Sequence[str] | None) -> None:
+    """Run a command; what goes wrong is told, and ends as the exit code that it has."""
     try:
         app(args=arguments, prog_name="backtest")
     except BacktestError as error:
-        from backtest.cli.console import print_error
-
+        if isinstance(error, DataError) and isinstance(error.__context__, BrokenPipeError):
+            sys.exit(READER_GONE)  # as of -o /dev/stdout
         if os.environ.get(_DEBUG) and error.__cause__ is not None:
             traceback.print_exception(error.__cause__)
-        print_error(str(error))
+        _tell(str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:  # before typer, which handles those within a command, was ready
         sys.exit(130)
+    except StreamLost:
+        raise
     except BaseException as error:  # panics of polars are no Exception, nor is sys.exit
         if os.environ.get(_DEBUG) or _regular(error):
             raise
-        from backtest.cli.console import print_error
         from backtest.core.tracebacks import describe, plugin_line
 
         if plugin_line(error) is None:
-            print_error(
+            _tell(
                 f"this is a bug: {type(error).__name__}: {error}\n"
                 f"  Please report it with the traceback that --debug or {_DEBUG}=1 shows."
             )
         else:
-            print_error(f"a plugin failed: {describe(error)}\n  --debug shows the whole traceback.")
+            _tell(f"a plugin failed: {describe(error)}\n  --debug shows the whole traceback.")
         sys.exit(1)
-    finally:
-        _flush_stdout()
-        # An interrupt amid code that is a string, such as the methods of a dataclass, makes CPython
-        # end by SIGINT whatever the exit code, until other such code has run.
-        exec("")
+
+
+def _tell(message: str) -> None:
+    from backtest.cli.console import print_error
+
+    print_error(message)
 
 
 def _report_compiling() -> None:
@@ -141,11 +159,3 @@ def _options(
 ) -> None:
     if debug:
         os.environ[_DEBUG] = "1"
-
-
-def _flush_stdout() -> None:
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader has gone; keep the interpreter's own last flush from complaining.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

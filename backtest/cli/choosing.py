@@ -9,6 +9,8 @@ import typer
 
 if TYPE_CHECKING:
     from backtest.comparison.comparison import Comparison
+    from backtest.comparison.run_selection import FailedRun
+    from backtest.runs.folder import Run
 
 RunFolders = Annotated[
     list[Path] | None,
@@ -42,7 +44,30 @@ def chosen(
     folders: list[Path] | None, sweep: str | None, runs: Path, where: str | None, sort: str | None
 ) -> Comparison:
     """The comparison that the options name: of folders, a sweep, or else all of ``runs``."""
-    from backtest.comparison.comparison import compare as compare_runs
+    compared = _compared(folders, sweep, runs)
+    if where is not None:
+        compared = compared.where(where)
+    return compared if sort is None else compared.sorted_by(sort)
+
+
+def _compared(folders: list[Path] | None, sweep: str | None, runs: Path) -> Comparison:
+    from backtest.comparison.comparison import compare
+    from backtest.errors import DataError
+    from backtest.runs.folder import MANIFEST
+
+    while True:
+        found, failed = _found(folders, sweep, runs)
+        try:
+            return compare(found, failed)
+        except DataError:
+            if all((run.folder / MANIFEST).exists() for run in found):
+                raise
+            # A run was removed while it was read; what is listed anew lacks it.
+
+
+def _found(
+    folders: list[Path] | None, sweep: str | None, runs: Path
+) -> tuple[list[Run], list[FailedRun]]:
     from backtest.comparison.run_selection import runs_at, runs_of_sweep
     from backtest.errors import UsageError
 
@@ -55,7 +80,4 @@ def chosen(
                 remedy="Name the folders of finished runs, or their folder with --runs.",
             )
         found += runs_at(folders or [runs])
-    compared = compare_runs(found, failed)
-    if where is not None:
-        compared = compared.where(where)
-    return compared if sort is None else compared.sorted_by(sort)
+    return found, failed

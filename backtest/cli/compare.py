@@ -209,14 +209,13 @@ def _print_groups(rows: list[dict[str, Any]], by: str) -> None:
 
 
 def _print_text(rows: list[dict[str, Any]], as_csv: bool) -> None:
-    import sys
-
+    from backtest.cli.console import write
     from backtest.cli.formats import to_csv, to_markdown
 
     if not rows:
         return
     cells = [[_text(v) for v in row.values()] for row in rows]
-    sys.stdout.write(to_csv(rows) if as_csv else to_markdown(list(rows[0]), cells))
+    write(to_csv(rows) if as_csv else to_markdown(list(rows[0]), cells))
 
 
 def _print_failed(compared: Comparison) -> None:

@@ -6,7 +6,6 @@ Neither console interprets markup, so a symbol called ``[bold]`` is printed as i
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -16,15 +15,29 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from backtest.cli.streams import check
 from backtest.core.text import escape_text
 
-out = Console(markup=False, highlight=False, emoji=False)
+
+class _Console(Console):
+    def print(self, *objects: Any, **options: Any) -> None:
+        super().print(*objects, **options)
+        check(self.file)
+
+
+out = _Console(markup=False, highlight=False, emoji=False)
 """Data, on stdout."""
 
-err = Console(stderr=True, markup=False, highlight=False, emoji=False)
+err = _Console(stderr=True, markup=False, highlight=False, emoji=False)
 """Logs, progress and errors, on stderr."""
 
-__all__ = ["err", "escape_text", "out", "print_error", "print_json", "print_table"]
+__all__ = ["err", "escape_text", "out", "print_error", "print_json", "print_table", "write"]
+
+
+def write(text: str) -> None:
+    """Text on stdout as it is."""
+    out.file.write(text)
+    check(out.file)
 
 
 def print_error(message: str) -> None:
@@ -39,7 +52,7 @@ def print_json(value: Any) -> None:
     Raises:
         ValueError: it holds a number that is not finite, which JSON cannot express.
     """
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def print_table(
@@ -70,7 +83,7 @@ def print_table(
                 else cell + " " * (width - cell_len(cell))
                 for header, cell, width in zip(headers, row, widths, strict=True)
             ]
-            sys.stdout.write("  ".join(padded).rstrip() + "\n")
+            write("  ".join(padded).rstrip() + "\n")
         return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for header in headers:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backtest.cli import features, generate, quality
+from backtest.cli.command import Command
 from backtest.cli.options import AsJson, PluginPaths
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def register(parent: typer.Typer) -> None:
     parent.add_typer(app, name="data", help="Import, generate, check and extend datasets.")
 
 
-@app.command()
+@app.command(cls=Command)
 def ingest(
     source: Annotated[str, typer.Argument(help="The input format: NAME or NAME:KEY=VALUE,...")],
     input: Annotated[Path, typer.Argument(help="A file or folder in that format.")],
@@ -100,8 +101,8 @@ def summary(report: IngestReport) -> str:
     return ", ".join(parts)
 
 
-app.command("features")(features.features)
-app.command("describe")(quality.describe)
-app.command("validate")(quality.validate)
-app.command("digest")(quality.digest)
-app.command("generate")(generate.generate)
+app.command("features", cls=Command)(features.features)
+app.command("describe", cls=Command)(quality.describe)
+app.command("validate", cls=Command)(quality.validate)
+app.command("digest", cls=Command)(quality.digest)
+app.command("generate", cls=Command)(generate.generate)

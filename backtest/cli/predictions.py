@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from backtest.cli.command import Command
 from backtest.cli.options import AsJson, RunsFolder
 
 predictions = typer.Typer(
@@ -19,7 +20,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(predictions, name="predictions")
 
 
-@predictions.command("prune")
+@predictions.command("prune", cls=Command)
 def prune(
     runs: RunsFolder = Path("runs"),
     unused_for: Annotated[

@@ -51,14 +51,14 @@ def write(
 ) -> None:
     """Write the report completely or not at all; print its path and any sections that failed."""
     from backtest.cli.console import err, escape_text
-    from backtest.core.atomic import new_file, writing
+    from backtest.core.atomic import new_file
     from backtest.plugins.manager import load_plugins
     from backtest.report.page import render_report
 
     rendered = render_report(
         compared, load_plugins(plugin or (), disabled=no_plugin or ()), sections
     )
-    with writing(path), new_file(path) as aside:
+    with new_file(path) as aside:
         aside.write_text(rendered.html, encoding="utf-8")
     for name, error in rendered.failures:
         err.print(escape_text(f"The section {name!r} failed: {error}"), soft_wrap=True)

@@ -30,6 +30,10 @@ def sweep(
         bool,
         typer.Option("--dry-run", help="Only show what would run, and how long it would take."),
     ] = False,
+    timeout: Annotated[
+        str | None,
+        typer.Option(metavar="SPAN", help="Set aside any run that takes longer: 10min."),
+    ] = None,
     limit: Annotated[
         int | None,
         typer.Option(help="Stop each run after this many events; the runs are marked partial."),
@@ -51,30 +55,31 @@ def sweep(
     A sweep file is a `backtest run` file in which any setting may be a list of alternatives;
     [[exclude]] tables remove combinations and [[include]] tables add some. Finished runs are not
     repeated, so after Ctrl-C or a crash the same command continues where it stopped. A run that
-    fails is listed with its error, and the sweep then exits with code 4.
+    fails, or takes longer than --timeout, is listed with its error, and the sweep then exits with
+    code 4.
 
     Example: backtest sweep grid.toml --set latency.scale=[0,1,2] --dry-run
     """
-    import sys
-    from contextlib import redirect_stdout
-
     from backtest.cli.sweep_progress import watching
+    from backtest.core.parameters import Nanoseconds, convert_at
     from backtest.core.settings import read_table
     from backtest.experiments.matrix import parse_matrix
     from backtest.experiments.sweep import Sweep
     from backtest.plugins.manager import load_plugins
 
+    timeout_ns = convert_at(timeout, Nanoseconds | None, place="--timeout")
     plugins = load_plugins(plugin or (), disabled=no_plugin or ())
     settings = [*(setting or ()), *([] if limit is None else [f"limit={limit}"])]
     matrix = parse_matrix(
         read_table(file), plugins, name=file.stem, place=str(file), settings=settings
     )
     place = plugins.create("executor", executor, place="--executor")
-    # Strategies and Ray may print anything; stdout must hold the table alone.
-    with redirect_stdout(sys.stderr), watching(matrix) as watch:
+    with watching(matrix) as watch:
         swept = Sweep(matrix, runs, watch=watch)
         try:
-            with swept.using(place, plugins=plugin or (), disabled=no_plugin or ()):
+            with swept.using(
+                place, plugins=plugin or (), disabled=no_plugin or (), timeout_ns=timeout_ns
+            ):
                 unmeasured = swept.probe() if dry_run else []
                 if not dry_run:
                     swept.run()

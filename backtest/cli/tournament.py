@@ -56,7 +56,7 @@ def tournament(
     """
     from backtest.cli.console import err, escape_text, print_json
     from backtest.cli.progress import reporting
-    from backtest.core.atomic import new_file, writing
+    from backtest.core.atomic import new_file
     from backtest.core.settings import read_table
     from backtest.experiments.tournament import parse_tournament, play, standings
     from backtest.plugins.manager import load_plugins
@@ -89,7 +89,7 @@ def tournament(
     if html is not None:
         from backtest.report.tournament import tournament_page
 
-        with writing(html), new_file(html) as aside:
+        with new_file(html) as aside:
             aside.write_text(tournament_page(results, placed), encoding="utf-8")
         err.print(escape_text(f"Written to {html}"), soft_wrap=True)
     if any(result.failed for result in results):

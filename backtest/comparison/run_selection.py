@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backtest.core.atomic import is_unfinished
 from backtest.errors import DataError, UsageError
-from backtest.runs.folder import MANIFEST, Run, open_run
+from backtest.runs.folder import Run, find_run, open_run, runs_in
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -30,7 +31,8 @@ def runs_at(places: Iterable[Path]) -> list[Run]:
 
     Args:
         places: folders of runs, folders that hold such folders, or glob patterns of either.
-            In the latter two, anything that is not a run is skipped.
+            In the latter two, anything that is not a run is skipped, as are hidden and unfinished
+            folders, and runs that are removed meanwhile.
 
     Raises:
         DataError: a named folder neither is a run nor contains any, or a run cannot be read.
@@ -40,6 +42,7 @@ def runs_at(places: Iterable[Path]) -> list[Run]:
     for place in places:
         if glob.has_magic(str(place)) and not place.exists():
             matches = [Path(match) for match in sorted(glob.glob(str(place)))]
+            matches = [match for match in matches if not is_unfinished(match)]
             runs = [run for match in matches for run in _inside(match)]
             if not runs:
                 raise UsageError("matches no finished run", place=str(place))
@@ -52,9 +55,8 @@ def runs_at(places: Iterable[Path]) -> list[Run]:
 
 
 def _inside(place: Path) -> list[Run]:
-    if (place / MANIFEST).exists():
-        return [open_run(place)]
-    return [open_run(path.parent) for path in sorted(place.glob(f"*/{MANIFEST}"))]
+    run = find_run(place)
+    return runs_in(place) if run is None else [run]
 
 
 def runs_of_sweep(runs: Path, sweep: str) -> tuple[list[Run], list[FailedRun]]:
@@ -82,8 +84,9 @@ def runs_of_sweep(runs: Path, sweep: str) -> tuple[list[Run], list[FailedRun]]:
             run_id = str(entry["id"])
             if not _ID.fullmatch(run_id):
                 raise DataError(f"{run_id!r} is not the id of a run", place=place)
-            if (runs / run_id / MANIFEST).exists():
-                done.append(open_run(runs / run_id))
+            run = find_run(runs / run_id)
+            if run is not None:
+                done.append(run)
             else:
                 error = entry.get("error") or "it has not been run"
                 failed.append(FailedRun(run_id, str(entry["state"]), str(error)))
@@ -95,11 +98,13 @@ def runs_of_sweep(runs: Path, sweep: str) -> tuple[list[Run], list[FailedRun]]:
 def _sweep_table(folder: Path, sweep: str) -> dict[str, Any]:
     if not _ID.fullmatch(sweep):
         raise UsageError(f"{sweep!r} is not the id of a sweep", place="--sweep")
-    paths = sorted(folder.glob("*.json"))
+    paths = sorted(folder.glob("[!.]*.json"))
     tables: dict[str, dict[str, Any]] = {}
     for path in [p for p in paths if p.stem == sweep] or paths:
         try:
             table = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:  # it was removed meanwhile
+            continue
         except (OSError, ValueError) as error:
             raise DataError(f"cannot be read: {error}", place=str(path)) from None
         if isinstance(table, dict) and sweep in (path.stem, table.get("name")):

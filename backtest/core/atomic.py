@@ -6,14 +6,18 @@ import contextlib
 import ctypes
 import errno
 import fcntl
+import glob
 import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
+from backtest.core.special_files import is_special, special_file
+from backtest.core.tracebacks import plugin_line
 from backtest.errors import DataError
 
 _AT_FDCWD = -100
@@ -43,7 +47,7 @@ def new_folder(target: Path | str, *, marker: str, overwrite: bool = False) -> I
         made = _parents(final)
         sweep(final)
         _check_target(final, marker, overwrite)
-        folder, lock = _locked_sibling(final)
+        folder, lock = _locked_sibling(final, _make_folder)
     try:
         yield folder
         with writing(final):
@@ -65,22 +69,29 @@ def new_folder(target: Path | str, *, marker: str, overwrite: bool = False) -> I
 def new_file(target: Path) -> Iterator[Path]:
     """A path to write to that becomes ``target`` when the block ends, and vanishes if it raises.
 
-    It is locked as ``new_folder`` locks its own, so that ``sweep_all`` can distinguish
-    leftovers from work in progress.
+    A link is followed: what it points to is replaced, and the link stays. A device or a pipe is
+    never replaced: what was written is sent to it. The path is locked as ``new_folder`` locks its
+    own, so that what killed writers left is distinguished from work in progress.
 
     Raises:
         DataError: it cannot be written.
     """
-    aside = target.with_name(f".{target.name}.tmp-{secrets.token_hex(4)}")
     with writing(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(aside, os.O_CREAT | os.O_RDWR, 0o666)
+        if is_special(target):
+            with special_file(target) as aside:
+                yield aside
+            return
+        final = Path(os.path.realpath(target))
+        final.parent.mkdir(parents=True, exist_ok=True)
+        sweep(final)
+        aside, lock = _locked_sibling(final, _make_file)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX)
             yield aside
+            with contextlib.suppress(FileNotFoundError):
+                shutil.copymode(final, aside)
             sync(aside)
-            aside.replace(target)
-            sync(target.parent)
+            aside.replace(final)
+            sync(final.parent)
         finally:
             aside.unlink(missing_ok=True)
             os.close(lock)
@@ -120,10 +131,15 @@ def lock_folder(folder: Path, *, make: bool) -> int | None:
 
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
-    """Turn what the operating system raises while writing into ``DataError`` naming the place."""
+    """Turn what the operating system raises while writing into ``DataError`` naming the place.
+
+    What a plugin raises in the block has nothing to do with the place, and is passed on.
+    """
     try:
         yield
     except OSError as error:
+        if plugin_line(error) is not None:
+            raise
         remedy = {
             errno.ENOSPC: "The disk is full: free some space and run it again.",
             errno.EACCES: "Choose a folder that you may write to.",
@@ -136,35 +152,52 @@ def writing(place: Path) -> Iterator[None]:
 
 def sweep(target: Path) -> None:
     """Remove what killed writers of ``target`` left next to it; restore what one had set aside."""
-    name = "".join(f"[{c}]" if c in "*?[" else c for c in target.name)
+    name = glob.escape(target.name)
     for remains in target.parent.glob(f".{name}.tmp-*"):
-        _remove_unlocked(remains)
-    for folder in target.parent.glob(f".{name}.old-*"):
-        if target.exists():
-            shutil.rmtree(folder, ignore_errors=True)
-        else:
-            folder.rename(target)
+        _if_abandoned(remains, _remove)
+    for remains in target.parent.glob(f".{name}.old-*"):
+        _if_abandoned(remains, _remove if os.path.lexists(target) else partial(_restore, target))
 
 
 def sweep_all(folder: Path) -> None:
     """Do what ``sweep`` does for everything that was ever written to a folder."""
-    for remains in folder.glob(".*.*-*"):
-        name, _, made = remains.name[1:].rpartition(".")
-        if _ASIDE.fullmatch(made):
-            sweep(folder / name)
+    names = {p.name.rpartition(".")[0][1:] for p in folder.glob(".*.*-*") if is_unfinished(p)}
+    for name in names:
+        sweep(folder / name)
 
 
-def _remove_unlocked(path: Path) -> None:
+def is_unfinished(path: Path) -> bool:
+    """Whether a path has a name that writers give to what is not finished or about to go."""
+    hidden, _, made = path.name.rpartition(".")
+    return hidden.startswith(".") and _ASIDE.fullmatch(made) is not None
+
+
+def _if_abandoned(path: Path, act: Callable[[Path], object]) -> None:
+    """Do something to what a writer left that has died, for it no longer holds the lock."""
     with contextlib.suppress(OSError):
-        handle = os.open(path, os.O_RDONLY)
+        handle = _opened(path)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink()
+            act(path)
         finally:
             os.close(handle)
+
+
+def _opened(path: Path) -> int:
+    """A handle to lock a file or folder by; NFS locks no file that is open for reading alone."""
+    mode = os.O_RDONLY if path.is_dir() else os.O_RDWR
+    return os.open(path, mode | os.O_NONBLOCK | os.O_NOFOLLOW)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink()
+
+
+def _restore(target: Path, path: Path) -> None:
+    path.rename(target)
 
 
 def _parents(path: Path) -> list[Path]:
@@ -189,17 +222,26 @@ def _check_target(final: Path, marker: str, overwrite: bool) -> None:
         )
 
 
-def _locked_sibling(final: Path) -> tuple[Path, int]:
+def _locked_sibling(final: Path, make: Callable[[Path], None]) -> tuple[Path, int]:
+    """A new file or folder beside ``final``, and the handle that holds its lock."""
     while True:
-        folder = final.with_name(f".{final.name}.tmp-{secrets.token_hex(4)}")
-        folder.mkdir(parents=True)
+        path = final.with_name(f".{final.name}.tmp-{secrets.token_hex(4)}")
+        make(path)
         with contextlib.suppress(FileNotFoundError):
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            handle = _opened(path)
             fcntl.flock(handle, fcntl.LOCK_EX)
-            # Another writer may have swept it between mkdir and the lock.
-            if folder.exists():
-                return folder, handle
+            # Another writer may have swept it before it was locked.
+            if path.exists():
+                return path, handle
             os.close(handle)
+
+
+def _make_file(path: Path) -> None:
+    path.touch(exist_ok=False)
+
+
+def _make_folder(path: Path) -> None:
+    path.mkdir(parents=True)
 
 
 def _put_in_place(new: Path, final: Path) -> None:
@@ -221,10 +263,16 @@ def _exchange(new: Path, old: Path) -> None:
     paths = os.fsencode(new), os.fsencode(old)
     if rename and rename(_AT_FDCWD, paths[0], _AT_FDCWD, paths[1], _RENAME_EXCHANGE) == 0:
         return
-    aside = old.with_name(f".{old.name}.old-{secrets.token_hex(4)}")
-    old.rename(aside)
-    new.rename(old)
-    aside.rename(new)
+    # Where it cannot, nobody else may put the old one back in between.
+    lock = os.open(old, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        aside = old.with_name(f".{old.name}.old-{secrets.token_hex(4)}")
+        old.rename(aside)
+        new.rename(old)
+        aside.rename(new)
+    finally:
+        os.close(lock)
 
 
 def sync(path: Path) -> None:

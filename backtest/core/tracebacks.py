@@ -5,13 +5,11 @@ from __future__ import annotations
 import importlib
 import traceback
 from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import pluggy
 
-GROUP = "backtest"
-"""The entry-point group that installed packages name their plugins in."""
+from backtest.core.entry_points import plugin_entry_points
 
 FILE_MODULE = "backtest_plugin_"
 """What names of modules that come from single files begin with."""
@@ -29,7 +27,11 @@ _MACHINERY = (
 
 def describe(error: BaseException) -> str:
     """An exception in one line: its type, its message, and the plugin's line that raised it."""
-    text = " ".join(f"{type(error).__name__}: {error}".split())
+    try:
+        message = str(error)
+    except Exception as unprintable:  # a plugin's own type may fail even at this
+        message = f"its message cannot be shown: {type(unprintable).__name__}"
+    text = " ".join(f"{type(error).__name__}: {message}".split())
     where = plugin_line(error)
     if where is None:
         frames = traceback.extract_tb(error.__traceback__)
@@ -54,4 +56,4 @@ def plugin_line(error: BaseException) -> str | None:
 @cache
 def _plugin_packages() -> set[str]:
     """Packages whose entry points are plugins, but for the project's own."""
-    return {point.module.partition(".")[0] for point in entry_points(group=GROUP)} - {"backtest"}
+    return {entry.package for entry in plugin_entry_points()} - {"backtest", ""}

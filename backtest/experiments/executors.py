@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
+
+from backtest.core.times import format_span
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,7 @@ class Setup:
         disabled: plugins to leave out.
         build: digest of the package that planned the jobs; another build must not carry them out.
         accelerated: whether a run wants a device other than the CPU.
+        timeout_ns: how long a job may take in its worker, ns; ``None``: as long as it likes.
     """
 
     folder: str
@@ -31,6 +34,7 @@ class Setup:
     disabled: tuple[str, ...] = ()
     build: str = ""
     accelerated: bool = False
+    timeout_ns: int | None = None
 
     def to_json(self) -> str:
         """Text for ``from_json``."""
@@ -92,6 +96,11 @@ class Outcome:
         return cls(**json.loads(text))
 
 
+def overdue(timeout_ns: int) -> str:
+    """The error of a job that was set aside because it took longer than it may."""
+    return f"set aside: it had not ended after {format_span(timeout_ns)}, and its worker was killed"
+
+
 class Executor(ABC):
     """Carries out jobs; subclass it as a dataclass of parameters.
 
@@ -101,6 +110,9 @@ class Executor(ABC):
 
     slots: int = 1
     """Number of jobs executed at once; set by ``open``."""
+
+    limits_time: ClassVar[bool] = False
+    """Whether it sets aside jobs that take longer than ``Setup.timeout_ns``, whatever they do."""
 
     @abstractmethod
     def open(self, setup: Setup) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from backtest.comparison.comparison import compare
 from backtest.core.atomic import new_file, sweep_all
 from backtest.core.hashing import package_sha256
-from backtest.errors import DataError
+from backtest.errors import DataError, UsageError
 from backtest.experiments.executors import Executor, Job, Outcome, Setup
 from backtest.experiments.matrix import Matrix
 from backtest.experiments.run_costs import Costs, NeededPredictions
@@ -121,7 +121,12 @@ class Sweep:
 
     @contextmanager
     def using(
-        self, executor: Executor, *, plugins: Iterable[Path] = (), disabled: Iterable[str] = ()
+        self,
+        executor: Executor,
+        *,
+        plugins: Iterable[Path] = (),
+        disabled: Iterable[str] = (),
+        timeout_ns: int | None = None,
     ) -> Iterator[None]:
         """Plan every run on an executor, which stays open within the block.
 
@@ -129,10 +134,15 @@ class Sweep:
             executor: where runs are executed.
             plugins: files that workers load as plugins.
             disabled: plugins that they leave out.
+            timeout_ns: how long planning a run, or executing it, may take, ns; a run that takes
+                longer fails. ``None``: as long as it likes.
 
         Raises:
+            UsageError: the executor cannot limit time, or the limit is not positive.
             BacktestError: the executor cannot be used.
         """
+        if timeout_ns is not None:
+            _check_timeout(timeout_ns, executor)
         setup = Setup(
             folder=str(Path.cwd()),
             runs=str(self.runs.resolve()),
@@ -140,6 +150,7 @@ class Sweep:
             disabled=tuple(disabled),
             build=package_sha256(),
             accelerated=any(not c.device.startswith("cpu") for c in self.matrix.configs),
+            timeout_ns=timeout_ns,
         )
         # What killed writers left behind is removed before new ones start.
         for folder in (self.runs, self.runs / FOLDER, self.runs / "predictions"):
@@ -351,3 +362,14 @@ class Sweep:
         with new_file(self.file) as path:
             path.write_text(text + "\n", encoding="utf-8")
         self._saved = monotonic()
+
+
+def _check_timeout(timeout_ns: int, executor: Executor) -> None:
+    if timeout_ns <= 0:
+        raise UsageError("must be longer than nothing", place="--timeout")
+    if not executor.limits_time:
+        raise UsageError(
+            f"the executor {type(executor).__name__.lower()!r} cannot limit the time of a run",
+            place="--timeout",
+            remedy="Use local, or local:workers=1 for one run after another.",
+        )

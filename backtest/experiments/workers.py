@@ -1,7 +1,7 @@
 """What a worker of a sweep does, wherever it runs. Importing this loads nothing heavy.
 
 As a process it calls ``main``: it reads its setup and then jobs from stdin, a JSON line each, and
-answers each with a line on stdout.
+answers each with a line on stdout, after one that says that it is ready.
 """
 
 from __future__ import annotations
@@ -26,6 +26,9 @@ PROBE_EVENTS = 2048
 """Events that a probe answers, at most."""
 
 _WARMUP_EVENTS = 32
+
+READY = "ready"
+"""What a worker process says when it has started."""
 
 HARMLESS = "The given NumPy array is not writable"
 """How torch's warning begins when it is given a batch's column, which is to be read and no more."""
@@ -115,6 +118,8 @@ class Worker:
 def main(load: PartLoader) -> None:
     """Serve jobs until stdin ends; then stop at once, even during a job, as nobody waits for it.
 
+    The first line on stdout is ``READY``: from here on, the time that is taken is the job's.
+
     Args:
         load: as for ``Worker``.
     """
@@ -129,6 +134,8 @@ def main(load: PartLoader) -> None:
         os._exit(0)
 
     setup = Setup.from_json(sys.stdin.readline())
+    answers.write(READY + "\n")
+    answers.flush()
     threading.Thread(target=read, daemon=True).start()
     worker = Worker(setup, load)
     while True:

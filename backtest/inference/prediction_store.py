@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -65,8 +64,10 @@ class PredictionStore:
             if file.metadata.num_rows != rows:
                 file.close()
                 raise OSError(f"{file.metadata.num_rows} rows for {rows} events")
-            # Marks it as used, so that pruning takes what has long not been.
-            os.utime(path)
+            # Marks it as used, so that pruning takes what has long not been. What was opened can
+            # be read even if it is pruned now.
+            with suppress(FileNotFoundError):
+                os.utime(path)
         return _pieces(path, file)
 
     def put(self, key: str, predictions: Spool) -> None:
@@ -87,9 +88,10 @@ class PredictionStore:
     def stored(self) -> list[Stored]:
         """What is kept, least recently used first."""
         found = []
-        for path in self.folder.glob("*.parquet"):
-            info = path.stat()
-            found.append(Stored(path.stem, info.st_size, info.st_mtime))
+        for path in self.folder.glob("[!.]*.parquet"):
+            with suppress(FileNotFoundError):  # removed meanwhile
+                info = path.stat()
+                found.append(Stored(path.stem, info.st_size, info.st_mtime))
         return sorted(found, key=lambda stored: stored.used)
 
     def checkpoints(self) -> list[Stored]:
@@ -228,7 +230,7 @@ def _size_and_age(folder: Path) -> tuple[int, float]:
     """Bytes of a folder's files, and when the newest was written; one may vanish meanwhile."""
     size, newest = 0, 0.0
     for path in folder.glob("*"):
-        with contextlib.suppress(OSError):
+        with suppress(OSError):
             info = path.stat()
             size += info.st_size
             newest = max(newest, info.st_mtime)

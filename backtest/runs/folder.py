@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backtest.core.atomic import is_unfinished
 from backtest.core.notebook import notebook_html
 from backtest.errors import DataError
 
@@ -155,8 +156,38 @@ def open_run(path: Path) -> Run:
     Raises:
         DataError: the folder is no finished run.
     """
+    if is_unfinished(path):
+        raise DataError(
+            "is a run that is being written, or was not finished",
+            place=str(path),
+            remedy="Name the folder of a finished run.",
+        )
     run = Run(path)
     for key, part in (("run", run.manifest), ("timing", run.metrics)):
         if key not in part:
             raise DataError("is not the folder of a run", place=str(path))
     return run
+
+
+def find_run(path: Path) -> Run | None:
+    """The run in a folder; ``None`` if there is none, or it is removed while it is read.
+
+    Raises:
+        DataError: it is damaged, or not finished.
+    """
+    try:
+        return open_run(path)
+    except DataError:
+        if (path / MANIFEST).exists():
+            raise
+        return None
+
+
+def runs_in(folder: Path) -> list[Run]:
+    """The finished runs in a folder, by name; what is hidden is none, for runs are written there.
+
+    Raises:
+        DataError: one is damaged.
+    """
+    paths = sorted(path.parent for path in folder.glob(f"[!.]*/{MANIFEST}"))
+    return [run for path in paths if (run := find_run(path)) is not None]

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 
 from backtest.core.arrow import batch_of, symbol_array, time_array
-from backtest.core.atomic import new_folder, writing
+from backtest.core.atomic import new_folder, sweep_all, writing
 from backtest.core.hashing import sha256_of
 from backtest.core.table_writer import TableWriter
 from backtest.runs.folder import MANIFEST, Run
@@ -40,6 +40,7 @@ class RunWriter:
     @contextmanager
     def writing(self) -> Iterator[OpenRun]:
         """A folder to write to, which becomes the run's when the block ends; else it vanishes."""
+        sweep_all(self.folder.parent)
         with new_folder(self.folder, marker=MANIFEST, overwrite=True) as aside, writing(aside):
             tables = TableWriter(aside)
             try:

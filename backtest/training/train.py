@@ -90,11 +90,12 @@ def train(
     with new_file(made.weights) as path:
         metadata = {TRAINED_FROM: str(window[0]), TRAINED_TO: str(window[1])}
         write_safetensors(path, ensemble.state_dict(), metadata)
+        weights = {"file": made.weights.name, "sha256": file_sha256(path)}
     epochs, best = fit.progress.epochs, fit.progress.best
     with new_file(made.plot) as path:
         path.write_text(loss_svg(epochs, best), encoding="utf-8")
     manifest = {
-        "weights": {"file": made.weights.name, "sha256": file_sha256(made.weights)},
+        "weights": weights,
         "data": {"name": dataset.name, "hash": inputs["data"]},
         "training_window": _window(data),
         "validation_window": _window(held_out),

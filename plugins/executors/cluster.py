@@ -6,10 +6,11 @@ import logging
 import math
 import os
 from dataclasses import dataclass
-from typing import Any
+from time import monotonic
+from typing import Any, ClassVar
 
 from backtest.errors import RunError, UsageError
-from backtest.experiments.executors import Executor, Job, Outcome, Setup
+from backtest.experiments.executors import Executor, Job, Outcome, Setup, overdue
 from backtest.experiments.workers import Worker, thread_limits
 from backtest.plugins.manager import load_plugins
 
@@ -22,7 +23,8 @@ class Ray(Executor):
 
     Tasks are given ids and paths alone, so the working folder, the datasets and the folder of runs
     must lie under the same paths everywhere, and the same version must be installed. Ray listens on
-    the network and runs what it is sent, so it is used only with RAY_AUTH_MODE=token.
+    the network and runs what it is sent, so it is used only with RAY_AUTH_MODE=token. Where time is
+    limited, it counts from when a task begins, not from when it is queued.
 
     Args:
         address: the cluster: ``auto`` for the one that runs here or that RAY_ADDRESS names,
@@ -32,6 +34,7 @@ class Ray(Executor):
         retries: how many more workers a run that killed one is given.
     """
 
+    limits_time: ClassVar[bool] = True
     address: str = "auto"
     cpus: int = 1
     gpus: float = 0.0
@@ -69,9 +72,14 @@ class Ray(Executor):
             ) from None
         self._ray: Any = ray  # which is typed in parts only
         self._setup = setup.to_json()
-        self._pending: dict[Any, int] = {}
+        self._timeout_ns = setup.timeout_ns
+        self._pending: dict[Any, _Submitted] = {}
+        self._count = 0
         try:
             self._check_cluster()
+            self._clock: Any = None
+            if self._timeout_ns is not None:
+                self._clock = ray.remote(_Clock).options(num_cpus=0).remote()
         except BaseException:
             self.close()
             raise
@@ -81,14 +89,19 @@ class Ray(Executor):
         )
 
     def submit(self, job: Job) -> None:
-        task = self._task.remote(self._setup, job.to_json(), self.cpus, bool(self.gpus))
-        self._pending[task] = job.number
+        self._count += 1
+        submitted = _Submitted(job.number, self._count)
+        shape = self.cpus, bool(self.gpus)
+        task = self._task.remote(self._setup, job.to_json(), *shape, self._clock, submitted.turn)
+        self._pending[task] = submitted
 
     def wait(self) -> list[Outcome]:
+        poll = _POLL_S if self._timeout_ns is None else min(_POLL_S, self._timeout_ns / 1e10)
         while True:
-            done, _ = self._ray.wait(list(self._pending), timeout=_POLL_S)
-            if done:
-                return [self._outcome(task) for task in done]
+            done, _ = self._ray.wait(list(self._pending), timeout=poll)
+            outcomes = [self._outcome(task) for task in done] + self._end_overdue()
+            if outcomes:
+                return outcomes
             # Ray waits without end for nodes that have left, so their loss is checked for.
             if not self._capacity():
                 raise RunError("the cluster has lost the nodes that runs need", place="Ray")
@@ -98,8 +111,22 @@ class Ray(Executor):
             self._ray.cancel(task, force=True)
         self._ray.shutdown()
 
+    def _end_overdue(self) -> list[Outcome]:
+        """Kill the workers whose task has taken longer than it may; Ray does not try it again."""
+        limit = self._timeout_ns
+        if limit is None or not self._pending:
+            return []
+        elapsed = self._ray.get(self._clock.elapsed.remote())
+        outcomes = []
+        for task, submitted in list(self._pending.items()):
+            if elapsed.get(submitted.turn, 0.0) >= limit / 1e9:
+                self._ray.cancel(task, force=True)
+                del self._pending[task]
+                outcomes.append(Outcome(submitted.number, None, overdue(limit)))
+        return outcomes
+
     def _outcome(self, task: Any) -> Outcome:
-        number = self._pending.pop(task)
+        number = self._pending.pop(task).number
         try:
             return Outcome.from_json(self._ray.get(task))
         except self._ray.exceptions.RayTaskError as error:
@@ -142,6 +169,30 @@ class Ray(Executor):
         return math.floor(runs)
 
 
+@dataclass(frozen=True, slots=True)
+class _Submitted:
+    """The number of a job, and which submission it is; numbers come again."""
+
+    number: int
+    turn: int
+
+
+class _Clock:
+    """Knows when tasks have begun; an actor of its own, for a task may do nothing but hang."""
+
+    def __init__(self) -> None:
+        self._begun: dict[int, float] = {}
+
+    def begin(self, turn: int) -> None:
+        """Note that a task begins, or is begun again."""
+        self._begun[turn] = monotonic()
+
+    def elapsed(self) -> dict[int, float]:
+        """Seconds since each task began."""
+        now = monotonic()
+        return {turn: now - begun for turn, begun in self._begun.items()}
+
+
 def _auth_mode() -> str | None:
     """How this process's Ray authenticates its peers."""
     return os.environ.get("RAY_AUTH_MODE")
@@ -156,8 +207,10 @@ def _unguarded(where: str) -> UsageError:
     )
 
 
-def _perform(setup: str, job: str, threads: int, accelerated: bool) -> str:
+def _perform(setup: str, job: str, threads: int, accelerated: bool, clock: Any, turn: int) -> str:
     """One job in a Ray worker."""
+    if clock is not None:
+        clock.begin.remote(turn)
     os.environ.update(thread_limits(threads))
     if not accelerated:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # which Ray leaves as it is where no GPU is asked

@@ -12,7 +12,10 @@ from backtest.plugins.manager import load_plugins
 
 @dataclass
 class Inline(Executor):
-    """One job after another in this process, with all its threads; easy to debug."""
+    """One job after another in this process, with all its threads; easy to debug.
+
+    It cannot limit the time of a run, as it has no other process that could end one.
+    """
 
     def open(self, setup: Setup) -> None:
         self._worker = Worker(setup, load_plugins)

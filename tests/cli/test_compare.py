@@ -5,12 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from backtest.cli import main
 from backtest.cli.formats import to_csv, to_markdown
+from backtest.runs.folder import Run
 
 HOSTILE = [
     "=cmd|' /C calc'!A0",
@@ -125,3 +129,32 @@ def test_the_report_is_written_beside_the_tables(
     with pytest.raises(SystemExit) as caught:
         main(["report", str(finished_runs), "-o", str(tmp_path)])
     assert caught.value.code in (1, 2, 3)
+
+
+def test_a_run_that_vanishes_while_its_tables_are_read_is_left_out(
+    finished_runs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(finished_runs, runs)
+    gone = sorted(runs.glob("[!.]*/manifest.json"))[2].parent
+    read = Run.pieces
+
+    def vanishing(run: Run, name: str, columns: Sequence[str]) -> Any:
+        if run.folder == gone:
+            shutil.rmtree(gone, ignore_errors=True)
+        return read(run, name, columns)
+
+    monkeypatch.setattr(Run, "pieces", vanishing)
+    assert call(runs, "--json") == 0
+    assert gone.name not in {row["run"] for row in json.loads(capsys.readouterr().out)}
+
+
+def test_comparing_removes_nothing(finished_runs: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    shutil.copytree(finished_runs, runs)
+    (runs / ".x.tmp-01234567").mkdir()
+    assert call(runs) == 0
+    assert (runs / ".x.tmp-01234567").exists()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -144,15 +142,3 @@ def test_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert code_of("--version") == 0
     assert capsys.readouterr().out == f"backtest {__version__}\n"
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="needs POSIX pipes")
-def test_a_reader_that_leaves_early_is_no_failure() -> None:
-    reading, writing = os.pipe()
-    os.close(reading)
-    command = [sys.executable, "-m", "backtest", "plugins", "--json"]
-    with os.fdopen(writing, "w") as closed:
-        done = subprocess.run(
-            command, cwd=ROOT, stdout=closed, stderr=subprocess.PIPE, text=True, check=False
-        )
-    assert done.stderr == ""

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from backtest.comparison.run_selection import runs_at, runs_of_sweep
+from backtest.core.atomic import new_folder
 from backtest.errors import DataError, UsageError
-from backtest.runs.folder import MANIFEST
+from backtest.runs.folder import MANIFEST, Run, runs_in
 
 
 def folders(finished_runs: Path) -> list[Path]:
@@ -92,3 +94,76 @@ def test_a_damaged_sweep(swept: Path, entries: Any) -> None:
     (swept / "sweeps" / "s1.json").write_text("{")
     with pytest.raises(DataError, match=r"s1\.json"):
         runs_of_sweep(swept, "s1")
+
+
+@pytest.mark.parametrize("name", [".hidden", ".run.tmp-01234567", ".run.old-89abcdef"])
+def test_hidden_and_unfinished_folders_are_no_runs(swept: Path, name: str) -> None:
+    some = folders(swept)
+    shutil.copytree(some[0], swept / name)
+    assert [r.folder for r in runs_at([swept])] == some
+    assert [r.folder for r in runs_in(swept)] == some
+    with pytest.raises((UsageError, DataError)):
+        runs_at([swept / ".run*"])
+
+
+def test_a_run_that_is_being_written_is_refused_by_name(swept: Path) -> None:
+    half = swept / ".run.tmp-01234567"
+    shutil.copytree(folders(swept)[0], half)
+    with pytest.raises(DataError, match="is a run that is being written"):
+        runs_at([half])
+
+
+def test_a_run_that_vanishes_while_it_is_read_is_none(
+    swept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = folders(swept)
+    read = Run._json
+
+    def vanishing(run: Run, name: str) -> dict[str, Any]:
+        if run.folder == some[1] and name == "metrics.json":
+            shutil.rmtree(run.folder)
+        return read(run, name)
+
+    monkeypatch.setattr(Run, "_json", vanishing)
+    assert [r.folder for r in runs_at([swept])] == [some[0], *some[2:]]
+    with pytest.raises(DataError, match="Name the folder of a finished run"):
+        runs_at([some[1]])
+
+
+def test_a_run_of_a_sweep_that_vanishes_is_listed_as_such(
+    swept: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    some = folders(swept)
+    sweep(swept, "s1", [entry(some[0].name), entry(some[1].name)])
+    read = Run._json
+
+    def vanishing(run: Run, name: str) -> dict[str, Any]:
+        if run.folder == some[1]:
+            shutil.rmtree(run.folder)
+        return read(run, name)
+
+    monkeypatch.setattr(Run, "_json", vanishing)
+    found, failed = runs_of_sweep(swept, "s1")
+    assert [run.folder for run in found] == [some[0]]
+    assert [run.id for run in failed] == [some[1].name]
+
+
+def test_readers_beside_writers_see_finished_runs_alone(swept: Path) -> None:
+    """Runs are put in place and replaced as fast as can be, while others list them."""
+    some = folders(swept)
+    stop = threading.Event()
+
+    def write() -> None:
+        while not stop.is_set():
+            with new_folder(swept / "written", marker=MANIFEST, overwrite=True) as folder:
+                shutil.copytree(some[0], folder, dirs_exist_ok=True)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        for _ in range(100):
+            names = [run.folder.name for run in runs_at([swept])]
+            assert set(names) - {"written"} == {run.name for run in some}
+    finally:
+        stop.set()
+        writer.join()

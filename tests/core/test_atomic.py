@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from backtest.core import atomic
 from backtest.core.atomic import new_file, new_folder, sweep, sweep_all, writing
 from backtest.errors import DataError
+from backtest.plugins.loading import load_file
 
 
 def make(target: Path, text: str, *, overwrite: bool = False) -> None:
@@ -178,3 +180,67 @@ def test_sweeping_a_folder_removes_remains_and_puts_back_what_was_set_aside(tmp_
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         ".hidden", ".not.tmp-a-hash", "aside", "busy", "plain.tmp-01234567"
     ]  # fmt: skip
+
+
+def test_what_a_living_writer_has_set_aside_is_not_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ctypes.CDLL", lambda *_args, **_named: object())
+    rename, swept = Path.rename, []
+
+    def renamed(path: Path, target: Path) -> Path:
+        moved = rename(path, target)
+        if ".old-" in target.name:
+            assert not (tmp_path / "t").exists()
+            sweep_all(tmp_path)
+            swept.append((tmp_path / "t").exists())
+        return moved
+
+    make(tmp_path / "t", "old")
+    monkeypatch.setattr(Path, "rename", renamed)
+    make(tmp_path / "t", "new", overwrite=True)
+    assert swept == [False]
+    assert (tmp_path / "t" / "mark").read_text() == "new"
+    assert names(tmp_path) == ["t"]
+
+
+def test_a_file_that_is_swept_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, made = atomic._make_file, []
+
+    def made_and_swept(path: Path) -> None:
+        real(path)
+        made.append(path)
+        if len(made) == 1:
+            sweep_all(tmp_path)
+
+    monkeypatch.setattr(atomic, "_make_file", made_and_swept)
+    with new_file(tmp_path / "t") as path:
+        path.write_text("whole")
+        sweep_all(tmp_path)
+        assert path.exists()
+    assert len(made) == 2
+    assert (tmp_path / "t").read_text() == "whole"
+
+
+def test_names_are_given_in_one_place() -> None:
+    """Elsewhere a rename could replace a link, a device or a pipe that a user has named."""
+    root = Path(__file__).parents[2]
+    renames = re.compile(r"os\.(replace|rename)\(|shutil\.move\(|\.rename\(|aside\.replace\(")
+    found = {
+        str(path.relative_to(root))
+        for folder in ("backtest", "plugins", "strategies")
+        for path in (root / folder).rglob("*.py")
+        if renames.search(path.read_text())
+    }
+    # The second is the cache of compiled code, whose files have names that nobody chooses.
+    assert found == {"backtest/core/atomic.py", "backtest/core/compiled.py"}
+
+
+def test_what_a_plugin_raises_is_not_taken_for_a_failure_to_write(tmp_path: Path) -> None:
+    plugin = tmp_path / "plugin.py"
+    plugin.write_text("def fail():\n    open('/no/such/file')\n")
+    fail = load_file(plugin).fail
+    with pytest.raises(FileNotFoundError), writing(tmp_path):
+        fail()

@@ -388,3 +388,37 @@ def test_a_half_written_run_is_neither_taken_nor_overwritten(
     assert call(*words) == 4
     assert "it contains no manifest.json" in capsys.readouterr().err
     assert (manifest.parent / "metrics.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["--executor", "inline", "--timeout", "1s"], "'inline' cannot limit the time of a run"),
+        (["--timeout", "0s"], "--timeout: must be longer than nothing"),
+        (["--timeout=-1s"], "--timeout: must be longer than nothing"),
+        (["--timeout", "10"], "--timeout: '10' is not a time span"),
+    ],
+)
+def test_a_time_limit_that_cannot_be_kept_is_refused(
+    words: list[str], problem: str, good: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(good, "--runs", tmp_path / "runs", *words) == 2
+    assert problem in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_hangs_is_set_aside_and_the_sweep_goes_on(
+    small_dataset: Path, plugin: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hanging = f'{{ name = "faulty", log = "{tmp_path}/log", fault = "ignore" }}'
+    file = write_sweep(tmp_path / "hang.toml", small_dataset, f'["imbalance", {hanging}]')
+    words = [file, "--runs", tmp_path / "runs", "--plugin", plugin, "--set", "policy=all"]
+    words += ["--set", "latency.scale=1.0", "--json", "--timeout", "30s"]
+    assert call(*words, "--executor", "local:workers=2") == 4
+    captured = capsys.readouterr()
+    rows = {row["settings"]["strategy"].partition(":")[0]: row for row in
+            json.loads(captured.out)["runs"]}  # fmt: skip
+    assert (rows["imbalance"]["state"], rows["faulty"]["state"]) == ("done", "failed")
+    assert rows["faulty"]["error"].startswith("set aside: it had not ended after 30 s")
+    assert "Failed: " in captured.err

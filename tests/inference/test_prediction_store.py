@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+import backtest
 from backtest.cli import main
 from backtest.core.arrays import Float32Array
 from backtest.core.atomic import lock_folder
@@ -169,3 +173,65 @@ def test_a_lock_is_never_on_a_folder_that_is_gone(
     assert os.fstat(held).st_ino == folder.stat().st_ino
     assert lock_folder(folder, make=True) is None
     os.close(held)
+
+
+@pytest.mark.parametrize("when", ["before it is opened", "once it is open"])
+def test_predictions_that_are_pruned_meanwhile_are_read_or_missing(
+    when: str, store: PredictionStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = np.random.default_rng(1).normal(size=(70_000, 3)).astype(np.float32)
+    put(store, "k", given)
+    opened = pq.ParquetFile
+
+    def pruned(path: Path, **options: Any) -> Any:
+        if when == "before it is opened":
+            store.prune()
+        file = opened(path, **options)
+        store.prune()
+        return file
+
+    monkeypatch.setattr(pq, "ParquetFile", pruned)
+    found = got(store, "k", 70_000)
+    assert not store.has("k")
+    if when == "before it is opened":
+        assert found is None
+    else:
+        np.testing.assert_array_equal(found, given)
+
+
+def test_what_vanishes_while_it_is_listed_is_not_stored(store: PredictionStore) -> None:
+    predictions(store, "k")
+    (store.folder / "gone.parquet").symlink_to("nothing")
+    assert [stored.key for stored in store.stored()] == ["k"]
+    assert [stored.key for stored in store.prune()] == ["k"]
+
+
+def test_runs_beside_one_that_prunes_compute_again(small_dataset: Path, tmp_path: Path) -> None:
+    """Predictions that all of them share vanish at every moment, and no run fails."""
+    stop, problems = threading.Event(), []
+    store = PredictionStore(tmp_path / "predictions")
+
+    def prune() -> None:
+        while not stop.is_set():
+            try:
+                store.prune()
+            except Exception as error:
+                problems.append(error)
+
+    pruner = threading.Thread(target=prune)
+    pruner.start()
+    try:
+        keys = {
+            backtest.run(
+                runs=tmp_path,
+                dataset=str(small_dataset),
+                strategy="imbalance",
+                latency={"service": "affine:1ms,0.1ms", "scale": scale},
+            ).manifest["predictions"]["answers"]["key"]
+            for scale in map(float, range(12))
+        }
+    finally:
+        stop.set()
+        pruner.join()
+    assert problems == []
+    assert len(keys) == 1

@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ import pytest
 
 from backtest.core.hashing import package_sha256
 from backtest.errors import UsageError
-from backtest.experiments.executors import Executor, Job, Outcome, Setup
+from backtest.experiments.executors import Executor, Job, Outcome, Setup, overdue
+from backtest.plugins.executors import local
 from backtest.plugins.manager import load_plugins
 from tests.sweep_files import write_plugin, write_sweep
 
@@ -184,6 +186,78 @@ def test_a_gpu_is_shared_by_default_by_no_two_workers(setup: Setup) -> None:
         assert executor.slots == 3
 
 
+TINY_WORKER = """
+import json, signal, sys, time
+for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    signal.signal(number, signal.SIG_IGN)
+setup = json.loads(sys.stdin.readline())
+time.sleep(setup["disabled"] and 1.5 or 0)
+print("ready", flush=True)
+for line in sys.stdin:
+    job = json.loads(line)
+    time.sleep(job["config"]["seconds"])
+    print(json.dumps({"job": job["number"], "result": {}, "error": None}), flush=True)
+"""
+
+
+def sleeping(seconds: dict[int, float]) -> list[Job]:
+    return [Job(number, "run", {"seconds": s}) for number, s in seconds.items()]
+
+
+def test_a_job_that_takes_longer_than_it_may_is_set_aside(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "_PROGRAM", TINY_WORKER)
+    limited = replace(setup, timeout_ns=1_000_000_000)
+    began = time.monotonic()
+    with opened("local:workers=2", limited) as executor:
+        found = outcomes(executor, sleeping({0: 60, 1: 0, 2: 0.5, 3: 0.5, 4: 60, 5: 0}))
+    assert time.monotonic() - began < 30
+    late = "set aside: it had not ended after 1 s, and its worker was killed"
+    assert {number: outcome.error for number, outcome in found.items()} == {
+        0: late, 1: None, 2: None, 3: None, 4: late, 5: None
+    }  # fmt: skip
+
+
+def test_starting_a_worker_takes_none_of_a_jobs_time(
+    setup: Setup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "_PROGRAM", TINY_WORKER)
+    limited = replace(setup, timeout_ns=1_000_000_000, disabled=("starts slowly",))
+    with opened("local:workers=1", limited) as executor:
+        found = outcomes(executor, sleeping({0: 0.1, 1: 0.1}))
+    assert [outcome.error for outcome in found.values()] == [None, None]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked up in /proc")
+def test_a_run_that_hangs_is_set_aside_whatever_it_ignores(
+    setup: Setup, config: dict[str, Any], tmp_path: Path
+) -> None:
+    """Asleep, deaf to signals and with a child of its own, or holding the interpreter's lock."""
+    jobs = [Job(0, "run", config)]
+    for number, fault in enumerate(("hang", "ignore", "lock"), 1):
+        strategy = {"name": "faulty", "log": str(tmp_path / fault), "fault": fault, "times": 0}
+        jobs.append(Job(number, "run", config | {"strategy": strategy}))
+    with opened("local:workers=4", replace(setup, timeout_ns=40_000_000_000)) as executor:
+        found = outcomes(executor, jobs)
+        errors = [found[number].error for number in range(4)]
+        assert errors == [None] + 3 * [overdue(40_000_000_000)]
+        hung = [
+            int(pid)
+            for fault in ("hang", "ignore", "lock")
+            for pid in (tmp_path / fault).read_text().split()
+        ]
+        assert len(hung) == 4
+        wait_for(lambda: not any(map(alive, hung)))
+
+
+@pytest.mark.parametrize(("text", "limits"), [("inline", False), ("local", True), ("ray", True)])
+def test_which_executors_limit_time(text: str, limits: bool) -> None:
+    made = load_plugins().parts("executor")
+    assert {part.name: part.component.limits_time for part in made}[text] == limits
+
+
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="processes are looked up in /proc")
 def test_workers_end_with_whoever_started_them(
     setup: Setup, config: dict[str, Any], tmp_path: Path
@@ -315,6 +389,26 @@ def test_ray_tries_a_run_again_whose_worker_was_killed(
     assert {p.name for p in Path(setup.runs).glob("faulty-*")} == {
         (found[n].result or {})["id"] for n in (0, 1)
     }
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("cluster")
+def test_ray_sets_aside_runs_that_hang_and_goes_on(
+    setup: Setup, config: dict[str, Any], tmp_path: Path
+) -> None:
+    jobs = []
+    for number, fault in enumerate(("ignore", "lock", "none")):
+        strategy = {"name": "faulty", "log": str(tmp_path / fault), "fault": fault, "times": 0}
+        jobs.append({"number": number, "task": "run", "config": config | {"strategy": strategy}})
+    limited = replace(setup, timeout_ns=40_000_000_000)
+    program = [sys.executable, "-c", RAY_JOBS, limited.to_json(), json.dumps(jobs)]
+    done = subprocess.run(
+        program, cwd=ROOT, check=True, capture_output=True, text=True, timeout=240
+    )
+    found = {o.job: o for o in map(Outcome.from_json, json.loads(done.stdout.splitlines()[-1]))}
+    assert [found[n].error for n in range(3)] == 2 * [overdue(40_000_000_000)] + [None]
+    for fault in ("ignore", "lock"):
+        assert not alive(int((tmp_path / fault).read_text().split()[0]))
 
 
 @pytest.mark.slow

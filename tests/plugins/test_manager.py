@@ -148,6 +148,105 @@ def test_a_broken_installed_plugin_is_listed_and_the_others_work(
         plugins.get("strategy", "unheard-of")
 
 
+WORKING = GOOD.format(name="rule")
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        ("not a module!", "'not a module!' is not MODULE or MODULE:OBJECT"),
+        ("acme_b:", "'acme_b:' is not MODULE or MODULE:OBJECT"),
+        ("", "'' is not MODULE or MODULE:OBJECT"),
+        ("no_such_package.inner", "ModuleNotFoundError: No module named 'no_such_package'"),
+        ("acme_odd:absent", "AttributeError: module 'acme_odd' has no attribute 'absent'"),
+        ("acme_odd:NOTHING", "it is None, and no module or object with hooks"),
+        ("acme_odd:NUMBER", "it implements no hook"),
+        ("acme_odd:TABLE", "it implements no hook"),
+        ("acme_odd:Uncalled", "missing 1 required positional argument"),
+        ("acme_odd:SHY", "RuntimeError: do not look"),
+        ("acme_odd:function", "it implements no hook"),
+        ("acme_mute", "Mute: its message cannot be shown: ZeroDivisionError"),
+        ("acme_b", "plugin 'b' is the same object"),
+    ],
+)
+def test_a_malformed_entry_point_disables_itself_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str, error: str
+) -> None:
+    odd = """
+        import backtest
+        NOTHING, NUMBER, TABLE = None, 7, {}
+        def function(): ...
+        class Uncalled:
+            @backtest.hookimpl
+            def backtest_register_strategies(self, register): ...
+        class Shy:
+            def __getattribute__(self, name):
+                raise RuntimeError("do not look")
+        SHY = Shy()
+    """
+    mute = """
+        class Mute(Exception):
+            def __str__(self): return 1 / 0
+        raise Mute
+    """
+    install(tmp_path, monkeypatch, {"b": WORKING, "odd": odd, "mute": mute})
+    entry_points = tmp_path / "acme-1.0.dist-info" / "entry_points.txt"
+    entry_points.write_text(f"[backtest]\nb = acme_b\nz = {value}\n")
+    plugins = load_plugins()
+    mine = [f for f in plugins.failures if f.origin.distribution == "acme"]
+    assert [f.origin.plugin for f in mine] == ["z"]
+    assert error in mine[0].error
+    assert plugins.origin("strategy", "rule").distribution == "acme"
+
+
+@pytest.mark.parametrize(
+    ("damage", "listed"),
+    [
+        (b"[backtest]\nthis line is no entry\n", ["worse"]),
+        (b"[other]\nthis line is no entry\n", []),
+        (b"[backtest]\na = \xff\xfe\n", ["worse"]),
+    ],
+)
+def test_a_package_whose_entry_points_cannot_be_read_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes, listed: list[str]
+) -> None:
+    install(tmp_path / "good", monkeypatch, {"b": WORKING})
+    install(tmp_path / "bad", monkeypatch, {}, of="worse")
+    (tmp_path / "bad" / "worse-1.0.dist-info" / "entry_points.txt").write_bytes(damage)
+    plugins = load_plugins()
+    failed = [f for f in plugins.failures if f.origin.distribution in ("acme", "worse")]
+    assert [f.origin.plugin for f in failed] == listed
+    assert all("entry_points.txt is malformed" in f.error for f in failed)
+    assert plugins.origin("strategy", "rule").distribution == "acme"
+
+
+@pytest.mark.parametrize("metadata", [None, "", "\xff"])
+def test_a_package_without_a_name_is_no_obstacle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metadata: str | None
+) -> None:
+    install(tmp_path / "good", monkeypatch, {"b": WORKING})
+    install(tmp_path / "bad", monkeypatch, {"c": "import no_such_thing"}, of="nameless")
+    file = tmp_path / "bad" / "nameless-1.0.dist-info" / "METADATA"
+    file.unlink()
+    if metadata is not None:
+        file.write_text(metadata, encoding="latin-1")
+    plugins = load_plugins()
+    assert "c" in [failure.origin.plugin for failure in plugins.failures]
+    assert plugins.origin("strategy", "rule").distribution == "acme"
+
+
+def test_of_two_packages_with_a_plugin_of_one_name_the_second_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "first", monkeypatch, {"b": WORKING})
+    install(tmp_path / "second", monkeypatch, {"b": GOOD.format(name="other")}, of="zulu")
+    plugins = load_plugins()
+    (failed,) = [f for f in plugins.failures if f.origin.distribution in ("acme", "zulu")]
+    assert (failed.origin.plugin, failed.origin.distribution) == ("b", "zulu")
+    assert "another plugin of this name is loaded already" in failed.error
+    assert plugins.origin("strategy", "rule").distribution == "acme"
+
+
 @pytest.mark.parametrize("broken", ["import no_such_thing", "def (", "import sys; sys.exit(3)"])
 def test_a_broken_file_is_an_error_at_once(tmp_path: Path, broken: str) -> None:
     before = set(sys.modules)

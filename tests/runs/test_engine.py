@@ -616,3 +616,11 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
 def test_the_package_offers_both() -> None:
     assert backtest.run is run
     assert backtest.compare is compare
+
+
+def test_a_run_removes_what_killed_ones_left(small_dataset: Path, tmp_path: Path) -> None:
+    for name in (".other-1.tmp-01234567", ".hidden"):
+        (tmp_path / name).mkdir()
+    done = run(runs=tmp_path, dataset=str(small_dataset), strategy="imbalance", latency=SERVICE)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {done.folder.name, "predictions", ".hidden"}
