@@ -55,8 +55,8 @@ def compare(
     Latencies are sojourn times, from the receipt of an event to its answer. Accuracy is the
     correlation of the answers with those of a reference that answers every event; only answered
     events count, so the response rate is shown next to it. Differences are paired by time on the
-    same ticks, with 95% confidence intervals from a block bootstrap and Holm's correction for
-    multiple comparisons.
+    same ticks, with 95% confidence intervals that allow for correlation in time and Holm's
+    correction for multiple comparisons.
 
     Example: backtest compare runs --where 'scale == 1' --baseline eager --sort -net
     """

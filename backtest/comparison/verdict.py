@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backtest.comparison.bootstrap import CONFIDENCE, Difference, holm, paired_difference
 from backtest.comparison.comparison import Comparison
+from backtest.comparison.intervals import CONFIDENCE, Estimate, total_difference
+from backtest.comparison.multiple_testing import holm
 from backtest.comparison.profits import gains
 from backtest.comparison.run_settings import labels_of, settings, ticks
 from backtest.trading.layout import COSTS
@@ -25,13 +26,13 @@ class Contest:
     Attributes:
         better, worse: positions in the comparison; ``better`` may still have earned less.
         difference: in the unit of the profits, summed over the window.
-        p: corrected for all contests of its kind (Holm); ``None`` if the window is too short.
+        p: corrected for all contests of its kind (Holm); ``None`` if there is no interval.
         rate: what turns a total into ``per``, such as profits an hour.
     """
 
     better: int
     worse: int
-    difference: Difference
+    difference: Estimate
     p: float | None
     rate: float
     per: str
@@ -44,16 +45,16 @@ class Contest:
 
     def sentence(self, labels: Mapping[int, str]) -> str:
         """Such as ``batched beats stateless by 41.2 [35.0, 47.9] USD a day; not explained ...``."""
-        d, sign = self.difference, 1 if self.difference.total >= 0 else -1
+        d, sign = self.difference, 1 if self.difference.value >= 0 else -1
         first, second = (self.better, self.worse)[::sign]
-        if d.total == 0:
+        if d.value == 0:
             return f"{labels[first]} earns exactly what {labels[second]} earns."
-        by = f"{sign * d.total * self.rate:,.2f}"
+        by = f"{sign * d.value * self.rate:,.2f}"
         if d.low is not None and d.high is not None:
             ends = sorted((sign * d.low * self.rate, sign * d.high * self.rate))
             by += f" [{ends[0]:,.2f}, {ends[1]:,.2f}]"
         judged = (
-            f"the window is too short to rule out chance ({d.buckets} buckets, blocks of {d.block})"
+            f"the window is too short to rule out chance: {d.reason}"
             if self.p is None
             else "not explained by chance"
             if self.settled
@@ -74,7 +75,7 @@ def contests(compared: Comparison, champion: int, others: Sequence[int]) -> list
     if not chosen:
         return []
     earned = gains([compared.profits[k] for k in (champion, *chosen)])
-    found = [paired_difference(earned[0], other) for other in earned[1:]]
+    found = [total_difference(earned[0], other) for other in earned[1:]]
     corrected = holm([d.p for d in found])
     hours = max(p.hours for p in compared.profits)
     rate, per = _rate(hours)

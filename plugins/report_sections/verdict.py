@@ -40,9 +40,9 @@ class VerdictSection(ReportSection):
 
         shown = of_each_field(material, of) or Markup("")
         shown += paragraph(
-            "Differences are paired by time on the same ticks. Intervals are at 95 %, from a "
-            "circular block bootstrap with blocks as long as the differences are correlated "
-            "(Politis and White); probabilities are corrected for multiple comparisons (Holm).",
+            "Differences are paired by time on the same ticks. Intervals are at 95 % and allow for "
+            "correlation in time (cosine transforms with Student's t); probabilities are corrected "
+            "for multiple comparisons (Holm).",
             "note",
         )
         if compared.failed:

@@ -1,0 +1,273 @@
+"""Intervals for what a run earns in a time bucket, for its Sharpe ratio, and for a break-even.
+
+Profits of neighbouring buckets are correlated, and their distribution has heavy tails. All
+intervals here rest on one estimate of the variance of a mean: the average square of the first few
+cosine transforms of the series, with Student's t for that number of terms (Lazarus, Lewis, Stock
+and Watson, 2018, "HAR inference: recommendations for practice"). Few terms make the intervals a
+little wider, and let them hold under correlation. What correlation is left over the frequencies of
+these terms is undone by that of a first-order autoregression (Andrews and Monahan, 1992, "An
+improved heteroskedasticity and autocorrelation consistent covariance matrix estimator").
+
+``benchmarks/coverage.py`` measures how often the intervals hold the true value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import numpy as np
+
+from backtest.comparison.student import critical, two_sided
+from backtest.core.arrays import Float64Array
+
+CONFIDENCE = 0.95
+"""How often an interval is meant to hold the true value."""
+
+FEWEST = 15
+"""Buckets that must differ from the most common value, such as no profit."""
+
+_STRONGEST = 0.97
+"""Correlation of neighbouring buckets from which on a window is one single stretch."""
+
+_STEPS = 32
+"""Points between two latency scales at which a break-even is tested."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A figure with its interval.
+
+    Attributes:
+        value: the figure.
+        low, high: its interval at ``CONFIDENCE``; ``None`` if none would hold.
+        p: two-sided probability of a figure this far from 0 by chance; ``None`` likewise.
+        buckets: how many buckets it comes from.
+        reason: why there is no interval; ``None`` if there is one.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    p: float | None
+    buckets: int
+    reason: str | None = None
+
+
+def mean_estimate(x: Float64Array) -> Estimate:
+    """The mean of a series [n]. One that is 0 throughout has the interval from 0 to 0."""
+    x = np.asarray(x, dtype=np.float64)
+    n = len(x)
+    mean = float(x.mean()) if n else 0.0
+    if n and not x.any():
+        return Estimate(0.0, 0.0, 0.0, 1.0, n)
+    reason = _too_few(x) or _too_alike(x)
+    if reason:
+        return _absent(mean, n, reason)
+    t, freedom, error = _t(x)
+    reach = critical(CONFIDENCE, freedom) * error
+    return Estimate(mean, mean - reach, mean + reach, two_sided(t, freedom), n)
+
+
+def total_difference(x: Float64Array, y: Float64Array) -> Estimate:
+    """The sum of x - y over the same buckets [n].
+
+    Both runs saw the same ticks, so only the difference in each bucket matters.
+    """
+    d = np.asarray(x, dtype=np.float64) - np.asarray(y, dtype=np.float64)
+    found, n = mean_estimate(d), len(d)
+    total = float(d.sum())
+    if found.low is None or found.high is None:
+        return replace(found, value=total)
+    return replace(found, value=total, low=n * found.low, high=n * found.high)
+
+
+def sharpe_estimate(x: Float64Array, periods: float = 1.0) -> Estimate | None:
+    """The Sharpe ratio of a series [n]: mean over sample standard deviation, annualised.
+
+    The interval holds the ratios that a test does not reject, each with the variance that the
+    estimate would have if that ratio were the true one (the delta method, as in Lo, 2002, "The
+    statistics of Sharpe ratios"; the inversion as in Fieller, 1954).
+
+    Args:
+        x: profits.
+        periods: buckets in a year; the ratio is multiplied by its root.
+
+    Returns:
+        ``None`` if the series does not vary.
+    """
+    x = np.asarray(x, dtype=np.float64)
+    n = len(x)
+    spread = float(x.std(ddof=1)) if n > 1 else 0.0
+    # A constant has a spread of rounding errors.
+    if spread <= 1e-12 * float(np.abs(x).max(initial=0.0)):
+        return None
+    ratio, scale = float(x.mean()) / spread, float(np.sqrt(periods))
+    u = (x - x.mean()) / spread
+    # How far a bucket moves the ratio, at a true ratio of s: u - s / 2 (u² - 1).
+    moved = u - ratio / 2 * (u**2 - 1)
+    reason = _too_few(x) or _too_alike(moved)
+    if reason:
+        return _absent(ratio * scale, n, reason)
+    freedom = _terms(x)
+    cosines, weights = _cosines(n, freedom), _weights(moved, freedom)
+    linear = np.sqrt(weights) * (cosines @ u)
+    # Squares are correlated in their own way, mostly less.
+    square = np.sqrt(_weights(u**2, freedom)) * (cosines @ u**2) / 2
+    first, cross, last = (float(np.mean(v)) / n for v in (linear**2, linear * square, square**2))
+    # (ratio - s)² <= t² (first - 2 s cross + s² last), solved for s.
+    t2 = critical(CONFIDENCE, freedom) ** 2
+    a, b, c = 1 - t2 * last, ratio - t2 * cross, ratio**2 - t2 * first
+    if a <= 0 or b**2 < a * c:
+        return _absent(ratio * scale, n, "a few buckets make up most of the variance")
+    reach = float(np.sqrt(b**2 - a * c))
+    p = two_sided(ratio / float(np.sqrt(first)), freedom)
+    return Estimate(ratio * scale, (b - reach) / a * scale, (b + reach) / a * scale, p, n)
+
+
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """Where profits fall through zero as a setting rises.
+
+    Attributes:
+        at: the setting, interpolated between those that were run; ``None``: nowhere among them.
+        low, high: interval at ``CONFIDENCE``; ``None`` if it is open on that side, or unknown.
+        reason: why there is no interval; ``None`` if there is one.
+    """
+
+    at: float | None
+    low: float | None = None
+    high: float | None = None
+    reason: str | None = None
+
+
+def crossing(settings: Sequence[float], gains: Float64Array) -> Crossing:
+    """The first setting at which total profit falls from positive to zero or below.
+
+    Between two settings profits are taken to be linear. The interval holds the settings around the
+    crossing at which a mean profit of 0 is not rejected (as in Fieller, 1954, "Some problems in
+    interval estimation"). It is open where that is still so at the last setting on that side.
+
+    Args:
+        settings: ascending [m].
+        gains: profits in the same buckets at each setting [m, n].
+    """
+    at = _first_fall(settings, gains.sum(axis=1))
+    if at is None:
+        return Crossing(None)
+    share = np.linspace(0, 1, _STEPS, endpoint=False)
+    grid = np.append((np.arange(len(settings) - 1)[:, None] + share).ravel(), len(settings) - 1.0)
+    ratios = []
+    for place in grid:
+        k = min(int(place), len(settings) - 2)
+        x = gains[k] + (place - k) * (gains[k + 1] - gains[k])
+        if not x.any():
+            ratios.append(0.0)
+            continue
+        reason = _too_few(x) or _too_alike(x)
+        if reason:
+            return Crossing(at, reason=reason)
+        t, freedom, _ = _t(x)
+        ratios.append(t / critical(CONFIDENCE, freedom))
+    where = np.interp(grid, np.arange(len(settings)), settings)
+    below = np.flatnonzero((where <= at) & (np.abs(ratios) > 1))
+    above = np.flatnonzero((where >= at) & (np.abs(ratios) > 1))
+    low = _edge(where, ratios, int(below[-1]), 1) if len(below) else None
+    high = _edge(where, ratios, int(above[0]), -1) if len(above) else None
+    return Crossing(at, low, high)
+
+
+def independent_buckets(x: Float64Array) -> float:
+    """How many independent buckets tell as much of the mean as a series [n] does; at most n.
+
+    n (1 - r) / (1 + r) at a correlation r >= 0 of neighbouring buckets.
+    """
+    r = min(max(_correlation(np.asarray(x, dtype=np.float64)), 0.0), _STRONGEST)
+    return len(x) * (1 - r) / (1 + r)
+
+
+def _first_fall(settings: Sequence[float], totals: Float64Array) -> float | None:
+    for k in range(1, len(settings)):
+        high, low = float(totals[k - 1]), float(totals[k])
+        if high > 0 >= low:
+            return settings[k - 1] + (settings[k] - settings[k - 1]) * high / (high - low)
+    return None
+
+
+def _edge(where: Float64Array, ratios: Sequence[float], outside: int, step: int) -> float:
+    """Where the test's ratio passes 1 or -1 between a rejected point and its neighbour."""
+    inside = outside + step
+    bound = np.sign(ratios[outside])
+    share = (ratios[outside] - bound) / (ratios[outside] - ratios[inside])
+    return float(where[outside] + share * (where[inside] - where[outside]))
+
+
+def _absent(value: float, buckets: int, reason: str) -> Estimate:
+    return Estimate(value, None, None, None, buckets, reason)
+
+
+def _telling(x: Float64Array) -> int:
+    """Buckets that differ from the most common value."""
+    if not len(x):
+        return 0
+    # Differences of running totals carry rounding errors.
+    rounded = np.round(x / (np.abs(x).max() or 1.0), 9)
+    return len(x) - int(np.unique(rounded, return_counts=True)[1].max())
+
+
+def _too_few(x: Float64Array) -> str | None:
+    telling = _telling(x)
+    if telling >= FEWEST:
+        return None
+    return f"{telling} of {len(x)} buckets differ from the rest, {FEWEST} are needed"
+
+
+def _too_alike(x: Float64Array) -> str | None:
+    if _upper_correlation(x) < _STRONGEST:
+        return None
+    return f"{len(x)} buckets are too few independent stretches"
+
+
+def _t(x: Float64Array) -> tuple[float, int, float]:
+    """The t ratio of a series' mean, its degrees of freedom, and the mean's standard error."""
+    terms = _terms(x)
+    squares = (_cosines(len(x), terms) @ (x - x.mean())) ** 2
+    error = float(np.sqrt(np.mean(_weights(x, terms) * squares) / len(x)))
+    return float(x.mean()) / error, terms, error
+
+
+def _terms(x: Float64Array) -> int:
+    """How many cosines: few enough that they see only slow changes."""
+    return max(4, round(_telling(x) ** 0.4))
+
+
+@lru_cache(maxsize=64)
+def _cosines(n: int, terms: int) -> Float64Array:
+    """The first orthonormal cosines of a series, float64 [terms, n]; each sums to 0."""
+    middles = (np.arange(n) + 0.5) / n
+    found = np.sqrt(2 / n) * np.cos(np.pi * np.outer(np.arange(1, terms + 1), middles))
+    found.flags.writeable = False
+    return found
+
+
+def _weights(x: Float64Array, terms: int) -> Float64Array:
+    """A first-order autoregression's spectrum at 0 over that at each cosine's frequency."""
+    r = max(_upper_correlation(x), 0.0)
+    frequencies = np.pi * np.arange(1, terms + 1) / len(x)
+    weights: Float64Array = (1 + r**2 - 2 * r * np.cos(frequencies)) / (1 - r) ** 2
+    return weights
+
+
+def _correlation(x: Float64Array) -> float:
+    """Of neighbouring buckets, with the bias of a short series removed (Kendall, 1954)."""
+    d = x - x.mean()
+    squares = float(d @ d)
+    r = float(d[1:] @ d[:-1]) / squares if squares else 0.0
+    return r + (1 + 3 * r) / len(x)
+
+
+def _upper_correlation(x: Float64Array) -> float:
+    """One standard error above the estimate, since too low a one makes intervals too narrow."""
+    r = _correlation(x)
+    return r + float(np.sqrt(max(1 - r**2, 0.0) / len(x)))
