@@ -141,6 +141,22 @@ class Crossing:
     high: float | None = None
     reason: str | None = None
 
+    def text(self) -> str:
+        """Such as ``at 2.1 times the latency (95 %: 1.7 to 2.6)``, for a latency scale."""
+        if self.at is None:
+            return "none in this range"
+        if self.reason is not None:
+            within = f"no interval: {self.reason}"
+        elif self.low is not None and self.high is not None:
+            within = f"95 %: {self.low:.3g} to {self.high:.3g}"
+        elif self.low is not None:
+            within = f"95 %: above {self.low:.3g}"
+        elif self.high is not None:
+            within = f"95 %: below {self.high:.3g}"
+        else:
+            within = "95 %: anywhere in this range"
+        return f"at {self.at:.3g} times the latency ({within})"
+
 
 def crossing(settings: Sequence[float], gains: Float64Array) -> Crossing:
     """The first setting at which total profit falls from positive to zero or below.

@@ -7,10 +7,11 @@ from typing import ClassVar
 import numpy as np
 from markupsafe import Markup
 
+from backtest.comparison.intervals import crossing
+from backtest.comparison.profits import gains
 from backtest.comparison.run_settings import settings
 from backtest.comparison.verdict import Field, earned
 from backtest.core.arrays import Float64Array
-from backtest.experiments.latency_studies import crossing
 from backtest.plugins.report_sections.fields import of_each_field, series_of
 from backtest.report.charts import Chart, Series, waterfall
 from backtest.report.html import details, paragraph
@@ -113,19 +114,17 @@ class LatencyScale(ReportSection):
             lines.setdefault(key, []).append(k)
             names[key] = f"{table['strategy']}, {table['policy']}, {table['latency.service']}"
         series, notes = [], []
-        for key, members in lines.items():
-            points = sorted(
-                (compared.rows[k]["scale"], value)
-                for k in members
-                if (value := earned(compared.rows[k])) is not None
-            )
-            if len(points) < 2:
+        for key, line in lines.items():
+            members = [k for k in line if earned(compared.rows[k]) is not None]
+            if len(members) < 2:
                 continue
-            x, y = np.array(points).T
-            series.append(Series(names[key], material.numbers[members[0]], x, y))
-            scale = crossing(x.tolist(), y.tolist())
-            at = "none in this range" if scale is None else f"at {scale:.2f} times the latency"
-            notes.append(f"Break-even of {names[key]}: {at}.")
+            members.sort(key=lambda k: compared.rows[k]["scale"])
+            scales = [compared.rows[k]["scale"] for k in members]
+            net = [earned(compared.rows[k]) for k in members]
+            points = np.array(scales, dtype=float), np.array(net, dtype=float)
+            series.append(Series(names[key], material.numbers[members[0]], *points))
+            turn = crossing(scales, gains([compared.profits[k] for k in members]))
+            notes.append(f"Break-even of {names[key]}: {turn.text()}.")
         if not series:
             return None
         unit = compared.profits[0].unit

@@ -164,12 +164,36 @@ def linear_market(seed: int, n: int = 300) -> tuple[list[float], Float64Array]:
     return scales, np.stack([0.8 - steep * s for s in scales]) + shared + own
 
 
-def test_a_break_even_is_interpolated() -> None:
-    flat = np.ones(20)
-    assert crossing([0, 1, 3], np.stack([flat, flat, -flat])).at == 2
-    assert crossing([0, 1], np.stack([flat, 2 * flat])) == Crossing(None)
-    assert crossing([0, 1], np.stack([-flat, flat])) == Crossing(None)
-    assert crossing([0, 1], np.stack([flat, 0 * flat])).at == 1
+@pytest.mark.parametrize(
+    ("net", "expected"),
+    [
+        ([10, 5, -5], 1.5),
+        ([10, 0, -5], 1.0),
+        ([10, 5, 1], None),
+        ([-1, 5, -5, 3, -3], 1.5),
+        ([-3, -2, -1], None),
+        ([4, -4, 4, -4], 0.5),
+    ],
+)
+def test_the_first_fall_through_zero(net: list[float], expected: float | None) -> None:
+    # Half of each profit in either of two buckets.
+    gains = np.repeat(np.array(net)[:, None] / 2, 2, axis=1)
+    assert crossing(list(range(len(net))), gains).at == expected
+
+
+@pytest.mark.parametrize(
+    ("found", "text"),
+    [
+        (Crossing(None), "none in this range"),
+        (Crossing(2.0, 1.5, 2.25), "at 2 times the latency (95 %: 1.5 to 2.25)"),
+        (Crossing(2.0, 1.5), "at 2 times the latency (95 %: above 1.5)"),
+        (Crossing(2.0, None, 2.25), "at 2 times the latency (95 %: below 2.25)"),
+        (Crossing(2.0), "at 2 times the latency (95 %: anywhere in this range)"),
+        (Crossing(2.0, reason="few"), "at 2 times the latency (no interval: few)"),
+    ],
+)
+def test_a_break_even_in_words(found: Crossing, text: str) -> None:
+    assert found.text() == text
 
 
 def test_a_break_even_has_the_ends_at_which_zero_is_just_rejected() -> None:
