@@ -194,6 +194,18 @@ def crossing(settings: Sequence[float], gains: Float64Array) -> Crossing:
     return Crossing(at, low, high)
 
 
+def variance_of_mean(x: Float64Array) -> tuple[float, int] | None:
+    """The variance of a series' mean [n], and the degrees of freedom of that estimate.
+
+    Returns:
+        ``None`` where a mean would get no interval.
+    """
+    if _too_few(x) or _too_alike(x):
+        return None
+    _, freedom, error = _t(x)
+    return error**2, freedom
+
+
 def independent_buckets(x: Float64Array) -> float:
     """How many independent buckets tell as much of the mean as a series [n] does; at most n.
 

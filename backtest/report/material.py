@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from backtest.comparison.comparison import Comparison
+from backtest.comparison.quantiles import quantile_interval
 from backtest.comparison.verdict import Field, fields
 from backtest.core.arrays import Float64Array, Int64Array
 from backtest.errors import BacktestError
@@ -40,6 +41,7 @@ class Pace:
         answered: share of the span's events that were answered; NaN where there were none.
         deepest: most events that waited at once within each.
         quantiles: latencies in ms at ``TAIL`` by cause: queueing, service, network, sojourn.
+        p99: 95 % interval of the 99th percentile in ms by cause; ``None`` if events are too few.
         batches: by size, ascending: sizes [k], median and 99th percentile service ms [k], counts.
     """
 
@@ -48,6 +50,7 @@ class Pace:
     answered: Float64Array
     deepest: Float64Array
     quantiles: dict[str, Float64Array]
+    p99: dict[str, tuple[float, float] | None]
     batches: tuple[Int64Array, Float64Array, Float64Array, Int64Array]
 
 
@@ -150,6 +153,7 @@ def _pace(run: Run) -> Pace:
             else np.full(len(TAIL), np.nan)
             for name, values in delays.items()
         },
+        {name: quantile_interval(values / 1e6, 0.99) for name, values in delays.items()},
         _batches(instants["batch"].to_numpy()[answered], (ended - begun)[answered]),
     )
 

@@ -57,14 +57,19 @@ class LatencyDistributions(ReportSection):
     def _table(self, material: Material, field: Field) -> Markup:
         labels = field.labels(material.compared)
         levels = (0.5, 0.9, 0.99, 0.999)
-        headers = ("run", "cause", *(f"p{100 * q:g} ms" for q in levels))
+        headers = ("run", "cause", *(f"p{100 * q:g} ms" for q in levels), "p99, 95 % interval")
         rows: list[tuple[Any, ...]] = []
         for k in field.members:
             for cause, spans in material.pace[k].quantiles.items():
                 found = [float(spans[int(np.argmin(np.abs(TAIL - q)))]) for q in levels]
                 shown = [amount(v if np.isfinite(v) else None, 3) for v in found]
-                rows.append((labels[k], cause, *shown))
-        return details("The same figures as a table", table(headers, rows, right=headers[2:]))
+                rows.append((labels[k], cause, *shown, _ends(material.pace[k].p99[cause])))
+        note = (
+            "The interval lies between two of the latencies that occurred, and allows for events "
+            "that waited for one another. –: too few events, or too few separate bursts."
+        )
+        shown_table = table(headers, rows, right=headers[2:])
+        return details("The same figures as a table", shown_table + paragraph(note, "note"))
 
 
 class Load(ReportSection):
@@ -171,3 +176,7 @@ def roofline(service: dict[str, Any], sizes: Float64Array) -> Float64Array | Non
     except (BacktestError, OSError, KeyError, ValueError):
         return None
     return 1e3 * np.maximum((weights + symbol * sizes) / bandwidth, flops * sizes / rate)
+
+
+def _ends(interval: tuple[float, float] | None) -> str:
+    return "–" if interval is None else " to ".join(amount(end, 3) for end in interval)
