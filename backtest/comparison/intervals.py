@@ -110,7 +110,7 @@ def sharpe_estimate(x: Float64Array, periods: float = 1.0) -> Estimate | None:
     reason = _too_few(x) or _too_alike(moved)
     if reason:
         return _absent(ratio * scale, n, reason)
-    freedom = _terms(x)
+    freedom = terms_of(_telling(x))
     cosines, weights = _cosines(n, freedom), _weights(moved, freedom)
     linear = np.sqrt(weights) * (cosines @ u)
     # Squares are correlated in their own way, mostly less.
@@ -206,12 +206,25 @@ def variance_of_mean(x: Float64Array) -> tuple[float, int] | None:
     return error**2, freedom
 
 
+def terms_of(buckets: int) -> int:
+    """How many cosines for so many telling buckets: few enough that they see only slow changes."""
+    return max(4, round(buckets**0.4))
+
+
+def errors_of_means(x: Float64Array, terms: int) -> Float64Array:
+    """Standard errors of the means of series [..., n], from their first cosine transforms."""
+    d = x - x.mean(axis=-1, keepdims=True)
+    squares = (d @ _cosines(x.shape[-1], terms).T) ** 2
+    errors: Float64Array = np.sqrt(np.mean(_weights(x, terms) * squares, axis=-1) / x.shape[-1])
+    return errors
+
+
 def independent_buckets(x: Float64Array) -> float:
     """How many independent buckets tell as much of the mean as a series [n] does; at most n.
 
     n (1 - r) / (1 + r) at a correlation r >= 0 of neighbouring buckets.
     """
-    r = min(max(_correlation(np.asarray(x, dtype=np.float64)), 0.0), _STRONGEST)
+    r = float(np.clip(_correlation(np.asarray(x, dtype=np.float64)), 0.0, _STRONGEST))
     return len(x) * (1 - r) / (1 + r)
 
 
@@ -252,22 +265,16 @@ def _too_few(x: Float64Array) -> str | None:
 
 
 def _too_alike(x: Float64Array) -> str | None:
-    if _upper_correlation(x) < _STRONGEST:
+    if float(_upper_correlation(x)) < _STRONGEST:
         return None
     return f"{len(x)} buckets are too few independent stretches"
 
 
 def _t(x: Float64Array) -> tuple[float, int, float]:
     """The t ratio of a series' mean, its degrees of freedom, and the mean's standard error."""
-    terms = _terms(x)
-    squares = (_cosines(len(x), terms) @ (x - x.mean())) ** 2
-    error = float(np.sqrt(np.mean(_weights(x, terms) * squares) / len(x)))
+    terms = terms_of(_telling(x))
+    error = float(errors_of_means(x, terms))
     return float(x.mean()) / error, terms, error
-
-
-def _terms(x: Float64Array) -> int:
-    """How many cosines: few enough that they see only slow changes."""
-    return max(4, round(_telling(x) ** 0.4))
 
 
 @lru_cache(maxsize=64)
@@ -280,22 +287,31 @@ def _cosines(n: int, terms: int) -> Float64Array:
 
 
 def _weights(x: Float64Array, terms: int) -> Float64Array:
-    """A first-order autoregression's spectrum at 0 over that at each cosine's frequency."""
-    r = max(_upper_correlation(x), 0.0)
-    frequencies = np.pi * np.arange(1, terms + 1) / len(x)
+    """A first-order autoregression's spectrum at 0 over those at the cosines' frequencies.
+
+    Of series [..., n], float64 [..., terms].
+    """
+    r = np.clip(_upper_correlation(x), 0.0, _STRONGEST)[..., None]
+    frequencies = np.pi * np.arange(1, terms + 1) / x.shape[-1]
     weights: Float64Array = (1 + r**2 - 2 * r * np.cos(frequencies)) / (1 - r) ** 2
     return weights
 
 
-def _correlation(x: Float64Array) -> float:
-    """Of neighbouring buckets, with the bias of a short series removed (Kendall, 1954)."""
-    d = x - x.mean()
-    squares = float(d @ d)
-    r = float(d[1:] @ d[:-1]) / squares if squares else 0.0
-    return r + (1 + 3 * r) / len(x)
+def _correlation(x: Float64Array) -> Float64Array:
+    """Of neighbouring buckets, with the bias of a short series removed (Kendall, 1954).
+
+    Of series [..., n]; 0 for those that do not vary.
+    """
+    d = x - x.mean(axis=-1, keepdims=True)
+    squares = np.einsum("...n,...n", d, d)
+    products = np.einsum("...n,...n", d[..., 1:], d[..., :-1])
+    r = np.divide(products, squares, out=np.zeros_like(squares), where=squares > 0)
+    corrected: Float64Array = r + (1 + 3 * r) / x.shape[-1]
+    return corrected
 
 
-def _upper_correlation(x: Float64Array) -> float:
+def _upper_correlation(x: Float64Array) -> Float64Array:
     """One standard error above the estimate, since too low a one makes intervals too narrow."""
     r = _correlation(x)
-    return r + float(np.sqrt(max(1 - r**2, 0.0) / len(x)))
+    upper: Float64Array = r + np.sqrt(np.maximum(1 - r**2, 0.0) / x.shape[-1])
+    return upper

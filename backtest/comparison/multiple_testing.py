@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backtest.core.arrays import Float64Array
+from backtest.comparison.intervals import errors_of_means, terms_of
+from backtest.core.arrays import Float64Array, Int64Array
 
-RESAMPLES = 2_000
+RESAMPLES = 1_000
 
 
 def holm(p: Sequence[float | None]) -> list[float | None]:
@@ -72,55 +73,81 @@ class BestOfMany:
 
 
 def best_of_many(
-    gains: Float64Array, *, block: float | None = None, resamples: int = RESAMPLES, seed: int = 0
+    gains: Float64Array,
+    *,
+    block: float | None = None,
+    published: bool = False,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> BestOfMany | None:
     """Whether the best of k strategies beats the benchmark by more than the luck of having tried k.
 
-    White (2000), "A reality check for data snooping": the largest mean, against those of a
-    stationary bootstrap (Politis and Romano, 1994). Hansen (2005), "A test for superior predictive
-    ability": means over their standard errors, and without the strategies so bad that they cannot
-    be the best.
+    White (2000), "A reality check for data snooping", and Hansen (2005), "A test for superior
+    predictive ability": the largest mean over its standard error, against those of a stationary
+    bootstrap (Politis and Romano, 1994). Hansen's does not move strategies to a mean of 0 that are
+    so bad that they cannot be the best.
+
+    As published, standard errors are computed once, and worthless strategies pass Hansen's test at
+    5 % in 11 to 20 % of windows of 500 buckets whose neighbours are correlated by 0.3 to 0.8. They
+    are therefore those of ``intervals``, computed anew in each resample (Gonçalves and Vogelsang,
+    2011, "Block bootstrap HAC robust tests"), which makes it 5 to 8 %.
 
     Args:
         gains: what each strategy earned over the benchmark in each bucket, float64 [k, n].
         block: mean length of the resampled blocks; by default the median of ``block_length``.
+        published: the tests to the letter: standard errors from the bootstrap's own variance, once,
+            and none in White's.
         resamples, seed: of the bootstrap.
 
     Returns:
-        ``None`` if no strategy's gains vary, or there are fewer than 9 buckets.
+        ``None`` for fewer than 16 buckets, or if no strategy's gains vary.
     """
     gains = np.asarray(gains, dtype=np.float64)
     gains = gains[gains.std(axis=1) > 0]
     k, n = gains.shape
-    if not k or n < 9:
+    if not k or n < 16:
         return None
     if block is None:
         block = float(np.median([block_length(x) for x in gains]))
-    mean = gains.mean(axis=1)
-    error = np.sqrt(_variances(gains, block))
-    counts = _draws(n, block, resamples, np.random.default_rng(seed))
-    drawn = np.sqrt(n) * (counts @ gains.T / n - mean)  # [resamples, k]
-    best = np.sqrt(n) * mean.max()
-    reality_check = float(np.mean(drawn.max(axis=1) > best))
-    ratio = np.sqrt(n) * mean / error
+    mean, random = gains.mean(axis=1), np.random.default_rng(seed)
+    drawn = _draws(n, block, resamples, random)
+    if published:
+        errors = np.sqrt(_variances(gains, block) / n)
+        means = np.stack([gains[:, at].mean(axis=1) for at in drawn])
+        moved, best = means - mean, mean.max()
+        reality_check = float(np.mean(moved.max(axis=1) > best))
+        moved = moved / errors
+    else:
+        errors = errors_of_means(gains, terms_of(n))
+        moved = np.stack([_ratios(gains[:, at], mean) for at in drawn])
+        reality_check = float(np.mean(moved.max(axis=1) > (mean / errors).max()))
+    ratio = mean / errors
     # Hansen's threshold: whose mean is below it cannot be the best, and is left where it is.
     hopeless = np.where(ratio < -np.sqrt(2 * np.log(np.log(n))), ratio, 0.0)
-    highest = np.maximum((drawn / error + hopeless).max(axis=1), 0.0)
+    highest = np.maximum((moved + hopeless).max(axis=1), 0.0)
     spa = float(np.mean(highest > max(ratio.max(), 0.0)))
     return BestOfMany(reality_check, spa, block)
 
 
-def _draws(n: int, block: float, resamples: int, random: np.random.Generator) -> Float64Array:
-    """How often each bucket is drawn in each resample of a stationary bootstrap [resamples, n]."""
+def _ratios(x: Float64Array, mean: Float64Array) -> Float64Array:
+    """How far the means of a resample [k, n] are from ``mean`` [k], in its own standard errors."""
+    errors = errors_of_means(x, terms_of(x.shape[1]))
+    # A resample may miss every bucket in which a strategy earned something.
+    ratios: Float64Array = np.divide(
+        x.mean(axis=1) - mean, errors, out=np.zeros_like(mean), where=errors > 0
+    )
+    return ratios
+
+
+def _draws(n: int, block: float, resamples: int, random: np.random.Generator) -> Int64Array:
+    """The buckets of each resample of a stationary bootstrap, int64 [resamples, n]."""
     starts = random.integers(0, n, size=(resamples, n))
     begins = random.random((resamples, n)) < 1 / block
     begins[:, 0] = True
     places = np.arange(n)
     begun = np.maximum.accumulate(np.where(begins, places, 0), axis=1)
-    drawn = (np.take_along_axis(starts, begun, axis=1) + places - begun) % n
-    drawn += n * np.arange(resamples)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=resamples * n)
-    return counts.reshape(resamples, n).astype(np.float64)
+    drawn: Int64Array = (np.take_along_axis(starts, begun, axis=1) + places - begun) % n
+    return drawn
 
 
 def _variances(gains: Float64Array, block: float) -> Float64Array:
