@@ -46,7 +46,8 @@ def chosen(
     from backtest.comparison.run_selection import runs_at, runs_of_sweep
     from backtest.errors import UsageError
 
-    found, failed = runs_of_sweep(runs, sweep) if sweep is not None else ([], [])
+    trials, failed = runs_of_sweep(runs, sweep) if sweep is not None else ([], [])
+    found = list(trials)
     if folders or sweep is None:
         if not folders and not runs.is_dir():
             raise UsageError(
@@ -55,7 +56,7 @@ def chosen(
                 remedy="Name the folders of finished runs, or their folder with --runs.",
             )
         found += runs_at(folders or [runs])
-    compared = compare_runs(found, failed)
+    compared = compare_runs(found, failed, trials)
     if where is not None:
         compared = compared.where(where)
     return compared if sort is None else compared.sorted_by(sort)

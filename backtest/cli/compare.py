@@ -147,6 +147,7 @@ def print_comparison(compared: Comparison) -> None:
 def print_contests(compared: Comparison, baseline: int | None) -> None:
     """Who beats whom, in sentences: each against the baseline, or the best against the others."""
     from backtest.cli.console import escape_text, out
+    from backtest.comparison.trials import trials_behind
     from backtest.comparison.verdict import contests, fields
 
     if baseline is not None:
@@ -159,6 +160,9 @@ def print_contests(compared: Comparison, baseline: int | None) -> None:
             names = field.labels(compared)
             given = f"[{field.title}] " if field.title else ""
             lines += [given + contest.sentence(names) for contest in field.contests]
+            trials = trials_behind(compared, field.members[0])
+            if trials is not None:
+                lines.append(given + trials.sentence(names[field.members[0]]))
     if lines:
         out.print()
     for line in lines:

@@ -41,11 +41,13 @@ class Comparison:
         rows: flat figures by name: latencies in ms, money in the currency, rates as fractions;
             ``None`` where a run has no such figure.
         failed: runs of the same sweep that came to nothing.
+        trials: all finished runs of the sweep, also those that are not compared.
     """
 
     runs: tuple[Run, ...]
     rows: tuple[dict[str, Any], ...]
     failed: tuple[FailedRun, ...] = ()
+    trials: tuple[Run, ...] = ()
 
     @property
     def same_ticks(self) -> bool:
@@ -56,6 +58,12 @@ class Comparison:
     def profits(self) -> tuple[Profits, ...]:
         """What each run earned over time."""
         return tuple(profits(run) for run in self.runs)
+
+    @cached_property
+    def trial_profits(self) -> dict[str, Profits]:
+        """What each trial earned over time, by run id."""
+        known = {run.id: earned for run, earned in zip(self.runs, self.profits, strict=True)}
+        return {run.id: known.get(run.id) or profits(run) for run in self.trials}
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -176,8 +184,10 @@ class Comparison:
         return notebook_html(self)
 
 
-def compare(runs: Sequence[Run], failed: Sequence[FailedRun] = ()) -> Comparison:
-    """Set runs side by side.
+def compare(
+    runs: Sequence[Run], failed: Sequence[FailedRun] = (), trials: Sequence[Run] = ()
+) -> Comparison:
+    """Set runs side by side, with what failed and what else was tried in their sweep.
 
     Raises:
         DataError: a run's tables cannot be read.
@@ -185,7 +195,7 @@ def compare(runs: Sequence[Run], failed: Sequence[FailedRun] = ()) -> Comparison
     """
     if not runs:
         raise UsageError("no run to compare", remedy="Name the folders of finished runs.")
-    return Comparison(tuple(runs), tuple(_row(run) for run in runs), tuple(failed))
+    return Comparison(tuple(runs), tuple(_row(run) for run in runs), tuple(failed), tuple(trials))
 
 
 def _dispersion(rows: Sequence[dict[str, Any]], by: str) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from backtest.comparison.intervals import errors_of_means, terms_of
-from backtest.core.arrays import Float64Array, Int64Array
+from backtest.core.arrays import BoolArray, Float64Array, Int64Array
 
 RESAMPLES = 1_000
 
@@ -115,18 +115,23 @@ def best_of_many(
         errors = np.sqrt(_variances(gains, block) / n)
         means = np.stack([gains[:, at].mean(axis=1) for at in drawn])
         moved, best = means - mean, mean.max()
-        reality_check = float(np.mean(moved.max(axis=1) > best))
+        reality_check = _share(moved.max(axis=1) > best)
         moved = moved / errors
     else:
         errors = errors_of_means(gains, terms_of(n))
         moved = np.stack([_ratios(gains[:, at], mean) for at in drawn])
-        reality_check = float(np.mean(moved.max(axis=1) > (mean / errors).max()))
+        reality_check = _share(moved.max(axis=1) > (mean / errors).max())
     ratio = mean / errors
     # Hansen's threshold: whose mean is below it cannot be the best, and is left where it is.
     hopeless = np.where(ratio < -np.sqrt(2 * np.log(np.log(n))), ratio, 0.0)
     highest = np.maximum((moved + hopeless).max(axis=1), 0.0)
-    spa = float(np.mean(highest > max(ratio.max(), 0.0)))
+    spa = _share(highest > max(ratio.max(), 0.0))
     return BestOfMany(reality_check, spa, block)
+
+
+def _share(better: BoolArray) -> float:
+    """Of resamples, with what was found counted among them: it is never 0."""
+    return (1 + int(better.sum())) / (1 + len(better))
 
 
 def _ratios(x: Float64Array, mean: Float64Array) -> Float64Array:

@@ -11,6 +11,7 @@ from backtest.comparison.intervals import CONFIDENCE, Estimate, total_difference
 from backtest.comparison.multiple_testing import holm
 from backtest.comparison.profits import gains
 from backtest.comparison.run_settings import labels_of, settings, ticks
+from backtest.comparison.trials import Trials
 from backtest.trading.layout import COSTS
 
 SIGNIFICANCE = 1 - CONFIDENCE
@@ -162,8 +163,14 @@ def fields(compared: Comparison) -> list[Field]:
     return sorted(found, key=order)
 
 
-def verdict(compared: Comparison, field: Field) -> list[str]:
-    """A field's result in sentences: what to deploy, what it beats, why, and what to mind."""
+def verdict(compared: Comparison, field: Field, trials: Trials | None = None) -> list[str]:
+    """A field's result in sentences: what to deploy, what it beats, why, and what to mind.
+
+    Args:
+        compared: the runs.
+        field: some of them.
+        trials: what its best run was chosen from, if it comes from a sweep.
+    """
     rows, labels = compared.rows, field.labels(compared)
     best = field.members[0]
     row = rows[best]
@@ -182,6 +189,8 @@ def verdict(compared: Comparison, field: Field) -> list[str]:
     else:
         lines = [f"Deploy {name}: it nets {value:,.2f} {unit}, more than any other."]
     lines += [contest.sentence(labels) for contest in field.contests]
+    if trials is not None:
+        lines.append(trials.sentence(name))
     lines.append(_reason(name, row))
     lines += [_weakness(labels[k], rows[k]) for k in field.members[1:] if _overloaded(rows[k])]
     if any(rows[k]["partial"] for k in field.members):

@@ -8,10 +8,11 @@ import numpy as np
 from markupsafe import Markup
 
 from backtest.comparison.figures import ANNUALISATION
+from backtest.comparison.trials import Trials, trials_behind
 from backtest.comparison.verdict import Field, earned, verdict
 from backtest.plugins.report_sections.fields import of_each_field
 from backtest.report.charts import Chart, Series
-from backtest.report.html import amount, bullets, paragraph, percent, table
+from backtest.report.html import amount, bullets, details, paragraph, percent, table
 from backtest.report.material import Material
 from backtest.report.scales import Axis, number
 from backtest.report.sections import ReportSection
@@ -35,8 +36,12 @@ class VerdictSection(ReportSection):
         compared = material.compared
 
         def of(field: Field) -> Markup:
-            first, *rest = verdict(compared, field)
-            return paragraph(first, "lead") + bullets(rest)
+            trials = trials_behind(compared, field.members[0])
+            first, *rest = verdict(compared, field, trials)
+            shown = paragraph(first, "lead") + bullets(rest)
+            if trials is not None:
+                shown += details("How much of this is luck", bullets(_luck(trials)))
+            return shown
 
         shown = of_each_field(material, of) or Markup("")
         shown += paragraph(
@@ -137,6 +142,44 @@ class Frontier(ReportSection):
         return (
             Markup('<div class="pair">{}</div>').format(Markup("").join(plots)) if plots else None
         )
+
+
+def _luck(trials: Trials) -> list[str]:
+    """Each figure of the trials behind a winner, with what it means."""
+    sharpe = trials.sharpe
+    within = (
+        f"no interval: {sharpe.reason}"
+        if sharpe.low is None or sharpe.high is None
+        else f"95 %: {number(sharpe.low)} to {number(sharpe.high)}"
+    )
+    needed = "no number of" if np.isinf(trials.needed) else f"{trials.needed:,.0f}"
+    lines = [
+        f"Sharpe ratio {number(sharpe.value)} a bucket ({within}). The profits amount to "
+        f"{trials.buckets:,.0f} independent buckets, and {needed} such buckets would show at 95 % "
+        "that the ratio exceeds what luck among the trials explains.",
+        f"Probabilistic Sharpe ratio {percent(trials.probabilistic)}. It is the probability that "
+        "the true ratio exceeds 0, given the skewness and the tails of the profits. It takes the "
+        "run as if it had been the only trial.",
+        f"Deflated Sharpe ratio {percent(trials.deflated)}. It is the probability that the true "
+        f"ratio exceeds {number(trials.benchmark)}, the highest to expect of "
+        f"{trials.independent:.1f} independent trials that are worth nothing. Below 95 %, the "
+        "number of trials may explain the result.",
+    ]
+    if trials.overfitting is not None:
+        lines.append(
+            f"Probability of overfitting {percent(trials.overfitting, 0)}. In that share of the "
+            "ways to split the window in half, the trial that was best in one half was no better "
+            "than the median in the other (CSCV). At 50 % or more, what was best so far says "
+            "nothing about what will be."
+        )
+    if trials.best is not None:
+        lines.append(
+            f"SPA p = {trials.best.spa:.2g}; White's reality check: p = "
+            f"{trials.best.reality_check:.2g}. They are the probabilities that the best of as many "
+            "worthless trials, moving together as these do, would look this good by chance. Above "
+            "0.05, chance may explain that any trial earned money at all."
+        )
+    return lines
 
 
 def _frontier(series: list[Series]) -> list[str]:
