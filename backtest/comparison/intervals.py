@@ -1,4 +1,4 @@
-"""Intervals for what a run earns in a time bucket, for its Sharpe ratio, and for a break-even.
+"""Intervals for what a run earns in a time bucket, and for its Sharpe ratio.
 
 Profits of neighbouring buckets are correlated, and their distribution has heavy tails. All
 intervals here rest on one estimate of the variance of a mean: the average square of the first few
@@ -13,7 +13,6 @@ improved heteroskedasticity and autocorrelation consistent covariance matrix est
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -30,9 +29,6 @@ FEWEST = 15
 
 _STRONGEST = 0.97
 """Correlation of neighbouring buckets from which on a window is one single stretch."""
-
-_STEPS = 32
-"""Points between two latency scales at which a break-even is tested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +58,10 @@ def mean_estimate(x: Float64Array) -> Estimate:
     mean = float(x.mean()) if n else 0.0
     if n and not x.any():
         return Estimate(0.0, 0.0, 0.0, 1.0, n)
-    reason = _too_few(x) or _too_alike(x)
+    reason = why_none(x)
     if reason:
         return _absent(mean, n, reason)
-    t, freedom, error = _t(x)
+    t, freedom, error = t_of_mean(x)
     reach = critical(CONFIDENCE, freedom) * error
     return Estimate(mean, mean - reach, mean + reach, two_sided(t, freedom), n)
 
@@ -126,72 +122,16 @@ def sharpe_estimate(x: Float64Array, periods: float = 1.0) -> Estimate | None:
     return Estimate(ratio * scale, (b - reach) / a * scale, (b + reach) / a * scale, p, n)
 
 
-@dataclass(frozen=True, slots=True)
-class Crossing:
-    """Where profits fall through zero as a setting rises.
-
-    Attributes:
-        at: the setting, interpolated between those that were run; ``None``: nowhere among them.
-        low, high: interval at ``CONFIDENCE``; ``None`` if it is open on that side, or unknown.
-        reason: why there is no interval; ``None`` if there is one.
-    """
-
-    at: float | None
-    low: float | None = None
-    high: float | None = None
-    reason: str | None = None
-
-    def text(self) -> str:
-        """Such as ``at 2.1 times the latency (95 %: 1.7 to 2.6)``, for a latency scale."""
-        if self.at is None:
-            return "none in this range"
-        if self.reason is not None:
-            within = f"no interval: {self.reason}"
-        elif self.low is not None and self.high is not None:
-            within = f"95 %: {self.low:.3g} to {self.high:.3g}"
-        elif self.low is not None:
-            within = f"95 %: above {self.low:.3g}"
-        elif self.high is not None:
-            within = f"95 %: below {self.high:.3g}"
-        else:
-            within = "95 %: anywhere in this range"
-        return f"at {self.at:.3g} times the latency ({within})"
+def why_none(x: Float64Array) -> str | None:
+    """Why a series' mean gets no interval; ``None`` if it gets one."""
+    return _too_few(x) or _too_alike(x)
 
 
-def crossing(settings: Sequence[float], gains: Float64Array) -> Crossing:
-    """The first setting at which total profit falls from positive to zero or below.
-
-    Between two settings profits are taken to be linear. The interval holds the settings around the
-    crossing at which a mean profit of 0 is not rejected (as in Fieller, 1954, "Some problems in
-    interval estimation"). It is open where that is still so at the last setting on that side.
-
-    Args:
-        settings: ascending [m].
-        gains: profits in the same buckets at each setting [m, n].
-    """
-    at = _first_fall(settings, gains.sum(axis=1))
-    if at is None:
-        return Crossing(None)
-    share = np.linspace(0, 1, _STEPS, endpoint=False)
-    grid = np.append((np.arange(len(settings) - 1)[:, None] + share).ravel(), len(settings) - 1.0)
-    ratios = []
-    for place in grid:
-        k = min(int(place), len(settings) - 2)
-        x = gains[k] + (place - k) * (gains[k + 1] - gains[k])
-        if not x.any():
-            ratios.append(0.0)
-            continue
-        reason = _too_few(x) or _too_alike(x)
-        if reason:
-            return Crossing(at, reason=reason)
-        t, freedom, _ = _t(x)
-        ratios.append(t / critical(CONFIDENCE, freedom))
-    where = np.interp(grid, np.arange(len(settings)), settings)
-    below = np.flatnonzero((where <= at) & (np.abs(ratios) > 1))
-    above = np.flatnonzero((where >= at) & (np.abs(ratios) > 1))
-    low = _edge(where, ratios, int(below[-1]), 1) if len(below) else None
-    high = _edge(where, ratios, int(above[0]), -1) if len(above) else None
-    return Crossing(at, low, high)
+def t_of_mean(x: Float64Array) -> tuple[float, int, float]:
+    """The t ratio of a series' mean, its degrees of freedom, and the mean's standard error."""
+    terms = terms_of(_telling(x))
+    error = float(errors_of_means(x, terms))
+    return float(x.mean()) / error, terms, error
 
 
 def variance_of_mean(x: Float64Array) -> tuple[float, int] | None:
@@ -200,9 +140,9 @@ def variance_of_mean(x: Float64Array) -> tuple[float, int] | None:
     Returns:
         ``None`` where a mean would get no interval.
     """
-    if _too_few(x) or _too_alike(x):
+    if why_none(x):
         return None
-    _, freedom, error = _t(x)
+    _, freedom, error = t_of_mean(x)
     return error**2, freedom
 
 
@@ -226,22 +166,6 @@ def independent_buckets(x: Float64Array) -> float:
     """
     r = float(np.clip(_correlation(np.asarray(x, dtype=np.float64)), 0.0, _STRONGEST))
     return len(x) * (1 - r) / (1 + r)
-
-
-def _first_fall(settings: Sequence[float], totals: Float64Array) -> float | None:
-    for k in range(1, len(settings)):
-        high, low = float(totals[k - 1]), float(totals[k])
-        if high > 0 >= low:
-            return settings[k - 1] + (settings[k] - settings[k - 1]) * high / (high - low)
-    return None
-
-
-def _edge(where: Float64Array, ratios: Sequence[float], outside: int, step: int) -> float:
-    """Where the test's ratio passes 1 or -1 between a rejected point and its neighbour."""
-    inside = outside + step
-    bound = np.sign(ratios[outside])
-    share = (ratios[outside] - bound) / (ratios[outside] - ratios[inside])
-    return float(where[outside] + share * (where[inside] - where[outside]))
 
 
 def _absent(value: float, buckets: int, reason: str) -> Estimate:
@@ -268,13 +192,6 @@ def _too_alike(x: Float64Array) -> str | None:
     if float(_upper_correlation(x)) < _STRONGEST:
         return None
     return f"{len(x)} buckets are too few independent stretches"
-
-
-def _t(x: Float64Array) -> tuple[float, int, float]:
-    """The t ratio of a series' mean, its degrees of freedom, and the mean's standard error."""
-    terms = terms_of(_telling(x))
-    error = float(errors_of_means(x, terms))
-    return float(x.mean()) / error, terms, error
 
 
 @lru_cache(maxsize=64)

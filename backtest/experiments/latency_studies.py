@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from backtest.comparison.intervals import Crossing, crossing
+from backtest.comparison.break_even import Crossing, crossing
 from backtest.comparison.profits import gains, profits
 from backtest.core.arrays import Int64Array
 from backtest.errors import UsageError

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 from markupsafe import Markup
 
-from backtest.comparison.intervals import crossing
+from backtest.comparison.break_even import crossing
 from backtest.comparison.profits import gains
 from backtest.comparison.run_settings import settings
 from backtest.comparison.verdict import Field, earned
