@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 import torch
 
 import backtest
 from backtest.cli.demo import ACCOUNTANT, SIZING
+from backtest.comparison.intervals import total_difference
+from backtest.comparison.profits import gains, profits
 from backtest.core.arrays import Float32Array
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.reading.bus import read_events, read_targets
@@ -109,24 +110,15 @@ def test_forgetting_gives_other_answers(by_strategy: dict[str, Run]) -> None:
 
 
 def test_latency_costs_money_beyond_chance(runs: Path, by_strategy: dict[str, Run]) -> None:
-    """Net PnL starts positive and falls; differences are paired by time and bootstrapped."""
+    """Net PnL starts positive and falls; differences are paired by time."""
     late = [by_strategy["batched"], *(run(runs, "batched", ms) for ms in (100.0, 400.0, 1600.0))]
     nets = [one.metrics["account"]["net"] for one in late]
     assert nets[0] > 0 > nets[-1]
-    random = np.random.default_rng(0)
-    for sooner, later in pairwise(late):
-        lost = by_time(sooner) - by_time(later)
-        draws = random.integers(0, len(lost), (2000, len(lost)))
-        assert np.quantile(lost[draws].sum(axis=1), 0.025) > 0
+    for sooner, later in pairwise(gains([profits(one) for one in late])):
+        lost = total_difference(sooner, later)
+        assert lost.low is not None
+        assert lost.low > 0
     assert (
         by_strategy["batched"].metrics["account"]["net"]
         > (by_strategy["stateless"].metrics["account"]["net"])
     )
-
-
-def by_time(run: Run) -> Any:
-    """Net PnL of 50 stretches of the window, in billionths."""
-    equity = run.table("equity").group_by("ts").agg(pl.col("net").sum()).sort("ts")
-    curve = equity["net"].to_numpy()
-    ends = np.linspace(len(curve) // 50, len(curve), 50).astype(int) - 1
-    return np.diff(np.append(0, curve[ends]))

@@ -56,9 +56,9 @@ def _compared(folders: list[Path] | None, sweep: str | None, runs: Path) -> Comp
     from backtest.runs.folder import MANIFEST
 
     while True:
-        found, failed = _found(folders, sweep, runs)
+        found, failed, trials = _found(folders, sweep, runs)
         try:
-            return compare(found, failed)
+            return compare(found, failed, trials)
         except DataError:
             if all((run.folder / MANIFEST).exists() for run in found):
                 raise
@@ -67,11 +67,13 @@ def _compared(folders: list[Path] | None, sweep: str | None, runs: Path) -> Comp
 
 def _found(
     folders: list[Path] | None, sweep: str | None, runs: Path
-) -> tuple[list[Run], list[FailedRun]]:
+) -> tuple[list[Run], list[FailedRun], list[Run]]:
+    """Runs to compare, runs of the sweep that failed, and all of its finished runs."""
     from backtest.comparison.run_selection import runs_at, runs_of_sweep
     from backtest.errors import UsageError
 
-    found, failed = runs_of_sweep(runs, sweep) if sweep is not None else ([], [])
+    trials, failed = runs_of_sweep(runs, sweep) if sweep is not None else ([], [])
+    found = list(trials)
     if folders or sweep is None:
         if not folders and not runs.is_dir():
             raise UsageError(
@@ -80,4 +82,4 @@ def _found(
                 remedy="Name the folders of finished runs, or their folder with --runs.",
             )
         found += runs_at(folders or [runs])
-    return found, failed
+    return found, failed, trials

@@ -57,9 +57,9 @@ def compare(
     correlation of the answers with those of a reference that answers every event: the strategy
     itself, or one that it stands in for. IC is their correlation with the dataset's targets, and
     R² the share of the targets' variance that they explain. Only answered events count, so the
-    response rate is shown next to them. Differences are paired by time on the
-    same ticks, with 95% confidence intervals from a block bootstrap and Holm's correction for
-    multiple comparisons.
+    response rate is shown next to them. Differences are paired by time on the same ticks, with
+    95% confidence intervals that allow for correlation in time and Holm's correction for multiple
+    comparisons.
 
     Example: backtest compare runs --where 'scale == 1' --baseline eager --sort -net
     """
@@ -168,6 +168,7 @@ def _print_money(rows: list[dict[str, Any]], currency: str) -> None:
 def print_contests(compared: Comparison, baseline: int | None) -> None:
     """Who beats whom, in sentences: each against the baseline, or the best against the others."""
     from backtest.cli.console import escape_text, out
+    from backtest.comparison.trials import trials_behind
     from backtest.comparison.verdict import contests, fields
 
     if baseline is not None:
@@ -180,6 +181,9 @@ def print_contests(compared: Comparison, baseline: int | None) -> None:
             names = field.labels(compared)
             given = f"[{field.title}] " if field.title else ""
             lines += [given + contest.sentence(names) for contest in field.contests]
+            trials = trials_behind(compared, field.members[0])
+            if trials is not None:
+                lines.append(given + trials.sentence(names[field.members[0]]))
     if lines:
         out.print()
     for line in lines:

@@ -199,7 +199,16 @@ def _print_scenarios(runs: Sequence[Run], symbols: Sequence[Carried], as_json: b
         print_json(
             {
                 "runs": list(compared.rows),
-                "break_even": [asdict(turn) for turn in turns],
+                "break_even": [
+                    {
+                        "policy": turn.policy,
+                        "service": turn.service,
+                        "scale": turn.crossing.at,
+                        "low": turn.crossing.low,
+                        "high": turn.crossing.high,
+                    }
+                    for turn in turns
+                ],
                 "carried": [asdict(found) for found in symbols],
             }
         )
@@ -207,7 +216,7 @@ def _print_scenarios(runs: Sequence[Run], symbols: Sequence[Carried], as_json: b
     print_comparison(compared)
     out.print()
     for turn in turns:
-        where = "none" if turn.scale is None else f"at {turn.scale:.3g} times the latency"
+        where = turn.crossing.text()
         out.print(f"Break-even, {turn.policy}, {turn.service}: {where}.", soft_wrap=True)
     for found in symbols:
         least = "at least " if found.bounded else ""

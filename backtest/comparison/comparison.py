@@ -48,12 +48,14 @@ class Comparison:
             ``None`` where a run has no such figure.
         profits: what each run earned over time.
         failed: runs of the same sweep that came to nothing.
+        trials: all finished runs of the sweep, also those that are not compared.
     """
 
     runs: tuple[Run, ...]
     rows: tuple[dict[str, Any], ...]
     profits: tuple[Profits, ...]
     failed: tuple[FailedRun, ...] = ()
+    trials: tuple[Run, ...] = ()
 
     @property
     def same_ticks(self) -> bool:
@@ -64,6 +66,12 @@ class Comparison:
     def units(self) -> tuple[str, ...]:
         """The units that its runs are paid in, each once; their amounts are not comparable."""
         return tuple(dict.fromkeys(earned.unit for earned in self.profits))
+
+    @cached_property
+    def trial_profits(self) -> dict[str, Profits]:
+        """What each trial earned over time, by run id."""
+        known = {run.id: earned for run, earned in zip(self.runs, self.profits, strict=True)}
+        return {run.id: known.get(run.id) or profits(run) for run in self.trials}
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -187,8 +195,10 @@ class Comparison:
         return notebook_html(self)
 
 
-def compare(runs: Sequence[Run], failed: Sequence[FailedRun] = ()) -> Comparison:
-    """Set runs side by side.
+def compare(
+    runs: Sequence[Run], failed: Sequence[FailedRun] = (), trials: Sequence[Run] = ()
+) -> Comparison:
+    """Set runs side by side, with what failed and what else was tried in their sweep.
 
     Raises:
         DataError: a run's tables cannot be read.
@@ -198,7 +208,7 @@ def compare(runs: Sequence[Run], failed: Sequence[FailedRun] = ()) -> Comparison
         raise UsageError("no run to compare", remedy="Name the folders of finished runs.")
     earned = tuple(profits(run) for run in runs)
     rows = tuple(map(_row, runs, earned))
-    return Comparison(tuple(runs), rows, earned, tuple(failed))
+    return Comparison(tuple(runs), rows, earned, tuple(failed), tuple(trials))
 
 
 def _dispersion(rows: Sequence[dict[str, Any]], by: str) -> dict[str, Any]:

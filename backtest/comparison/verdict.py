@@ -6,13 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from backtest.comparison.bootstrap import CONFIDENCE, Difference, holm, paired_difference
 from backtest.comparison.comparison import Comparison
+from backtest.comparison.intervals import CONFIDENCE, Estimate, total_difference
+from backtest.comparison.multiple_testing import holm
 from backtest.comparison.profits import gains
 from backtest.comparison.run_settings import labels_of, reference_of, settings, ticks
+from backtest.comparison.trials import Trials
 from backtest.trading.layout import COSTS
 
 SIGNIFICANCE = 1 - CONFIDENCE
+
+_NAMED = 3
+"""Rivals that a sentence names, at most."""
 
 _LOST, _GROWTH = 0.01, 0.01
 """A server falls behind the market if it loses more of the events, or if sojourn times grow faster.
@@ -22,7 +27,7 @@ sojourn times grow with them. Events that a policy skips for newer ones of their
 line short by design, and do not count.
 """
 
-_VARIANT = ("strategy", "policy")
+_VARIANT = ("strategy", "policy", "sizing")
 _SIGNS = {"fingerprint.", "source.", "version."}
 
 
@@ -33,13 +38,13 @@ class Contest:
     Attributes:
         better, worse: positions in the comparison; ``better`` may still have earned less.
         difference: in the unit of the profits, summed over the window.
-        p: corrected for all contests of its kind (Holm); ``None`` if the window is too short.
+        p: corrected for all contests of its kind (Holm); ``None`` if there is no interval.
         rate: what turns a total into ``per``, such as profits an hour.
     """
 
     better: int
     worse: int
-    difference: Difference
+    difference: Estimate
     p: float | None
     rate: float
     per: str
@@ -52,16 +57,16 @@ class Contest:
 
     def sentence(self, labels: Mapping[int, str]) -> str:
         """Such as ``batched beats stateless by 41.2 [35.0, 47.9] USD a day; not explained ...``."""
-        d, sign = self.difference, 1 if self.difference.total >= 0 else -1
+        d, sign = self.difference, 1 if self.difference.value >= 0 else -1
         first, second = (self.better, self.worse)[::sign]
-        if d.total == 0:
+        if d.value == 0:
             return f"{labels[first]} earns exactly what {labels[second]} earns."
-        by = f"{sign * d.total * self.rate:,.2f}"
+        by = f"{sign * d.value * self.rate:,.2f}"
         if d.low is not None and d.high is not None:
             ends = sorted((sign * d.low * self.rate, sign * d.high * self.rate))
             by += f" [{ends[0]:,.2f}, {ends[1]:,.2f}]"
         judged = (
-            f"the window is too short to rule out chance ({d.buckets} buckets, blocks of {d.block})"
+            f"the window is too short to rule out chance: {d.reason}"
             if self.p is None
             else "not explained by chance"
             if self.settled
@@ -85,7 +90,7 @@ def contests(compared: Comparison, champion: int, others: Sequence[int]) -> list
     if not chosen:
         return []
     mine = compared.profits[champion]
-    found = [paired_difference(*gains([mine, compared.profits[k]])) for k in chosen]
+    found = [total_difference(*gains([mine, compared.profits[k]])) for k in chosen]
     corrected = holm([d.p for d in found])
     return [
         Contest(champion, k, d, p, *_rate(max(mine.hours, compared.profits[k].hours)), mine.unit)
@@ -136,8 +141,8 @@ def fields(compared: Comparison) -> list[Field]:
     The main one is the largest, of equally large ones that of unscaled latency, and of these the
     slowest, then the first by its title; members are in the order of what they earned.
 
-    A variant is a strategy with its policy, and with its own service times where no variant was run
-    under several.
+    A variant is a strategy with its policy and sizing, and with its own service times where no
+    variant was run under several.
     """
     tables = [settings(run) for run in compared.runs]
     differing = [
@@ -174,34 +179,74 @@ def fields(compared: Comparison) -> list[Field]:
     return sorted(found, key=order)
 
 
-def verdict(compared: Comparison, field: Field) -> list[str]:
-    """A field's result in sentences: what to deploy, what it beats, why, and what to mind."""
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A field's result in sentences.
+
+    Attributes:
+        lead: what to deploy.
+        contests: what the best run beats, and whether chance explains it, one for each other run.
+        luck: what having had so many trials is worth, if there were any.
+        reason: why the best run is the best.
+        warnings: what to mind.
+    """
+
+    lead: str
+    contests: tuple[str, ...] = ()
+    luck: str | None = None
+    reason: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        """All of it, in the order in which one reads."""
+        single = [line for line in (self.luck, self.reason) if line is not None]
+        return [self.lead, *self.contests, *single, *self.warnings]
+
+
+def verdict(compared: Comparison, field: Field, trials: Trials | None = None) -> Verdict:
+    """What to deploy, what it beats, why, and what to mind.
+
+    Args:
+        compared: the runs.
+        field: some of them.
+        trials: what its best run was chosen from, if it comes from a sweep.
+    """
     rows, labels = compared.rows, field.labels(compared)
     best = field.members[0]
-    row = rows[best]
-    unit, value = compared.profits[best].unit, earned(row)
-    if value is None:
-        return ["No run has been paid, so that none can be recommended."]
-    name = labels[best]
-    rivals = [c for c in field.contests if not c.settled]
-    if len(field.members) == 1:
-        lines = [f"{name} nets {value:,.2f} {unit}; there is nothing to compare it with."]
-    elif value <= 0:
-        lines = [f"Deploy none: the best, {name}, nets {value:,.2f} {unit}."]
-    elif rivals:
-        others = ", ".join(labels[c.worse] for c in rivals)
-        lines = [f"{name} leads with {value:,.2f} {unit}, but {others} may be as good."]
-    else:
-        lines = [f"Deploy {name}: it nets {value:,.2f} {unit}, more than any other."]
-    lines += [contest.sentence(labels) for contest in field.contests]
-    lines.append(_reason(name, row, reference_of(compared.runs[best])))
+    if earned(rows[best]) is None:
+        return Verdict("No run has been paid, so that none can be recommended.")
     weaknesses = [_weakness(labels[k], rows[k]) for k in field.members]
-    lines += [weakness for weakness in weaknesses if weakness is not None]
+    warnings = [weakness for weakness in weaknesses if weakness is not None]
     if any(rows[k]["partial"] for k in field.members):
-        lines.append("Partial runs are among them: they saw only the first events of the window.")
+        warnings.append(
+            "Partial runs are among them: they saw only the first events of the window."
+        )
     if any(compared.runs[k].manifest.get("in_sample") for k in field.members):
-        lines.append("In-sample runs are among them: their weights were trained on this window.")
-    return lines
+        warnings.append("In-sample runs are among them: their weights were trained on this window.")
+    return Verdict(
+        _lead(compared, field, labels),
+        tuple(contest.sentence(labels) for contest in field.contests),
+        None if trials is None else trials.sentence(labels[best]),
+        _reason(labels[best], rows[best], reference_of(compared.runs[best])),
+        tuple(warnings),
+    )
+
+
+def _lead(compared: Comparison, field: Field, labels: Mapping[int, str]) -> str:
+    best = field.members[0]
+    name, unit, value = labels[best], compared.profits[best].unit, earned(compared.rows[best])
+    assert value is not None
+    rivals = [labels[c.worse] for c in field.contests if not c.settled]
+    if len(field.members) == 1:
+        return f"{name} nets {value:,.2f} {unit}; there is nothing to compare it with."
+    if value <= 0:
+        return f"Deploy none: the best, {name}, nets {value:,.2f} {unit}."
+    if rivals:
+        others = ", ".join(rivals[:_NAMED])
+        if len(rivals) > _NAMED:
+            others += f" and {len(rivals) - _NAMED} others"
+        return f"{name} leads with {value:,.2f} {unit}, but {others} may be as good."
+    return f"Deploy {name}: it nets {value:,.2f} {unit}, more than any other."
 
 
 def _reason(name: str, row: dict[str, Any], reference: str | None) -> str:

@@ -38,8 +38,15 @@ class Quantiles:
         Args:
             quantiles: of [0, 1], float64 [q].
         """
-        below = np.cumsum(self._counts)
-        if not below[-1]:
+        if not self.count:
             return None
-        ranks = np.maximum(np.ceil(quantiles * below[-1]), 1)
-        return self._most[np.searchsorted(below, ranks)]
+        return self.ranked(np.maximum(np.ceil(quantiles * self.count), 1).astype(np.int64))
+
+    @property
+    def count(self) -> int:
+        """How many values were added."""
+        return int(self._counts.sum())
+
+    def ranked(self, ranks: Int64Array) -> Int64Array:
+        """The values of some ranks, from 1 to ``count``, within a 4096th, int64 [r]."""
+        return self._most[np.searchsorted(np.cumsum(self._counts), ranks)]

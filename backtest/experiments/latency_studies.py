@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from backtest.comparison.break_even import Crossing, crossing
+from backtest.comparison.profits import gains, profits
 from backtest.core.arrays import Int64Array
 from backtest.errors import UsageError
 from backtest.market.events import EventBatch
@@ -34,12 +36,12 @@ class BreakEven:
 
     Attributes:
         policy, service: as the runs are labelled.
-        scale: latency scale at which net PnL falls through zero; ``None``: nowhere in the range.
+        crossing: the latency scale at which net PnL falls through zero, with its interval.
     """
 
     policy: str
     service: str
-    scale: float | None
+    crossing: Crossing
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,15 +112,15 @@ def break_even(runs: Sequence[Run]) -> list[BreakEven]:
     """Break-even latency of each policy and service time run at several scales."""
     found = []
     for (policy, service), group in _grouped(runs).items():
-        points = sorted(
-            (run.manifest["config"]["latency"]["scale"], run.metrics["account"].get("net"))
-            for run in group
-        )
-        if len(points) < 2 or any(net is None for _, net in points):
-            continue
-        scales, net = zip(*points, strict=True)
-        found.append(BreakEven(policy, service, crossing(scales, net)))
+        group.sort(key=_scale)
+        if len(group) > 1 and all(run.metrics["account"].get("net") is not None for run in group):
+            earned = gains([profits(run) for run in group])
+            found.append(BreakEven(policy, service, crossing([*map(_scale, group)], earned)))
     return found
+
+
+def _scale(run: Run) -> float:
+    return float(run.manifest["config"]["latency"]["scale"])
 
 
 def _grouped(runs: Sequence[Run]) -> Mapping[tuple[str, str], list[Run]]:
@@ -230,17 +232,3 @@ def unscaled(configs: Sequence[RunConfig]) -> list[RunConfig]:
         key = (str(config.policy), str(latency.service))
         seen.setdefault(key, config.model_copy(update={"latency": latency}))
     return list(seen.values())
-
-
-def crossing(scales: Sequence[float], net: Sequence[float]) -> float | None:
-    """The first scale at which net PnL falls from positive to zero or below, interpolated.
-
-    Args:
-        scales: ascending.
-        net: net PnL at each.
-    """
-    for k in range(1, len(scales)):
-        high, low = net[k - 1], net[k]
-        if high > 0 >= low:
-            return scales[k - 1] + (scales[k] - scales[k - 1]) * high / (high - low)
-    return None

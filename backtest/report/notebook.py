@@ -43,7 +43,7 @@ def comparison_html(compared: Comparison) -> str:
     ]
     html = table(headers, rows, right=headers[2:8])
     for field in fields(compared):
-        html += paragraph(field.title) + bullets(verdict(compared, field))
+        html += paragraph(field.title) + bullets(verdict(compared, field).lines())
     return str(html)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
+from backtest.comparison.quantiles import SharesBelow, ranks_in_time
 from backtest.core.arrays import BoolArray, Float64Array, Int64Array
 from backtest.core.arrow import Codes, integers
 from backtest.core.quantiles import Quantiles, bins_of
@@ -22,6 +24,7 @@ TAIL = np.unique(np.concatenate([np.linspace(0, 0.9, 19), 1 - np.logspace(-1, -5
 _SIZE_MANTISSA = 7
 """Bits kept of the service times of batches of one size, which are so told apart by 1 %."""
 
+_CAUSES = ("queueing", "service", "sojourn")
 _COLUMNS = ("ts_event", "symbol", "ts_received", "ts_begun", "ts_ended", "status", "batch")
 
 
@@ -35,6 +38,7 @@ class Pace:
         answered: share of the span's events that were answered; NaN where there were none.
         deepest: most events that waited at once within each.
         quantiles: latencies in ms at ``TAIL`` by cause: queueing, service, network, sojourn.
+        p99: 95 % interval of the 99th percentile in ms by cause; ``None`` if events are too few.
         batches: by size, ascending: sizes [k], median and 99th percentile service ms [k], counts.
         extent: ts_event of the first and the last event, ns.
         events, symbols: how many there are.
@@ -46,6 +50,7 @@ class Pace:
     answered: Float64Array
     deepest: Float64Array
     quantiles: dict[str, Float64Array]
+    p99: dict[str, tuple[float, float] | None]
     batches: tuple[Int64Array, Float64Array, Float64Array, Int64Array]
     extent: tuple[int, int]
     events: int
@@ -70,6 +75,16 @@ class _Piece:
         """Which events were, bool [n]."""
         return self.status == Status.ANSWERED
 
+    def delays(self) -> Iterator[tuple[str, Int64Array]]:
+        """Each of ``_CAUSES`` with the delays of the answered events, ns."""
+        answered = self.answered
+        for cause, span in zip(
+            _CAUSES,
+            (self.begun - self.received, self.ended - self.begun, self.ended - self.received),
+            strict=True,
+        ):
+            yield cause, span[answered]
+
 
 def pace_of(run: Run) -> Pace:
     """Timing of a run.
@@ -80,7 +95,7 @@ def pace_of(run: Run) -> Pace:
     first, last = run.extent("timing", "ts_event")
     edges = np.linspace(first, max(last, first + BINS), BINS + 1)
     arrivals, in_time = np.zeros(BINS), np.zeros(BINS)
-    delays = {cause: Quantiles() for cause in ("queueing", "service", "sojourn")}
+    delays = {cause: Quantiles() for cause in _CAUSES}
     line, batches, gaps, codes = _Line(edges), _Batches(), Quantiles(), Codes()
     before: Int64Array = np.empty(0, dtype=np.int64)
     for rows in run.pieces("timing", _COLUMNS):
@@ -91,9 +106,8 @@ def pace_of(run: Run) -> Pace:
         times = np.append(before, piece.event)
         gaps.add(times[1:] - times[:-1])
         before = piece.event[-1:]
-        delays["queueing"].add((piece.begun - piece.received)[answered])
-        delays["service"].add((piece.ended - piece.begun)[answered])
-        delays["sojourn"].add((piece.ended - piece.received)[answered])
+        for cause, values in piece.delays():
+            delays[cause].add(values)
         line.add(piece)
         batches.add(piece)
     share = np.full(BINS, np.nan)
@@ -106,12 +120,34 @@ def pace_of(run: Run) -> Pace:
         share,
         line.deepest(),
         {cause: _milliseconds(of) for cause, of in delays.items()} | network,
+        _p99_intervals(run, delays),
         batches.by_size(),
         (first, last),
         int(arrivals.sum()),
         len(codes.names),
         None if median is None else int(median[0]),
     )
+
+
+def _p99_intervals(run: Run, delays: dict[str, Quantiles]) -> dict[str, tuple[float, float] | None]:
+    """The interval of the 99th percentile of each cause, ms; the table is read once more."""
+    bounds = {cause: of.at(np.array([0.99])) for cause, of in delays.items()}
+    shares = {
+        cause: SharesBelow(int(bound[0]), delays[cause].count)
+        for cause, bound in bounds.items()
+        if bound is not None
+    }
+    codes = Codes()
+    for rows in run.pieces("timing", _COLUMNS) if shares else ():
+        for cause, values in _piece(rows, codes).delays():
+            shares[cause].add(values)
+    found: dict[str, tuple[float, float] | None] = dict.fromkeys((*delays, "network"))
+    for cause, below in shares.items():
+        ranks = ranks_in_time(delays[cause].count, 0.99, below.shares())
+        if ranks is not None:
+            low, high = delays[cause].ranked(np.array(ranks)) / 1e6
+            found[cause] = float(low), float(high)
+    return found
 
 
 def _piece(rows: pa.RecordBatch, codes: Codes) -> _Piece:

@@ -8,10 +8,11 @@ from typing import ClassVar
 import numpy as np
 from markupsafe import Markup
 
+from backtest.comparison.break_even import Crossing, crossing
+from backtest.comparison.profits import gains
 from backtest.comparison.run_settings import settings
 from backtest.comparison.verdict import earned
 from backtest.core.arrays import Float64Array
-from backtest.experiments.latency_studies import crossing
 from backtest.plugins.report_sections.fields import CLOCK, series_of
 from backtest.report.charts import Axis, Chart
 from backtest.report.html import amount, details, paragraph, table
@@ -124,18 +125,17 @@ def _against_scale(material: Material, unit: str, lines: Iterable[Sequence[int]]
     """
     rows, rank = material.compared.rows, material.order.index
     curves: dict[int, tuple[Float64Array, Float64Array]] = {}
-    found = []
-    for members in lines:
-        points = sorted(
-            (rows[k]["scale"], value)
-            for k in members
-            if rows[k]["unit"] == unit and (value := earned(rows[k])) is not None
-        )
-        if len(points) < 2:
+    found: list[tuple[int, Crossing]] = []
+    for line in lines:
+        members = [k for k in line if rows[k]["unit"] == unit and earned(rows[k]) is not None]
+        members.sort(key=lambda k: rows[k]["scale"])
+        if len(members) < 2:
             continue
-        x, y = np.array(points).T
-        curves |= dict.fromkeys(members, (x, y))
-        found.append((min(members, key=rank), crossing(x.tolist(), y.tolist())))
+        scales = [rows[k]["scale"] for k in members]
+        net = np.array([earned(rows[k]) for k in members], dtype=np.float64)
+        curves |= dict.fromkeys(members, (np.array(scales, dtype=np.float64), net))
+        turn = crossing(scales, gains([material.compared.profits[k] for k in members]))
+        found.append((min(members, key=rank), turn))
     if not curves:
         return None
     axis = Axis("latency scale (1: as configured, 0: no latency)")
@@ -150,13 +150,14 @@ def _against_scale(material: Material, unit: str, lines: Iterable[Sequence[int]]
         (
             material.names[k],
             *(values[k] for _, values in factors),
-            "none in this range" if scale is None else f"{scale:.2f}",
+            "none in this range" if turn.at is None else f"{turn.at:.2f}",
+            turn.within(),
         )
-        for k, scale in found
+        for k, turn in found
     ]
-    headers = ("best run", *(name for name, _ in factors), "break-even scale")
+    headers = ("best run", *(name for name, _ in factors), "break-even scale", "95 % interval")
     shown = table(
-        headers, lines_shown, right=headers[-1:], factors=headers[1:-1],
+        headers, lines_shown, right=headers[-2:-1], factors=headers[1:-2],
         entries=[k for k, _ in found],
         caption="The latency scale at which nothing is earned any more",
     )  # fmt: skip

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from backtest.core.arrays import Float64Array
 from backtest.plugins.report_sections.fields import CLOCK, series_of
 from backtest.report.charts import Axis, Chart, Series
-from backtest.report.html import amount, details, table
+from backtest.report.html import amount, details, paragraph, table
 from backtest.report.material import Material
 from backtest.report.pace import TAIL
 from backtest.report.sections import ReportSection
@@ -50,15 +50,24 @@ class LatencyDistributions(ReportSection):
 
     def _table(self, material: Material) -> Markup:
         levels = (0.5, 0.9, 0.99, 0.999)
-        headers = ("run", "cause", *(f"p{100 * q:g} ms" for q in levels))
+        headers = ("run", "cause", *(f"p{100 * q:g} ms" for q in levels), "p99, 95 % interval")
         rows: list[tuple[Any, ...]] = []
         for k in material.order:
             for cause, spans in material.pace[k].quantiles.items():
                 found = [float(spans[int(np.argmin(np.abs(TAIL - q)))]) for q in levels]
                 shown = [amount(v if np.isfinite(v) else None, 3) for v in found]
-                rows.append((material.names[k], cause, *shown))
+                rows.append((material.names[k], cause, *shown, _ends(material.pace[k].p99[cause])))
         figures = table(headers, rows, right=headers[2:], factors=("cause",), caption="Latencies")
-        return details("The same figures as a table", figures)
+        note = (
+            "The interval lies between two of the latencies that occurred, and allows for events "
+            "that waited for one another. –: too few events, or too few separate bursts; network "
+            "has none."
+        )
+        return details("The same figures as a table", figures + paragraph(note, "note"))
+
+
+def _ends(interval: tuple[float, float] | None) -> str:
+    return "–" if interval is None else " to ".join(amount(end, 3) for end in interval)
 
 
 class Load(ReportSection):

@@ -10,11 +10,14 @@ from markupsafe import Markup
 
 from backtest.comparison.figures import ANNUALISATION, ANNUALISED
 from backtest.comparison.frontier import Point, amount_tolerance, correlation_tolerance, frontier
+from backtest.comparison.intervals import total_difference
 from backtest.comparison.run_settings import ticks
-from backtest.comparison.verdict import Field, earned, verdict
+from backtest.comparison.trials import Trials, trials_behind
+from backtest.comparison.verdict import Field, Verdict, earned, verdict
+from backtest.core.times import format_span
 from backtest.plugins.report_sections.fields import of_each_field
 from backtest.report.charts import Axis, Chart, Series
-from backtest.report.html import amount, bullets, number, paragraph, percent, table
+from backtest.report.html import amount, bullets, details, number, paragraph, percent, table
 from backtest.report.material import Material
 from backtest.report.sections import ReportSection
 
@@ -25,6 +28,10 @@ _CLASSES = (
 )
 
 
+_WARNINGS = 2
+"""Warnings that are shown without being unfolded, at most."""
+
+
 class VerdictSection(ReportSection):
     """Which variant to deploy, and whether chance explains its lead."""
 
@@ -33,22 +40,112 @@ class VerdictSection(ReportSection):
 
     def render(self, material: Material) -> Markup | None:
         compared = material.compared
-
-        def of(field: Field) -> Markup:
-            first, *rest = verdict(compared, field)
-            return paragraph(first, "lead") + bullets(rest)
-
-        shown = of_each_field(material, of) or Markup("")
+        shown = of_each_field(material, lambda field: _of_field(material, field)) or Markup("")
+        seconds = sum(float(run.manifest.get("seconds") or 0.0) for run in compared.runs)
         shown += paragraph(
-            "Differences are paired by time on the same ticks. Intervals are at 95 %, from a "
-            "circular block bootstrap with blocks as long as the differences are correlated "
-            "(Politis and White); probabilities are corrected for multiple comparisons (Holm).",
+            f"{len(compared.runs):,} runs took {format_span(round(seconds * 1e9))} of computing. "
+            "Differences are paired by time on the same ticks. Intervals are at 95 % and allow for "
+            "correlation in time (cosine transforms with Student's t); probabilities are corrected "
+            "for multiple comparisons (Holm).",
             "note",
         )
         if compared.failed:
             shown += paragraph(f"{len(compared.failed)} runs of the sweep failed:", "warning")
             shown += bullets([f"{f.id} ({f.state}): {f.error}" for f in compared.failed])
         return shown
+
+
+def _of_field(material: Material, field: Field) -> Markup:
+    """Three numbers and a few lines; all comparisons and what they rest on are folded."""
+    compared = material.compared
+    trials = trials_behind(compared, field.members[0])
+    found = verdict(compared, field, trials)
+    shown = paragraph(found.lead, "lead") + _numbers(material, field, trials)
+    lines = [line for line in (found.reason, _certainty(field, found), found.luck) if line]
+    shown += bullets([*lines, *found.warnings[:_WARNINGS]])
+    if len(found.contests) > 1:
+        count = len(found.contests)
+        shown += details(f"All {count} comparisons", bullets(found.contests))
+    if len(found.warnings) > _WARNINGS:
+        more = found.warnings[_WARNINGS:]
+        shown += details(f"{len(more)} more warnings", bullets(more))
+    if trials is not None:
+        shown += details("How much of this is luck", bullets(_luck(trials)))
+    return shown
+
+
+def _certainty(field: Field, found: Verdict) -> str | None:
+    """How many others the best run beats beyond chance, and the closest of them."""
+    if not field.contests:
+        return None
+    closest = min(range(len(field.contests)), key=lambda k: abs(field.contests[k].difference.value))
+    if len(field.contests) == 1:
+        return found.contests[0]
+    settled = sum(contest.settled for contest in field.contests)
+    return (
+        f"It beats {settled} of {len(field.contests)} others beyond chance. The closest: "
+        f"{found.contests[closest]}"
+    )
+
+
+def _numbers(material: Material, field: Field, trials: Trials | None) -> Markup:
+    """What the best run earned, how sure that is, and how fast it was."""
+    compared, best = material.compared, field.members[0]
+    row, profits = compared.rows[best], compared.profits[best]
+    facts = []
+    if earned(row) is not None:
+        estimate = total_difference(np.diff(profits.net, prepend=0.0), np.zeros(len(profits.net)))
+        ends = estimate.reason or "no interval"
+        if estimate.low is not None and estimate.high is not None:
+            ends = f"95 %: {amount(estimate.low)} to {amount(estimate.high)}"
+        facts.append((f"{amount(earned(row))} {profits.unit}", f"net ({ends})"))
+    if trials is not None:
+        title = f"deflated Sharpe ratio, after {trials.count} trials"
+        facts.append((percent(trials.deflated), title))
+    elif row["response_rate"] is not None:
+        facts.append((percent(row["response_rate"]), "of the events answered"))
+    if row["p99_ms"] is not None:
+        facts.append((f"{number(row['p99_ms'])} ms", "p99 from receipt to answer"))
+    items = Markup("").join(Markup("<li><b>{}</b><span>{}</span></li>").format(*f) for f in facts)
+    return Markup('<ul class="numbers">{}</ul>').format(items)
+
+
+def _luck(trials: Trials) -> list[str]:
+    """Each figure of the trials behind a winner, with what it means."""
+    sharpe = trials.sharpe
+    within = (
+        f"no interval: {sharpe.reason}"
+        if sharpe.low is None or sharpe.high is None
+        else f"95 %: {number(sharpe.low)} to {number(sharpe.high)}"
+    )
+    needed = "no number of" if np.isinf(trials.needed) else f"{trials.needed:,.0f}"
+    lines = [
+        f"Sharpe ratio {number(sharpe.value)} a bucket ({within}). The profits amount to "
+        f"{trials.buckets:,.0f} independent buckets, and {needed} such buckets would show at 95 % "
+        "that the ratio exceeds what luck among the trials explains.",
+        f"Probabilistic Sharpe ratio {percent(trials.probabilistic)}. It is the probability that "
+        "the true ratio exceeds 0, given the skewness and the tails of the profits. It takes the "
+        "run as if it had been the only trial.",
+        f"Deflated Sharpe ratio {percent(trials.deflated)}. It is the probability that the true "
+        f"ratio exceeds {number(trials.benchmark)}, the highest to expect of "
+        f"{trials.independent:.1f} independent trials that are worth nothing. Below 95 %, the "
+        "number of trials may explain the result.",
+    ]
+    if trials.overfitting is not None:
+        lines.append(
+            f"Probability of overfitting {percent(trials.overfitting, 0)}. In that share of the "
+            "ways to split the window in half, the trial that was best in one half was no better "
+            "than the median in the other (CSCV). At 50 % or more, what was best so far says "
+            "nothing about what will be."
+        )
+    if trials.best is not None:
+        lines.append(
+            f"SPA p = {trials.best.spa:.2g}; White's reality check: p = "
+            f"{trials.best.reality_check:.2g}. They are the probabilities that the best of as many "
+            "worthless trials, moving together as these do, would look this good by chance. Above "
+            "0.05, chance may explain that any trial earned money at all."
+        )
+    return lines
 
 
 class Leaderboard(ReportSection):

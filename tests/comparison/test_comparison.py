@@ -103,12 +103,12 @@ def test_the_verdict_names_a_winner_and_what_it_beats(compared: Comparison) -> N
     main = fields(compared)[0]
     rows = [compared.rows[k] for k in main.members]
     assert rows[0]["net"] >= rows[1]["net"]
-    text = " ".join(verdict(compared, main))
+    text = " ".join(verdict(compared, main).lines())
     winner = main.labels(compared)[main.members[0]]
     assert winner in text
     (contest,) = main.contests
     lead = rows[0]["net"] - rows[1]["net"]
-    assert contest.difference.total == pytest.approx(lead)
+    assert contest.difference.value == pytest.approx(lead)
     sentence = contest.sentence(main.labels(compared))
     assert "chance" in sentence or "exactly" in sentence
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from backtest.comparison.bootstrap import paired_difference
 from backtest.comparison.frontier import (
     Point,
     amount_tolerance,
     correlation_tolerance,
     frontier,
 )
+from backtest.comparison.intervals import total_difference
 
 EXACT, CLOSE = correlation_tolerance("exact"), correlation_tolerance("close")
 
@@ -43,6 +43,6 @@ def test_amounts_differ_by_more_than_the_order_of_a_sum() -> None:
 def test_a_difference_that_is_rounding_is_none() -> None:
     earned = np.random.default_rng(0).normal(size=500)
     rounded = earned * (1 + 1e-16) + 1e-16
-    found = paired_difference(rounded, earned)
-    assert (found.total, found.p) == (0.0, 1.0)
-    assert paired_difference(earned + 1e-6, earned).total == pytest.approx(5e-4)
+    found = total_difference(rounded, earned)
+    assert (found.value, found.p) == (0.0, 1.0)
+    assert total_difference(earned + 1e-6, earned).value == pytest.approx(5e-4)

@@ -67,7 +67,7 @@ def test_units_are_never_compared(foreign: Comparison) -> None:
     assert set(foreign.units) == {"KRW", "USD"}
     for field in fields(foreign):
         assert len({foreign.rows[k]["unit"] for k in field.members}) == 1
-        text = " ".join(verdict(foreign, field))
+        text = " ".join(verdict(foreign, field).lines())
         unit = foreign.rows[field.members[0]]["unit"]
         assert f" {unit}" in text
         assert ({"KRW", "USD"} - {unit}).pop() not in text

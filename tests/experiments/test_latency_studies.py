@@ -13,7 +13,6 @@ from backtest.errors import UsageError
 from backtest.experiments.latency_studies import (
     break_even,
     carried,
-    crossing,
     run_all,
     unscaled,
     variants,
@@ -55,21 +54,6 @@ def test_scenarios_share_an_inference(settings: dict[str, Any], tmp_path: Path) 
     turns = break_even(runs)
     assert [turn.policy for turn in turns] == ["all"]
     assert break_even(runs[:1]) == []
-
-
-@pytest.mark.parametrize(
-    ("net", "expected"),
-    [
-        ([10, 5, -5], 1.5),
-        ([10, 0, -5], 1.0),
-        ([10, 5, 1], None),
-        ([-1, 5, -5, 3, -3], 1.5),
-        ([-3, -2, -1], None),
-        ([4, -4, 4, -4], 0.5),
-    ],
-)
-def test_the_first_fall_through_zero(net: list[float], expected: float | None) -> None:
-    assert crossing(list(range(len(net))), net) == expected
 
 
 def test_symbols_that_a_device_carries(settings: dict[str, Any], tmp_path: Path) -> None:
@@ -121,6 +105,7 @@ def test_the_command(
     found = json.loads(capsys.readouterr().out)
     assert len(found["runs"]) == 4
     assert [turn["policy"] for turn in found["break_even"]] == ["all", "one"]
+    assert set(found["break_even"][0]) == {"policy", "service", "scale", "low", "high"}
     for wrong in (["--latency-scale", "1,x"], ["--carries-within", "5"]):
         with pytest.raises(SystemExit) as left:
             main([*words, *wrong])
