@@ -203,15 +203,21 @@ class Verdict:
         return [self.lead, *self.contests, *single, *self.warnings]
 
 
-def verdict(compared: Comparison, field: Field, trials: Trials | None = None) -> Verdict:
+def verdict(
+    compared: Comparison,
+    field: Field,
+    trials: Trials | None = None,
+    labels: Mapping[int, str] | None = None,
+) -> Verdict:
     """What to deploy, what it beats, why, and what to mind.
 
     Args:
         compared: the runs.
         field: some of them.
         trials: what its best run was chosen from, if it comes from a sweep.
+        labels: what to call runs, by position; by default the field's own names.
     """
-    rows, labels = compared.rows, field.labels(compared)
+    rows, labels = compared.rows, labels or field.labels(compared)
     best = field.members[0]
     if earned(rows[best]) is None:
         return Verdict("No run has been paid, so that none can be recommended.")
@@ -242,9 +248,9 @@ def _lead(compared: Comparison, field: Field, labels: Mapping[int, str]) -> str:
     if value <= 0:
         return f"Deploy none: the best, {name}, nets {value:,.2f} {unit}."
     if rivals:
-        others = ", ".join(rivals[:_NAMED])
+        others = "; ".join(rivals[:_NAMED])
         if len(rivals) > _NAMED:
-            others += f" and {len(rivals) - _NAMED} others"
+            others += f"; and {len(rivals) - _NAMED} others"
         return f"{name} leads with {value:,.2f} {unit}, but {others} may be as good."
     return f"Deploy {name}: it nets {value:,.2f} {unit}, more than any other."
 

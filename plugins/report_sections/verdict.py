@@ -59,7 +59,7 @@ def _of_field(material: Material, field: Field) -> Markup:
     """Three numbers and a few lines; all comparisons and what they rest on are folded."""
     compared = material.compared
     trials = trials_behind(compared, field.members[0])
-    found = verdict(compared, field, trials)
+    found = verdict(compared, field, trials, dict(enumerate(material.names)))
     shown = paragraph(found.lead, "lead") + _numbers(material, field, trials)
     lines = [line for line in (found.reason, _certainty(field, found), found.luck) if line]
     shown += bullets([*lines, *found.warnings[:_WARNINGS]])
@@ -99,9 +99,9 @@ def _numbers(material: Material, field: Field, trials: Trials | None) -> Markup:
         if estimate.low is not None and estimate.high is not None:
             ends = f"95 %: {amount(estimate.low)} to {amount(estimate.high)}"
         facts.append((f"{amount(earned(row))} {profits.unit}", f"net ({ends})"))
-    if trials is not None:
-        title = f"deflated Sharpe ratio, after {trials.count} trials"
-        facts.append((percent(trials.deflated), title))
+    if trials is not None and trials.best is not None:
+        title = f"chance that the best of {trials.count} worthless trials looks this good (SPA)"
+        facts.append((percent(trials.best.spa), title))
     elif row["response_rate"] is not None:
         facts.append((percent(row["response_rate"]), "of the events answered"))
     if row["p99_ms"] is not None:
@@ -128,8 +128,9 @@ def _luck(trials: Trials) -> list[str]:
         "run as if it had been the only trial.",
         f"Deflated Sharpe ratio {percent(trials.deflated)}. It is the probability that the true "
         f"ratio exceeds {number(trials.benchmark)}, the highest to expect of "
-        f"{trials.independent:.1f} independent trials that are worth nothing. Below 95 %, the "
-        "number of trials may explain the result.",
+        f"{trials.independent:.1f} independent trials that are worth nothing. It takes the whole "
+        "spread of the trials' ratios for luck, so that trials which lose for a good reason push "
+        "it down, too.",
     ]
     if trials.overfitting is not None:
         lines.append(
@@ -192,8 +193,7 @@ def _ranked(material: Material, order: Sequence[int], unit: str) -> Markup:
     rows = []
     for k in order:
         row = compared.rows[k]
-        none = "–" if row["not_annualised"] is None else "not annualised"
-        ratios = {n: none if row[n] is None else number(row[n]) for n in ANNUALISED}
+        ratios = {n: "–" if row[n] is None else number(row[n]) for n in ANNUALISED}
         rows.append(
             (
                 _head(material, k) + (" *" if row["partial"] else ""),
@@ -216,9 +216,16 @@ def _ranked(material: Material, order: Sequence[int], unit: str) -> Markup:
                 row["class"] or "–",
             )
         )
+    # A figure that no run has, such as a Sharpe ratio of minutes, gets no column.
+    kept = [
+        k
+        for k, header in enumerate(headers)
+        if header not in figures or {row[k] for row in rows} - {"–"}
+    ]
     caption = f"Runs ranked by what they earned, in {unit}" if unit else "Runs"
     return table(
-        headers, rows, right=(headers[1], *figures), factors=factors, entries=order,
+        [headers[k] for k in kept], [[row[k] for k in kept] for row in rows],
+        right=(headers[1], *figures), factors=factors, entries=order,
         more=(*figures[7:], "class"), caption=caption,
     )  # fmt: skip
 
