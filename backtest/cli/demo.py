@@ -77,8 +77,8 @@ def _verdict(compared: Comparison) -> list[str]:
         f"and nets {one['net']:,.2f}.",
         f"Answering all waiting events at once, each with its symbol's state, it answers "
         f"{batched['response_rate']:.0%} and nets {batched['net']:,.2f}.",
-        f"Without the state it answers in less time, but its answers correlate "
-        f"{forgetful['agreement']:.2f} with the right ones, and it nets {forgetful['net']:,.2f}.",
+        f"Without the state it answers in less time, but with an IC of {forgetful['ic']:.2f} "
+        f"against {batched['ic']:.2f}, and it nets {forgetful['net']:,.2f}.",
         f"On the fast server, one event at a time keeps up too: {fast_one['net']:,.2f} against "
         f"{fast_batched['net']:,.2f} batched.",
     ]

@@ -267,8 +267,8 @@ def _reason(name: str, row: dict[str, Any], reference: str | None) -> str:
     if row["ic"] is not None:
         text += f" Its answers have an IC of {row['ic']:.3f} against the dataset's targets."
     if row["agreement"] is not None:
-        whose = "its own answers to every event" if reference is None else f"those of {reference}"
-        text += f" They agree with {whose} at a correlation of {row['agreement']:.3f}."
+        whose = "its own to every event" if reference is None else f"those of {reference}"
+        text += f" Its answers agree with {whose} at a correlation of {row['agreement']:.3f}."
     costs = {c: row[c] for c in COSTS if row[c] is not None and row[c] > 0}
     if costs:
         dearest = max(costs, key=lambda c: costs[c])

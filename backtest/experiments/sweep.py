@@ -35,7 +35,7 @@ FOLDER = "sweeps"
 """The folder of the sweeps' manifests within the folder of runs."""
 
 FIGURES = (
-    "response_rate", "p50_ms", "p99_ms", "agreement", "ic", "net", "net_points", "unit",
+    "response_rate", "p50_ms", "p99_ms", "agreement", "ic", "unit", "net", "net_points",
 )  # fmt: skip
 """What tables show of a run, by the names that ``backtest.comparison.comparison`` has for it."""
 

@@ -99,7 +99,8 @@ class _Markouts:
         self._pieces = _fills(run, symbols)
         self._more = True
         self._standing = _Standing(len(symbols))
-        # Fills whose last horizon has not passed: symbol, lots, ts_venue, doubled mid then [4, n].
+        # Fills whose last horizon has not passed: symbol, lots, ts_venue, doubled mid then [4, n];
+        # by symbol and time, so that mids that lie side by side are looked up together.
         self._open: Int64Array = np.empty((4, 0), dtype=np.int64)
         self._loaded = self._counted = int(np.iinfo(np.int64).min)
         self._total = np.zeros(len(HORIZONS_NS))
@@ -137,7 +138,8 @@ class _Markouts:
         piece = next(self._pieces, None)
         self._more = piece is not None
         if piece is not None and piece.shape[1]:
-            self._open = np.hstack([self._open, piece])
+            joined = np.hstack([self._open, piece])
+            self._open = joined[:, np.argsort(joined[0], kind="stable")]
             self._loaded = int(piece[2, -1])
             self._lots += int(np.abs(piece[1]).sum())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 import pyarrow as pa
@@ -21,8 +22,9 @@ BINS = 240
 TAIL = np.unique(np.concatenate([np.linspace(0, 0.9, 19), 1 - np.logspace(-1, -5, 33)]))
 """Quantiles that a latency distribution is drawn from."""
 
-_SIZE_MANTISSA = 7
-"""Bits kept of the service times of batches of one size, which are so told apart by 1 %."""
+_SIZE_MANTISSA, _SIZE_SHIFT = 7, 13
+"""Bits kept of the service times of batches of one size, which are so told apart by 1 %, and bits
+that number their bins."""
 
 _CAUSES = ("queueing", "service", "sojourn")
 _COLUMNS = ("ts_event", "symbol", "ts_received", "ts_begun", "ts_ended", "status", "batch")
@@ -268,11 +270,11 @@ class _Batches:
 
     Attributes:
         open_rows: batch, begin and service time of events whose batches may have more [3, n].
-        found: by size and bin of the service time: how many batches, and the longest time, ns.
+        found: by size, shifted, plus bin of the service time: how many, and the longest time, ns.
     """
 
     open_rows: Int64Array = field(default_factory=lambda: np.empty((3, 0), dtype=np.int64))
-    found: dict[tuple[int, int], tuple[int, int]] = field(default_factory=dict)
+    found: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def add(self, piece: _Piece) -> None:
         """Count the batches of the next events."""
@@ -286,10 +288,11 @@ class _Batches:
     def by_size(self) -> tuple[Int64Array, Float64Array, Float64Array, Int64Array]:
         """Sizes [k], median and 99th percentile of their service times in ms [k], and counts."""
         self._count(self.open_rows)
-        sizes = sorted({size for size, _ in self.found})
+        kinds = sorted(self.found)
+        sizes = sorted({kind >> _SIZE_SHIFT for kind in kinds})
         counts, medians, tails = [], [], []
-        for size in sizes:
-            of = [self.found[key] for key in sorted(k for k in self.found if k[0] == size)]
+        for _, group in groupby(kinds, lambda kind: kind >> _SIZE_SHIFT):
+            of = [self.found[kind] for kind in group]
             below = np.cumsum([count for count, _ in of])
             ranks = np.maximum(np.ceil(np.array([0.5, 0.99]) * below[-1]), 1)
             median, tail = (of[k][1] / 1e6 for k in np.searchsorted(below, ranks))
@@ -308,12 +311,12 @@ class _Batches:
             return
         _, first, sizes = np.unique(rows[0], return_index=True, return_counts=True)
         spans = rows[2, first]
-        keys = np.array([sizes, bins_of(spans, _SIZE_MANTISSA)])
-        kinds, of, counts = np.unique(keys, axis=1, return_inverse=True, return_counts=True)
-        longest = np.zeros(kinds.shape[1], dtype=np.int64)
-        np.maximum.at(longest, of.ravel(), spans)
-        for (size, key), count, span in zip(
-            kinds.T.tolist(), counts.tolist(), longest.tolist(), strict=True
+        keys = (sizes << _SIZE_SHIFT) + bins_of(spans, _SIZE_MANTISSA)
+        kinds, of, counts = np.unique(keys, return_inverse=True, return_counts=True)
+        longest = np.zeros(len(kinds), dtype=np.int64)
+        np.maximum.at(longest, of, spans)
+        for kind, count, span in zip(
+            kinds.tolist(), counts.tolist(), longest.tolist(), strict=True
         ):
-            known, most = self.found.get((size, key), (0, 0))
-            self.found[size, key] = known + count, max(most, span)
+            known, most = self.found.get(kind, (0, 0))
+            self.found[kind] = known + count, max(most, span)

@@ -97,5 +97,5 @@ def test_agreement_is_not_called_accuracy(served: dict[str, Run]) -> None:
     assert row["ic"] == targets["ic"] == targets["by_target"]["target"]["outputs"][0]["ic"]
     assert abs(row["ic"]) < 0.2
     assert f"IC of {row['ic']:.3f} against the dataset's targets" in text
-    assert "its own answers to every event" in text
+    assert "agree with its own to every event at a correlation of 1.000" in text
     assert "accuracy" not in compared.rows[0]
