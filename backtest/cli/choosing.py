@@ -41,10 +41,16 @@ Baseline = Annotated[
 def chosen(
     folders: list[Path] | None, sweep: str | None, runs: Path, where: str | None, sort: str | None
 ) -> Comparison:
-    """The comparison that the options name: of folders, a sweep, or else all of ``runs``."""
+    """The comparison that the options name: of folders, a sweep, or else all of ``runs``.
+
+    Without ``sort``, runs of a sweep come in its order, runs named by their own folders in the
+    order given, and runs found in other folders or by patterns in the order of their settings.
+    """
     from backtest.comparison.comparison import compare as compare_runs
     from backtest.comparison.run_selection import runs_at, runs_of_sweep
+    from backtest.comparison.run_settings import order
     from backtest.errors import UsageError
+    from backtest.runs.folder import MANIFEST
 
     found, failed = runs_of_sweep(runs, sweep) if sweep is not None else ([], [])
     if folders or sweep is None:
@@ -54,7 +60,11 @@ def chosen(
                 place=str(runs),
                 remedy="Name the folders of finished runs, or their folder with --runs.",
             )
-        found += runs_at(folders or [runs])
+        places = folders or [runs]
+        others = runs_at(places)
+        if not any((place / MANIFEST).exists() for place in places):
+            others.sort(key=order)
+        found += others
     compared = compare_runs(found, failed)
     if where is not None:
         compared = compared.where(where)

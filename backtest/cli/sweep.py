@@ -149,7 +149,8 @@ def _print_plan(swept: Sweep, unmeasured: list[str], as_json: bool) -> None:
 
 
 def _print_result(swept: Sweep, as_json: bool) -> None:
-    from backtest.cli.console import err, print_json, print_table
+    from backtest.cli.console import err, print_json
+    from backtest.cli.tables import print_table
     from backtest.experiments.sweep import FIGURES
 
     ranked = swept.leaderboard()

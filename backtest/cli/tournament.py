@@ -143,7 +143,8 @@ def _runs(result: RoundResult) -> tuple[Any, ...]:
 
 
 def _print_round(result: RoundResult) -> None:
-    from backtest.cli.console import err, escape_text, out, print_table
+    from backtest.cli.console import err, escape_text, out
+    from backtest.cli.tables import print_table
 
     for team, error in result.failed:
         err.print(escape_text(f"{result.name}: {team} failed: {error}"), soft_wrap=True)
@@ -174,7 +175,7 @@ def _print_round(result: RoundResult) -> None:
 
 
 def _print_standings(results: list[RoundResult], placed: list[Standing]) -> None:
-    from backtest.cli.console import print_table
+    from backtest.cli.tables import print_table
 
     names = [result.name for result in results]
     rows = [

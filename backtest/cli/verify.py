@@ -101,7 +101,8 @@ def verify(
 
 def print_verdict(verdict: Verdict) -> None:
     """A verdict as tables on stdout."""
-    from backtest.cli.console import escape_text, out, print_table
+    from backtest.cli.console import escape_text, out
+    from backtest.cli.tables import print_table
 
     rows = [
         (check.name, check.result, f"{check.seconds:.1f}", check.detail) for check in verdict.checks

@@ -14,7 +14,7 @@ from backtest.comparison.conditions import Expression, MissingValue, parse_expre
 from backtest.comparison.figures import FIGURES, tear_sheet
 from backtest.comparison.profits import Profits, in_currency, profits
 from backtest.comparison.run_selection import FailedRun
-from backtest.comparison.run_settings import labels_of, settings, ticks
+from backtest.comparison.run_settings import labels_of, settings, short_ids, ticks
 from backtest.core.notebook import notebook_html
 from backtest.core.text import suggestion
 from backtest.errors import UsageError
@@ -29,7 +29,20 @@ _MONEY = ("net", "ideal", "missed", "silence", "liquidity", "decision", *COSTS)
 ALIASES = {"net_pnl": "net", "points": "net_points", "accuracy": "correlation", "id": "run"}
 """Other names of fields in conditions and for sorting."""
 
-_TEXTS = ("run", "strategy", "class", "policy", "service_model", "dataset", "currency")
+_TEXTS = (
+    "run",
+    "strategy",
+    "class",
+    "policy",
+    "service_model",
+    "feed_model",
+    "entry_model",
+    "response_model",
+    "sizing",
+    "accountant",
+    "dataset",
+    "currency",
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +74,11 @@ class Comparison:
     def labels(self) -> tuple[str, ...]:
         """The shortest distinct names for the runs."""
         return labels_of(self.runs)
+
+    @cached_property
+    def short_ids(self) -> tuple[str, ...]:
+        """The ends of the runs' ids, as short as tells them apart."""
+        return short_ids(self.runs)
 
     def frame(self) -> pl.DataFrame:
         """The rows as a polars frame."""
@@ -107,7 +125,7 @@ class Comparison:
         return [{name: value, **_dispersion(rows, name)} for value, rows in groups.items()]
 
     def index(self, run: str) -> int:
-        """The position of a run by its id, the beginning of it, its label or its strategy.
+        """The position of a run by its id, either end of it, its label or its strategy.
 
         Raises:
             UsageError: none or several are meant.
@@ -117,6 +135,7 @@ class Comparison:
             lambda k: self.labels[k] == run,
             lambda k: self.rows[k]["strategy"] == run,
             lambda k: self.rows[k]["run"].startswith(run),
+            lambda k: self.short_ids[k] == run,
         )
         for test in tests:
             meant = [k for k in range(len(self.rows)) if test(k)]
@@ -213,14 +232,18 @@ def _row(run: Run) -> dict[str, Any]:
     timing, account = metrics["timing"], metrics["account"]
     sojourn = timing["latency_ns"]["sojourn"]
     against = metrics["accuracy"]["reference"] or {}
-    config = manifest["config"]
+    labels, config = manifest["labels"], manifest["config"]
     row: dict[str, Any] = {
         "run": run.id,
-        "strategy": manifest["labels"]["strategy"],
+        "strategy": labels["strategy"],
         "class": manifest["conformance"],
-        "policy": manifest["labels"]["policy"],
-        "service_model": manifest["labels"]["service"],
+        "policy": labels["policy"],
+        "service_model": labels["service"],
         "scale": config["latency"]["scale"],
+        **{f"{kind}_model": labels[kind] for kind in ("feed", "entry", "response")},
+        "sizing": labels["sizing"],
+        "accountant": labels["accountant"],
+        "warmup": config["warmup"],
         "seed": config["seed"],
         "dataset": manifest["dataset"],
         "partial": manifest["partial"],
