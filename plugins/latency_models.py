@@ -14,6 +14,7 @@ import numpy as np
 
 from backtest.core.arrays import Float64Array, Int64Array
 from backtest.core.parameters import Nanoseconds
+from backtest.core.text import suggested_path, suggestion_or_list
 from backtest.errors import DataError, UsageError
 from backtest.market.events import NO_TIME, EventBatch
 from backtest.plugins.hookspecs import hookimpl
@@ -138,6 +139,15 @@ class Profile(LatencyModel):
     _table: dict[int, Float64Array] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        packaged = _packaged_profiles()
+        if self.path.parent == packaged and not self.path.exists():
+            raise UsageError(
+                f"no packaged latency profile is called {self.source!r}",
+                place="latency model 'profile'",
+                remedy=suggestion_or_list(
+                    self.source, sorted(p.stem for p in packaged.glob("*.parquet")), "Profiles"
+                ),
+            )
         object.__setattr__(self, "_table", read_profile(self.path))
 
     @cached_property
@@ -145,7 +155,7 @@ class Profile(LatencyModel):
         """The path of the profile."""
         if "/" in self.source or self.source.endswith(".parquet"):
             return Path(self.source)
-        return Path(str(files("backtest") / "datasets" / "profiles" / f"{self.source}.parquet"))
+        return _packaged_profiles() / f"{self.source}.parquet"
 
     @property
     def max_batch(self) -> int:
@@ -178,6 +188,10 @@ class Profile(LatencyModel):
         )
 
 
+def _packaged_profiles() -> Path:
+    return Path(str(files("backtest") / "datasets" / "profiles"))
+
+
 def read_profile(path: Path) -> dict[int, Float64Array]:
     """Samples in ns by batch size, sizes ascending.
 
@@ -193,7 +207,8 @@ def read_profile(path: Path) -> dict[int, Float64Array]:
         raise DataError(
             f"no readable latency profile: {error}",
             place=str(path),
-            remedy="Give a Parquet file with the columns batch_size and sample_ns.",
+            remedy=(None if path.exists() else suggested_path(path))
+            or "Give a Parquet file with the columns batch_size and sample_ns.",
         ) from None
     missing = {"batch_size", "sample_ns"} - set(table.column_names)
     if missing:

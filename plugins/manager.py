@@ -21,7 +21,7 @@ from backtest.core.grammar import parse_spec
 from backtest.core.parameters import Parameter, build, parameters
 from backtest.core.parts import Failure, Kind, Loaded, Origin, Part
 from backtest.core.settings import Declared
-from backtest.core.text import suggestion
+from backtest.core.text import suggestion_or_list
 from backtest.core.tracebacks import GROUP, describe
 from backtest.core.version import __version__
 from backtest.errors import PluginError, UsageError
@@ -158,7 +158,7 @@ class Plugins:
         if (kind, name) in self._parts:
             return self._parts[kind, name]
         known = self.names(kind)
-        remedy = suggestion(name, known) or f"Known: {', '.join(known) or 'none'}."
+        remedy = suggestion_or_list(name, known)
         if self.failures:
             failed = "".join(f"\n  - {f.origin}: {f.error}" for f in self.failures)
             remedy += f"\n  A plugin that failed to load may have provided it:{failed}"
@@ -173,7 +173,7 @@ class Plugins:
             bad = next(caller.name for caller in callers if not caller.has_spec())
             raise PluginError(
                 f"there is no hook {bad!r}",
-                remedy=suggestion(bad, known) or f"Hooks: {', '.join(known)}.",
+                remedy=suggestion_or_list(bad, known, "Hooks"),
             ) from None
         if not callers:
             raise PluginError(
@@ -253,7 +253,7 @@ def load_plugins(
         if name not in known:
             raise UsageError(
                 f"no plugin is called {name!r}",
-                remedy=suggestion(name, known) or f"Known: {', '.join(known)}.",
+                remedy=suggestion_or_list(name, known),
             )
     for origin, load in candidates:
         if origin.plugin in disabled:

@@ -16,7 +16,7 @@ from backtest.comparison.profits import Profits, in_currency, profits
 from backtest.comparison.run_selection import FailedRun
 from backtest.comparison.run_settings import labels_of, settings, short_ids, ticks
 from backtest.core.notebook import notebook_html
-from backtest.core.text import suggestion
+from backtest.core.text import suggestion, suggestion_or_list
 from backtest.errors import UsageError
 from backtest.runs.folder import Run
 from backtest.trading.layout import COSTS
@@ -95,7 +95,13 @@ class Comparison:
         expression = self.condition(condition, place="--where")
         kept = [k for k, row in enumerate(self.rows) if _holds(expression, row)]
         if not kept:
-            raise UsageError("matches no run", place=f"--where {condition!r}")
+            known = [str(row[name]) for name in _TEXTS for row in self.rows]
+            near = (suggestion(text, known) for text in expression.texts if text not in known)
+            raise UsageError(
+                f"{condition!r} matches none of the {len(self.rows)} runs",
+                place="--where",
+                remedy=next(filter(None, near), "`backtest compare --json` shows their fields."),
+            )
         return self._pick(kept)
 
     def sorted_by(self, field: str) -> Comparison:
@@ -146,11 +152,11 @@ class Comparison:
                 raise UsageError(
                     f"{run!r} matches several runs", place="--baseline", remedy=f"Name one: {ids}."
                 )
-        known = [row["run"] for row in self.rows]
+        known = [row[name] for name in ("strategy", "run") for row in self.rows]
         raise UsageError(
             f"none of the compared runs is called {run!r}",
             place="--baseline",
-            remedy=suggestion(run, known) or f"Runs: {', '.join(known)}.",
+            remedy=suggestion_or_list(run, list(dict.fromkeys(known)), "Runs"),
         )
 
     def condition(self, text: str, *, place: str) -> Expression:
@@ -169,11 +175,11 @@ class Comparison:
         """
         field = ALIASES.get(name, name)
         if field not in self.rows[0]:
-            known = list(self.rows[0])
+            known = [*self.rows[0], *ALIASES]
             raise UsageError(
                 f"no field is called {name!r}",
                 place=place,
-                remedy=suggestion(name, known) or f"Fields: {', '.join(known)}.",
+                remedy=suggestion_or_list(name, known, "Fields"),
             )
         return field
 

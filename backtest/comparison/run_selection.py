@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backtest.core.text import suggestion_or_list
 from backtest.errors import DataError, UsageError
 from backtest.runs.folder import MANIFEST, Run, open_run
 
@@ -42,7 +43,11 @@ def runs_at(places: Iterable[Path]) -> list[Run]:
             matches = [Path(match) for match in sorted(glob.glob(str(place)))]
             runs = [run for match in matches for run in _inside(match)]
             if not runs:
-                raise UsageError("matches no finished run", place=str(place))
+                raise UsageError(
+                    "matches no finished run",
+                    place=str(place),
+                    remedy="Name the folders of finished runs, or the folder that holds them.",
+                )
         else:
             # A folder that holds no runs is opened as one for the sake of the error.
             runs = _inside(place) or [open_run(place)]
@@ -94,18 +99,34 @@ def runs_of_sweep(runs: Path, sweep: str) -> tuple[list[Run], list[FailedRun]]:
 
 def _sweep_table(folder: Path, sweep: str) -> dict[str, Any]:
     if not _ID.fullmatch(sweep):
-        raise UsageError(f"{sweep!r} is not the id of a sweep", place="--sweep")
+        raise UsageError(
+            f"{sweep!r} is neither the id nor the name of a sweep",
+            place="--sweep",
+            remedy="The sweeps of a folder of runs are listed in its folder sweeps.",
+        )
     paths = sorted(folder.glob("*.json"))
     tables: dict[str, dict[str, Any]] = {}
+    names: list[str] = []
     for path in [p for p in paths if p.stem == sweep] or paths:
         try:
             table = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(f"cannot be read: {error}", place=str(path)) from None
+        if isinstance(table, dict):
+            names.append(str(table.get("name")))
         if isinstance(table, dict) and sweep in (path.stem, table.get("name")):
             tables[path.stem] = table
     if len(tables) != 1:
-        known = ", ".join(tables or (p.stem for p in paths)) or "none"
-        problem = "several sweeps are called" if tables else "there is no sweep"
-        raise UsageError(f"{problem} {sweep!r}", place="--sweep", remedy=f"Ids: {known}.")
+        if tables:
+            raise UsageError(
+                f"several sweeps are called {sweep!r}",
+                place="--sweep",
+                remedy=f"Name one by its id: {', '.join(tables)}.",
+            )
+        known = [*names, *(p.stem for p in paths)]
+        raise UsageError(
+            f"no sweep is called {sweep!r}",
+            place="--sweep",
+            remedy=suggestion_or_list(sweep, list(dict.fromkeys(known)), "Sweeps"),
+        )
     return next(iter(tables.values()))

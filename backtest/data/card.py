@@ -7,9 +7,8 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -29,6 +28,7 @@ from pydantic import (
 from backtest.core.text import suggestion
 from backtest.core.times import format_utc, parse_utc
 from backtest.data import toml
+from backtest.data.model_errors import problems
 from backtest.errors import DataError
 from backtest.market.instruments import Instrument
 
@@ -259,17 +259,17 @@ class Card(_Table):
         symbols = info.data.get("symbols")
         if symbols is None:
             return instruments
-        problems = []
+        wrong = []
         for name in instruments.keys() - {"default", *symbols}:
             hint = suggestion(name, symbols) or ""
-            problems.append(f"{toml.key(name)} is not among the symbols. {hint}".strip())
+            wrong.append(f"{toml.key(name)} is not among the symbols. {hint}".strip())
         for symbol, instrument in zip(symbols, _resolve(symbols, instruments), strict=True):
             try:
                 _ = instrument.half_tick_lot if instrument.tradable else None
             except ValueError as error:
-                problems.append(f"{toml.key(symbol)}: {error}")
-        if problems:
-            raise ValueError("; ".join(sorted(problems)))
+                wrong.append(f"{toml.key(symbol)}: {error}")
+        if wrong:
+            raise ValueError("; ".join(sorted(wrong)))
         return instruments
 
     def resolved_instruments(self) -> tuple[Instrument, ...]:
@@ -289,20 +289,23 @@ def read_card(path: Path | str, text: bytes | None = None) -> Card:
     """
     try:
         raw = Path(path).read_bytes() if text is None else text
-        return Card.model_validate({"format": None, **toml.loads(raw.decode())})
+        table = {"format": None, **toml.loads(raw.decode())}
+        return Card.model_validate(table)
     except OSError as error:
         raise DataError(f"cannot be read: {error.strerror}", place=str(path)) from None
     except ValidationError as error:
-        raise refusal(error, place=str(path)) from None
+        raise refusal(error, table, place=str(path)) from None
     except ValueError as error:
         raise DataError(f"not valid TOML: {error}", place=str(path)) from None
 
 
-def refusal(error: ValidationError, *, place: str) -> DataError:
+def refusal(
+    error: ValidationError, table: Mapping[str, Any] | None = None, *, place: str
+) -> DataError:
     """What is wrong with a card, every problem at once, by its TOML path."""
-    problems = [f"{_toml_path(e['loc'])}: {_message(e)}" for e in error.errors()]
+    found = problems(error, Card, table)
     return DataError(
-        "; ".join(problems) if len(problems) == 1 else "\n  ".join(["refused:", *problems]),
+        found[0] if len(found) == 1 else "\n  ".join(["refused:", *found]),
         place=place,
         remedy="docs/data.md lists the keys of a card.",
     )
@@ -321,23 +324,3 @@ def _resolve(
 ) -> tuple[Instrument, ...]:
     default = instruments.get("default", InstrumentTable()).over(Instrument())
     return tuple(instruments.get(symbol, InstrumentTable()).over(default) for symbol in symbols)
-
-
-def _toml_path(location: tuple[int | str, ...]) -> str:
-    path = ""
-    for part in location:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        else:
-            path += f".{toml.key(part)}" if path else toml.key(part)
-    return path
-
-
-def _message(error: Any) -> str:
-    if error["type"] == "value_error":
-        return str(error["ctx"]["error"])
-    if error["type"] == "extra_forbidden":
-        return "no such key"
-    if error["type"] == "missing":
-        return "missing"
-    return re.sub(r"^Input should", "should", error["msg"])

@@ -22,8 +22,9 @@ from backtest.core.parameters import arguments, as_table, as_text, convert
 from backtest.core.parts import Kind, Parts
 from backtest.core.settings import override
 from backtest.core.times import format_duration, format_utc
+from backtest.data.model_errors import problems
 from backtest.errors import UsageError
-from backtest.runs.run_config import PARTS, RunConfig, problems
+from backtest.runs.run_config import EXAMPLES, PARTS, RunConfig
 
 MOST_RUNS = 100_000
 """A matrix of more combinations is taken for a mistake."""
@@ -132,7 +133,8 @@ class _Reader:
         try:
             return model.model_validate(dict(table))
         except ValidationError as error:
-            self.problems += [_join(at, problem) for problem in problems(error, table)]
+            found = problems(error, model, table, examples=EXAMPLES)
+            self.problems += [_join(at, problem) for problem in found]
             return None
 
     def configs(self, axes: BaseModel, at: str = "") -> list[RunConfig]:

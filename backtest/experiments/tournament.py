@@ -17,6 +17,7 @@ from backtest.comparison.comparison import Comparison, compare
 from backtest.comparison.profits import Profits
 from backtest.core.callbacks import StepCallback
 from backtest.data.dataset import open_dataset
+from backtest.data.model_errors import problems
 from backtest.data.reading.bus import EventBus
 from backtest.errors import BacktestError, UsageError
 from backtest.runs.engine import Engine
@@ -120,12 +121,8 @@ def parse_tournament(table: Mapping[str, Any], *, place: str) -> TournamentConfi
     try:
         config = TournamentConfig.model_validate(dict(table))
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
-            for item in error.errors()
-        ]
         raise UsageError(
-            "; ".join(dict.fromkeys(problems)),
+            "; ".join(problems(error, TournamentConfig, table)),
             place=place,
             remedy="docs/tournament.md shows a complete file.",
         ) from None

@@ -17,8 +17,10 @@ from pydantic import (
     model_validator,
 )
 
+from backtest.core.text import suggested_path
 from backtest.data import toml
 from backtest.data.card import Columns, InstrumentTable, exact_decimal
+from backtest.data.model_errors import problems
 from backtest.errors import DataError
 
 _Text: TypeAlias = Annotated[str, Field(min_length=1)]
@@ -191,16 +193,17 @@ def read_mapping(path: Path) -> Mapping:
         DataError: not readable, not TOML, or refused; every problem at once.
     """
     try:
-        return Mapping.model_validate(toml.loads(path.read_text(encoding="utf-8")))
+        table = toml.loads(path.read_text(encoding="utf-8"))
+        return Mapping.model_validate(table)
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", place=str(path)) from None
-    except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, e['loc'])) or 'mapping'}: {e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors()
-        ]
         raise DataError(
-            "; ".join(problems),
+            f"the file cannot be read: {error.strerror}",
+            place=str(path),
+            remedy=suggested_path(path) if isinstance(error, FileNotFoundError) else None,
+        ) from None
+    except ValidationError as error:
+        raise DataError(
+            "; ".join(problems(error, Mapping, table)),
             place=str(path),
             remedy="docs/data.md lists the keys of a mapping.",
         ) from None

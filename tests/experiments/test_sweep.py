@@ -236,7 +236,7 @@ def test_mistakes_are_reported_before_anything_runs(
         (["--executor", "cloud"], "no executor is called 'cloud'"),
         (["--executor", "local:workers=0"], "must be at least 1"),
         (["--set", "policy=[]"], "policy: the list is empty"),
-        (["--limit", "0"], "limit: Input should be greater"),
+        (["--limit", "0"], "limit: should be greater"),
     ):
         assert call(*words, *more) == 2
         assert problem in capsys.readouterr().err
