@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
@@ -34,9 +35,21 @@ def suggestion(wanted: str, known: Iterable[str]) -> str | None:
 
 def suggestion_or_list(wanted: str, known: Collection[str], title: str = "Known") -> str:
     """``suggestion``, or else ``TITLE: a, b, c.`` with the first of what is known."""
-    rest = f" and {len(known) - _LISTED} more" if len(known) > _LISTED else ""
-    listed = f"{title}: {', '.join(list(known)[:_LISTED]) or 'none'}{rest}."
-    return suggestion(wanted, known) or listed
+    return suggestion(wanted, known) or f"{title}: {first_of(known, _LISTED) or 'none'}."
+
+
+def first_of(names: Collection[str], most: int = 5) -> str:
+    """``a, b, c and 1,497 more``: names, if there are more than ``most`` without the rest."""
+    shown = ", ".join(itertools.islice(names, most))
+    return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
+
+
+def by_cause(failures: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """The names of what failed by their error, from pairs of name and error, in order."""
+    found: dict[str, list[str]] = {}
+    for name, error in failures:
+        found.setdefault(error, []).append(name)
+    return found
 
 
 def suggested_path(path: Path) -> str | None:

@@ -25,7 +25,7 @@ from pydantic import (
     model_validator,
 )
 
-from backtest.core.text import suggestion
+from backtest.core.text import first_of, suggestion
 from backtest.core.times import format_utc, parse_utc
 from backtest.data import toml
 from backtest.data.model_errors import problems
@@ -37,6 +37,7 @@ CARD_NAME = "dataset.toml"
 _MOST_DIGITS = 80
 _LARGEST_EXPONENT = 30
 _LARGEST_FEE = 1_000_000_000
+_SHOWN = 5
 
 
 def exact_decimal(value: object) -> Decimal:
@@ -80,7 +81,7 @@ def _instant(value: object) -> int:
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
-        raise ValueError(f"named more than once: {', '.join(map(repr, repeated))}")
+        raise ValueError(f"named more than once: {first_of(list(map(repr, repeated)))}")
     return names
 
 
@@ -269,7 +270,8 @@ class Card(_Table):
             except ValueError as error:
                 wrong.append(f"{toml.key(symbol)}: {error}")
         if wrong:
-            raise ValueError("; ".join(sorted(wrong)))
+            more = f"; and {len(wrong) - _SHOWN:,} more" if len(wrong) > _SHOWN else ""
+            raise ValueError("; ".join(sorted(wrong)[:_SHOWN]) + more)
         return instruments
 
     def resolved_instruments(self) -> tuple[Instrument, ...]:

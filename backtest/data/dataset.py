@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.fs as pafs
 
 from backtest.core.arrays import BoolArray, Int64Array
-from backtest.core.text import suggested_path, suggestion
+from backtest.core.text import first_of, suggested_path, suggestion
 from backtest.data.card import CARD_NAME, Card, read_card
 from backtest.data.parquet import Footer, mapped_errors, read_footer
 from backtest.data.schema import Layout, check_same_layout, layout_of
@@ -171,7 +171,12 @@ class Dataset:
         """
         missing = sorted(self.card.sha256.keys() - set(self.files))
         if missing:
-            raise DataError(f"missing: {', '.join(map(repr, missing))}", place=self.location)
+            raise DataError(
+                f"{len(missing):,} of the files that its card lists are missing:"
+                f" {first_of(list(map(repr, missing)))}",
+                place=self.location,
+                remedy="Fetch them again.",
+            )
         self.data_hash()
 
     def file_digest(self, file: str) -> str:

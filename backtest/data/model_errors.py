@@ -14,6 +14,7 @@ from backtest.data import toml
 
 _INDEX = re.compile(r"\[[0-9]+\]")
 _LONGEST_VALUE = 60
+_LONGEST_MESSAGE = 1000
 _ABOUT_THEMSELVES = ("missing", "extra_forbidden", "value_error")
 """Kinds of errors whose message does not need the value."""
 
@@ -27,19 +28,40 @@ def problems(
 ) -> list[str]:
     """Each problem once, as ``KEY: what is wrong``, with the key that may have been meant.
 
+    What is wrong alike in several entries of a list or table is told of the first, with the count.
+
     Args:
         model: what refused the table; its keys, and those of the tables in it, are suggested.
         table: what was refused, where it may hold single values in place of lists.
         examples: for required keys, what to write.
     """
-    found = []
+    found: dict[tuple[str, str], list[str]] = {}
     for item in error.errors():
         path = _path(item, table)
         near = _near(item, model)
         problem = _message(item, (examples or {}).get(_INDEX.sub("", path)))
-        text = f"{path}: {problem}" if path else problem
-        found.append(f"{text}. {near}" if near else text)
-    return list(dict.fromkeys(found))
+        text = f"{problem}. {near}" if near else problem
+        alike = found.setdefault((_entry(item, model), text), [])
+        if path not in alike:
+            alike.append(path)
+    return [
+        (f"{paths[0]}: {text}" if paths[0] else text)
+        + (f" (and in {len(paths) - 1:,} more like it)" if len(paths) > 1 else "")
+        for (_, text), paths in found.items()
+    ]
+
+
+def _entry(item: ErrorDetails, model: type[BaseModel]) -> str:
+    """The key with ``*`` for the numbers of a list's entries and the names of a table's."""
+    kind: Any = model
+    parts: list[str] = []
+    for part in item["loc"]:
+        if isinstance(part, int):
+            parts.append("*")
+        else:
+            parts.append("*" if get_origin(kind) is dict else part)
+            kind = _below(kind, part)
+    return ".".join(parts)
 
 
 def _path(item: ErrorDetails, table: Mapping[str, Any] | None) -> str:
@@ -50,7 +72,9 @@ def _path(item: ErrorDetails, table: Mapping[str, Any] | None) -> str:
         if isinstance(part, int):
             # A sweep wraps single settings into lists, which the table does not have.
             if table is None or (isinstance(at, Sequence) and not isinstance(at, str)):
-                path, at = f"{path}[{part}]", at[part] if at else None
+                path = f"{path}[{part}]"
+                # Of a list that is too short, entries are missing.
+                at = at[part] if isinstance(at, Sequence) and part < len(at) else None
         elif part not in ("str", "dict[str,any]"):
             key = toml.key(part)
             path = f"{path}.{key}" if path else key
@@ -64,6 +88,9 @@ def _message(item: ErrorDetails, example: str | None) -> str:
     if item["type"] == "extra_forbidden":
         return "no such key"
     message = re.sub("^Input should", "should", item["msg"].removeprefix("Value error, "))
+    if len(message) > _LONGEST_MESSAGE:
+        half = _LONGEST_MESSAGE // 2
+        message = f"{message[:half]} … {message[-half:]}"
     value = repr(item["input"])
     if item["type"] in _ABOUT_THEMSELVES or len(value) > _LONGEST_VALUE or value in message:
         return message

@@ -223,3 +223,17 @@ def test_all_problems_of_the_parts_are_reported_together(plugins: Plugins) -> No
 def test_too_many_combinations_are_refused_before_they_are_made(plugins: Plugins) -> None:
     seeds = ",".join(map(str, range(20_000)))
     assert "more than 100,000 combinations" in problems(plugins, BASE, f"seed=[{seeds}]")
+
+
+def test_a_mistake_in_many_combinations_is_told_once_with_its_count(plugins: Plugins) -> None:
+    seeds = ",".join(map(str, range(500)))
+    base = 'dataset = "sample"\nstrategy = "batched"\nlatency = { service = "constant:1ms" }'
+    text = problems(plugins, base, f"seed=[{seeds}]", "policy=[at-most:0,all,one]")
+    assert text.count("n is 0") == 1
+    assert "at least one event (in 500 of 1,500 combinations)" in text
+    text = problems(plugins, base, f"seed=[{seeds}]", "accountant=market:bucket=0ns")
+    assert "but must be above 0 (in 500 of 500 combinations)" in text
+
+
+def test_a_mistake_that_no_combination_makes_has_no_count(plugins: Plugins) -> None:
+    assert "combinations)" not in problems(plugins, BASE, "seed=[0,1]", "colour=red")

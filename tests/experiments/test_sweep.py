@@ -144,7 +144,7 @@ def test_failed_runs_are_listed_and_the_others_go_on(
     for run in output["runs"][8:]:
         assert run["error"].startswith("RuntimeError: no [bold]mood[/bold]")
         assert run["settings"]["strategy"].startswith("faulty:")
-    assert captured.err.count("Failed: ") == 4
+    assert "Failed in 4 of 12 runs, the first being strategy faulty:" in captured.err
     assert "talking" not in captured.out
     assert "Traceback" not in captured.err
     saved = json.loads((tmp_path / "runs" / "sweeps" / f"{output['sweep']}.json").read_text())
@@ -388,3 +388,20 @@ def test_a_half_written_run_is_neither_taken_nor_overwritten(
     assert call(*words) == 4
     assert "it contains no manifest.json" in capsys.readouterr().err
     assert (manifest.parent / "metrics.json").exists()
+
+
+def test_runs_that_fail_for_one_reason_are_told_together(
+    small_dataset: Path, plugin: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = mixed(tmp_path, small_dataset, "raise")
+    runs = tmp_path / "runs"
+    assert call(file, "--runs", runs, "--executor", "inline", "--plugin", plugin) == 4
+    said = capsys.readouterr().err
+    _, _, end = said.partition("Failed in ")
+    assert end.startswith("4 of 12 runs, the first being strategy faulty:")
+    assert end.count("no [bold]mood[/bold]") == 1
+    with pytest.raises(SystemExit):
+        main(["compare", "--runs", str(runs), "--sweep", file.stem])
+    said = capsys.readouterr().err
+    assert said.count("no [bold]mood[/bold]") == 1
+    assert "Not compared: 4 runs, faulty-" in said
