@@ -166,7 +166,7 @@ class Profile(LatencyModel):
         outside = sizes[(sizes < known[0]) | (sizes > known[-1])]
         if len(outside):
             raise UsageError(
-                f"a batch of {outside[0]}, but {known[0]} to {known[-1]} were measured",
+                f"a batch has {outside[0]} events, but {known[0]} to {known[-1]} were measured",
                 place=f"latency profile {self.source!r}",
                 remedy="Lower max_batch, or measure that size.",
             )
@@ -205,7 +205,7 @@ def read_profile(path: Path) -> dict[int, Float64Array]:
         table = pq.read_table(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise DataError(
-            f"no readable latency profile: {error}",
+            f"the latency profile cannot be read: {error}",
             place=str(path),
             remedy=(None if path.exists() else suggested_path(path))
             or "Give a Parquet file with the columns batch_size and sample_ns.",
@@ -218,7 +218,7 @@ def read_profile(path: Path) -> dict[int, Float64Array]:
             remedy="A latency profile has the columns batch_size and sample_ns.",
         )
     if not len(table):
-        raise DataError("the profile has no samples", place=str(path))
+        raise DataError("the profile has no samples", place=str(path), remedy="Measure it again.")
     for name in ("batch_size", "sample_ns"):
         kind = table[name].type
         if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
@@ -230,7 +230,7 @@ def read_profile(path: Path) -> dict[int, Float64Array]:
     if len(bad):
         row = bad[0]
         raise DataError(
-            f"batch_size {sizes[row]:g} with sample_ns {samples[row]:g}",
+            f"batch_size is {sizes[row]:g} and sample_ns {samples[row]:g}",
             place=f"{path}, row {row}",
             remedy="Sizes are whole and at least 1, samples at least 0 ns.",
         )

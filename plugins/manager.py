@@ -276,7 +276,7 @@ def _load_and_add(plugins: Plugins, origin: Origin, load: Callable[[], object]) 
         raise
     # A plugin may even exit, or raise something that is not an Exception, while it is imported.
     except BaseException as error:
-        raise _attributed(error, origin, "fails to import: ") from error
+        raise _attributed(error, origin, "it fails to import: ") from error
     digest = source_sha256(plugin)
     plugins.add(plugin, Origin(origin.plugin, origin.distribution, origin.version, digest))
 

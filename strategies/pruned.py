@@ -47,7 +47,9 @@ class Pruned(Batched):
                 listed = f"{name!r} is not one of the towers {', '.join(TOWER_NAMES)}"
                 raise ValueError(f"{listed}. {near}" if near else listed)
         if not self.towers or len(set(self.towers)) < len(self.towers):
-            raise ValueError("towers must name at least one tower, and none twice")
+            raise ValueError(
+                f"towers is {'+'.join(self.towers)!r}; it must name at least one, and none twice"
+            )
         if self.depth is not None and self.depth < 1:
             raise ValueError(f"depth is {self.depth}; it must be at least 1")
 

@@ -57,7 +57,7 @@ def read_tensors(path: Path, *, device: str = "cpu") -> dict[str, Tensor]:
         return readers[path.suffix](path, device)
     except OSError as error:
         raise DataError(
-            f"cannot read the weights: {error.strerror or error}",
+            f"the weights cannot be read: {error.strerror or error}",
             place=str(path),
             remedy=(None if path.exists() else suggested_path(path)) or _REMEDY,
         ) from None

@@ -65,7 +65,7 @@ def file_sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(
-            f"cannot read the weights: {error.strerror}",
+            f"the weights cannot be read: {error.strerror}",
             place=str(path),
             remedy=(None if path.exists() else suggested_path(path))
             or "Set the strategy's parameter weights to a .safetensors or .pt file.",

@@ -145,4 +145,6 @@ def _one_of(**formats: bool) -> None:
 
     given = [f"--{name}" for name, on in formats.items() if on]
     if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} cannot be combined")
+        raise UsageError(
+            f"{' and '.join(given)} cannot be combined", remedy="Choose one form of output."
+        )

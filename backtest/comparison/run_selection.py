@@ -44,7 +44,7 @@ def runs_at(places: Iterable[Path]) -> list[Run]:
             runs = [run for match in matches for run in _inside(match)]
             if not runs:
                 raise UsageError(
-                    "matches no finished run",
+                    "the pattern matches no finished run",
                     place=str(place),
                     remedy="Name the folders of finished runs, or the folder that holds them.",
                 )
@@ -93,7 +93,11 @@ def runs_of_sweep(runs: Path, sweep: str) -> tuple[list[Run], list[FailedRun]]:
                 error = entry.get("error") or "it has not been run"
                 failed.append(FailedRun(run_id, str(entry["state"]), str(error)))
     except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"its file is damaged: {error!r}", place=place) from None
+        raise DataError(
+            f"its file is damaged: {error!r}",
+            place=place,
+            remedy="Run the sweep again, which writes it anew.",
+        ) from None
     return done, failed
 
 
@@ -111,7 +115,11 @@ def _sweep_table(folder: Path, sweep: str) -> dict[str, Any]:
         try:
             table = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise DataError(f"cannot be read: {error}", place=str(path)) from None
+            raise DataError(
+                f"the sweep's file cannot be read: {error}",
+                place=str(path),
+                remedy="Run the sweep again, which writes it anew.",
+            ) from None
         if isinstance(table, dict):
             names.append(str(table.get("name")))
         if isinstance(table, dict) and sweep in (path.stem, table.get("name")):

@@ -66,7 +66,11 @@ def override(
         for depth, parent in enumerate(parents, 1):
             inner = at.get(parent, {})
             if not isinstance(inner, dict) or ".".join(parents[:depth]) in parts:
-                raise UsageError(f"{parent!r} has no keys", place=f"--set {setting}")
+                raise UsageError(
+                    f"{parent!r} has no keys, as it is a single setting",
+                    place=f"--set {setting}",
+                    remedy=f"Write {'.'.join(parents[:depth])}=VALUE.",
+                )
             at[parent] = at = dict(inner)
         if declared is None:
             at[key] = parse_untyped(text, place=f"--set {setting}")
@@ -123,7 +127,7 @@ def _with_parameter(part: Any, setting: str, declared: Declared) -> Any:
             changed.append(alternative)
     if key not in known:
         raise UsageError(
-            f"no parameter {key!r}",
+            f"there is no parameter {key!r}",
             place=f"{place}, {', '.join(names)}",
             remedy=suggestion(key, known) or listing(known.values()),
         )

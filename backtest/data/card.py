@@ -65,7 +65,7 @@ def exact_decimal(value: object) -> Decimal:
 
 def _glob(pattern: object) -> str:
     if not isinstance(pattern, str) or not pattern:
-        raise ValueError("a file pattern is text such as *.parquet")
+        raise ValueError(f"a file pattern is text such as *.parquet, not {pattern!r}")
     segments = pattern.split("/")
     if pattern.startswith("/") or "\\" in pattern or {"", ".", ".."} & set(segments):
         raise ValueError(f"{pattern!r} must be a path below the card's folder, without '..'")
@@ -164,21 +164,21 @@ class InstrumentTable(_Table):
         if value is not None and (
             not 0 < value <= 1 or value.normalize().as_tuple().digits != (1,)
         ):
-            raise ValueError('must be a power of ten, "1" at most')
+            raise ValueError(f'must be a power of ten, "1" at most, not {value}')
         return value
 
     @field_validator("tick_size", "lot_size", "multiplier")
     @classmethod
     def _positive(cls, value: Decimal | None) -> Decimal | None:
         if value is not None and value <= 0:
-            raise ValueError("must be above 0")
+            raise ValueError(f"must be above 0, not {value}")
         return value
 
     @field_validator("fee_rate", "fee_per_lot")
     @classmethod
     def _plausible(cls, value: Decimal | None) -> Decimal | None:
         if value is not None and abs(value) > _LARGEST_FEE:
-            raise ValueError(f"must be at most {_LARGEST_FEE}, either sign")
+            raise ValueError(f"must be at most {_LARGEST_FEE}, either sign, not {value}")
         return value
 
     def over(self, base: Instrument) -> Instrument:
@@ -201,9 +201,15 @@ class Calendar(_Table):
         last: int | None = None
         for number, (opened, closed) in enumerate(sessions or ()):
             if opened >= closed:
-                raise ValueError(f"session {number} must open before it closes")
+                raise ValueError(
+                    f"session {number} must open before it closes, not open at"
+                    f" {format_utc(opened)} and close at {format_utc(closed)}"
+                )
             if last is not None and opened < last:
-                raise ValueError(f"session {number} opens before the previous one closes")
+                raise ValueError(
+                    f"session {number} opens before the previous one closes, at"
+                    f" {format_utc(opened)}"
+                )
             last = closed
         return sessions
 
@@ -294,11 +300,11 @@ def read_card(path: Path | str, text: bytes | None = None) -> Card:
         table = {"format": None, **toml.loads(raw.decode())}
         return Card.model_validate(table)
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", place=str(path)) from None
+        raise DataError(f"the card cannot be read: {error.strerror}", place=str(path)) from None
     except ValidationError as error:
         raise refusal(error, table, place=str(path)) from None
     except ValueError as error:
-        raise DataError(f"not valid TOML: {error}", place=str(path)) from None
+        raise DataError(f"the card is not valid TOML: {error}", place=str(path)) from None
 
 
 def refusal(

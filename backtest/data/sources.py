@@ -84,7 +84,7 @@ def ingest(
         )
     if not input.is_file() and not input.is_dir():
         raise DataError(
-            "is no regular file or folder",
+            "the input is no regular file or folder",
             place=str(input),
             remedy="Inputs are read more than once: write what a pipe gives to a file first.",
         )

@@ -201,7 +201,7 @@ def _window(config: TournamentConfig, of: Round) -> dict[str, int]:
         bus = EventBus(open_dataset(config.dataset))
         first = next((batch for batch in bus if len(batch)), None)
         if first is None:
-            raise UsageError("contains no events", place=f"dataset {config.dataset!r}")
+            raise UsageError("the dataset contains no events", place=f"dataset {config.dataset!r}")
         start = int(first.ts_event[0])
     return {**window, "end": start + of.length}
 

@@ -67,7 +67,7 @@ class Run:
         try:
             frame = pl.from_arrow(pq.read_table(path, page_checksum_verification=True))
         except (OSError, pa.ArrowException) as error:
-            raise DataError(f"cannot be read: {error}", place=str(path)) from None
+            raise DataError(f"the table cannot be read: {error}", place=str(path)) from None
         assert isinstance(frame, pl.DataFrame)
         return frame
 
@@ -80,7 +80,7 @@ class Run:
             value = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(
-                f"cannot be read: {error}",
+                f"the run cannot be read: {error}",
                 place=str(path),
                 remedy=(None if self.folder.exists() else suggested_path(self.folder))
                 or "Name the folder of a finished run.",

@@ -93,8 +93,8 @@ def refuse_unknown(names: Sequence[str], suffixes: tuple[str, ...] | None, *, pl
         return
     wanted = f"files whose names end in {', '.join(suffixes)}" if suffixes else "regular files"
     raise DataError(
-        f"holds {first_of(list(map(repr, sorted(names))))}, which this source does not read: it"
-        f" reads {wanted}",
+        f"the input holds {first_of(list(map(repr, sorted(names))))}, which this source does not"
+        f" read: it reads {wanted}",
         place=place,
         remedy="Name what to leave out with --ignore PATTERN, for example"
         f" --ignore {sorted(names)[0]!r}.",
@@ -105,7 +105,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     """Every entry that is no folder, in order; hidden folders are entries, links are followed."""
 
     def fail(error: OSError) -> None:
-        raise DataError(f"cannot be read: {error.strerror}", place=error.filename)
+        raise DataError(f"the folder cannot be read: {error.strerror}", place=error.filename)
 
     seen = {os.path.realpath(folder)}
     for root, folders, names in os.walk(folder, onerror=fail, followlinks=True):

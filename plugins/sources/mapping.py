@@ -29,10 +29,10 @@ _Names: TypeAlias = Annotated[tuple[_Text, ...], Field(strict=False, min_length=
 
 def _above_zero(value: object) -> Decimal:
     if not isinstance(value, str):
-        raise ValueError('write it as text, as in "0.01"')
+        raise ValueError(f'write it as text, as in "0.01", not as {value!r}')
     number = exact_decimal(value)
     if number <= 0:
-        raise ValueError("must be above 0")
+        raise ValueError(f"must be above 0, not {number}")
     return number
 
 
@@ -208,4 +208,4 @@ def read_mapping(path: Path) -> Mapping:
             remedy="docs/data.md lists the keys of a mapping.",
         ) from None
     except ValueError as error:
-        raise DataError(f"not TOML: {error}", place=str(path)) from None
+        raise DataError(f"the mapping is not TOML: {error}", place=str(path)) from None
