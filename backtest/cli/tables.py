@@ -7,7 +7,9 @@ or wrapped: a table in which they do not fit is printed as a block of lines a ro
 
 from __future__ import annotations
 
+import re
 import sys
+import textwrap
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -29,6 +31,9 @@ _LONGEST_WORD = 30
 """Words longer than this may be broken in prose."""
 
 _GAP = 2
+
+_BOUND = "\N{NO-BREAK SPACE}"
+_UNIT = re.compile(r"(?<=\d) (?=(?:ns|µs|ms|s|min|h|d|%|events|files?)\b|%)")
 
 
 @dataclass(slots=True)
@@ -65,9 +70,11 @@ class _Column:
         return min(self.snug, max(bound, *map(cell_len, self.header.split()), 0))
 
     def fitted(self, width: int) -> list[str]:
-        """The cells, names among them shortened to the width if that leaves them distinct."""
-        if self.right or self.prose:
+        """The cells, prose wrapped, names shortened to the width if that leaves them distinct."""
+        if self.right:
             return self.cells
+        if self.prose:
+            return [_wrapped(cell, width) for cell in self.cells]
         short = [_shortened(cell, width) for cell in self.cells]
         return short if len(set(short)) == len(set(self.cells)) else self.cells
 
@@ -197,9 +204,17 @@ def _cards(columns: list[_Column], width: int) -> list[RenderableType]:
         card.add_column(width=names)
         card.add_column(width=room, overflow="fold")
         for c in columns:
-            card.add_row(Text(c.header), Text(_padded(c.cells[k], numbers * c.right, c.right)))
+            cell = _padded(c.cells[k], numbers, True) if c.right else _wrapped(c.cells[k], room)
+            if cell:
+                card.add_row(Text(c.header), Text(cell))
         parts.append(card)
     return parts
+
+
+def _wrapped(text: str, width: int) -> str:
+    """Lines of at most ``width`` characters that never part a number from its unit."""
+    bound = _UNIT.sub(_BOUND, text)
+    return textwrap.fill(bound, width, break_on_hyphens=False).replace(_BOUND, " ")
 
 
 def _padded(cell: str, width: int, right: bool) -> str:

@@ -108,3 +108,18 @@ def test_no_number_is_cut_and_no_line_is_too_long(rows: list[tuple[str, ...]], w
 def test_a_terminal_narrower_than_a_number_loses_nothing(width: int) -> None:
     text = "".join("".join(lines_of(*RUNS, right=NUMBERS, width=width)).split())
     assert "-26,018.96" in text
+
+
+def test_a_number_stays_with_its_unit() -> None:
+    found = ["p50 6.42 ms, p75 14.4 ms, p99 69.2 ms", "30.9 % of 20,000 events in 3.79 min"]
+    for width in range(26, 60):
+        lines = lines_of(["figure", "value"], [["a", v] for v in found], right=[], width=width)
+        text = "\n".join(lines)
+        for figure in ("6.42 ms", "14.4 ms", "69.2 ms", "30.9 %", "20,000 events", "3.79 min"):
+            assert figure in text, width
+
+
+def test_cards_leave_out_what_is_empty() -> None:
+    rows = [["a" * 12, "", "1,234,567.00"], ["b" * 12, "exact", "2.00"]]
+    lines = lines_of(["name", "class", "net"], rows, right=["net"], width=24)
+    assert [line.split()[0] for line in lines if line] == ["name", "net", "name", "class", "net"]
