@@ -130,14 +130,14 @@ def _cells(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
 
 def _print_failed(compared: Comparison) -> None:
     from backtest.cli.console import err, escape_text
-    from backtest.core.text import by_cause, first_of
+    from backtest.core.text import by_cause, first_of, in_one_line
 
     causes = by_cause(
         (failed.id, f"({failed.state}): {failed.error}") for failed in compared.failed
     )
     for error, ids in causes.items():
         runs = ids[0] if len(ids) == 1 else f"{len(ids):,} runs, {first_of(ids)}"
-        err.print(escape_text(f"Not compared: {runs} {error}"), soft_wrap=True)
+        err.print(escape_text(f"Not compared: {runs} {in_one_line(error)}"), soft_wrap=True)
 
 
 def _one_of(**formats: bool) -> None:

@@ -44,6 +44,13 @@ def first_of(names: Collection[str], most: int = 5) -> str:
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
 
 
+def in_one_line(message: str) -> str:
+    """A problem and its remedy, which stand on lines of their own, as sentences of one line."""
+    lines = [line.strip() for line in message.split("\n")]
+    ended = [line if line.endswith((".", "?", ":", ";")) else f"{line}." for line in lines[:-1]]
+    return " ".join([*ended, lines[-1]])
+
+
 def by_cause(failures: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
     """The names of what failed by their error, from pairs of name and error, in order."""
     found: dict[str, list[str]] = {}

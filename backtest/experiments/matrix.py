@@ -22,6 +22,7 @@ from backtest.core.hashing import canonical_json, sha256_of
 from backtest.core.parameters import arguments, as_table, as_text, convert
 from backtest.core.parts import Kind, Parts
 from backtest.core.settings import override
+from backtest.core.text import in_one_line
 from backtest.core.times import format_duration, format_utc
 from backtest.data.model_errors import problems
 from backtest.errors import UsageError
@@ -277,7 +278,7 @@ class _Reader:
         return whole
 
     def _note(self, problem: UsageError | str, count: int = 0) -> None:
-        self.problems[str(problem).replace("\n ", "")] += count
+        self.problems[in_one_line(str(problem))] += count
 
 
 def _many(value: Any, *, of_lists: bool) -> Any:

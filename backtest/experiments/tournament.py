@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from backtest.comparison.comparison import Comparison, compare
 from backtest.comparison.profits import Profits
 from backtest.core.callbacks import StepCallback
+from backtest.core.text import in_one_line
 from backtest.data.dataset import open_dataset
 from backtest.data.model_errors import problems
 from backtest.data.reading.bus import EventBus
@@ -176,7 +177,7 @@ def _play_round(
                 parse_config(_run_table(config, team, window), place=f"team {team.name!r}")
             )
         except BacktestError as error:
-            failed.append((team.name, " ".join(str(error).split())))
+            failed.append((team.name, in_one_line(str(error))))
     if not runs:
         nothing = np.empty((0, CHECKPOINTS))
         return RoundResult(of.name, None, (), tuple(failed), np.empty(0), nothing)

@@ -80,7 +80,7 @@ class Run:
             value = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(
-                f"the run cannot be read: {error}",
+                f"the run cannot be read: {getattr(error, 'strerror', None) or error}",
                 place=str(path),
                 remedy=(None if self.folder.exists() else suggested_path(self.folder))
                 or "Name the folder of a finished run.",

@@ -9,7 +9,7 @@ import pytest
 import typer.main
 
 from backtest.cli import app, main
-from backtest.core.text import suggested_path, suggestion, suggestion_or_list
+from backtest.core.text import in_one_line, suggested_path, suggestion, suggestion_or_list
 
 RUN = ["run", "--dataset", "sample", "--strategy", "imbalance", "--service", "constant:1ms"]
 SWEEP = """
@@ -175,3 +175,10 @@ def test_the_first_missing_part_of_a_path_is_mended(tmp_path: Path) -> None:
     near = suggested_path(tmp_path / "nihgt" / "runs")
     assert near == f"Did you mean {str(tmp_path / 'night')!r}?"
     assert suggested_path(tmp_path / "zzz") is None
+
+
+def test_lines_become_sentences() -> None:
+    assert (
+        in_one_line("x: it is absent\n  Did you mean 'y'?") == "x: it is absent. Did you mean 'y'?"
+    )
+    assert in_one_line("one") == "one"

@@ -237,3 +237,8 @@ def test_a_mistake_in_many_combinations_is_told_once_with_its_count(plugins: Plu
 
 def test_a_mistake_that_no_combination_makes_has_no_count(plugins: Plugins) -> None:
     assert "combinations)" not in problems(plugins, BASE, "seed=[0,1]", "colour=red")
+
+
+def test_a_problem_and_its_remedy_are_two_sentences(plugins: Plugins) -> None:
+    text = problems(plugins, BASE, "policy=[al,one]")
+    assert "no batching policy is called 'al'. Did you mean 'all'?" in text
