@@ -14,6 +14,7 @@ import numpy as np
 
 from backtest.core.arrays import Float64Array, Int64Array
 from backtest.core.parameters import Nanoseconds
+from backtest.core.text import suggested_path, suggestion_or_list
 from backtest.errors import DataError, UsageError
 from backtest.market.events import NO_TIME, EventBatch
 from backtest.plugins.hookspecs import hookimpl
@@ -138,6 +139,15 @@ class Profile(LatencyModel):
     _table: dict[int, Float64Array] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        packaged = _packaged_profiles()
+        if self.path.parent == packaged and not self.path.exists():
+            raise UsageError(
+                f"no packaged latency profile is called {self.source!r}",
+                place="latency model 'profile'",
+                remedy=suggestion_or_list(
+                    self.source, sorted(p.stem for p in packaged.glob("*.parquet")), "Profiles"
+                ),
+            )
         object.__setattr__(self, "_table", read_profile(self.path))
 
     @cached_property
@@ -145,7 +155,7 @@ class Profile(LatencyModel):
         """The path of the profile."""
         if "/" in self.source or self.source.endswith(".parquet"):
             return Path(self.source)
-        return Path(str(files("backtest") / "datasets" / "profiles" / f"{self.source}.parquet"))
+        return _packaged_profiles() / f"{self.source}.parquet"
 
     @property
     def max_batch(self) -> int:
@@ -156,7 +166,7 @@ class Profile(LatencyModel):
         outside = sizes[(sizes < known[0]) | (sizes > known[-1])]
         if len(outside):
             raise UsageError(
-                f"a batch of {outside[0]}, but {known[0]} to {known[-1]} were measured",
+                f"a batch has {outside[0]} events, but {known[0]} to {known[-1]} were measured",
                 place=f"latency profile {self.source!r}",
                 remedy="Lower max_batch, or measure that size.",
             )
@@ -178,6 +188,10 @@ class Profile(LatencyModel):
         )
 
 
+def _packaged_profiles() -> Path:
+    return Path(str(files("backtest") / "datasets" / "profiles"))
+
+
 def read_profile(path: Path) -> dict[int, Float64Array]:
     """Samples in ns by batch size, sizes ascending.
 
@@ -191,9 +205,10 @@ def read_profile(path: Path) -> dict[int, Float64Array]:
         table = pq.read_table(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise DataError(
-            f"no readable latency profile: {error}",
+            f"the latency profile cannot be read: {error}",
             place=str(path),
-            remedy="Give a Parquet file with the columns batch_size and sample_ns.",
+            remedy=(None if path.exists() else suggested_path(path))
+            or "Give a Parquet file with the columns batch_size and sample_ns.",
         ) from None
     missing = {"batch_size", "sample_ns"} - set(table.column_names)
     if missing:
@@ -203,7 +218,7 @@ def read_profile(path: Path) -> dict[int, Float64Array]:
             remedy="A latency profile has the columns batch_size and sample_ns.",
         )
     if not len(table):
-        raise DataError("the profile has no samples", place=str(path))
+        raise DataError("the profile has no samples", place=str(path), remedy="Measure it again.")
     for name in ("batch_size", "sample_ns"):
         kind = table[name].type
         if not (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
@@ -215,7 +230,7 @@ def read_profile(path: Path) -> dict[int, Float64Array]:
     if len(bad):
         row = bad[0]
         raise DataError(
-            f"batch_size {sizes[row]:g} with sample_ns {samples[row]:g}",
+            f"batch_size is {sizes[row]:g} and sample_ns {samples[row]:g}",
             place=f"{path}, row {row}",
             remedy="Sizes are whole and at least 1, samples at least 0 ns.",
         )

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from backtest.core.text import suggested_path
 from backtest.core.tracebacks import FILE_MODULE
 from backtest.errors import PluginError
 
@@ -23,11 +24,12 @@ def load_file(path: Path) -> ModuleType:
         PluginError: there is no such Python file. Exceptions of its own code are passed on.
     """
     if path.suffix != ".py" or not path.is_file():
-        raise PluginError("no such Python file", remedy="Give the path of a .py file.")
+        near = None if path.exists() else suggested_path(path)
+        raise PluginError("no such Python file", remedy=near or "Give the path of a .py file.")
     try:
         source = path.read_bytes()
     except OSError as error:
-        raise PluginError(f"cannot be read: {error.strerror}") from None
+        raise PluginError(f"the file cannot be read: {error.strerror}") from None
     identity = hashlib.sha256(str(path.resolve()).encode() + b"\0" + source).hexdigest()
     name = f"{FILE_MODULE}{re.sub('[^0-9A-Za-z_]', '_', path.stem)}_{identity[:12]}"
     if name in sys.modules:

@@ -22,7 +22,7 @@ from backtest.core.grammar import parse_spec
 from backtest.core.parameters import Parameter, build, parameters
 from backtest.core.parts import Failure, Kind, Loaded, Origin, Part
 from backtest.core.settings import Declared
-from backtest.core.text import suggestion
+from backtest.core.text import suggestion_or_list
 from backtest.core.tracebacks import describe
 from backtest.core.version import __version__
 from backtest.errors import PluginError, UsageError
@@ -164,7 +164,7 @@ class Plugins:
         if (kind, name) in self._parts:
             return self._parts[kind, name]
         known = self.names(kind)
-        remedy = suggestion(name, known) or f"Known: {', '.join(known) or 'none'}."
+        remedy = suggestion_or_list(name, known)
         if self.failures:
             failed = "".join(f"\n  - {f.origin}: {f.error}" for f in self.failures)
             remedy += f"\n  A plugin that failed to load may have provided it:{failed}"
@@ -179,7 +179,7 @@ class Plugins:
             bad = next(caller.name for caller in callers if not caller.has_spec())
             raise PluginError(
                 f"there is no hook {bad!r}",
-                remedy=suggestion(bad, known) or f"Hooks: {', '.join(known)}.",
+                remedy=suggestion_or_list(bad, known, "Hooks"),
             ) from None
         if not callers:
             raise PluginError(
@@ -258,7 +258,7 @@ def load_plugins(
         if name not in known:
             raise UsageError(
                 f"no plugin is called {name!r}",
-                remedy=suggestion(name, known) or f"Known: {', '.join(known)}.",
+                remedy=suggestion_or_list(name, known),
             )
     for origin, load in candidates:
         if origin.plugin in disabled:
@@ -282,7 +282,7 @@ def _load_and_add(plugins: Plugins, origin: Origin, load: Callable[[], object]) 
         raise
     # A plugin may even exit, or raise something that is not an Exception, while it is imported.
     except BaseException as error:
-        raise _attributed(error, origin, "fails to import: ") from error
+        raise _attributed(error, origin, "it fails to import: ") from error
     plugins.add(plugin, origin)
 
 

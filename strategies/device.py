@@ -11,7 +11,10 @@ import torch
 from torch import Tensor
 
 from backtest.core.arrays import Float32Array
+from backtest.core.text import suggestion
 from backtest.errors import UsageError
+
+_KINDS = ("cpu", "cuda")
 
 
 def find_device(name: str) -> torch.device:
@@ -28,9 +31,11 @@ def find_device(name: str) -> torch.device:
         if device.type == "cuda" and device.index is not None:
             torch.cuda.set_device(device)
     except (RuntimeError, AssertionError) as error:
+        kind = name.partition(":")[0]
+        near = None if kind in _KINDS else suggestion(kind, _KINDS)
         raise UsageError(
             f"no device {name!r}: {str(error).partition(chr(10))[0]}",
-            remedy="Use cpu, or cuda:0 with a CUDA build of torch and an NVIDIA GPU.",
+            remedy=near or "Use cpu, or cuda:0 with a CUDA build of torch and an NVIDIA GPU.",
         ) from None
     return device
 

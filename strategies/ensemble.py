@@ -52,7 +52,7 @@ class EnsembleConfig:
 
     def __post_init__(self) -> None:
         if min(self.hidden, self.mlp, self.depth, self.heads, self.features) < 1:
-            raise ValueError("every size must be at least 1")
+            raise ValueError(f"every size must be at least 1, unlike in {self}")
         if 2 * self.hidden % HEAD_SIZE:
             raise ValueError(f"hidden {self.hidden} is not a multiple of {HEAD_SIZE // 2}")
         if self.heads % 2 or self.hidden % (2 * self.heads):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from backtest.core.arrays import Int32Array
+from backtest.core.text import suggestion
 from backtest.errors import UsageError
 from backtest.strategies.base import Session
 from backtest.strategies.batched import Batched
@@ -42,9 +43,13 @@ class Pruned(Batched):
     def __post_init__(self) -> None:
         for name in self.towers:
             if name not in TOWER_NAMES:
-                raise ValueError(f"{name!r} is not one of the towers {', '.join(TOWER_NAMES)}")
+                near = suggestion(name, TOWER_NAMES)
+                listed = f"{name!r} is not one of the towers {', '.join(TOWER_NAMES)}"
+                raise ValueError(f"{listed}. {near}" if near else listed)
         if not self.towers or len(set(self.towers)) < len(self.towers):
-            raise ValueError("towers must name at least one tower, and none twice")
+            raise ValueError(
+                f"towers is {'+'.join(self.towers)!r}; it must name at least one, and none twice"
+            )
         if self.depth is not None and self.depth < 1:
             raise ValueError(f"depth is {self.depth}; it must be at least 1")
 

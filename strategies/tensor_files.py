@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from backtest.core.text import suggested_path
 from backtest.errors import DataError
 
 _DTYPES = {
@@ -56,7 +57,9 @@ def read_tensors(path: Path, *, device: str = "cpu") -> dict[str, Tensor]:
         return readers[path.suffix](path, device)
     except OSError as error:
         raise DataError(
-            f"cannot read the weights: {error.strerror or error}", place=str(path), remedy=_REMEDY
+            f"the weights cannot be read: {error.strerror or error}",
+            place=str(path),
+            remedy=(None if path.exists() else suggested_path(path)) or _REMEDY,
         ) from None
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from backtest.core.text import suggested_path
 from backtest.errors import DataError, UsageError
 
 _RANDOM = re.compile(r"random:(\d{1,9})(?::(\d{1,5})x(\d{1,3}))?")
@@ -64,9 +65,10 @@ def file_sha256(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise DataError(
-            f"cannot read the weights: {error.strerror}",
+            f"the weights cannot be read: {error.strerror}",
             place=str(path),
-            remedy="Set the strategy's parameter weights to a .safetensors or .pt file.",
+            remedy=(None if path.exists() else suggested_path(path))
+            or "Set the strategy's parameter weights to a .safetensors or .pt file.",
         ) from None
 
 

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from backtest.api import run
-from backtest.cli.compare import print_comparison
+from backtest.cli.comparison_tables import print_comparison
 from backtest.comparison.comparison import compare
 from backtest.comparison.run_selection import runs_at
 from backtest.core.parts import Kind

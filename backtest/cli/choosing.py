@@ -43,7 +43,11 @@ Baseline = Annotated[
 def chosen(
     folders: list[Path] | None, sweep: str | None, runs: Path, where: str | None, sort: str | None
 ) -> Comparison:
-    """The comparison that the options name: of folders, a sweep, or else all of ``runs``."""
+    """The comparison that the options name: of folders, a sweep, or else all of ``runs``.
+
+    Without ``sort``, runs of a sweep come in its order, runs named by their own folders in the
+    order given, and runs found in other folders or by patterns in the order of their settings.
+    """
     compared = _compared(folders, sweep, runs)
     if where is not None:
         compared = compared.where(where)
@@ -70,7 +74,9 @@ def _found(
 ) -> tuple[list[Run], list[FailedRun], list[Run]]:
     """Runs to compare, runs of the sweep that failed, and all of its finished runs."""
     from backtest.comparison.run_selection import runs_at, runs_of_sweep
+    from backtest.comparison.run_settings import order
     from backtest.errors import UsageError
+    from backtest.runs.folder import MANIFEST
 
     trials, failed = runs_of_sweep(runs, sweep) if sweep is not None else ([], [])
     found = list(trials)
@@ -81,5 +87,9 @@ def _found(
                 place=str(runs),
                 remedy="Name the folders of finished runs, or their folder with --runs.",
             )
-        found += runs_at(folders or [runs])
+        places = folders or [runs]
+        others = runs_at(places)
+        if not any((place / MANIFEST).exists() for place in places):
+            others.sort(key=order)
+        found += others
     return found, failed, trials

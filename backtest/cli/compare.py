@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,7 +30,7 @@ def compare(
     baseline: Baseline = None,
     differences: Annotated[
         bool,
-        typer.Option("--differences", help="Show only the settings that differ between the runs."),
+        typer.Option("--differences", help="Show only the settings that differ, a row per run."),
     ] = False,
     fail_if: Annotated[
         list[str] | None,
@@ -63,7 +62,14 @@ def compare(
 
     Example: backtest compare runs --where 'scale == 1' --baseline eager --sort -net
     """
-    from backtest.cli.console import print_json, print_table
+    from backtest.cli.comparison_tables import (
+        difference_rows,
+        print_comparison,
+        print_contests,
+        print_differences,
+        print_groups,
+    )
+    from backtest.cli.console import print_json
     from backtest.comparison.gates import judge, measured, parse_gates
 
     _one_of(json=as_json, csv=as_csv, markdown=as_markdown)
@@ -80,15 +86,16 @@ def compare(
         ]
     if as_json:
         print_json(rows)
-    elif as_csv or as_markdown:
-        _print_text(rows, as_csv)
+    elif as_csv:
+        _print_csv(rows)
+    elif as_markdown:
+        _print_markdown(difference_rows(compared) if differences else _cells(rows))
     elif differences:
-        shown = [[_text(v) for v in row.values()] for row in rows]
-        print_table(("setting", *compared.labels), shown)
+        print_differences(compared)
     elif group is not None:
-        _print_groups(rows, compared.field(group, place="--group"))
+        print_groups(rows, compared.field(group, place="--group"))
     else:
-        print_comparison(compared)
+        print_comparison(compared, ids=True)
         print_contests(compared, champion)
     _print_failed(compared)
     if html is not None:
@@ -98,136 +105,39 @@ def compare(
     judge(compared, gates, champion)
 
 
-def print_comparison(compared: Comparison) -> None:
-    """The comparison as tables on stdout."""
-    from backtest.cli.console import err, print_table
-    from backtest.comparison.verdict import earned
-
-    rows, units = compared.rows, compared.units
-    accuracies = [name for name in _ACCURACIES if any(row[name] is not None for row in rows)]
-    titles = [_ACCURACIES[name] for name in accuracies]
-    numbers = ("answered", "p50 ms", "p99 ms", "max ms", *titles, _earned_title(units))
-    speed = [
-        (
-            _strategy(row),
-            row["class"] or "-",
-            row["policy"],
-            _service(row),
-            _percent(row["response_rate"]),
-            *(_number(row[f"{q}_ms"], 1) for q in ("p50", "p99", "max")),
-            *(_number(row[a], 3) for a in accuracies),
-            _number(earned(row), 2) + (f" {row['unit']}" if len(units) > 1 else ""),
-        )
-        for row in rows
-    ]
-    headers = ("strategy", "class", "policy", "service", *numbers)
-    print_table(headers, speed, right=numbers)
-    for unit in units:
-        _print_money([row for row in rows if row["unit"] == unit and row["net"] is not None], unit)
-    _print_evaluator(compared)
-    if any(row["partial"] for row in rows):
-        err.print("*: partial run, limited to the first events of its window.")
-    if any(row["in_sample"] for row in rows):
-        err.print("†: in-sample run, on events that the strategy's weights were trained on.")
-    if not compared.same_ticks:
-        err.print("These runs did not see the same events, so their figures are not comparable.")
-
-
-_ACCURACIES = {"agreement": "agreement", "ic": "IC", "r2": "R²"}
-"""Headers of the figures that compare answers with the reference's, and with targets."""
-
-
-def _earned_title(units: Sequence[str]) -> str:
-    """The header of what runs earned; where their units differ, each amount states its own."""
-    if len(units) > 1:
-        return "net"
-    return units[0] if units[0] == "points" else f"net {units[0]}".rstrip()
-
-
-def _print_money(rows: list[dict[str, Any]], currency: str) -> None:
-    """Where the money of runs of one currency went."""
-    from backtest.cli.console import out, print_table
-    from backtest.trading.layout import COSTS
-
-    if not rows:
-        return
-    out.print()
-    terms = ("ideal", "missed", "decision", *COSTS, "net")
-    print_table(
-        ("strategy", "policy", "service", *terms),
-        [
-            (_strategy(row), row["policy"], _service(row), *(_number(row[t], 2) for t in terms))
-            for row in rows
-        ],
-        title=f"Where the money went ({currency}): ideal - missed = decision; "
-        "decision - costs = net",
-        right=terms,
-    )
-
-
-def print_contests(compared: Comparison, baseline: int | None) -> None:
-    """Who beats whom, in sentences: each against the baseline, or the best against the others."""
-    from backtest.cli.console import escape_text, out
-    from backtest.comparison.trials import trials_behind
-    from backtest.comparison.verdict import contests, fields
-
-    if baseline is not None:
-        names = dict(enumerate(compared.labels))
-        found = contests(compared, baseline, range(len(compared.rows)))
-        lines = [contest.sentence(names) for contest in found]
-    else:
-        lines = []
-        for field in fields(compared):
-            names = field.labels(compared)
-            given = f"[{field.title}] " if field.title else ""
-            lines += [given + contest.sentence(names) for contest in field.contests]
-            trials = trials_behind(compared, field.members[0])
-            if trials is not None:
-                lines.append(given + trials.sentence(names[field.members[0]]))
-    if lines:
-        out.print()
-    for line in lines:
-        out.print(escape_text(line), soft_wrap=True)
-
-
-def _print_groups(rows: list[dict[str, Any]], by: str) -> None:
-    from backtest.cli.console import print_table
-
-    names = [n for n in ("net", "net_points", "response_rate", "p50_ms", "p99_ms", "agreement",
-                         "ic")
-             if n in rows[0] and any(row[n] is not None for row in rows)]  # fmt: skip
-    cells = []
-    for row in rows:
-        figures = []
-        for name in names:
-            deviation = row[f"{name}_sd"]
-            spread = "" if deviation is None else f" ± {_number(deviation, 3)}"
-            figures.append(_number(row[name], 3) + spread)
-        cells.append((_text(row[by]), row["runs"], _text(row["unit"]), *figures))
-    print_table(
-        (by, "runs", "unit", *names),
-        cells,
-        title="Mean ± standard deviation; amounts of several units have none",
-        right=("runs", *names),
-    )
-
-
-def _print_text(rows: list[dict[str, Any]], as_csv: bool) -> None:
+def _print_csv(rows: list[dict[str, Any]]) -> None:
     from backtest.cli.console import write
-    from backtest.cli.formats import to_csv, to_markdown
+    from backtest.cli.formats import to_csv
 
-    if not rows:
-        return
-    cells = [[_text(v) for v in row.values()] for row in rows]
-    write(to_csv(rows) if as_csv else to_markdown(list(rows[0]), cells))
+    if rows:
+        write(to_csv(rows))
+
+
+def _print_markdown(table: tuple[list[str], list[list[str]]]) -> None:
+    from backtest.cli.console import write
+    from backtest.cli.formats import to_markdown
+
+    headers, rows = table
+    if rows:
+        write(to_markdown(headers, rows))
+
+
+def _cells(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    from backtest.cli.comparison_tables import as_text
+
+    return (list(rows[0]), [list(map(as_text, row.values())) for row in rows]) if rows else ([], [])
 
 
 def _print_failed(compared: Comparison) -> None:
     from backtest.cli.console import err, escape_text
+    from backtest.core.text import by_cause, first_of, in_one_line
 
-    for failed in compared.failed:
-        line = f"Not compared: {failed.id} ({failed.state}): {failed.error}"
-        err.print(escape_text(line), soft_wrap=True)
+    causes = by_cause(
+        (failed.id, f"({failed.state}): {failed.error}") for failed in compared.failed
+    )
+    for error, ids in causes.items():
+        runs = ids[0] if len(ids) == 1 else f"{len(ids):,} runs, {first_of(ids)}"
+        err.print(escape_text(f"Not compared: {runs} {in_one_line(error)}"), soft_wrap=True)
 
 
 def _one_of(**formats: bool) -> None:
@@ -235,59 +145,6 @@ def _one_of(**formats: bool) -> None:
 
     given = [f"--{name}" for name, on in formats.items() if on]
     if len(given) > 1:
-        raise UsageError(f"{' and '.join(given)} cannot be combined")
-
-
-def _print_evaluator(compared: Comparison) -> None:
-    """What the challenge's own evaluator prints, a column for each run that it paid."""
-    from backtest.cli.console import out, print_table
-
-    columns = {
-        label: column
-        for label, run in zip(compared.labels, compared.runs, strict=True)
-        if (column := _evaluator(run.metrics["account"]))
-    }
-    if not columns:
-        return
-    names = dict.fromkeys(name for column in columns.values() for name in column)
-    out.print()
-    rows = [(name, *(column.get(name, "-") for column in columns.values())) for name in names]
-    print_table(("the challenge's evaluator", *columns), rows, right=tuple(columns))
-
-
-def _evaluator(account: dict[str, Any]) -> dict[str, str]:
-    if "total_requests" not in account:
-        return {}
-    lines = {
-        "total requests": f"{account['total_requests']}",
-        "total responses": f"{account['total_responses']}",
-        "response rate": _percent(account["response_rate"]),
-        "average latency (ms)": _number(account["average_latency_ms"], 3),
-    }
-    for what in ("max", "mean"):
-        for k, error in enumerate(account[f"{what}_absolute_error"] or ()):
-            lines[f"target {k}: {what} absolute error"] = f"{error:.6g}"
-    return lines
-
-
-def _strategy(row: dict[str, Any]) -> str:
-    return f"{row['strategy']}{'†' if row['in_sample'] else ''}"
-
-
-def _service(row: dict[str, Any]) -> str:
-    scale = "" if row["scale"] == 1 else f" x{row['scale']:g}"
-    return f"{row['service_model']}{scale}{'*' if row['partial'] else ''}"
-
-
-def _text(value: Any) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:,.{digits}f}"
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f} %"
+        raise UsageError(
+            f"{' and '.join(given)} cannot be combined", remedy="Choose one form of output."
+        )

@@ -6,13 +6,9 @@ Neither console interprets markup, so a symbol called ``[bold]`` is printed as i
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
 from typing import Any
 
-from rich import box
-from rich.cells import cell_len
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from backtest.cli.streams import check
@@ -31,7 +27,7 @@ out = _Console(markup=False, highlight=False, emoji=False)
 err = _Console(stderr=True, markup=False, highlight=False, emoji=False)
 """Logs, progress and errors, on stderr."""
 
-__all__ = ["err", "escape_text", "out", "print_error", "print_json", "print_table", "write"]
+__all__ = ["err", "escape_text", "out", "print_error", "print_json", "write"]
 
 
 def write(text: str) -> None:
@@ -53,41 +49,3 @@ def print_json(value: Any) -> None:
         ValueError: it holds a number that is not finite, which JSON cannot express.
     """
     write(json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def print_table(
-    headers: Sequence[str],
-    rows: Sequence[Sequence[object]],
-    *,
-    title: str | None = None,
-    right: Collection[str] = (),
-) -> None:
-    """A table on stdout: drawn on a terminal, else plain aligned columns, never truncated.
-
-    Args:
-        headers: each different; they, the rows and the title are escaped here.
-        rows: one cell a header.
-        right: headers of the columns to align on the right.
-    """
-    cells = [[escape_text(cell) for cell in row] for row in rows]
-    headers = [escape_text(header) for header in headers]
-    right = {escape_text(header) for header in right}
-    if title is not None:
-        out.print(Text(escape_text(title), style="bold"))
-    if not out.is_terminal:
-        widths = [max(map(cell_len, column)) for column in zip(headers, *cells, strict=True)]
-        for row in (headers, *cells):
-            padded = [
-                " " * (width - cell_len(cell)) + cell
-                if header in right
-                else cell + " " * (width - cell_len(cell))
-                for header, cell, width in zip(headers, row, widths, strict=True)
-            ]
-            write("  ".join(padded).rstrip() + "\n")
-        return
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for header in headers:
-        table.add_column(Text(header), justify="right" if header in right else "left")
-    for row in cells:
-        table.add_row(*map(Text, row))
-    out.print(table)

@@ -88,7 +88,11 @@ def with_ignored(part: str | Mapping[str, Any], ignore: list[str]) -> str:
 
     spec = parse_spec(part, place="SOURCE")
     if "ignore" in spec.named:
-        raise UsageError("is given twice", place="--ignore")
+        raise UsageError(
+            "a pattern is given twice: here and as a parameter of the source",
+            place="--ignore",
+            remedy="Give all of them in one place.",
+        )
     return format_spec(replace(spec, named={**spec.named, "ignore": ignore}))
 
 

@@ -35,7 +35,7 @@ def demo(runs: RunsFolder = Path("runs/demo")) -> None:
     """
     import torch
 
-    from backtest.cli.compare import print_comparison
+    from backtest.cli.comparison_tables import print_comparison
     from backtest.cli.console import err, out
     from backtest.cli.progress import reporting
     from backtest.comparison.comparison import compare

@@ -37,7 +37,8 @@ def features(
     Example: backtest data features data/btc data/btc-features --builder returns:1+10 --builder
     imbalance --builder volatility:half_lives=100+1000
     """
-    from backtest.cli.console import escape_text, out, print_json, print_table
+    from backtest.cli.console import escape_text, out, print_json
+    from backtest.cli.tables import print_table
     from backtest.data.dataset import open_dataset
     from backtest.data.features.derive import add_features
     from backtest.errors import UsageError

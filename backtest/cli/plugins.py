@@ -82,7 +82,8 @@ def _describe(part: Part) -> dict[str, Any]:
 
 
 def _print(plugins: Plugins) -> None:
-    from backtest.cli.console import out, print_table
+    from backtest.cli.console import out
+    from backtest.cli.tables import print_table
     from backtest.core.parts import KINDS
 
     for kind in KINDS:

@@ -106,7 +106,8 @@ def profile(
 
 
 def _print(measured: Measurement, title: str) -> None:
-    from backtest.cli.console import out, print_table
+    from backtest.cli.console import out
+    from backtest.cli.tables import print_table
 
     about = measured.about
     rows = [_row(timing) for timing in measured.timings]

@@ -138,7 +138,8 @@ def _print_validation(
 
 
 def _print_figures(figures: dict[str, Any]) -> None:
-    from backtest.cli.console import out, print_table
+    from backtest.cli.console import out
+    from backtest.cli.tables import print_table
     from backtest.core.times import format_span
 
     rate = figures["events_per_s"]

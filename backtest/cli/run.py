@@ -187,7 +187,7 @@ def run(
 def _print_scenarios(runs: Sequence[Run], symbols: Sequence[Carried], as_json: bool) -> None:
     from dataclasses import asdict
 
-    from backtest.cli.compare import print_comparison
+    from backtest.cli.comparison_tables import print_comparison
     from backtest.cli.console import err, out, print_json
     from backtest.comparison.comparison import compare
     from backtest.experiments.latency_studies import break_even
@@ -229,7 +229,7 @@ def _print_scenarios(runs: Sequence[Run], symbols: Sequence[Carried], as_json: b
 
 
 def _print(run: Run, as_json: bool) -> None:
-    from backtest.cli.compare import print_comparison
+    from backtest.cli.comparison_tables import print_comparison
     from backtest.cli.console import err, print_json
     from backtest.comparison.comparison import compare
 

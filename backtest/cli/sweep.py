@@ -154,7 +154,8 @@ def _print_plan(swept: Sweep, unmeasured: list[str], as_json: bool) -> None:
 
 
 def _print_result(swept: Sweep, as_json: bool) -> None:
-    from backtest.cli.console import err, print_json, print_table
+    from backtest.cli.console import err, print_json
+    from backtest.cli.tables import print_table
     from backtest.experiments.sweep import FIGURES
 
     ranked = swept.leaderboard()
@@ -169,10 +170,13 @@ def _print_result(swept: Sweep, as_json: bool) -> None:
 
 def _print_failures(swept: Sweep) -> None:
     from backtest.cli.console import err, escape_text
+    from backtest.core.text import by_cause
 
-    for point in swept.failed():
-        err.print(f"Failed: {escape_text(title(point))}", soft_wrap=True)
-        for line in (point.error or "").split("\n"):
+    causes = by_cause((title(point), point.error or "") for point in swept.failed())
+    for error, names in causes.items():
+        many = f"Failed in {len(names):,} of {len(swept.points):,} runs, the first being {names[0]}"
+        err.print(escape_text(many if len(names) > 1 else f"Failed: {names[0]}"), soft_wrap=True)
+        for line in error.split("\n"):
             err.print(f"  {escape_text(line)}", soft_wrap=True)
 
 

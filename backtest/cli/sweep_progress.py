@@ -15,6 +15,7 @@ from rich.text import Text
 
 from backtest.cli.console import err, escape_text
 from backtest.cli.sweep_table import figure, title
+from backtest.cli.tables import drawn, fits
 
 if TYPE_CHECKING:
     from backtest.experiments.matrix import Matrix
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 LEADERS = 8
 """Rows of the running leaderboard."""
+
+FEW_LEADERS = 2
+"""Rows of it on a terminal so narrow that each takes several lines."""
 
 
 @contextmanager
@@ -112,14 +116,11 @@ def _leaders(swept: Sweep) -> RenderableType:
     done = [p for p in swept.leaderboard() if p.state == "done"][:LEADERS]
     if not done:
         return Text("")
-    table = Table(box=None, pad_edge=False)
     names = ("response_rate", "p99_ms", "net", "net_points")
     shown = [f for f in names if any(p.figures.get(f) is not None for p in done)]
-    for header in done[0].settings:
-        table.add_column(Text(header.rpartition(".")[2]))
-    for header in shown:
-        table.add_column(header, justify="right")
-    for point in done:
-        cells = [*point.settings.values(), *(figure(point, name) for name in shown)]
-        table.add_row(*(Text(escape_text(cell)) for cell in cells))
-    return table
+    headers = [header.rpartition(".")[2] for header in done[0].settings] + shown
+    rows = [[*p.settings.values(), *(figure(p, name) for name in shown)] for p in done]
+    width = err.width
+    if not fits(headers, rows, right=shown, width=width):
+        rows = rows[:FEW_LEADERS]  # the bar below has to stay in sight
+    return drawn(headers, rows, right=shown, width=width)

@@ -143,10 +143,13 @@ def _runs(result: RoundResult) -> tuple[Any, ...]:
 
 
 def _print_round(result: RoundResult) -> None:
-    from backtest.cli.console import err, escape_text, out, print_table
+    from backtest.cli.console import err, escape_text, out
+    from backtest.cli.tables import print_table
+    from backtest.core.text import by_cause, first_of
 
-    for team, error in result.failed:
-        err.print(escape_text(f"{result.name}: {team} failed: {error}"), soft_wrap=True)
+    for error, teams in by_cause(result.failed).items():
+        names = teams[0] if len(teams) == 1 else f"{len(teams):,} teams ({first_of(teams)})"
+        err.print(escape_text(f"{result.name}: {names} failed: {error}"), soft_wrap=True)
     if not len(result.ends):
         return
     chosen = [2, 5, 8, 11]
@@ -174,7 +177,7 @@ def _print_round(result: RoundResult) -> None:
 
 
 def _print_standings(results: list[RoundResult], placed: list[Standing]) -> None:
-    from backtest.cli.console import print_table
+    from backtest.cli.tables import print_table
 
     names = [result.name for result in results]
     rows = [

@@ -101,13 +101,16 @@ def verify(
 
 def print_verdict(verdict: Verdict) -> None:
     """A verdict as tables on stdout."""
-    from backtest.cli.console import escape_text, out, print_table
+    from backtest.cli.console import escape_text, out
+    from backtest.cli.tables import print_table
 
     rows = [
         (check.name, check.result, f"{check.seconds:.1f}", check.detail) for check in verdict.checks
     ]
     title = f"{verdict.strategy} on {verdict.device}, level {verdict.level}, seed {verdict.seed}"
-    print_table(["check", "result", "s", "what was found"], rows, title=title, right=["s"])
+    print_table(
+        ["check", "result", "seconds", "what was found"], rows, title=title, right=["seconds"]
+    )
     shown = [
         (given, f"{error.kind} {error.name}", *_cells(error))
         for given, errors in verdict.errors.items()

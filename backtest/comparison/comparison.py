@@ -14,9 +14,9 @@ from backtest.comparison.conditions import Expression, MissingValue, parse_expre
 from backtest.comparison.figures import FIGURES, not_annualised, tear_sheet
 from backtest.comparison.profits import Profits, in_currency, profits
 from backtest.comparison.run_selection import FailedRun
-from backtest.comparison.run_settings import labels_of, settings, ticks
+from backtest.comparison.run_settings import labels_of, settings, short_ids, ticks
 from backtest.core.notebook import notebook_html
-from backtest.core.text import suggestion
+from backtest.core.text import suggestion, suggestion_or_list
 from backtest.errors import UsageError
 from backtest.runs.folder import Run
 from backtest.trading.layout import COSTS
@@ -33,8 +33,8 @@ ALIASES = {"net_pnl": "net", "points": "net_points", "correlation": "agreement",
 """Other names of fields in conditions and for sorting."""
 
 _TEXTS = (
-    "run", "strategy", "class", "policy", "service_model", "dataset", "currency", "unit",
-    "not_annualised",
+    "run", "strategy", "class", "policy", "service_model", "feed_model", "entry_model",
+    "response_model", "sizing", "accountant", "dataset", "currency", "unit", "not_annualised",
 )  # fmt: skip
 
 
@@ -78,6 +78,11 @@ class Comparison:
         """The shortest distinct names for the runs."""
         return labels_of(self.runs)
 
+    @cached_property
+    def short_ids(self) -> tuple[str, ...]:
+        """The ends of the runs' ids, as short as tells them apart."""
+        return short_ids(self.runs)
+
     def frame(self) -> pl.DataFrame:
         """The rows as a polars frame."""
         import polars as pl
@@ -93,7 +98,13 @@ class Comparison:
         expression = self.condition(condition, place="--where")
         kept = [k for k, row in enumerate(self.rows) if _holds(expression, row)]
         if not kept:
-            raise UsageError("matches no run", place=f"--where {condition!r}")
+            known = [str(row[name]) for name in _TEXTS for row in self.rows]
+            near = (suggestion(text, known) for text in expression.texts if text not in known)
+            raise UsageError(
+                f"{condition!r} matches none of the {len(self.rows)} runs",
+                place="--where",
+                remedy=next(filter(None, near), "`backtest compare --json` shows their fields."),
+            )
         return self._pick(kept)
 
     def sorted_by(self, field: str) -> Comparison:
@@ -125,7 +136,7 @@ class Comparison:
         return [{name: value, **_dispersion(rows, name)} for value, rows in groups.items()]
 
     def index(self, run: str) -> int:
-        """The position of a run by its id, the beginning of it, its label or its strategy.
+        """The position of a run by its id, either end of it, its label or its strategy.
 
         Raises:
             UsageError: none or several are meant.
@@ -135,6 +146,7 @@ class Comparison:
             lambda k: self.labels[k] == run,
             lambda k: self.rows[k]["strategy"] == run,
             lambda k: self.rows[k]["run"].startswith(run),
+            lambda k: self.short_ids[k] == run,
         )
         for test in tests:
             meant = [k for k in range(len(self.rows)) if test(k)]
@@ -145,11 +157,11 @@ class Comparison:
                 raise UsageError(
                     f"{run!r} matches several runs", place="--baseline", remedy=f"Name one: {ids}."
                 )
-        known = [row["run"] for row in self.rows]
+        known = [row[name] for name in ("strategy", "run") for row in self.rows]
         raise UsageError(
             f"none of the compared runs is called {run!r}",
             place="--baseline",
-            remedy=suggestion(run, known) or f"Runs: {', '.join(known)}.",
+            remedy=suggestion_or_list(run, list(dict.fromkeys(known)), "Runs"),
         )
 
     def condition(self, text: str, *, place: str) -> Expression:
@@ -168,11 +180,11 @@ class Comparison:
         """
         field = ALIASES.get(name, name)
         if field not in self.rows[0]:
-            known = list(self.rows[0])
+            known = [*self.rows[0], *ALIASES]
             raise UsageError(
                 f"no field is called {name!r}",
                 place=place,
-                remedy=suggestion(name, known) or f"Fields: {', '.join(known)}.",
+                remedy=suggestion_or_list(name, known, "Fields"),
             )
         return field
 
@@ -246,14 +258,18 @@ def _row(run: Run, earned: Profits) -> dict[str, Any]:
     timing, account = metrics["timing"], metrics["account"]
     sojourn = timing["latency_ns"]["sojourn"]
     reference, targets = (metrics["accuracy"].get(k) or {} for k in ("reference", "targets"))
-    config = manifest["config"]
+    labels, config = manifest["labels"], manifest["config"]
     row: dict[str, Any] = {
         "run": run.id,
-        "strategy": manifest["labels"]["strategy"],
+        "strategy": labels["strategy"],
         "class": manifest["conformance"],
-        "policy": manifest["labels"]["policy"],
-        "service_model": manifest["labels"]["service"],
+        "policy": labels["policy"],
+        "service_model": labels["service"],
         "scale": config["latency"]["scale"],
+        **{f"{kind}_model": labels[kind] for kind in ("feed", "entry", "response")},
+        "sizing": labels["sizing"],
+        "accountant": labels["accountant"],
+        "warmup": config["warmup"],
         "seed": config["seed"],
         "dataset": manifest["dataset"],
         "partial": manifest["partial"],

@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from backtest.core.text import suggestion
+from backtest.core.text import suggestion_or_list
 from backtest.errors import UsageError
 
 _MAX_LENGTH = 1000
@@ -57,6 +57,12 @@ class Expression:
     _place: str
     _aliases: Mapping[str, str]
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The quoted texts in it."""
+        constants = (n.value for n in ast.walk(self._tree) if isinstance(n, ast.Constant))
+        return tuple(value for value in constants if isinstance(value, str))
+
     def holds(self, row: Mapping[str, Any], baseline: Mapping[str, Any] | None = None) -> bool:
         """Whether the condition is true of a row.
 
@@ -83,7 +89,10 @@ def parse_expression(
         UsageError: no expression, or one with anything else in it.
     """
     if len(text) > _MAX_LENGTH:
-        raise UsageError(f"longer than {_MAX_LENGTH} characters", place=place)
+        raise UsageError(
+            f"the condition has {len(text):,} characters, more than the {_MAX_LENGTH:,} allowed",
+            place=place,
+        )
     try:
         tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -133,7 +142,7 @@ def _check_field(name: str, names: Mapping[str, str], place: str) -> None:
         raise UsageError(
             f"no field is called {name!r}",
             place=place,
-            remedy=suggestion(name, known) or f"Fields: {', '.join(known)}.",
+            remedy=suggestion_or_list(name, known, "Fields"),
         )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from backtest.comparison.comparison import Comparison, amounts_apart
 from backtest.comparison.conditions import Expression, MissingValue
 from backtest.comparison.verdict import contests, earned
+from backtest.core.text import first_of
 from backtest.errors import GateError, UsageError
 
 
@@ -65,16 +66,23 @@ def judge(compared: Comparison, gates: Sequence[Expression], baseline: int | Non
     base = None if baseline is None else compared.rows[baseline]
     hits = []
     for gate in gates:
+        holding, unknown = [], []
         for k, row in enumerate(compared.rows):
             if gate.uses_baseline and k == baseline:
                 continue
             try:
                 if gate.holds(row, base and amounts_apart(row, base)):
-                    hits.append(f"{gate.text} holds for {row['run']}")
+                    holding.append(row["run"])
             except MissingValue:
-                hits.append(f"{gate.text} cannot be judged for {row['run']}: a figure is missing")
+                unknown.append(row["run"])
+        if holding:
+            hits.append(f"{gate.text} holds for {first_of(holding)}")
+        if unknown:
+            hits.append(
+                f"{gate.text} cannot be judged for {first_of(unknown)}: a figure is missing"
+            )
     if gates and compared.failed:
-        hits.append(f"{len(compared.failed)} runs of the sweep came to nothing")
+        hits.append(f"{len(compared.failed):,} runs of the sweep came to nothing")
     if hits:
         raise GateError("; ".join(hits), place="--fail-if")
 

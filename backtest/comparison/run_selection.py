@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from backtest.core.atomic import is_unfinished
+from backtest.core.text import suggestion_or_list
 from backtest.errors import DataError, UsageError
 from backtest.runs.folder import Run, find_run, open_run, runs_in
 
@@ -45,7 +46,11 @@ def runs_at(places: Iterable[Path]) -> list[Run]:
             matches = [match for match in matches if not is_unfinished(match)]
             runs = [run for match in matches for run in _inside(match)]
             if not runs:
-                raise UsageError("matches no finished run", place=str(place))
+                raise UsageError(
+                    "the pattern matches no finished run",
+                    place=str(place),
+                    remedy="Name the folders of finished runs, or the folder that holds them.",
+                )
         else:
             # A folder that holds no runs is opened as one for the sake of the error.
             runs = _inside(place) or [open_run(place)]
@@ -91,26 +96,50 @@ def runs_of_sweep(runs: Path, sweep: str) -> tuple[list[Run], list[FailedRun]]:
                 error = entry.get("error") or "it has not been run"
                 failed.append(FailedRun(run_id, str(entry["state"]), str(error)))
     except (KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"its file is damaged: {error!r}", place=place) from None
+        raise DataError(
+            f"its file is damaged: {error!r}",
+            place=place,
+            remedy="Run the sweep again, which writes it anew.",
+        ) from None
     return done, failed
 
 
 def _sweep_table(folder: Path, sweep: str) -> dict[str, Any]:
     if not _ID.fullmatch(sweep):
-        raise UsageError(f"{sweep!r} is not the id of a sweep", place="--sweep")
+        raise UsageError(
+            f"{sweep!r} is neither the id nor the name of a sweep",
+            place="--sweep",
+            remedy="The sweeps of a folder of runs are listed in its folder sweeps.",
+        )
     paths = sorted(folder.glob("[!.]*.json"))
     tables: dict[str, dict[str, Any]] = {}
+    names: list[str] = []
     for path in [p for p in paths if p.stem == sweep] or paths:
         try:
             table = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:  # it was removed meanwhile
             continue
         except (OSError, ValueError) as error:
-            raise DataError(f"cannot be read: {error}", place=str(path)) from None
+            raise DataError(
+                f"the sweep's file cannot be read: {error}",
+                place=str(path),
+                remedy="Run the sweep again, which writes it anew.",
+            ) from None
+        if isinstance(table, dict):
+            names.append(str(table.get("name")))
         if isinstance(table, dict) and sweep in (path.stem, table.get("name")):
             tables[path.stem] = table
     if len(tables) != 1:
-        known = ", ".join(tables or (p.stem for p in paths)) or "none"
-        problem = "several sweeps are called" if tables else "there is no sweep"
-        raise UsageError(f"{problem} {sweep!r}", place="--sweep", remedy=f"Ids: {known}.")
+        if tables:
+            raise UsageError(
+                f"several sweeps are called {sweep!r}",
+                place="--sweep",
+                remedy=f"Name one by its id: {', '.join(tables)}.",
+            )
+        known = [*names, *(p.stem for p in paths)]
+        raise UsageError(
+            f"no sweep is called {sweep!r}",
+            place="--sweep",
+            remedy=suggestion_or_list(sweep, list(dict.fromkeys(known)), "Sweeps"),
+        )
     return next(iter(tables.values()))

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
 from backtest.runs.folder import Run
+
+FACTORS = (
+    "dataset",
+    "window.start",
+    "window.end",
+    "strategy",
+    "policy",
+    "latency.service",
+    "latency.scale",
+    "latency.feed",
+    "latency.entry",
+    "latency.response",
+    "sizing",
+    "accountant",
+    "warmup",
+    "limit",
+    "seed",
+)
+"""The settings that runs are sorted by, the first deciding."""
 
 
 def ticks(run: Run) -> tuple[str, ...]:
@@ -20,6 +40,31 @@ def reference_of(run: Run) -> str | None:
     manifest = run.manifest
     reference = manifest.get("reference")
     return None if reference == manifest["config"]["strategy"].get("name") else reference
+
+
+def chosen(name: str) -> bool:
+    """Whether a setting was chosen for the run, and does not describe its inputs or machine."""
+    found = ("data", "device_model")
+    return name not in found and not name.startswith(("fingerprint.", "version.", "source."))
+
+
+def order(run: Run) -> tuple[Any, ...]:
+    """What runs are sorted by: dataset, strategy, policy, latencies and the rest of ``FACTORS``.
+
+    Numbers count as numbers, also within text, so that ``at-most:8`` comes before ``at-most:16``.
+    """
+    table = settings(run)
+    return (*(_natural(table.get(name)) for name in FACTORS), run.id)
+
+
+def short_ids(runs: Sequence[Run]) -> tuple[str, ...]:
+    """The ends of the runs' ids, six characters or as many as tell them apart."""
+    ids = [run.id for run in runs]
+    distinct = len(set(ids))
+    length = 6
+    while len({name[-length:] for name in ids}) < distinct:
+        length += 1
+    return tuple(name[-length:] for name in ids)
 
 
 def settings(run: Run) -> dict[str, Any]:
@@ -47,6 +92,16 @@ def settings(run: Run) -> dict[str, Any]:
         for place, origin in (inputs.get("origins") or {}).items()
         if place != "strategy"
     }
+
+
+def _natural(value: Any) -> tuple[Any, ...]:
+    """A key that sorts absent values first, then numbers, then text with its numbers as such."""
+    if value is None:
+        return (0,)
+    if isinstance(value, (int, float)):
+        return (1, value)
+    pieces = re.split(r"(\d+(?:\.\d+)?)", str(value))
+    return (2, *((float(p), "") if k % 2 else (0.0, p) for k, p in enumerate(pieces)))
 
 
 def _flat(table: dict[str, Any], prefix: str) -> dict[str, Any]:

@@ -146,7 +146,7 @@ def writing(place: Path) -> Iterator[None]:
             errno.EROFS: "Choose a folder that you may write to.",
         }.get(error.errno or 0)
         raise DataError(
-            f"cannot be written: {error.strerror or error}", place=str(place), remedy=remedy
+            f"it cannot be written: {error.strerror or error}", place=str(place), remedy=remedy
         ) from None
 
 
@@ -212,11 +212,11 @@ def _check_target(final: Path, marker: str, overwrite: bool) -> None:
         return
     if not overwrite:
         raise DataError(
-            "already exists", place=str(final), remedy="Choose another name, or use --overwrite."
+            "it already exists", place=str(final), remedy="Choose another name, or use --overwrite."
         )
     if not (final / marker).is_file():
         raise DataError(
-            f"not replaced: it contains no {marker}",
+            f"it is not replaced, as it contains no {marker}",
             place=str(final),
             remedy="Only a folder of the same kind is overwritten; choose another name.",
         )

@@ -68,7 +68,7 @@ def parse_spec(value: str | Mapping[str, Any], *, place: str) -> Spec:
                 remedy="Write NAME:VALUE,... or NAME:KEY=VALUE,...",
             )
         if key in named:
-            raise UsageError(f"{key!r} is given twice", place=where)
+            raise UsageError(f"{key!r} is given twice", place=where, remedy="Give it once.")
         if equals:
             named[key] = parse_value(text, place=where)
         else:

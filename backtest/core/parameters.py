@@ -75,7 +75,7 @@ def arguments(spec: Spec, declared: Iterable[Parameter], *, place: str) -> dict[
     where = f"{place} {spec.name!r}"
     if len(spec.positional) > len(known):
         raise UsageError(
-            f"{len(spec.positional)} values for {len(known)} parameters",
+            f"there are {len(spec.positional)} values for {len(known)} parameters",
             place=where,
             remedy=listing(known.values()),
         )
@@ -83,12 +83,12 @@ def arguments(spec: Spec, declared: Iterable[Parameter], *, place: str) -> dict[
     for key, value in spec.named.items():
         if key not in known:
             raise UsageError(
-                f"no parameter {key!r}",
+                f"there is no parameter {key!r}",
                 place=where,
                 remedy=suggestion(key, known) or listing(known.values()),
             )
         if key in given:
-            raise UsageError(f"{key!r} is given twice", place=where)
+            raise UsageError(f"{key!r} is given twice", place=where, remedy="Give it once.")
         given[key] = value
     return given
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from backtest.core.grammar import parse_setting, parse_spec, parse_untyped, parse_value
 from backtest.core.parameters import Parameter, arguments, listing
-from backtest.core.text import suggestion
+from backtest.core.text import suggested_path, suggestion
 from backtest.errors import UsageError
 
 
@@ -33,9 +33,13 @@ def read_table(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UsageError(f"cannot be read: {error.strerror}", place=str(path)) from None
+        raise UsageError(
+            f"the file cannot be read: {error.strerror}",
+            place=str(path),
+            remedy=suggested_path(path) if isinstance(error, FileNotFoundError) else None,
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"is not valid TOML: {error}", place=str(path)) from None
+        raise UsageError(f"the file is not valid TOML: {error}", place=str(path)) from None
 
 
 def override(
@@ -62,7 +66,11 @@ def override(
         for depth, parent in enumerate(parents, 1):
             inner = at.get(parent, {})
             if not isinstance(inner, dict) or ".".join(parents[:depth]) in parts:
-                raise UsageError(f"{parent!r} has no keys", place=f"--set {setting}")
+                raise UsageError(
+                    f"{parent!r} has no keys, as it is a single setting",
+                    place=f"--set {setting}",
+                    remedy=f"Write {'.'.join(parents[:depth])}=VALUE.",
+                )
             at[parent] = at = dict(inner)
         if declared is None:
             at[key] = parse_untyped(text, place=f"--set {setting}")
@@ -88,10 +96,12 @@ def override_part(
     for setting in settings:
         *path, key = parse_setting(setting)[0]
         if path != [*above]:
+            near = suggestion(".".join(path), [".".join(above)]) if above else None
+            form = f"Write {'.'.join([*above, 'PARAMETER'])}=VALUE."
             raise UsageError(
                 f"{'.'.join([*path, key])!r} cannot be set here",
                 place="--set",
-                remedy=f"Write {'.'.join([*above, 'PARAMETER'])}=VALUE.",
+                remedy=f"{near} {form}" if near else form,
             )
         part = _with_parameter(part, setting, declared)
     return part
@@ -117,7 +127,7 @@ def _with_parameter(part: Any, setting: str, declared: Declared) -> Any:
             changed.append(alternative)
     if key not in known:
         raise UsageError(
-            f"no parameter {key!r}",
+            f"there is no parameter {key!r}",
             place=f"{place}, {', '.join(names)}",
             remedy=suggestion(key, known) or listing(known.values()),
         )

@@ -7,9 +7,8 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -26,9 +25,10 @@ from pydantic import (
     model_validator,
 )
 
-from backtest.core.text import suggestion
+from backtest.core.text import first_of, suggestion
 from backtest.core.times import format_utc, parse_utc
 from backtest.data import toml
+from backtest.data.model_errors import problems
 from backtest.errors import DataError
 from backtest.market.instruments import Instrument
 
@@ -37,6 +37,7 @@ CARD_NAME = "dataset.toml"
 _MOST_DIGITS = 80
 _LARGEST_EXPONENT = 30
 _LARGEST_FEE = 1_000_000_000
+_SHOWN = 5
 
 
 def exact_decimal(value: object) -> Decimal:
@@ -64,7 +65,7 @@ def exact_decimal(value: object) -> Decimal:
 
 def _glob(pattern: object) -> str:
     if not isinstance(pattern, str) or not pattern:
-        raise ValueError("a file pattern is text such as *.parquet")
+        raise ValueError(f"a file pattern is text such as *.parquet, not {pattern!r}")
     segments = pattern.split("/")
     if pattern.startswith("/") or "\\" in pattern or {"", ".", ".."} & set(segments):
         raise ValueError(f"{pattern!r} must be a path below the card's folder, without '..'")
@@ -80,7 +81,7 @@ def _instant(value: object) -> int:
 def _unique(names: tuple[str, ...]) -> tuple[str, ...]:
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
-        raise ValueError(f"named more than once: {', '.join(map(repr, repeated))}")
+        raise ValueError(f"named more than once: {first_of(list(map(repr, repeated)))}")
     return names
 
 
@@ -163,21 +164,21 @@ class InstrumentTable(_Table):
         if value is not None and (
             not 0 < value <= 1 or value.normalize().as_tuple().digits != (1,)
         ):
-            raise ValueError('must be a power of ten, "1" at most')
+            raise ValueError(f'must be a power of ten, "1" at most, not {value}')
         return value
 
     @field_validator("tick_size", "lot_size", "multiplier")
     @classmethod
     def _positive(cls, value: Decimal | None) -> Decimal | None:
         if value is not None and value <= 0:
-            raise ValueError("must be above 0")
+            raise ValueError(f"must be above 0, not {value}")
         return value
 
     @field_validator("fee_rate", "fee_per_lot")
     @classmethod
     def _plausible(cls, value: Decimal | None) -> Decimal | None:
         if value is not None and abs(value) > _LARGEST_FEE:
-            raise ValueError(f"must be at most {_LARGEST_FEE}, either sign")
+            raise ValueError(f"must be at most {_LARGEST_FEE}, either sign, not {value}")
         return value
 
     def over(self, base: Instrument) -> Instrument:
@@ -200,9 +201,15 @@ class Calendar(_Table):
         last: int | None = None
         for number, (opened, closed) in enumerate(sessions or ()):
             if opened >= closed:
-                raise ValueError(f"session {number} must open before it closes")
+                raise ValueError(
+                    f"session {number} must open before it closes, not open at"
+                    f" {format_utc(opened)} and close at {format_utc(closed)}"
+                )
             if last is not None and opened < last:
-                raise ValueError(f"session {number} opens before the previous one closes")
+                raise ValueError(
+                    f"session {number} opens before the previous one closes, at"
+                    f" {format_utc(opened)}"
+                )
             last = closed
         return sessions
 
@@ -259,17 +266,18 @@ class Card(_Table):
         symbols = info.data.get("symbols")
         if symbols is None:
             return instruments
-        problems = []
+        wrong = []
         for name in instruments.keys() - {"default", *symbols}:
             hint = suggestion(name, symbols) or ""
-            problems.append(f"{toml.key(name)} is not among the symbols. {hint}".strip())
+            wrong.append(f"{toml.key(name)} is not among the symbols. {hint}".strip())
         for symbol, instrument in zip(symbols, _resolve(symbols, instruments), strict=True):
             try:
                 _ = instrument.half_tick_lot if instrument.tradable else None
             except ValueError as error:
-                problems.append(f"{toml.key(symbol)}: {error}")
-        if problems:
-            raise ValueError("; ".join(sorted(problems)))
+                wrong.append(f"{toml.key(symbol)}: {error}")
+        if wrong:
+            more = f"; and {len(wrong) - _SHOWN:,} more" if len(wrong) > _SHOWN else ""
+            raise ValueError("; ".join(sorted(wrong)[:_SHOWN]) + more)
         return instruments
 
     def resolved_instruments(self) -> tuple[Instrument, ...]:
@@ -289,20 +297,23 @@ def read_card(path: Path | str, text: bytes | None = None) -> Card:
     """
     try:
         raw = Path(path).read_bytes() if text is None else text
-        return Card.model_validate({"format": None, **toml.loads(raw.decode())})
+        table = {"format": None, **toml.loads(raw.decode())}
+        return Card.model_validate(table)
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", place=str(path)) from None
+        raise DataError(f"the card cannot be read: {error.strerror}", place=str(path)) from None
     except ValidationError as error:
-        raise refusal(error, place=str(path)) from None
+        raise refusal(error, table, place=str(path)) from None
     except ValueError as error:
-        raise DataError(f"not valid TOML: {error}", place=str(path)) from None
+        raise DataError(f"the card is not valid TOML: {error}", place=str(path)) from None
 
 
-def refusal(error: ValidationError, *, place: str) -> DataError:
+def refusal(
+    error: ValidationError, table: Mapping[str, Any] | None = None, *, place: str
+) -> DataError:
     """What is wrong with a card, every problem at once, by its TOML path."""
-    problems = [f"{_toml_path(e['loc'])}: {_message(e)}" for e in error.errors()]
+    found = problems(error, Card, table)
     return DataError(
-        "; ".join(problems) if len(problems) == 1 else "\n  ".join(["refused:", *problems]),
+        found[0] if len(found) == 1 else "\n  ".join(["refused:", *found]),
         place=place,
         remedy="docs/data.md lists the keys of a card.",
     )
@@ -321,23 +332,3 @@ def _resolve(
 ) -> tuple[Instrument, ...]:
     default = instruments.get("default", InstrumentTable()).over(Instrument())
     return tuple(instruments.get(symbol, InstrumentTable()).over(default) for symbol in symbols)
-
-
-def _toml_path(location: tuple[int | str, ...]) -> str:
-    path = ""
-    for part in location:
-        if isinstance(part, int):
-            path += f"[{part}]"
-        else:
-            path += f".{toml.key(part)}" if path else toml.key(part)
-    return path
-
-
-def _message(error: Any) -> str:
-    if error["type"] == "value_error":
-        return str(error["ctx"]["error"])
-    if error["type"] == "extra_forbidden":
-        return "no such key"
-    if error["type"] == "missing":
-        return "missing"
-    return re.sub(r"^Input should", "should", error["msg"])

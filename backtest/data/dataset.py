@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow.fs as pafs
 
 from backtest.core.arrays import BoolArray, Int64Array
+from backtest.core.text import first_of, suggested_path, suggestion
 from backtest.data.card import CARD_NAME, Card, read_card
 from backtest.data.parquet import Footer, mapped_errors, read_footer
 from backtest.data.schema import Layout, check_same_layout, layout_of
@@ -170,7 +171,12 @@ class Dataset:
         """
         missing = sorted(self.card.sha256.keys() - set(self.files))
         if missing:
-            raise DataError(f"missing: {', '.join(map(repr, missing))}", place=self.location)
+            raise DataError(
+                f"{len(missing):,} of the files that its card lists are missing:"
+                f" {first_of(list(map(repr, missing)))}",
+                place=self.location,
+                remedy="Fetch them again.",
+            )
         self.data_hash()
 
     def file_digest(self, file: str) -> str:
@@ -224,8 +230,7 @@ def open_dataset(source: str | Path, *, filesystem: pafs.FileSystem | None = Non
             raise DataError(
                 f"not a dataset: there is no {CARD_NAME}",
                 place=location,
-                remedy="Name a folder that `backtest data ingest` wrote, or a packaged dataset"
-                f" ({', '.join(packaged_datasets()) or 'none'}).",
+                remedy=_instead(location),
             )
         with filesystem.open_input_stream(f"{root}/{CARD_NAME}") as stream:
             text = stream.read()
@@ -266,6 +271,19 @@ def packaged_datasets() -> tuple[str, ...]:
 
 def _datasets_folder() -> Path:
     return Path(str(importlib.resources.files("backtest").joinpath("datasets")))
+
+
+def _instead(location: str) -> str:
+    """What to name in place of what is not a dataset."""
+    packaged = packaged_datasets()
+    near = suggestion(location, packaged)
+    if near is None and "://" not in location and not Path(location).exists():
+        near = suggested_path(Path(location))
+    return (
+        near
+        or "Name a folder that `backtest data ingest` wrote, or a packaged dataset"
+        f" ({', '.join(packaged) or 'none'})."
+    )
 
 
 def _packaged(name: str) -> str | None:

@@ -44,7 +44,10 @@ def add_digests(dataset: Dataset) -> Digested:
             cannot be written.
     """
     if not isinstance(dataset.filesystem, pafs.LocalFileSystem):
-        raise UsageError("is no folder of this machine", place=dataset.location)
+        raise UsageError(
+            "the dataset is not a folder of this machine, so no digests can be added to its card",
+            place=dataset.location,
+        )
     dataset.verify()
     stated = {name: dict(getattr(dataset.card, name)) for name in _TABLES}
     found: dict[str, dict[str, str]] = {name: {} for name in _TABLES}

@@ -76,11 +76,11 @@ def mapped_errors(place: str) -> Iterator[None]:
     except (FileNotFoundError, NotADirectoryError):
         raise DataError("no such file", place=place) from None
     except PermissionError:
-        raise DataError("permission denied", place=place) from None
+        raise DataError("permission to read it is denied", place=place) from None
     except (pa.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         cause = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(
-            f"cannot be read as Parquet: {cause[0]}",
+            f"the file cannot be read as Parquet: {cause[0]}",
             place=place,
             remedy=DAMAGED,
         ) from None
@@ -106,7 +106,7 @@ def read_footer(
     with mapped_errors(place):
         info = filesystem.get_file_info(path)
         if info.type == pafs.FileType.File and info.size == 0:
-            raise DataError("the file is empty", place=place)
+            raise DataError("the file is empty", place=place, remedy=DAMAGED)
         with filesystem.open_input_file(path) as file:
             if digest is not None and footer_digest(file) != digest:
                 raise DataError(
@@ -129,7 +129,7 @@ def check_sizes(metadata: Any, place: str) -> None:
     """
     if metadata.num_columns > MOST_COLUMNS:
         raise DataError(
-            f"has {metadata.num_columns} columns, more than {MOST_COLUMNS}", place=place
+            f"the file has {metadata.num_columns} columns, more than {MOST_COLUMNS}", place=place
         )
     for number in range(metadata.num_row_groups):
         group = metadata.row_group(number)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from backtest.core.text import suggestion
 from backtest.errors import DataError
 
 if TYPE_CHECKING:
@@ -60,7 +61,8 @@ def layout_of(card: Card, footer: Footer) -> Layout:
 
     def take(name: str, wanted: str, allowed: Sequence[pa.DataType]) -> None:
         if name not in found:
-            problems.append(f"column {name!r} is missing")
+            near = suggestion(name, found.keys() - names.values())
+            problems.append(f"column {name!r} is missing" + (f". {near}" if near else ""))
         elif footer.schema.names.count(name) > 1:
             problems.append(f"column {name!r} is there twice")
         elif found[name] not in allowed:

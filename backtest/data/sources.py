@@ -11,6 +11,7 @@ from typing import Any
 
 from backtest.core.atomic import new_folder
 from backtest.core.parameters import as_table
+from backtest.core.text import suggested_path
 from backtest.errors import DataError
 
 
@@ -78,10 +79,12 @@ def ingest(
     from backtest.data.card import CARD_NAME, read_card, refusal, write_card
 
     if not input.exists():
-        raise DataError("no such file or folder", place=str(input))
+        raise DataError(
+            "no such file or folder", place=str(input), remedy=suggested_path(Path(input))
+        )
     if not input.is_file() and not input.is_dir():
         raise DataError(
-            "is no regular file or folder",
+            "the input is no regular file or folder",
             place=str(input),
             remedy="Inputs are read more than once: write what a pipe gives to a file first.",
         )

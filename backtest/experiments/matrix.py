@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -21,9 +22,11 @@ from backtest.core.hashing import canonical_json, sha256_of
 from backtest.core.parameters import arguments, as_table, as_text, convert
 from backtest.core.parts import Kind, Parts
 from backtest.core.settings import override
+from backtest.core.text import in_one_line
 from backtest.core.times import format_duration, format_utc
+from backtest.data.model_errors import problems
 from backtest.errors import UsageError
-from backtest.runs.run_config import PARTS, RunConfig, problems
+from backtest.runs.run_config import EXAMPLES, PARTS, RunConfig
 
 MOST_RUNS = 100_000
 """A matrix of more combinations is taken for a mistake."""
@@ -102,9 +105,9 @@ def parse_matrix(
             added = reader.check(_axes(RunConfig), _merged(shared, rule), at)
             configs += [] if added is None else reader.configs(added, at)
     if reader.problems:
-        listed = "".join(f"\n  - {problem}" for problem in dict.fromkeys(reader.problems))
+        listed = "".join(f"\n  - {problem}" for problem in reader.counted())
         raise UsageError(
-            f"{len(dict.fromkeys(reader.problems))} of its settings cannot be used:{listed}",
+            f"{len(reader.problems)} of its settings cannot be used:{listed}",
             place=place,
             remedy="`backtest sweep --help` and `backtest plugins` explain the settings.",
         )
@@ -120,26 +123,46 @@ def parse_matrix(
 
 @dataclass
 class _Reader:
-    """Makes combinations, and collects what is wrong with them."""
+    """Makes combinations, and collects what is wrong with them.
+
+    Attributes:
+        problems: what is wrong, with the number of combinations that have it; 0 where it is wrong
+            in the file, before anything is combined.
+        combined: the number of combinations looked at.
+    """
 
     plugins: Parts
-    problems: list[str] = field(default_factory=list)
-    _whole: dict[str, dict[str, Any] | None] = field(default_factory=dict)
+    problems: Counter[str] = field(default_factory=Counter)
+    combined: int = 0
+    _whole: dict[str, dict[str, Any] | UsageError] = field(default_factory=dict)
     _texts: dict[str, str] = field(default_factory=dict)
 
-    def check(self, model: type[BaseModel], table: Mapping[str, Any], at: str = "") -> Any:
+    def counted(self) -> list[str]:
+        """The problems, with the number of combinations of those that come with some."""
+        return [
+            f"{text} (in {count:,} of {self.combined:,} combinations)"
+            if count and self.combined > 1
+            else text
+            for text, count in self.problems.items()
+        ]
+
+    def check(
+        self, model: type[BaseModel], table: Mapping[str, Any], at: str = "", count: int = 0
+    ) -> Any:
         """The table as the model has it, or ``None`` with the problems noted."""
         try:
             return model.model_validate(dict(table))
         except ValidationError as error:
-            self.problems += [_join(at, problem) for problem in problems(error, table)]
+            for problem in problems(error, model, table, examples=EXAMPLES):
+                self._note(_join(at, problem), count)
             return None
 
     def configs(self, axes: BaseModel, at: str = "") -> list[RunConfig]:
         """A configuration for every combination; those with a part that cannot be are left out."""
         made = []
         for table in self._combinations(axes, at):
-            config = self.check(RunConfig, table, at)
+            self.combined += 1
+            config = self.check(RunConfig, table, at, count=1)
             if config is not None and self._complete(dumped := config.model_dump(), at):
                 made.append(RunConfig.model_validate(dumped))
         return made
@@ -181,7 +204,7 @@ class _Reader:
         except UsageError as error:
             self._note(error)
         except ValueError as error:
-            self.problems.append(f"{place} {name!r}: {error}")
+            self._note(f"{place} {name!r}: {error}")
         return False
 
     def _combinations(self, axes: BaseModel, at: str) -> list[dict[str, Any]]:
@@ -190,8 +213,9 @@ class _Reader:
             values = getattr(axes, name)
             if values is not None and name not in ("name", "include", "exclude"):
                 choices[name] = list(self._alternatives(values, _join(at, name)))
-        if math.prod(map(len, choices.values())) > MOST_RUNS:
-            self.problems.append(_join(at, f"more than {MOST_RUNS:,} combinations"))
+        count = math.prod(map(len, choices.values()))
+        if count > MOST_RUNS:
+            self._note(_join(at, f"{count:,} are more than {MOST_RUNS:,} combinations"))
             return []
         return [dict(zip(choices, c, strict=True)) for c in itertools.product(*choices.values())]
 
@@ -246,12 +270,15 @@ class _Reader:
                 self._whole[key] = {k: _plain_value(v) for k, v in table.items()}
                 self._texts[canonical_json(self._whole[key])] = as_text(made, name)
             except UsageError as error:
-                self._note(error)
-                self._whole[key] = None
-        return self._whole[key]
+                self._whole[key] = error
+        whole = self._whole[key]
+        if isinstance(whole, UsageError):
+            self._note(whole, 1)
+            return None
+        return whole
 
-    def _note(self, error: UsageError) -> None:
-        self.problems.append(str(error).replace("\n ", ""))
+    def _note(self, problem: UsageError | str, count: int = 0) -> None:
+        self.problems[in_one_line(str(problem))] += count
 
 
 def _many(value: Any, *, of_lists: bool) -> Any:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from backtest.comparison.comparison import compare
 from backtest.core.atomic import new_file, sweep_all
 from backtest.core.hashing import package_sha256
+from backtest.core.text import by_cause, first_of
 from backtest.errors import DataError, UsageError
 from backtest.experiments.executors import Executor, Job, Outcome, Setup
 from backtest.experiments.matrix import Matrix
@@ -215,7 +216,7 @@ class Sweep:
         Returns:
             What could not be measured, and why.
         """
-        failed = []
+        failed: list[tuple[str, str]] = []
         for strategy, device in sorted(self.costs.unknown(self._wanted().values())):
             point = next(
                 p
@@ -225,10 +226,10 @@ class Sweep:
             self._executor.submit(self._job("probe", point))
             (outcome,) = self._executor.wait()
             if outcome.result is None:
-                failed.append(f"{strategy} on {device}: {outcome.error}")
+                failed.append((f"{strategy} on {device}", str(outcome.error)))
             else:
                 self.costs.observe(**outcome.result)
-        return failed
+        return [f"{first_of(names)}: {error}" for error, names in by_cause(failed).items()]
 
     def seconds_left(self) -> float:
         """Estimated work of all runs that are neither done nor failed, in seconds of one slot."""

@@ -16,7 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from backtest.comparison.comparison import Comparison, compare
 from backtest.comparison.profits import Profits
 from backtest.core.callbacks import StepCallback
+from backtest.core.text import in_one_line
 from backtest.data.dataset import open_dataset
+from backtest.data.model_errors import problems
 from backtest.data.reading.bus import EventBus
 from backtest.errors import BacktestError, UsageError
 from backtest.runs.engine import Engine
@@ -120,12 +122,8 @@ def parse_tournament(table: Mapping[str, Any], *, place: str) -> TournamentConfi
     try:
         config = TournamentConfig.model_validate(dict(table))
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}"
-            for item in error.errors()
-        ]
         raise UsageError(
-            "; ".join(dict.fromkeys(problems)),
+            "; ".join(problems(error, TournamentConfig, table)),
             place=place,
             remedy="docs/tournament.md shows a complete file.",
         ) from None
@@ -179,7 +177,7 @@ def _play_round(
                 parse_config(_run_table(config, team, window), place=f"team {team.name!r}")
             )
         except BacktestError as error:
-            failed.append((team.name, " ".join(str(error).split())))
+            failed.append((team.name, in_one_line(str(error))))
     if not runs:
         nothing = np.empty((0, CHECKPOINTS))
         return RoundResult(of.name, None, (), tuple(failed), np.empty(0), nothing)
@@ -204,7 +202,7 @@ def _window(config: TournamentConfig, of: Round) -> dict[str, int]:
         bus = EventBus(open_dataset(config.dataset))
         first = next((batch for batch in bus if len(batch)), None)
         if first is None:
-            raise UsageError("contains no events", place=f"dataset {config.dataset!r}")
+            raise UsageError("the dataset contains no events", place=f"dataset {config.dataset!r}")
         start = int(first.ts_event[0])
     return {**window, "end": start + of.length}
 

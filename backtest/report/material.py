@@ -10,6 +10,7 @@ from functools import cached_property
 from math import inf
 
 from backtest.comparison.comparison import Comparison
+from backtest.comparison.run_settings import chosen
 from backtest.comparison.verdict import Field, earned, fields
 from backtest.core.arrays import Float64Array
 from backtest.report.agreement import Agreement, agreement_of
@@ -44,11 +45,10 @@ class Material:
     @cached_property
     def factors(self) -> list[tuple[str, tuple[str, ...]]]:
         """What was chosen differently for the runs: name, and each run's value."""
-        hidden = ("fingerprint.", "source.", "version.", "data", "device_model")
         return [
             (name.removeprefix("latency."), tuple("–" if v is None else str(v) for v in values))
             for name, values in self.compared.differences()
-            if not name.startswith(hidden)
+            if chosen(name)
         ]
 
     @cached_property

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from backtest.core.atomic import is_unfinished
 from backtest.core.notebook import notebook_html
+from backtest.core.text import suggested_path
 from backtest.errors import DataError
 
 if TYPE_CHECKING:
@@ -130,12 +131,15 @@ class Run:
             value = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise DataError(
-                f"cannot be read: {error}",
+                f"the run cannot be read: {getattr(error, 'strerror', None) or error}",
                 place=str(path),
-                remedy="Name the folder of a finished run.",
+                remedy=(None if self.folder.exists() else suggested_path(self.folder))
+                or "Name the folder of a finished run.",
             ) from None
         if not isinstance(value, dict):
-            raise DataError("holds no table of values", place=str(path))
+            raise DataError(
+                "the file holds no table of values", place=str(path), remedy="Run it again."
+            )
         return value
 
 
@@ -165,7 +169,11 @@ def open_run(path: Path) -> Run:
     run = Run(path)
     for key, part in (("run", run.manifest), ("timing", run.metrics)):
         if key not in part:
-            raise DataError("is not the folder of a run", place=str(path))
+            raise DataError(
+                "the folder is not that of a run",
+                place=str(path),
+                remedy="Name the folder of a finished run.",
+            )
     return run
 
 

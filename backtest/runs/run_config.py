@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
 
 from backtest.core.parts import Kind
-from backtest.core.text import suggestion
 from backtest.core.times import parse_duration, parse_utc
+from backtest.data.model_errors import problems
 from backtest.errors import UsageError
 
 
@@ -118,15 +116,13 @@ PARTS: dict[str, Kind] = {
 }
 """The settings that ask for a part, and for which kind."""
 
-_EXAMPLES = {
+EXAMPLES = {
     "dataset": "give for example --dataset sample",
     "strategy": "give for example --strategy batched",
     "latency": "say how long an answer takes, for example --service affine:35.8ms,0.5ms",
     "latency.service": "say how long an answer takes, for example --service affine:35.8ms,0.5ms",
 }
-
-
-_INDEX = re.compile(r"\[[0-9]+\]")
+"""What to write for required settings."""
 
 
 def parse_config(table: Mapping[str, Any], *, place: str) -> RunConfig:
@@ -139,41 +135,7 @@ def parse_config(table: Mapping[str, Any], *, place: str) -> RunConfig:
         return RunConfig.model_validate(dict(table))
     except ValidationError as error:
         raise UsageError(
-            "; ".join(problems(error, table)),
+            "; ".join(problems(error, RunConfig, table, examples=EXAMPLES)),
             place=place,
             remedy="`backtest run --help` explains every setting.",
         ) from None
-
-
-def problems(error: ValidationError, table: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a table, a line for each key."""
-    found = []
-    for item in error.errors():
-        key, at = "", table
-        for part in item["loc"]:
-            if isinstance(part, int):
-                # A sweep wraps single settings into lists, which the table does not have.
-                if isinstance(at, Sequence) and not isinstance(at, str):
-                    key, at = f"{key}[{part}]", at[part]
-            elif part not in ("str", "dict[str,any]"):
-                key = f"{key}.{part}".removeprefix(".")
-                at = at.get(part, {}) if isinstance(at, Mapping) else {}
-        message = item["msg"].removeprefix("Value error, ")
-        if item["type"] == "missing":
-            message = f"missing; {_EXAMPLES[_INDEX.sub('', key)]}"
-        near = _near(item)
-        found.append(f"{key}: {message}. {near}" if near else f"{key}: {message}")
-    return list(dict.fromkeys(found))
-
-
-def _near(item: ErrorDetails) -> str | None:
-    """A known key or value that one that is not known may have been meant for."""
-    if item["type"] == "literal_error":
-        return suggestion(str(item["input"]), re.findall("'([^']*)'", item["ctx"]["expected"]))
-    if item["type"] != "extra_forbidden":
-        return None
-    *above, key = (part for part in item["loc"] if isinstance(part, str))
-    known = RunConfig.model_fields
-    for name in above:
-        known = getattr(known[name].annotation, "model_fields", {})
-    return suggestion(key, known)

@@ -75,7 +75,11 @@ class QuoteLinks:
         """
         window = self._window
         if window.count > _REACH:
-            raise RunError(f"{window.count} events are in flight", place="market accountant")
+            raise RunError(
+                f"{window.count:,} events are in flight at once, more than can be counted",
+                place="market accountant",
+                remedy="Shorten the latencies, or the window of the run.",
+            )
         columns = [window[name] for name in _COLUMNS]
         while True:
             code = self._loops.follow(

@@ -216,7 +216,9 @@ class Fit:
             found = held["identity"]
         except Exception as error:  # pickle raises many kinds for damaged files
             raise DataError(
-                f"cannot be read: {type(error).__name__}", place=place, remedy=_REMEDY
+                f"the checkpoint cannot be read: {type(error).__name__}",
+                place=place,
+                remedy=_REMEDY,
             ) from None
         if found != self._identity:
             raise DataError(

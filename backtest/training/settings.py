@@ -49,4 +49,4 @@ class FitSettings:
         if not 0 < self.validation < 1:
             raise ValueError(f"validation is a share between 0 and 1, not {self.validation}")
         if self.rate <= 0 or self.clip <= 0:
-            raise ValueError("rate and clip must be above 0")
+            raise ValueError(f"rate and clip must be above 0, not {self.rate} and {self.clip}")

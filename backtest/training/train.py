@@ -114,7 +114,7 @@ def train(
 def _check(dataset: Dataset, output: Path, overwrite: bool) -> None:
     place = f"dataset {dataset.name!r}"
     if not dataset.features:
-        raise UsageError("it has no features to read", place=place)
+        raise UsageError("the dataset has no features to train on", place=place)
     if len(dataset.targets) not in (1, _TOWERS):
         raise UsageError(
             f"it has {len(dataset.targets)} targets, but the towers need 1 or {_TOWERS}",
@@ -129,7 +129,9 @@ def _check(dataset: Dataset, output: Path, overwrite: bool) -> None:
         )
     if output.exists() and not overwrite:
         raise DataError(
-            "already exists", place=str(output), remedy="Choose another name, or use --overwrite."
+            "the file already exists",
+            place=str(output),
+            remedy="Choose another name, or use --overwrite.",
         )
 
 

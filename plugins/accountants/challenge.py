@@ -44,7 +44,10 @@ class ChallengeAccountant(Accountant):
 
     def __post_init__(self) -> None:
         if self.error_scale <= 0 or self.break_even <= 0:
-            raise ValueError("error_scale and break_even must be above 0")
+            raise ValueError(
+                f"error_scale and break_even must be above 0, not {self.error_scale} and"
+                f" {self.break_even}"
+            )
 
     def open(self, terms: RunTerms) -> Settlement:
         if terms.outputs != terms.targets:

@@ -234,7 +234,7 @@ def _head(material: Material, k: int) -> str:
     """The place and the run's id where other columns say what it is, else its name."""
     if not material.factors:
         return material.names[k]
-    return f"{material.order.index(k) + 1}. {material.compared.runs[k].id[-12:][:6]}"
+    return f"{material.order.index(k) + 1}. {material.compared.short_ids[k]}"
 
 
 class Effects(ReportSection):

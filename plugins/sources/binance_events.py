@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from backtest.core.arrays import Int64Array
+from backtest.core.text import suggestion_or_list
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.card import Card, InstrumentTable
 from backtest.data.reading.decode import Columns
@@ -287,7 +288,7 @@ def _instruments(source: BinanceOptions, symbols: dict[str, _Symbol]) -> dict[st
         for unknown in sorted(sizes.keys() - symbols.keys()):
             raise DataError(
                 f"{name} contains {unknown!r}, which is not a symbol of the data",
-                remedy=f"Symbols: {', '.join(sorted(symbols))}.",
+                remedy=suggestion_or_list(unknown, sorted(symbols), "Symbols"),
             )
     tables = {}
     for name, symbol in symbols.items():

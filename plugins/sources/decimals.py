@@ -42,7 +42,9 @@ def parse_decimals(text: pa.Array) -> tuple[Int64Array, int]:
     words = np.frombuffer(exact.buffers()[1], dtype=np.int64).reshape(-1, 2)
     words = words[exact.offset : exact.offset + len(exact)]
     if words[:, 1].any() or (words[:, 0] < 0).any():
-        raise ValueError("a number has more digits than 64 bits can hold")
+        wide = (words[:, 1] != 0) | (words[:, 0] < 0)
+        bad = text[int(np.argmax(wide))].as_py()
+        raise ValueError(f"{bad} has more digits than 64 bits can hold, with {scale} decimals")
     return words[:, 0].copy(), scale
 
 
@@ -57,7 +59,8 @@ def to_grid(values: Int64Array, unit: Decimal, step: Decimal) -> Int64Array:
     if not largest:
         return np.zeros(len(values), dtype=np.int64)
     if largest * ratio.numerator > _MAX:
-        raise ValueError("a number has more steps than 64 bits hold")
+        bad = int(values[np.argmax(np.abs(values))]) * unit
+        raise ValueError(f"{bad} is more steps of {step} than 64 bits can hold")
     if ratio.denominator > _MAX:
         bad = int(values[np.argmax(values != 0)]) * unit
         raise ValueError(f"{bad} is not a multiple of {step}")

@@ -99,11 +99,15 @@ def _member(file: EquityFile) -> Packed:
     """The only file in a zip file, which must name the same day, symbol and kind."""
     names = member_names(file.path)
     if len(names) != 1:
-        raise DataError(f"holds {len(names)} files, not one", place=str(file.path))
+        raise DataError(
+            f"the archive holds {len(names)} files, not one",
+            place=str(file.path),
+            remedy="Give each day, symbol and kind an archive of its own.",
+        )
     wanted = f"{file.day:%Y%m%d}_{file.symbol}_{file.kind}"
     if not names[0].lower().startswith(wanted.lower()):
         raise DataError(
-            f"holds {names[0]!r}, not {wanted!r}",
+            f"the archive holds {names[0]!r}, not {wanted!r}",
             place=str(file.path),
             remedy="A file that was renamed would be dated wrongly: restore its name.",
         )

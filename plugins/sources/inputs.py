@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from backtest.core.text import first_of
 from backtest.errors import DataError
 
 HIDDEN = "hidden"
@@ -16,8 +17,6 @@ NAMED = "named by --ignore"
 AGAIN = "a link to a file that is read anyway"
 PACKINGS = (".gz", ".zst", ".bz2", ".xz")
 """Suffixes of compressed files; see ``backtest.plugins.sources.packed``."""
-
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -92,10 +91,9 @@ def refuse_unknown(names: Sequence[str], suffixes: tuple[str, ...] | None, *, pl
     """
     if not names:
         return
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     wanted = f"files whose names end in {', '.join(suffixes)}" if suffixes else "regular files"
     raise DataError(
-        f"holds {', '.join(map(repr, sorted(names)[:_SHOWN]))}{more}, which this source does not"
+        f"the input holds {first_of(list(map(repr, sorted(names))))}, which this source does not"
         f" read: it reads {wanted}",
         place=place,
         remedy="Name what to leave out with --ignore PATTERN, for example"
@@ -107,7 +105,7 @@ def _walk(folder: Path) -> Iterator[Path]:
     """Every entry that is no folder, in order; hidden folders are entries, links are followed."""
 
     def fail(error: OSError) -> None:
-        raise DataError(f"cannot be read: {error.strerror}", place=error.filename)
+        raise DataError(f"the folder cannot be read: {error.strerror}", place=error.filename)
 
     seen = {os.path.realpath(folder)}
     for root, folders, names in os.walk(folder, onerror=fail, followlinks=True):

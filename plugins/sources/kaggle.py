@@ -35,7 +35,7 @@ class JaneStreetKaggle(Source):
     def __post_init__(self) -> None:
         parse_utc(self.start)
         if self.step <= 0:
-            raise ValueError("step must be above 0")
+            raise ValueError(f"step must be above 0, not {self.step} ns")
 
     def ingest(self, input: Path, output: Path) -> IngestReport:
         """Write all partitions as one dataset with features and targets but no quotes."""

@@ -105,7 +105,7 @@ def _partitions(input: Path, ignore: Sequence[str]) -> tuple[list[Path], dict[st
     """The partitions' files, by number, and how many others are ignored, by reason."""
     root = input / "train.parquet" if (input / "train.parquet").is_dir() else input
     if not root.is_dir():
-        raise DataError("is no folder", place=str(input), remedy=_REMEDY)
+        raise DataError("the input is no folder", place=str(input), remedy=_REMEDY)
     ignored: Counter[str] = Counter()
     if root != input:
         ignored[_BESIDE] = sum(path != root for path in input.iterdir())
@@ -115,7 +115,7 @@ def _partitions(input: Path, ignore: Sequence[str]) -> tuple[list[Path], dict[st
         match = _PARTITION.fullmatch(path.parent.name)
         if match is None or path.parent.parent != root:
             raise DataError(
-                "is in no folder partition_id=N",
+                "the file is in no folder partition_id=N",
                 place=str(path),
                 remedy=f"{_REMEDY} Leave files out with --ignore PATTERN.",
             )

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from backtest.core.arrays import BoolArray, Int64Array
+from backtest.core.text import suggestion_or_list
 from backtest.data.canonical import NO_PRICES, CanonicalWriter
 from backtest.data.card import Card, Features, Targets
 from backtest.data.prices import is_marker
@@ -107,9 +108,9 @@ def _check_columns(files: Sequence[InputTable], mapping: Mapping) -> None:
         missing = [name for name in mapping.columns() if name not in types]
         if missing:
             raise DataError(
-                f"no column {', '.join(map(repr, missing))}",
+                f"the file has no column {', '.join(map(repr, missing))}",
                 place=file.place,
-                remedy=f"It has: {', '.join(sorted(types))}.",
+                remedy=suggestion_or_list(missing[0], sorted(types), "Its columns"),
             )
         found = {name: types[name] for name in mapping.columns()}
         for name in floats:

@@ -120,11 +120,13 @@ class CsvFile:
             (names,) = csv.reader([line.decode()])
         except (ValueError, csv.Error) as error:
             raise DataError(
-                f"cannot be read as CSV: its first line is no list of names: {error}",
+                f"the file cannot be read as CSV: its first line is no list of names: {error}",
                 place=self.place,
             ) from None
         if len(names) > MOST_COLUMNS:
-            raise DataError(f"has {len(names)} columns, more than {MOST_COLUMNS}", place=self.place)
+            raise DataError(
+                f"the file has {len(names)} columns, more than {MOST_COLUMNS}", place=self.place
+            )
         return names, piece[len(line) :]
 
 

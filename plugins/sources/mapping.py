@@ -17,8 +17,10 @@ from pydantic import (
     model_validator,
 )
 
+from backtest.core.text import suggested_path
 from backtest.data import toml
 from backtest.data.card import Columns, InstrumentTable, exact_decimal
+from backtest.data.model_errors import problems
 from backtest.errors import DataError
 
 _Text: TypeAlias = Annotated[str, Field(min_length=1)]
@@ -27,10 +29,10 @@ _Names: TypeAlias = Annotated[tuple[_Text, ...], Field(strict=False, min_length=
 
 def _above_zero(value: object) -> Decimal:
     if not isinstance(value, str):
-        raise ValueError('write it as text, as in "0.01"')
+        raise ValueError(f'write it as text, as in "0.01", not as {value!r}')
     number = exact_decimal(value)
     if number <= 0:
-        raise ValueError("must be above 0")
+        raise ValueError(f"must be above 0, not {number}")
     return number
 
 
@@ -191,18 +193,19 @@ def read_mapping(path: Path) -> Mapping:
         DataError: not readable, not TOML, or refused; every problem at once.
     """
     try:
-        return Mapping.model_validate(toml.loads(path.read_text(encoding="utf-8")))
+        table = toml.loads(path.read_text(encoding="utf-8"))
+        return Mapping.model_validate(table)
     except OSError as error:
-        raise DataError(f"cannot be read: {error.strerror}", place=str(path)) from None
-    except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, e['loc'])) or 'mapping'}: {e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors()
-        ]
         raise DataError(
-            "; ".join(problems),
+            f"the file cannot be read: {error.strerror}",
+            place=str(path),
+            remedy=suggested_path(path) if isinstance(error, FileNotFoundError) else None,
+        ) from None
+    except ValidationError as error:
+        raise DataError(
+            "; ".join(problems(error, Mapping, table)),
             place=str(path),
             remedy="docs/data.md lists the keys of a mapping.",
         ) from None
     except ValueError as error:
-        raise DataError(f"not TOML: {error}", place=str(path)) from None
+        raise DataError(f"the mapping is not TOML: {error}", place=str(path)) from None

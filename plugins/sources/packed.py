@@ -182,14 +182,16 @@ def member_names(path: Path) -> list[str]:
     with _reading(str(path)), zipfile.ZipFile(path) as archive:
         about = [info for info in archive.infolist() if not info.is_dir()]
     if len(about) > _MOST_MEMBERS:
-        raise DataError(f"holds {len(about)} files, too many", place=str(path))
+        raise DataError(
+            f"the archive holds {len(about):,} files, more than {_MOST_MEMBERS:,}", place=str(path)
+        )
     names = sorted(info.filename for info in about)
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
-        raise DataError(f"holds {repeated[0]!r} twice", place=str(path))
+        raise DataError(f"the archive holds {repeated[0]!r} twice", place=str(path))
     if any(info.flag_bits & _ENCRYPTED for info in about):
         raise DataError(
-            "is encrypted", place=str(path), remedy="Unpack it with its password first."
+            "the archive is encrypted", place=str(path), remedy="Unpack it with its password first."
         )
     return names
 
@@ -203,7 +205,7 @@ def _reading(place: str) -> Iterator[None]:
     except _FAULTS as error:
         text = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(
-            f"cannot be read, is truncated or damaged: {text[0]:.200}",
+            f"the file cannot be read, as it is truncated or damaged: {text[0]:.200}",
             place=place,
             remedy="Fetch the file again.",
         ) from None

@@ -97,8 +97,6 @@ def test_csv_and_markdown_and_groups(
     assert capsys.readouterr().out.count("\n| ") == 3
     assert call(finished_runs, "--group", "policy") == 0
     assert "±" in capsys.readouterr().out
-    assert call(finished_runs, "--differences") == 0
-    assert capsys.readouterr().out.splitlines()[1].startswith("policy")
     assert call(finished_runs, "--csv", "--json") == 2
 
 
@@ -158,3 +156,62 @@ def test_comparing_removes_nothing(finished_runs: Path, tmp_path: Path) -> None:
     (runs / ".x.tmp-01234567").mkdir()
     assert call(runs) == 0
     assert (runs / ".x.tmp-01234567").exists()
+
+
+def test_what_varies_is_a_column(finished_runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(finished_runs, "--where", "not partial") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:6] == ["run", "strategy", "class", "policy", "service", "scale"]
+    assert lines[0].split()[-3:] == ["Sharpe", "drawdown", "turnover"]
+    # In the order of their settings, where a folder of runs is named.
+    policies = [line.split()[3:6:2] for line in lines[1:5]]
+    assert policies == [["all", "0"], ["all", "1"], ["all", "4"], ["one", "1"]]
+    ids = {line.split()[0] for line in lines[1:5]}
+    assert all(any(p.name.endswith(i) for p in finished_runs.iterdir()) for i in ids)
+
+
+def test_runs_that_differ_in_any_setting_can_be_told_apart(
+    small_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from backtest.api import run
+
+    for sizing, warmup in (("sign", 0), ("sign:lots=2", 0), ("sign", 50)):
+        latency = {"service": "affine:1ms,0.1ms"}
+        run(
+            runs=tmp_path,
+            dataset=str(small_dataset),
+            strategy="imbalance",
+            policy="all",
+            latency=latency,
+            sizing=sizing,
+            warmup=warmup,
+        )
+    assert call(tmp_path) == 0
+    head, *rows = (line.split() for line in capsys.readouterr().out.splitlines()[:4])
+    columns = [head.index(name) for name in ("sizing", "warmup")]
+    assert sorted(tuple(row[k] for k in columns) for row in rows) == [
+        ("sign", "0"),
+        ("sign", "50"),
+        ("sign:2", "0"),
+    ]
+    assert call(tmp_path, "--where", 'sizing == "sign" and warmup == 50', "--json") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["accountant"] == "market"
+    models = {kind: row[f"{kind}_model"] for kind in ("feed", "entry", "response")}
+    assert models == {"feed": "recorded", "entry": "constant", "response": "constant"}
+    assert call(tmp_path, "--baseline", row["run"][-6:]) == 0
+    assert call(tmp_path, "--group", "sizing") == 0
+
+
+def test_differences_are_a_row_a_run(
+    finished_runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(finished_runs, "--where", "not partial", "--differences") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["run", "policy", "latency.scale"]
+    assert [line.split()[1:] for line in lines[1:]] == [
+        ["all", "0"],
+        ["all", "1"],
+        ["all", "4"],
+        ["one", "1"],
+    ]

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backtest.cli import console
-from backtest.cli.console import escape_text, print_error, print_json, print_table
+from backtest.cli.console import escape_text, print_error, print_json
+from backtest.cli.tables import print_table
 
 HOSTILE = ["[/x]", "[bold]", "\x1b[2J", "a\nb", ":smile:", "\u202egnp.exe", "\udcff", "\x9b31m"]
 

@@ -71,7 +71,7 @@ def test_a_builder_that_looks_ahead_is_refused_by_name(
     asked = ["--builder", "oracle:rows=3", "--plugin", plugin]
     assert run(tmp_path / "in", tmp_path / "out", *asked) == 2
     error = capsys.readouterr().err
-    assert "feature builder 'oracle:rows=3': looks ahead: 'next_bid' of row" in error
+    assert "feature builder 'oracle:rows=3': it looks ahead: 'next_bid' of row" in error
     assert not (tmp_path / "out").exists()
 
 

@@ -87,7 +87,7 @@ def test_flags_override_the_file_and_settings_override_both(
         (["--policy", "at-most:0"], 2, "n is 0"),
         (["--service", "affine:5"], 2, "write a number and a unit"),
         (["--set", "nonsense"], 2, "Write KEY=VALUE"),
-        (["--set", "seed.x=1"], 2, "seed: Input should be a valid integer"),
+        (["--set", "seed.x=1"], 2, "seed: should be a valid integer"),
         (["--start", "noon"], 2, "window.start"),
         (["absent.toml"], 2, "absent.toml"),
         (["--plugin", "absent.py"], 2, "absent.py"),

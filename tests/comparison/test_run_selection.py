@@ -29,7 +29,7 @@ def test_folders_patterns_and_parents_each_once(finished_runs: Path) -> None:
 
 
 def test_what_is_no_run(finished_runs: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="matches no finished run"):
+    with pytest.raises(UsageError, match="the pattern matches no finished run"):
         runs_at([finished_runs / "absent*"])
     with pytest.raises(DataError, match="Name the folder of a finished run"):
         runs_at([tmp_path])

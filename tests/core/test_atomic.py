@@ -145,7 +145,7 @@ def test_hostile_names_are_only_names(tmp_path: Path, name: str) -> None:
 
 def test_a_parent_that_is_a_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(DataError, match=r"file/t: cannot be written"):
+    with pytest.raises(DataError, match=r"file/t: it cannot be written"):
         make(tmp_path / "file" / "t", "x")
 
 

@@ -180,3 +180,32 @@ def test_untradable_instruments_need_no_whole_half_tick() -> None:
 def test_what_is_not_toml_is_refused(text: bytes) -> None:
     with pytest.raises(DataError, match="not valid TOML"):
         read_card("d/dataset.toml", text)
+
+
+def test_a_mistake_in_many_tables_is_told_once_with_its_count() -> None:
+    symbols = [f"S{k}" for k in range(1000)]
+    text = f'format = 1\nname = "a"\nsymbols = {symbols}\n'
+    with pytest.raises(DataError) as caught:
+        card(text + "".join(f"[instruments.{s}]\nlotsize = '1'\n" for s in symbols))
+    assert caught.value.problem == (
+        "instruments.S0.lotsize: no such key. Did you mean 'lot_size'? (and in 999 more like it)"
+    )
+    with pytest.raises(DataError) as caught:
+        card(text + "".join(f"[instruments.X{s}]\nlot_size = '1'\n" for s in symbols))
+    assert caught.value.problem.endswith("; and 995 more")
+
+
+@pytest.mark.parametrize(
+    ("table", "value"),
+    [
+        ('[instruments.default]\nmultiplier = "-3"', "-3"),
+        ('[instruments.default]\nmoney_unit = "0.2"', "0.2"),
+        ('[instruments.default]\nfee_rate = "2000000000"', "2000000000"),
+        ("[instruments.default]\ntradable = 7", "7"),
+        ('[calendar]\nsessions = [["2024-01-02T03:00:00Z", "2024-01-01T00:00:00Z"]]', "02T03:00"),
+    ],
+)
+def test_a_refused_value_is_quoted(table: str, value: str) -> None:
+    with pytest.raises(DataError) as caught:
+        card(f'format = 1\nname = "a"\nsymbols = ["A"]\n{table}')
+    assert value in caught.value.problem

@@ -112,5 +112,7 @@ def test_bounds_that_the_rows_do_not_keep_are_found(tmp_path: Path) -> None:
     assert data.count(last, start) == 2  # max and max_value: an old and a new name of one bound
     wrong = (int(EVENTS.ts_event[-1]) - 1).to_bytes(8, "little")
     file.write_bytes(data[:start] + data[start:].replace(last, wrong))
-    with pytest.raises(DataError, match="outside the times that the footer states"):
+    with pytest.raises(
+        DataError, match=r"row \d+ has ts_event \d+, outside the times \d+ to \d+ that"
+    ):
         read_events(open_dataset(tmp_path / "d"))

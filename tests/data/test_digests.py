@@ -116,7 +116,7 @@ def test_no_changed_or_damaged_file_is_vouched_for(tmp_path: Path) -> None:
     raw = bytearray(path.read_bytes())
     raw[120] ^= 4
     path.write_bytes(raw)
-    with pytest.raises(DataError, match=r"1.parquet: cannot be read as Parquet"):
+    with pytest.raises(DataError, match=r"1.parquet: the file cannot be read as Parquet"):
         add_digests(dataset)
     assert (tmp_path / "e" / "dataset.toml").read_text() == CARD_TEXT
 

@@ -87,7 +87,7 @@ def test_an_input_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere: no such file"):
         ingest("counting", Counting(), tmp_path / "nowhere", tmp_path / "out")
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(DataError, match=r"pipe: is no regular file"):
+    with pytest.raises(DataError, match=r"pipe: the input is no regular file"):
         ingest("counting", Counting(), tmp_path / "pipe", tmp_path / "out")
 
 

@@ -183,14 +183,14 @@ def test_all_problems_of_the_shape_are_reported_together(plugins: Plugins) -> No
     for problem in (
         "night.toml: ",
         "name: String should match pattern",
-        "seed[1]: Input should be greater than or equal to 0",
-        "seed[2]: Input should be a valid integer",
-        "colour: Extra inputs are not permitted",
+        "seed[1]: should be greater than or equal to 0",
+        "seed[2]: should be a valid integer",
+        "colour: no such key",
         "strategy: missing",
         "latency[0].service: missing",
         "symbols: the list is empty",
         "window.start: 'noon' is not an instant",
-        "server.line_limit: Input should be greater",
+        "server.line_limit: should be greater",
     ):
         assert problem in text, problem
 
@@ -215,7 +215,7 @@ def test_all_problems_of_the_parts_are_reported_together(plugins: Plugins) -> No
         "no parameter 'width'",
         "policy 'at-most': n is 0",
         "write a number and a unit",
-        "include[0].seed: Input should be a valid integer",
+        "include[0].seed: should be a valid integer",
     ):
         assert problem in text, problem
 
@@ -223,3 +223,22 @@ def test_all_problems_of_the_parts_are_reported_together(plugins: Plugins) -> No
 def test_too_many_combinations_are_refused_before_they_are_made(plugins: Plugins) -> None:
     seeds = ",".join(map(str, range(20_000)))
     assert "more than 100,000 combinations" in problems(plugins, BASE, f"seed=[{seeds}]")
+
+
+def test_a_mistake_in_many_combinations_is_told_once_with_its_count(plugins: Plugins) -> None:
+    seeds = ",".join(map(str, range(500)))
+    base = 'dataset = "sample"\nstrategy = "batched"\nlatency = { service = "constant:1ms" }'
+    text = problems(plugins, base, f"seed=[{seeds}]", "policy=[at-most:0,all,one]")
+    assert text.count("n is 0") == 1
+    assert "at least one event (in 500 of 1,500 combinations)" in text
+    text = problems(plugins, base, f"seed=[{seeds}]", "accountant=market:bucket=0ns")
+    assert "but must be above 0 (in 500 of 500 combinations)" in text
+
+
+def test_a_mistake_that_no_combination_makes_has_no_count(plugins: Plugins) -> None:
+    assert "combinations)" not in problems(plugins, BASE, "seed=[0,1]", "colour=red")
+
+
+def test_a_problem_and_its_remedy_are_two_sentences(plugins: Plugins) -> None:
+    text = problems(plugins, BASE, "policy=[al,one]")
+    assert "no batching policy is called 'al'. Did you mean 'all'?" in text

@@ -144,7 +144,7 @@ def test_failed_runs_are_listed_and_the_others_go_on(
     for run in output["runs"][8:]:
         assert run["error"].startswith("RuntimeError: no [bold]mood[/bold]")
         assert run["settings"]["strategy"].startswith("faulty:")
-    assert captured.err.count("Failed: ") == 4
+    assert "Failed in 4 of 12 runs, the first being strategy faulty:" in captured.err
     assert "talking" not in captured.out
     assert "Traceback" not in captured.err
     saved = json.loads((tmp_path / "runs" / "sweeps" / f"{output['sweep']}.json").read_text())
@@ -236,7 +236,7 @@ def test_mistakes_are_reported_before_anything_runs(
         (["--executor", "cloud"], "no executor is called 'cloud'"),
         (["--executor", "local:workers=0"], "must be at least 1"),
         (["--set", "policy=[]"], "policy: the list is empty"),
-        (["--limit", "0"], "limit: Input should be greater"),
+        (["--limit", "0"], "limit: should be greater"),
     ):
         assert call(*words, *more) == 2
         assert problem in capsys.readouterr().err
@@ -422,3 +422,20 @@ def test_a_run_that_hangs_is_set_aside_and_the_sweep_goes_on(
     assert (rows["imbalance"]["state"], rows["faulty"]["state"]) == ("done", "failed")
     assert rows["faulty"]["error"].startswith("set aside: it had not ended after 30 s")
     assert "Failed: " in captured.err
+
+
+def test_runs_that_fail_for_one_reason_are_told_together(
+    small_dataset: Path, plugin: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = mixed(tmp_path, small_dataset, "raise")
+    runs = tmp_path / "runs"
+    assert call(file, "--runs", runs, "--executor", "inline", "--plugin", plugin) == 4
+    said = capsys.readouterr().err
+    _, _, end = said.partition("Failed in ")
+    assert end.startswith("4 of 12 runs, the first being strategy faulty:")
+    assert end.count("no [bold]mood[/bold]") == 1
+    with pytest.raises(SystemExit):
+        main(["compare", "--runs", str(runs), "--sweep", file.stem])
+    said = capsys.readouterr().err
+    assert said.count("no [bold]mood[/bold]") == 1
+    assert "Not compared: 4 runs, faulty-" in said

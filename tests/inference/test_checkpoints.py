@@ -451,7 +451,7 @@ def test_a_full_disk_stops_nothing_and_leaves_the_last_checkpoint(
             with pytest.raises(Stopped), Checkpoint(folder, KEY) as checkpoint:
                 whole.run(checkpoint, calls=8)
         (warned,) = (record.getMessage() for record in caplog.records if record.levelname != "INFO")
-        assert "no checkpoint was written: cannot be written: No space left on device" in warned
+        assert "no checkpoint was written: it cannot be written: No space left on device" in warned
         manifest = json.loads((folder / MANIFEST).read_text())
         named = {entry["file"] for entry in (*manifest["answers"], manifest["state"])}
         assert {path.name for path in folder.iterdir()} == named | {MANIFEST}

@@ -112,7 +112,7 @@ def evaluate(title: str, builder: FeatureBuilder, frame: pl.DataFrame) -> Float3
         raise _failed(title, error) from error
     if made.height != frame.height:
         raise PluginError(
-            f"gives {made.height} values for {frame.height} events",
+            f"it gives {made.height} values for {frame.height} events",
             place=_place(title),
             remedy="An expression must give one value per row.",
         )
@@ -188,7 +188,7 @@ def check_causal(builders: Mapping[str, FeatureBuilder], frames: list[pl.DataFra
             found = look_ahead(title, builder, frame) if frame.height > 1 else None
             if found:
                 raise PluginError(
-                    f"looks ahead: {found[0]!r} of row {found[1]} changes with later rows",
+                    f"it looks ahead: {found[0]!r} of row {found[1]} changes with later rows",
                     place=_place(title),
                     remedy="Read only a row and those before it: no negative shift, no total over"
                     " all rows, and no rolling window by time, which includes later rows of the"
@@ -274,7 +274,7 @@ def _outline(title: str, builder: FeatureBuilder) -> list[tuple[str, set[str]]]:
     except BaseException as error:
         raise _failed(title, error) from error
     if not found:
-        raise PluginError("defines no feature", place=_place(title))
+        raise PluginError("it defines no feature", place=_place(title), remedy="Leave it out.")
     for name, roots in found:
         if roots - set(INPUTS):
             raise PluginError(
@@ -289,7 +289,7 @@ def _failed(title: str, error: BaseException) -> BaseException:
     # A polars panic is not an Exception; only an interrupt is passed on unchanged.
     if isinstance(error, KeyboardInterrupt):
         return error
-    return PluginError(f"fails: {type(error).__name__}: {error}", place=_place(title))
+    return PluginError(f"it fails: {type(error).__name__}: {error}", place=_place(title))
 
 
 def _place(title: str) -> str:

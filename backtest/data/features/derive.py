@@ -136,7 +136,7 @@ def _sample(dataset: Dataset) -> Iterator[EventBatch]:
     bus = EventBus(dataset, features=False, batch_rows=_SAMPLE_EVENTS, read_ahead=False)
     batches = list(islice(bus, 1))
     if not batches:
-        raise DataError("there are no events", place=dataset.name)
+        raise DataError("the dataset has no events to compute features of", place=dataset.name)
     counts = np.bincount(batches[0].symbol)
     for symbol in np.argsort(-counts, kind="stable")[:_SAMPLE_SYMBOLS]:
         yield batches[0].select(np.flatnonzero(batches[0].symbol == symbol)[:_SAMPLE_ROWS])

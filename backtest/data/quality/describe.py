@@ -39,7 +39,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         if len(batch):
             tally.add(batch, targets)
     if not tally.rows:
-        raise DataError("there are no events", place=dataset.location)
+        raise DataError("the dataset has no events to describe", place=dataset.location)
     return tally.figures()
 
 

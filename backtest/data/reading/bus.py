@@ -14,7 +14,7 @@ import numpy as np
 
 from backtest.core.arrays import BoolArray, Float32Array, Int64Array
 from backtest.core.prefetch import ahead
-from backtest.core.text import suggestion
+from backtest.core.text import suggestion_or_list
 from backtest.data.reading.decode import Columns, Decoder, Nonfinite, Policy, Selection
 from backtest.data.reading.plan import Scan
 from backtest.errors import UsageError
@@ -263,7 +263,11 @@ def _feature_names(dataset: Dataset, features: bool | Sequence[str]) -> tuple[st
 def _known(wanted: Sequence[str], known: Sequence[str], noun: str, place: str) -> None:
     for name in wanted:
         if name not in known:
-            raise UsageError(f"no {noun} {name!r}", place=place, remedy=suggestion(name, known))
+            raise UsageError(
+                f"there is no {noun} {name!r}",
+                place=f"dataset {place!r}",
+                remedy=suggestion_or_list(name, known, f"Its {noun}s"),
+            )
 
 
 def _event_batch(columns: Columns) -> EventBatch:

@@ -139,8 +139,10 @@ class Decoder:
         # Before anything is cut away: the window and the footer bounds rely on sorted times.
         self._check_sorted(ts, self._seq(batch, first_row), first_row)
         if times is not None and len(ts) and not times[0] <= ts[0] <= ts[-1] <= times[1]:
+            row = int(np.argmax((ts < times[0]) | (ts > times[1])))
             raise DataError(
-                f"rows from {first_row} on lie outside the times that the footer states",
+                f"row {first_row + row} has ts_event {ts[row]}, outside the times {times[0]} to"
+                f" {times[1]} that the footer states",
                 place=self._place,
                 remedy=DAMAGED,
             )
@@ -234,7 +236,11 @@ class Decoder:
         column = self._column("symbol", batch)
         if column.null_count:
             row = first_row + int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
-            raise DataError(f"row {row} has no symbol", place=self._place)
+            raise DataError(
+                f"row {row} has no symbol",
+                place=self._place,
+                remedy="Remove the row: `backtest data validate --quarantine DIR`.",
+            )
         # Row groups mostly share a dictionary, so its names are looked up once, not per batch.
         if self._dictionary is None or not column.dictionary.equals(self._dictionary):
             with mapped_errors(self._place):

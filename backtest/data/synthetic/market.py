@@ -95,7 +95,9 @@ class Market:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
         for field in fields(self):
             if getattr(self, field.name) < 0:
-                raise ValueError(f"{field.name} cannot be negative")
+                raise ValueError(
+                    f"{field.name} cannot be negative, but is {getattr(self, field.name)}"
+                )
         if self.branching >= 1:
             raise ValueError(
                 f"branching must be below 1, not {self.branching}: events would pile up"

@@ -290,7 +290,7 @@ def test_pruned_row_groups_and_files_are_not_read(tmp_path: Path) -> None:
     assert len(read_events(dataset, start=50, end=73)) == 23
     assert len(read_events(dataset, symbols=["C"])) == 50
     assert len(read_events(dataset, symbols=["B"])) == 0
-    with pytest.raises(DataError, match=r"a\.parquet: cannot be read"):
+    with pytest.raises(DataError, match=r"a\.parquet: the file cannot be read"):
         read_events(dataset, start=0, end=5)
 
 

@@ -117,7 +117,7 @@ def test_features_that_are_not_finite_may_be_zeroed(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_parquet_is_named(tmp_path: Path) -> None:
     (tmp_path / "in.parquet").write_text("symbol\n")
-    with pytest.raises(DataError, match=r"in\.parquet: cannot be read as Parquet"):
+    with pytest.raises(DataError, match=r"in\.parquet: the file cannot be read as Parquet"):
         ingest("challenge", Challenge(), tmp_path / "in.parquet", tmp_path / "out")
 
 

@@ -154,7 +154,9 @@ def test_no_source_passes_over_a_file(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     (folder / "data.bin").write_bytes(b"?")
-    with pytest.raises(DataError, match=r"in: holds 'data.bin', which this source does not read"):
+    with pytest.raises(
+        DataError, match=r"in: the input holds 'data.bin', which this source does not read"
+    ):
         ingest(name, SOURCES[name](tmp_path), folder, tmp_path / "out")
 
 
@@ -196,7 +198,7 @@ def test_links_are_followed_and_no_file_is_read_twice(tmp_path: Path) -> None:
 
 def test_files_in_an_archive_are_those_of_a_folder(tmp_path: Path) -> None:
     path = archive(tmp_path / "in.zip", {"x/a.csv": day(0), "b.TXT": day(1), "c.json": b"{}"})
-    with pytest.raises(DataError, match=r"in.zip: holds 'c.json', which"):
+    with pytest.raises(DataError, match=r"in.zip: the input holds 'c.json', which"):
         unpacked(path, (".csv", ".txt"), (), Counter())
     ignored: Counter[str] = Counter()
     found = unpacked(path, (".csv", ".txt"), ("*.json",), ignored)
@@ -217,7 +219,7 @@ def encrypted(path: Path) -> Path:
 
 def test_encrypted_and_damaged_archives_are_refused(tmp_path: Path) -> None:
     source, out = MappedCsv(mapping(tmp_path)), tmp_path / "out"
-    with pytest.raises(DataError, match=r"in.zip: is encrypted"):
+    with pytest.raises(DataError, match=r"in.zip: the archive is encrypted"):
         ingest("csv", source, encrypted(tmp_path / "in.zip"), out)
     with pytest.raises(DataError, match="is encrypted"):
         UsEquitiesTicks().ingest(encrypted(tmp_path / "ibm_20131007_quote.zip"), out)
