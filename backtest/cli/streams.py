@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from backtest.core import special_files
-from backtest.core.atomic import writing
 from backtest.errors import DataError
 
 READER_GONE = 141
@@ -125,6 +124,8 @@ class StandardStreams:
             return READER_GONE
         if "stdout" not in lost:
             return 0
+        from backtest.core.atomic import writing  # not for --help, which loads little
+
         try:
             with writing(Path("stdout")):
                 raise lost["stdout"]

@@ -11,8 +11,6 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
-from backtest.core.times import format_span
-
 
 @dataclass(frozen=True, slots=True)
 class Setup:
@@ -98,6 +96,8 @@ class Outcome:
 
 def overdue(timeout_ns: int) -> str:
     """The error of a job that was set aside because it took longer than it may."""
+    from backtest.core.times import format_span  # numpy, which --help does without
+
     return f"set aside: it had not ended after {format_span(timeout_ns)}, and its worker was killed"
 
 
