@@ -67,7 +67,7 @@ class Strategy(ABC):
     """
 
     reference: ClassVar[str | None] = None
-    """The registered strategy whose undropped answers judge its accuracy; ``None``: itself."""
+    """The registered strategy whose answers to every event judge its own; ``None``: itself."""
 
     duplicates: ClassVar[Duplicates] = "packed"
     """How many model calls serve a batch, which is what the simulated server charges for.

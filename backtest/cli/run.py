@@ -98,7 +98,7 @@ def run(
         bool | None,
         typer.Option(
             "--undropped/--no-undropped",
-            help="Also answer every event, to measure accuracy and the ideal PnL (default: yes).",
+            help="Also answer every event, for agreement and the ideal PnL (default: yes).",
         ),
     ] = None,
     reuse: Annotated[

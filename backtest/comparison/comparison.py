@@ -110,6 +110,8 @@ class Comparison:
     def sorted_by(self, field: str) -> Comparison:
         """The runs by a field, rising; ``-FIELD``: falling. Those without the figure come last.
 
+        Amounts are compared within their unit only.
+
         Raises:
             UsageError: there is no such field.
         """
@@ -117,6 +119,8 @@ class Comparison:
         known = [k for k, row in enumerate(self.rows) if row[name] is not None]
         unknown = [k for k, row in enumerate(self.rows) if row[name] is None]
         known.sort(key=lambda k: self.rows[k][name], reverse=field.startswith("-"))
+        if name in _IN_UNIT:
+            known.sort(key=lambda k: self.units.index(self.rows[k]["unit"]))
         return self._pick(known + unknown)
 
     def grouped_by(self, field: str) -> list[dict[str, Any]]:

@@ -82,7 +82,7 @@ class RunConfig(_Table):
 
     ``symbols`` are those wanted (``None``: all); ``warmup`` counts events; ``limit`` keeps the
     first events of the window only (the run is partial); ``undropped`` also answers every event,
-    for accuracy and the ideal PnL; ``nonfinite`` refuses NaN and infinity among features, or sets
+    for agreement and the ideal PnL; ``nonfinite`` refuses NaN and infinity among features, or sets
     them to 0 and counts them.
     """
 

@@ -81,6 +81,15 @@ def test_units_are_never_compared(foreign: Comparison) -> None:
     assert won["net"] is not None
 
 
+def test_amounts_are_sorted_within_their_unit(foreign: Comparison) -> None:
+    for by, falling in (("net", False), ("-drawdown", True)):
+        rows = foreign.sorted_by(by).rows
+        assert [row["unit"] for row in rows] == ["KRW", "KRW", "USD", "USD"]
+        for pair in (rows[:2], rows[2:]):
+            amounts = [row[by.removeprefix("-")] for row in pair]
+            assert amounts == sorted(amounts, reverse=falling)
+
+
 def test_a_gate_does_not_judge_one_currency_by_another(foreign: Comparison) -> None:
     gates = parse_gates(foreign, ["net < baseline - 1e12"], 0)
     with pytest.raises(GateError, match="cannot be judged for") as caught:
