@@ -45,7 +45,7 @@ def add_digests(dataset: Dataset) -> Digested:
     """
     if not isinstance(dataset.filesystem, pafs.LocalFileSystem):
         raise UsageError(
-            "the dataset is not a folder of this machine, so no digests can be added to its card",
+            "the dataset is no folder of this machine, so no digests can be added to its card",
             place=dataset.location,
         )
     dataset.verify()

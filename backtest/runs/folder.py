@@ -170,7 +170,7 @@ def open_run(path: Path) -> Run:
     for key, part in (("run", run.manifest), ("timing", run.metrics)):
         if key not in part:
             raise DataError(
-                "the folder is not that of a run",
+                "it is not the folder of a run",
                 place=str(path),
                 remedy="Name the folder of a finished run.",
             )

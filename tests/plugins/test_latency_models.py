@@ -87,7 +87,7 @@ def test_profile_is_a_quantile_interpolated_between_sizes(tmp_path: Path) -> Non
 def test_profile_does_not_extrapolate(tmp_path: Path) -> None:
     model = Profile(str(profile(tmp_path / "p.parquet", [2, 8], [1.0, 2.0])))
     for size in (1, 9):
-        with pytest.raises(UsageError, match=f"a batch of {size}, but 2 to 8 were measured"):
+        with pytest.raises(UsageError, match=f"a batch has {size} events, but 2 to 8 were measured"):
             model.spans(ints(size), np.zeros(1))
 
 
@@ -104,8 +104,8 @@ def test_profile_describes_what_was_measured(tmp_path: Path) -> None:
         ({"batch_size": [1, 0], "sample_ns": [1.0, 1.0]}, "row 1"),
         ({"batch_size": [1], "sample_ns": [float("nan")]}, "nan"),
         ({"batch_size": [1], "sample_ns": [-1.0]}, "-1"),
-        ({"batch_size": [1, None], "sample_ns": [1, 1]}, "row 1: batch_size nan"),
-        ({"batch_size": [1.5], "sample_ns": [1]}, "batch_size 1.5"),
+        ({"batch_size": [1, None], "sample_ns": [1, 1]}, "row 1: batch_size is nan"),
+        ({"batch_size": [1.5], "sample_ns": [1]}, "batch_size is 1.5"),
         ({"batch_size": [1], "sample_ns": [float("inf")]}, "sample_ns inf"),
         ({"batch_size": ["1"], "sample_ns": [1]}, "'batch_size' holds string, not numbers"),
         ({"batch_size": [1], "sample_ns": [[1]]}, "'sample_ns' holds list"),
