@@ -162,7 +162,7 @@ def test_what_varies_is_a_column(finished_runs: Path, capsys: pytest.CaptureFixt
     assert call(finished_runs, "--where", "not partial") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split()[:6] == ["run", "strategy", "class", "policy", "service", "scale"]
-    assert lines[0].split()[-3:] == ["Sharpe", "drawdown", "turnover"]
+    assert lines[0].split()[-3:] == ["USD", "drawdown", "turnover"]  # Sharpe needs days
     # In the order of their settings, where a folder of runs is named.
     policies = [line.split()[3:6:2] for line in lines[1:5]]
     assert policies == [["all", "0"], ["all", "1"], ["all", "4"], ["one", "1"]]

@@ -250,7 +250,9 @@ def test_help_without_a_reader_or_a_disk(word: str) -> None:
         with full_disk() as full:
             done = start(*word.split(), stdout=full)
         assert done.returncode == 3
-        assert done.stderr.startswith("Error: stdout: cannot be written: No space left on device")
+        assert done.stderr.startswith(
+            "Error: stdout: it cannot be written: No space left on device"
+        )
 
 
 def test_a_failure_keeps_its_code_whoever_reads(tmp_path: Path) -> None:
@@ -269,7 +271,7 @@ def test_a_stream_that_is_closed_from_the_start(closed: int, code: int) -> None:
     )  # fmt: skip
     assert done.returncode == code
     assert ("Loaded plugins" in done.stdout) == (closed == 2)
-    assert ("Error: stdout: cannot be written" in done.stderr) == (closed == 1)
+    assert ("Error: stdout: it cannot be written" in done.stderr) == (closed == 1)
     assert "Traceback" not in done.stderr
 
 
@@ -281,7 +283,7 @@ def test_a_drawn_table_whose_terminal_closes(finished_runs: Path) -> None:
     finally:
         os.close(theirs)
     assert done.returncode == 3
-    assert done.stderr.startswith("Error: stdout: cannot be written")
+    assert done.stderr.startswith("Error: stdout: it cannot be written")
     assert "Traceback" not in done.stderr
 
 

@@ -90,6 +90,7 @@ MISSPELT = [
     # Commands without names of their own.
     (["predictions", "prune", "--unusedfor", "1s"], "--unused-for"),
     (["predictions", "prun"], "'prune'"),
+    (["open", "{runs}", "--no-plugin", "backtest.plugins.sizng"], "'backtest.plugins.sizing'"),
     (["plugins", "--no-plugin", "backtest.plugins.sizng"], "'backtest.plugins.sizing'"),
     (["demo", "--run", "x"], "--runs"),
     (["comapre"], "'compare'"),

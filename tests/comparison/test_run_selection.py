@@ -31,7 +31,7 @@ def test_folders_patterns_and_parents_each_once(finished_runs: Path) -> None:
 def test_what_is_no_run(finished_runs: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the pattern matches no finished run"):
         runs_at([finished_runs / "absent*"])
-    with pytest.raises(DataError, match="Name the folder of a finished run"):
+    with pytest.raises(DataError, match="the run cannot be read"):
         runs_at([tmp_path])
     half = tmp_path / "half"
     shutil.copytree(folders(finished_runs)[0], half)
@@ -126,7 +126,7 @@ def test_a_run_that_vanishes_while_it_is_read_is_none(
 
     monkeypatch.setattr(Run, "_json", vanishing)
     assert [r.folder for r in runs_at([swept])] == [some[0], *some[2:]]
-    with pytest.raises(DataError, match="Name the folder of a finished run"):
+    with pytest.raises(DataError, match="the run cannot be read"):
         runs_at([some[1]])
 
 

@@ -87,7 +87,9 @@ def test_profile_is_a_quantile_interpolated_between_sizes(tmp_path: Path) -> Non
 def test_profile_does_not_extrapolate(tmp_path: Path) -> None:
     model = Profile(str(profile(tmp_path / "p.parquet", [2, 8], [1.0, 2.0])))
     for size in (1, 9):
-        with pytest.raises(UsageError, match=f"a batch has {size} events, but 2 to 8 were measured"):
+        with pytest.raises(
+            UsageError, match=f"a batch has {size} events, but 2 to 8 were measured"
+        ):
             model.spans(ints(size), np.zeros(1))
 
 
