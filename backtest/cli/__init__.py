@@ -88,9 +88,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if os.environ.get(_DEBUG) or _regular(error):
             raise
         from backtest.cli.console import print_error
-        from backtest.core.tracebacks import describe, plugin_line
+        from backtest.core.tracebacks import describe, out_of_memory, plugin_line
 
-        if plugin_line(error) is None:
+        if out_of_memory(error):
+            print_error(
+                f"there is not enough memory: {describe(error):.300}\n"
+                "  Ask for less at once: a shorter window, fewer symbols or a smaller model."
+            )
+        elif plugin_line(error) is None:
             print_error(
                 f"this is a bug: {type(error).__name__}: {error}\n"
                 f"  Please report it with the traceback that --debug or {_DEBUG}=1 shows."

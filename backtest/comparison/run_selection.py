@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import glob
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from backtest.core.json_text import read_json_table
 from backtest.errors import DataError, UsageError
 from backtest.runs.folder import MANIFEST, Run, open_run
 
@@ -98,11 +98,8 @@ def _sweep_table(folder: Path, sweep: str) -> dict[str, Any]:
     paths = sorted(folder.glob("*.json"))
     tables: dict[str, dict[str, Any]] = {}
     for path in [p for p in paths if p.stem == sweep] or paths:
-        try:
-            table = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(f"cannot be read: {error}", place=str(path)) from None
-        if isinstance(table, dict) and sweep in (path.stem, table.get("name")):
+        table = read_json_table(path)
+        if sweep in (path.stem, table.get("name")):
             tables[path.stem] = table
     if len(tables) != 1:
         known = ", ".join(tables or (p.stem for p in paths)) or "none"

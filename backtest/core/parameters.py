@@ -22,6 +22,9 @@ from backtest.core.text import suggestion
 from backtest.core.times import format_duration, parse_duration
 from backtest.errors import UsageError
 
+_SHOWN = 80
+"""Characters of a value that a message repeats."""
+
 Nanoseconds: TypeAlias = Annotated[int, "ns"]
 """A span of time: int64 ns inside, written with a unit (``250us``, ``35.8ms``) outside."""
 
@@ -158,6 +161,8 @@ def convert(value: Any, kind: Any) -> Any:
         if isinstance(value, str):
             return parse_duration(value)
         if isinstance(value, int) and not isinstance(value, bool):
+            if abs(value) >= 2**63:
+                raise ValueError(f"a time span of {value.bit_length()} bits; 64 hold 292 years")
             return value
         raise ValueError(f"{value!r} is not a time span; write text with a unit, as in '250us'")
     origin = get_origin(kind)
@@ -178,7 +183,7 @@ def convert(value: Any, kind: Any) -> Any:
     if origin is tuple and isinstance(value, (list, tuple)):
         return tuple(convert(item, get_args(kind)[0]) for item in value)
     if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return _finite(float(value))
+        return _finite(value)
     if kind in (int, bool, float) and isinstance(value, str):
         return _parse_scalar(value, kind)
     if kind is Path and isinstance(value, str):
@@ -265,13 +270,18 @@ def _parse_scalar(text: str, kind: type) -> Any:
     try:
         return int(text) if kind is int else _finite(float(text))
     except ValueError:
-        raise ValueError(f"{text!r} is not {_type_name(kind)}") from None
+        shown = f"{text!r}" if len(text) <= _SHOWN else f"a text of {len(text)} characters"
+        raise ValueError(f"{shown} is not {_type_name(kind)}") from None
 
 
 def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError(f"{value!r} is not a finite number")
-    return value
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is not a finite number")
+    return number
 
 
 def _type_name(kind: Any) -> str:

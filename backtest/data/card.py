@@ -26,9 +26,9 @@ from pydantic import (
     model_validator,
 )
 
+from backtest.core import toml
 from backtest.core.text import suggestion
 from backtest.core.times import format_utc, parse_utc
-from backtest.data import toml
 from backtest.errors import DataError
 from backtest.market.instruments import Instrument
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backtest.core.notebook import notebook_html
-from backtest.errors import DataError
+from backtest.runs.record import read_manifest, read_metrics
+from backtest.runs.tables import read_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,48 +44,34 @@ class Run:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """What was run."""
-        return self._json(MANIFEST)
+        """What was run.
+
+        Raises:
+            DataError: it cannot be read, or lacks what readers rely on.
+        """
+        return read_manifest(self.folder / MANIFEST)
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """What came out, in figures."""
-        return self._json("metrics.json")
+        """What came out, in figures.
+
+        Raises:
+            DataError: as ``manifest``.
+        """
+        return read_metrics(self.folder / "metrics.json")
 
     def table(self, name: str) -> pl.DataFrame:
         """A table of the run, such as ``timing``, ``predictions``, ``fills`` or ``equity``.
 
         Raises:
-            DataError: the run has no such table, or it cannot be read.
+            DataError: the run has no such table, or it cannot be read or lacks what readers rely
+                on.
         """
-        import polars as pl
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
         path = self.folder / f"{name}.parquet"
-        try:
-            frame = pl.from_arrow(pq.read_table(path, page_checksum_verification=True))
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"cannot be read: {error}", place=str(path)) from None
-        assert isinstance(frame, pl.DataFrame)
-        return frame
+        return read_table(path, name, lambda: int(self.metrics["timing"]["events"]))
 
     def _repr_html_(self) -> str | None:
         return notebook_html(self)
-
-    def _json(self, name: str) -> dict[str, Any]:
-        path = self.folder / name
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"cannot be read: {error}",
-                place=str(path),
-                remedy="Name the folder of a finished run.",
-            ) from None
-        if not isinstance(value, dict):
-            raise DataError("holds no table of values", place=str(path))
-        return value
 
 
 def open_run(path: Path) -> Run:
@@ -95,7 +81,5 @@ def open_run(path: Path) -> Run:
         DataError: the folder is no finished run.
     """
     run = Run(path)
-    for key, part in (("run", run.manifest), ("timing", run.metrics)):
-        if key not in part:
-            raise DataError("is not the folder of a run", place=str(path))
+    _ = run.manifest, run.metrics  # read and checked once
     return run

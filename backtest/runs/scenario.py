@@ -81,6 +81,7 @@ def resolve(config: RunConfig, plugins: Parts) -> Scenario:
     Raises:
         BacktestError: something asked for does not exist or does not fit.
     """
+    _check_device(config.device)
     dataset = open_dataset(config.dataset)
     feed = config.latency.feed or ("recorded" if dataset.layout.has("ts_recv") else "constant:0ns")
     session = Session(
@@ -138,6 +139,14 @@ def identify(scenario: Scenario, plugins: Parts) -> tuple[str, dict[str, Any]]:
         "versions": versions(),
     }
     return f"{scenario.bound.name}-{sha256_of(inputs)[:12]}", inputs
+
+
+def _check_device(device: str) -> None:
+    """A strategy that does without torch would not notice that there is no such device."""
+    if device != "cpu":
+        from backtest.strategies.device import find_device
+
+        find_device(device)
 
 
 def _check_data(accountant: Accountant, name: str, dataset: Dataset) -> None:

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from backtest.data import toml
+from backtest.core import toml
 from backtest.data.card import Columns, InstrumentTable, exact_decimal
 from backtest.errors import DataError
 
