@@ -31,8 +31,9 @@ from backtest.cli import (
     train,
     verify,
 )
+from backtest.core.text import escape_lines, escape_text
 from backtest.core.version import __version__
-from backtest.errors import BacktestError
+from backtest.errors import BacktestError, UsageError
 from backtest.experiments.workers import HARMLESS
 
 app = typer.Typer(
@@ -72,8 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     warnings.filterwarnings("ignore", HARMLESS)
-    _report_compiling()
+    _report_logs()
     try:
+        _check_options(sys.argv[1:] if arguments is None else arguments)
         app(args=arguments, prog_name="backtest")
     except BacktestError as error:
         from backtest.cli.console import print_error
@@ -110,12 +112,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
         exec("")
 
 
-def _report_compiling() -> None:
-    """Show on stderr why the first run on a machine takes seconds longer."""
+class _Escaped(logging.Formatter):
+    """Log records as text that cannot steer a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escape_lines(super().format(record))
+
+
+def _report_logs() -> None:
+    """Show warnings on stderr, and why the first run on a machine takes seconds longer."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Escaped())
     log = logging.getLogger("backtest.compiling")
     log.setLevel(logging.INFO)
     if not log.handlers:
         log.addHandler(logging.StreamHandler())
+
+
+def _check_options(arguments: Sequence[str]) -> None:
+    """Refuse options that typer would repeat as they are, and that could steer a terminal."""
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if name.startswith("-") and escape_text(name) != name:
+            raise UsageError(f"no such option: {name!r}")
 
 
 def _regular(error: BaseException) -> bool:

@@ -146,7 +146,7 @@ def print_comparison(compared: Comparison) -> None:
 
 def print_contests(compared: Comparison, baseline: int | None) -> None:
     """Who beats whom, in sentences: each against the baseline, or the best against the others."""
-    from backtest.cli.console import escape_text, out
+    from backtest.cli.console import out
     from backtest.comparison.verdict import contests, fields
 
     if baseline is not None:
@@ -162,7 +162,7 @@ def print_contests(compared: Comparison, baseline: int | None) -> None:
     if lines:
         out.print()
     for line in lines:
-        out.print(escape_text(line), soft_wrap=True)
+        out.print(line, soft_wrap=True)
 
 
 def _print_groups(rows: list[dict[str, Any]], by: str) -> None:
@@ -195,11 +195,11 @@ def _print_text(rows: list[dict[str, Any]], as_csv: bool) -> None:
 
 
 def _print_failed(compared: Comparison) -> None:
-    from backtest.cli.console import err, escape_text
+    from backtest.cli.console import err
 
     for failed in compared.failed:
         line = f"Not compared: {failed.id} ({failed.state}): {failed.error}"
-        err.print(escape_text(line), soft_wrap=True)
+        err.print(line, soft_wrap=True)
 
 
 def _one_of(**formats: bool) -> None:

@@ -163,12 +163,12 @@ def _print_result(swept: Sweep, as_json: bool) -> None:
 
 
 def _print_failures(swept: Sweep) -> None:
-    from backtest.cli.console import err, escape_text
+    from backtest.cli.console import err
 
     for point in swept.failed():
-        err.print(f"Failed: {escape_text(title(point))}", soft_wrap=True)
+        err.print(f"Failed: {title(point)}", soft_wrap=True)
         for line in (point.error or "").split("\n"):
-            err.print(f"  {escape_text(line)}", soft_wrap=True)
+            err.print(f"  {line}", soft_wrap=True)
 
 
 def _row(point: Point) -> dict[str, Any]:

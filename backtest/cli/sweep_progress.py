@@ -53,11 +53,11 @@ def _lines(swept: Sweep, point: Point | None) -> None:
         return
     result = f"net {figure(point, 'net')}" if point.figures.get("net") is not None else point.state
     if point.state == "failed":
-        result = f"failed: {escape_text((point.error or '').partition(chr(10))[0])}"
+        result = f"failed: {(point.error or '').partition(chr(10))[0]}"
     elif point.figures.get("net") is None and point.earned is not None:
         result = f"points {figure(point, 'net_points')}"
     err.print(
-        f"{_ended(swept)}/{total} {escape_text(title(point))}: {result}; {_rest(swept)}",
+        f"{_ended(swept)}/{total} {title(point)}: {result}; {_rest(swept)}",
         soft_wrap=True,
     )
 
@@ -116,7 +116,7 @@ def _leaders(swept: Sweep) -> RenderableType:
     names = ("response_rate", "p99_ms", "net", "net_points")
     shown = [f for f in names if any(p.figures.get(f) is not None for p in done)]
     for header in done[0].settings:
-        table.add_column(Text(header.rpartition(".")[2]))
+        table.add_column(Text(escape_text(header.rpartition(".")[2])))
     for header in shown:
         table.add_column(header, justify="right")
     for point in done:

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from backtest.comparison.comparison import Comparison
 from backtest.core.grammar import parse_spec
 from backtest.core.parts import Parts
+from backtest.core.text import escape_lines
 from backtest.core.version import __version__
 from backtest.report.material import Material
 from backtest.report.sections import ReportSection
@@ -69,15 +70,18 @@ def page(title: str, subtitle: str, chapters: Sequence[dict[str, Any]]) -> str:
         lstrip_blocks=True,
     )
     style, script = _asset("style.css"), _asset("script.js")
-    return environment.get_template("page.html.j2").render(
-        title=title,
-        subtitle=subtitle,
-        chapters=chapters,
-        version=__version__,
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=_hash(style),
-        script_hash=_hash(script),
+    # Names may hold what reverses the text around them, or what no file can hold.
+    return escape_lines(
+        environment.get_template("page.html.j2").render(
+            title=title,
+            subtitle=subtitle,
+            chapters=chapters,
+            version=__version__,
+            style=Markup(style),
+            script=Markup(script),
+            style_hash=_hash(style),
+            script_hash=_hash(script),
+        )
     )
 
 
