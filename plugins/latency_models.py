@@ -194,7 +194,7 @@ def read_profile(path: Path) -> dict[int, Float64Array]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from backtest.data.parquet import check_sizes, mapped_errors
+    from backtest.data.parquet import check_decoded, check_sizes, mapped_errors
 
     wanted = ["batch_size", "sample_ns"]
     with mapped_errors(str(path)):
@@ -210,6 +210,7 @@ def read_profile(path: Path) -> dict[int, Float64Array]:
                         place=str(path),
                         remedy="A latency profile has the columns batch_size and sample_ns.",
                     )
+            check_decoded(file.metadata, str(path), len(wanted))
             table = file.read(wanted)
     if not len(table):
         raise DataError("the profile has no samples", place=str(path))

@@ -9,6 +9,7 @@ in a configuration file it is that text or a table with ``name`` and the paramet
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import types
 from collections.abc import Iterable
@@ -66,6 +67,34 @@ def _parameters(component: type) -> list[Parameter]:
             Parameter(field.name, hints[field.name], None if required else default, required)
         )
     return found
+
+
+def undeclared(component: type) -> set[str]:
+    """Names that a component's class seems to mean as parameters, among them declared ones.
+
+    They are what its ``__init__`` cannot do without, and, if the class itself is no dataclass, what
+    it annotates and no class above it has.
+    """
+    try:
+        taken = inspect.signature(component).parameters
+    except ValueError:  # of a class that is not written in Python
+        return set()
+    needed = {
+        name
+        for name, argument in taken.items()
+        if argument.default is argument.empty
+        and argument.kind not in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)
+    }
+    if "__dataclass_fields__" in vars(component):
+        return needed
+    annotated = inspect.get_annotations(component).items()
+    return needed | {
+        name
+        for name, kind in annotated
+        if not name.startswith("_")
+        and "ClassVar" not in str(kind)
+        and not any(hasattr(above, name) for above in component.__mro__[1:])
+    }
 
 
 def arguments(spec: Spec, declared: Iterable[Parameter], *, place: str) -> dict[str, Any]:

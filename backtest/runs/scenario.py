@@ -15,7 +15,7 @@ from backtest.data.reading.stream import Stream
 from backtest.errors import UsageError
 from backtest.inference.bound_strategy import BoundStrategy, bind
 from backtest.runs.run_config import RunConfig
-from backtest.strategies.base import Session
+from backtest.strategies.base import Session, check_device
 from backtest.timing.latency import LatencyModel
 from backtest.timing.policies import BatchingPolicy
 from backtest.timing.server_rules import ServerRules
@@ -81,7 +81,7 @@ def resolve(config: RunConfig, plugins: Parts) -> Scenario:
     Raises:
         BacktestError: something asked for does not exist or does not fit.
     """
-    _check_device(config.device)
+    check_device(config.device)
     dataset = open_dataset(config.dataset)
     feed = config.latency.feed or ("recorded" if dataset.layout.has("ts_recv") else "constant:0ns")
     session = Session(
@@ -139,14 +139,6 @@ def identify(scenario: Scenario, plugins: Parts) -> tuple[str, dict[str, Any]]:
         "versions": versions(),
     }
     return f"{scenario.bound.name}-{sha256_of(inputs)[:12]}", inputs
-
-
-def _check_device(device: str) -> None:
-    """A strategy that does without torch would not notice that there is no such device."""
-    if device != "cpu":
-        from backtest.strategies.device import find_device
-
-        find_device(device)
 
 
 def _check_data(accountant: Accountant, name: str, dataset: Dataset) -> None:

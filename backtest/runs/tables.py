@@ -66,11 +66,12 @@ def read_table(path: Path, name: str, events: Callable[[], int]) -> pl.DataFrame
     import polars as pl
     import pyarrow.parquet as pq
 
-    from backtest.data.parquet import check_sizes, mapped_errors
+    from backtest.data.parquet import check_decoded, check_sizes, mapped_errors
 
     with mapped_errors(str(path)):
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             check_sizes(file.metadata, str(path))
+            check_decoded(file.metadata, str(path), file.metadata.num_columns)
             columns = _columns(name, file.schema_arrow.names)
             for column, kind in columns.items():
                 _check_type(file.schema_arrow, column, kind, path)

@@ -117,3 +117,21 @@ def test_no_memory_is_told_as_such(
     code, told = refused([*RUN, "--runs", str(tmp_path)], capsys)
     assert code == 1
     assert "there is not enough memory: MemoryError: Unable to allocate 44.8 GiB" in told
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+@pytest.mark.parametrize("words", [["verify", "imbalance"], ["profile", "imbalance"]])
+def test_no_cuda_for_a_strategy_that_does_without_torch(
+    capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    code, told = refused([*words, "--device", "cuda"], capsys)
+    assert (code, "no device 'cuda'" in told) == (2, True), told
+
+
+def test_sequences_beyond_any_memory_are_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = str(tmp_path / "w.safetensors")
+    for name in ("lanes", "chunk"):
+        code, told = refused(["train", "sample", out, "--set", f"{name}=999999999999"], capsys)
+        assert (code, f"{name} must be at most 1,000,000" in told) == (2, True), told
