@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,12 +12,17 @@ from typing import ClassVar
 import numpy as np
 
 from backtest.core.arrays import Float64Array, Int64Array
+from backtest.core.json_text import loads
 from backtest.core.parameters import Nanoseconds
 from backtest.core.text import suggested_path, suggestion_or_list
 from backtest.errors import DataError, UsageError
 from backtest.market.events import NO_TIME, EventBatch
 from backtest.plugins.hookspecs import hookimpl
 from backtest.timing.latency import LatencyModel, SpanTable
+from backtest.timing.layout import LONGEST
+
+_PROFILE = "Give a Parquet file with the columns batch_size and sample_ns."
+_MOST_EVENTS = 2**31
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,10 @@ class Affine(LatencyModel):
         _not_negative(base=self.base, per_event=self.per_event)
 
     def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
-        return self.base + self.per_event * sizes
+        # Spans that no clock outlives are cut, so that the sum stays within 64 bits.
+        passes = np.minimum(self.per_event * sizes.astype(np.float64), LONGEST - 1)
+        exact = passes < LONGEST - 1
+        return min(self.base, LONGEST) + np.where(exact, self.per_event * sizes, LONGEST - 1)
 
     def table(self, u: Float64Array) -> SpanTable:
         return SpanTable(np.array([self.base], dtype=np.int64), self.per_event)
@@ -69,7 +76,8 @@ class Exponential(LatencyModel):
         _not_negative(mean=self.mean, floor=self.floor)
 
     def spans(self, sizes: Int64Array, u: Float64Array) -> Int64Array:
-        return self.floor + np.rint(-self.mean * np.log1p(-u)).astype(np.int64)
+        drawn = np.rint(-self.mean * np.log1p(-u))
+        return min(self.floor, LONGEST) + np.minimum(drawn, LONGEST - 1).astype(np.int64)
 
     def table(self, u: Float64Array) -> SpanTable:
         return SpanTable(self.spans(np.ones(len(u), dtype=np.int64), u))
@@ -201,22 +209,32 @@ def read_profile(path: Path) -> dict[int, Float64Array]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        table = pq.read_table(path, page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(
-            f"the latency profile cannot be read: {error}",
-            place=str(path),
-            remedy=(None if path.exists() else suggested_path(path))
-            or "Give a Parquet file with the columns batch_size and sample_ns.",
-        ) from None
-    missing = {"batch_size", "sample_ns"} - set(table.column_names)
-    if missing:
-        raise DataError(
-            f"column {sorted(missing)[0]!r} is missing",
-            place=str(path),
-            remedy="A latency profile has the columns batch_size and sample_ns.",
-        )
+    from backtest.data.parquet import check_decoded, check_sizes, mapped_errors
+
+    wanted = ["batch_size", "sample_ns"]
+    with mapped_errors(str(path)):
+        if path.is_dir():
+            raise DataError(
+                "it is a folder, not a latency profile", place=str(path), remedy=_PROFILE
+            )
+        if not path.exists():
+            raise DataError(
+                "the latency profile cannot be read: there is no such file",
+                place=str(path),
+                remedy=suggested_path(path) or _PROFILE,
+            )
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            check_sizes(file.metadata, str(path))
+            for name in wanted:
+                count = file.schema_arrow.names.count(name)
+                if count != 1:
+                    raise DataError(
+                        f"column {name!r} is {'there twice' if count else 'missing'}",
+                        place=str(path),
+                        remedy=_PROFILE,
+                    )
+            check_decoded(file.metadata, str(path), len(wanted))
+            table = file.read(wanted)
     if not len(table):
         raise DataError("the profile has no samples", place=str(path), remedy="Measure it again.")
     for name in ("batch_size", "sample_ns"):
@@ -226,23 +244,33 @@ def read_profile(path: Path) -> dict[int, Float64Array]:
     # Whatever is null is NaN then.
     sizes, samples = (table[n].to_numpy().astype(np.float64) for n in ("batch_size", "sample_ns"))
     known = np.isfinite(sizes) & np.isfinite(samples)
-    bad = np.flatnonzero(~known | (sizes < 1) | (sizes != np.floor(sizes)) | (samples < 0))
+    wrong = ~known | (sizes < 1) | (sizes > _MOST_EVENTS) | (sizes != np.floor(sizes))
+    bad = np.flatnonzero(wrong | (samples < 0) | (samples >= LONGEST))
     if len(bad):
         row = bad[0]
         raise DataError(
             f"batch_size is {sizes[row]:g} and sample_ns {samples[row]:g}",
             place=f"{path}, row {row}",
-            remedy="Sizes are whole and at least 1, samples at least 0 ns.",
+            remedy="Sizes are whole, from 1 to 2^31; samples are from 0 to 2^62 ns.",
         )
     return {int(size): np.sort(samples[sizes == size]) for size in np.unique(sizes)}
 
 
 def profile_metadata(path: Path) -> dict[str, str]:
-    """The profile's metadata about its measurement; empty if it has none."""
+    """The profile's metadata about its measurement; empty if it has none.
+
+    Raises:
+        DataError: the file cannot be read, or its metadata hold something else.
+    """
     import pyarrow.parquet as pq
 
-    raw = (pq.read_schema(path).metadata or {}).get(b"ticktoll", b"{}")
-    return {str(key): str(value) for key, value in json.loads(raw).items()}
+    from backtest.data.parquet import mapped_errors
+
+    with mapped_errors(str(path)):
+        stated = loads((pq.read_schema(path).metadata or {}).get(b"ticktoll", b"{}"))
+    if not isinstance(stated, dict):
+        raise DataError("its metadata hold no table of values", place=str(path))
+    return {str(key): str(value) for key, value in stated.items()}
 
 
 @hookimpl

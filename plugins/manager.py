@@ -19,7 +19,7 @@ import pluggy
 
 from backtest.core.entry_points import plugin_entry_points
 from backtest.core.grammar import parse_spec
-from backtest.core.parameters import Parameter, build, parameters
+from backtest.core.parameters import Parameter, build, parameters, undeclared
 from backtest.core.parts import Failure, Kind, Loaded, Origin, Part
 from backtest.core.settings import Declared
 from backtest.core.text import suggestion_or_list
@@ -221,11 +221,18 @@ class Plugins:
                 + (f"does not implement {missing}" if missing else f"is {part!r}, not a class")
             )
         try:
-            parameters(part)
+            declared = {parameter.name for parameter in parameters(part)}
         except Exception as error:
             raise PluginError(
                 f"the parameters of the {kind} {name!r} cannot be read: {error}"
             ) from error
+        lost = sorted(undeclared(part) - declared)
+        if lost:
+            raise PluginError(
+                f"the {kind} {name!r} has {lost[0]!r}, which is no field of a dataclass, so that"
+                " it cannot be set",
+                remedy="Put @dataclass above the class, and leave out __init__.",
+            )
         defined_in = Origin(origin.plugin, origin.distribution, origin.version, source_sha256(part))
         found[kind, name] = Part(kind, name, part, defined_in, unavailable)
 

@@ -10,7 +10,7 @@ import numpy as np
 from backtest.core.arrays import Float32Array, Int64Array
 from backtest.market.quotes import Quotes
 from backtest.plugins.hookspecs import hookimpl
-from backtest.trading.sizing import SizingRule
+from backtest.trading.sizing import MOST_LOTS, SizingRule
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,10 @@ class Sign(SizingRule):
 
     lots: int = 1
     threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        if abs(self.lots) > MOST_LOTS:
+            raise ValueError("lots may be 2^53 at most")
 
     def targets(self, forecast: Float32Array, quotes: Quotes) -> Int64Array:
         direction = np.sign(forecast) * (np.abs(forecast) > self.threshold)

@@ -52,6 +52,18 @@ class Session:
     seed: int = 0
 
 
+def check_device(name: str) -> None:
+    """Refuse the name of no device, which a strategy that does without torch would not notice.
+
+    Raises:
+        UsageError: no such device on this machine, or in this build of torch.
+    """
+    if name != "cpu":
+        from backtest.strategies.device import find_device
+
+        find_device(name)
+
+
 class Strategy(ABC):
     """Predictions for events of many symbols; subclass it as a dataclass of parameters.
 

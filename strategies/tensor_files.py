@@ -17,8 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from backtest.core.json_text import loads
 from backtest.core.text import suggested_path
 from backtest.errors import DataError
+from backtest.strategies.weight_files import HEADER_LIMIT
 
 _DTYPES = {
     "F64": torch.float64,
@@ -33,7 +35,6 @@ _DTYPES = {
     "BOOL": torch.bool,
 }
 _LENGTH_BYTES = 8
-_HEADER_LIMIT = 100_000_000
 _MOST_NUMBERS = 2**48
 _REMEDY = "Give a .safetensors or .pt file that holds a flat state dict."
 
@@ -95,14 +96,14 @@ def _read_safetensors(path: Path, device: str) -> dict[str, Tensor]:
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-        if not 0 < length <= min(size - _LENGTH_BYTES, _HEADER_LIMIT):
+        if not 0 < length <= min(size - _LENGTH_BYTES, HEADER_LIMIT):
             raise _malformed(path, "its header is cut off")
         text = file.read(length)
     try:
-        header = json.loads(text)
+        header = loads(text)
         header.pop("__metadata__", None)
         entries = {name: _entry(value) for name, value in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise _malformed(path, "its header is not a safetensors header") from None
     start = _LENGTH_BYTES + length
     if max((end for *_, end in entries.values()), default=0) != size - start:
@@ -142,8 +143,11 @@ def _read_pt(path: Path, device: str) -> dict[str, Tensor]:
             place=str(path),
             remedy="Save a state dict alone: torch.save(model.state_dict(), path).",
         ) from None
-    except (RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise _malformed(path, str(error).partition("\n")[0]) from None
+    except OSError:
+        raise
+    except Exception as error:  # the unpickler runs a program, which may fail in any way
+        problem = str(error).partition("\n")[0] or type(error).__name__
+        raise _malformed(path, problem) from None
     if not isinstance(found, Mapping) or not found:
         raise _malformed(path, "it does not hold a state dict")
     for name, value in found.items():
@@ -153,7 +157,16 @@ def _read_pt(path: Path, device: str) -> dict[str, Tensor]:
                 place=str(path),
                 remedy="Save the state dict itself: torch.save(model.state_dict(), path).",
             )
+        if not _is_plain(value):
+            raise _malformed(path, f"tensor {name!r} has not the bytes of its shape")
     return dict(found)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether it is dense and has a number of its own for each place."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        return False
+    return tensor.untyped_storage().nbytes() >= tensor.numel() * tensor.element_size()
 
 
 def _malformed(path: Path, problem: str) -> DataError:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from backtest.core.json_text import loads
 from backtest.core.text import suggested_path
 from backtest.errors import DataError, UsageError
 
@@ -46,6 +46,9 @@ def random_weights(path: Path) -> RandomWeights | None:
 TRAINED_FROM, TRAINED_TO = "trained_from_ns", "trained_to_ns"
 """Metadata of a ``.safetensors`` file: the half-open window that its weights were fitted to."""
 
+HEADER_LIMIT = 100_000_000
+"""Bytes that the header of a ``.safetensors`` file may have."""
+
 _LENGTH_BYTES = 8
 
 
@@ -75,14 +78,20 @@ def file_sha256(path: Path) -> str:
 def training_window(path: Path) -> tuple[int, int] | None:
     """The training window that a checkpoint states, int64 ns, half-open.
 
-    ``None`` if it states none; only ``.safetensors`` files can.
+    ``None`` if it states none, or what is no window; only ``.safetensors`` files can.
+
+    Raises:
+        DataError: the file cannot be read.
     """
     if path.suffix != ".safetensors":
         return None
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
-        metadata = json.loads(file.read(length)).get("__metadata__", {})
     try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(_LENGTH_BYTES), "little")
+            header = file.read(min(length, HEADER_LIMIT))
+        metadata = loads(header)["__metadata__"]
         return int(metadata[TRAINED_FROM]), int(metadata[TRAINED_TO])
-    except (KeyError, ValueError):
+    except OSError as error:
+        raise DataError(f"the weights cannot be read: {error.strerror}", place=str(path)) from None
+    except (LookupError, TypeError, ValueError):
         return None

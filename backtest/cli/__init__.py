@@ -33,8 +33,9 @@ from backtest.cli import (
 )
 from backtest.cli.command import Command
 from backtest.cli.streams import READER_GONE, StandardStreams, StreamLost
+from backtest.core.text import escape_lines, escape_text
 from backtest.core.version import __version__
-from backtest.errors import BacktestError, DataError
+from backtest.errors import BacktestError, DataError, UsageError
 from backtest.experiments.workers import HARMLESS
 
 app = typer.Typer(
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     streams = StandardStreams(own=arguments is None)
     warnings.filterwarnings("ignore", HARMLESS)
-    _report_compiling()
+    _report_logs()
     code: int | str | None = 0
     try:
         _execute(arguments)
@@ -92,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _execute(arguments: Sequence[str] | None) -> None:
     """Run a command; what goes wrong is told, and ends as the exit code that it has."""
     try:
+        _check_options(sys.argv[1:] if arguments is None else arguments)
         app(args=arguments, prog_name="backtest")
     except BacktestError as error:
         if isinstance(error, DataError) and isinstance(error.__context__, BrokenPipeError):
@@ -107,9 +109,14 @@ def _execute(arguments: Sequence[str] | None) -> None:
     except BaseException as error:  # panics of polars are no Exception, nor is sys.exit
         if os.environ.get(_DEBUG) or _regular(error):
             raise
-        from backtest.core.tracebacks import describe, plugin_line
+        from backtest.core.tracebacks import describe, out_of_memory, plugin_line
 
-        if plugin_line(error) is None:
+        if out_of_memory(error):
+            _tell(
+                f"there is not enough memory: {describe(error):.300}\n"
+                "  Ask for less at once: a shorter window, fewer symbols or a smaller model."
+            )
+        elif plugin_line(error) is None:
             _tell(
                 f"this is a bug: {type(error).__name__}: {error}\n"
                 f"  Please report it with the traceback that --debug or {_DEBUG}=1 shows."
@@ -125,12 +132,29 @@ def _tell(message: str) -> None:
     print_error(message)
 
 
-def _report_compiling() -> None:
-    """Show on stderr why the first run on a machine takes seconds longer."""
+class _Escaped(logging.Formatter):
+    """Log records as text that cannot steer a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return escape_lines(super().format(record))
+
+
+def _report_logs() -> None:
+    """Show warnings on stderr, and why the first run on a machine takes seconds longer."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Escaped())
     log = logging.getLogger("backtest.compiling")
     log.setLevel(logging.INFO)
     if not log.handlers:
         log.addHandler(logging.StreamHandler())
+
+
+def _check_options(arguments: Sequence[str]) -> None:
+    """Refuse options that typer would repeat as they are, and that could steer a terminal."""
+    for argument in arguments:
+        name = argument.partition("=")[0]
+        if name.startswith("-") and escape_text(name) != name:
+            raise UsageError(f"no such option: {name!r}")
 
 
 def _regular(error: BaseException) -> bool:

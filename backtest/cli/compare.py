@@ -129,7 +129,7 @@ def _cells(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[str]]]:
 
 
 def _print_failed(compared: Comparison) -> None:
-    from backtest.cli.console import err, escape_text
+    from backtest.cli.console import err
     from backtest.core.text import by_cause, first_of, in_one_line
 
     causes = by_cause(
@@ -137,7 +137,7 @@ def _print_failed(compared: Comparison) -> None:
     )
     for error, ids in causes.items():
         runs = ids[0] if len(ids) == 1 else f"{len(ids):,} runs, {first_of(ids)}"
-        err.print(escape_text(f"Not compared: {runs} {in_one_line(error)}"), soft_wrap=True)
+        err.print(f"Not compared: {runs} {in_one_line(error)}", soft_wrap=True)
 
 
 def _one_of(**formats: bool) -> None:

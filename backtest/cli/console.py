@@ -1,6 +1,7 @@
 """Output for people: data on stdout, everything else on stderr.
 
-Neither console interprets markup, so a symbol called ``[bold]`` is printed as it is spelt.
+Neither console interprets markup, so a symbol called ``[bold]`` is printed as it is spelt. Both
+escape what would steer a terminal in the text that they print, newlines included.
 """
 
 from __future__ import annotations
@@ -12,19 +13,21 @@ from rich.console import Console
 from rich.text import Text
 
 from backtest.cli.streams import check
-from backtest.core.text import escape_text
+from backtest.core.text import escape_lines, escape_text
 
 
-class _Console(Console):
-    def print(self, *objects: Any, **options: Any) -> None:
-        super().print(*objects, **options)
+class _Plain(Console):
+    """A console that escapes text; other things, such as tables, are escaped by who makes them."""
+
+    def print(self, *objects: Any, **how: Any) -> None:
+        super().print(*(escape_text(o) if isinstance(o, str) else o for o in objects), **how)
         check(self.file)
 
 
-out = _Console(markup=False, highlight=False, emoji=False)
+out = _Plain(markup=False, highlight=False, emoji=False)
 """Data, on stdout."""
 
-err = _Console(stderr=True, markup=False, highlight=False, emoji=False)
+err = _Plain(stderr=True, markup=False, highlight=False, emoji=False)
 """Logs, progress and errors, on stderr."""
 
 __all__ = ["err", "escape_text", "out", "print_error", "print_json", "write"]
@@ -38,7 +41,7 @@ def write(text: str) -> None:
 
 def print_error(message: str) -> None:
     """An error on stderr, its lines kept and whatever it quotes escaped."""
-    lines = "\n".join(escape_text(line) for line in message.split("\n"))
+    lines = escape_lines(message)
     err.print(Text.assemble(("Error:", "bold red"), f" {lines}"), soft_wrap=True)
 
 

@@ -56,7 +56,7 @@ def ingest(
     `backtest plugins` lists the sources and their parameters. For example: backtest data ingest
     challenge small.parquet data/challenge
     """
-    from backtest.cli.console import escape_text, out, print_json
+    from backtest.cli.console import out, print_json
     from backtest.core.grammar import parse_spec
     from backtest.core.settings import override_part
     from backtest.data.sources import ingest as ingest_dataset
@@ -72,7 +72,7 @@ def ingest(
     if as_json:
         print_json(report.as_dict())
     else:
-        out.print(escape_text(f"{output}: {summary(report)}"), soft_wrap=True)
+        out.print(f"{output}: {summary(report)}", soft_wrap=True)
 
 
 def with_ignored(part: str | Mapping[str, Any], ignore: list[str]) -> str:

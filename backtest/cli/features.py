@@ -37,7 +37,7 @@ def features(
     Example: backtest data features data/btc data/btc-features --builder returns:1+10 --builder
     imbalance --builder volatility:half_lives=100+1000
     """
-    from backtest.cli.console import escape_text, out, print_json
+    from backtest.cli.console import out, print_json
     from backtest.cli.tables import print_table
     from backtest.data.dataset import open_dataset
     from backtest.data.features.derive import add_features
@@ -54,6 +54,6 @@ def features(
     if as_json:
         print_json(report.as_dict())
         return
-    out.print(escape_text(f"{output}: {report.rows} events"), soft_wrap=True)
+    out.print(f"{output}: {report.rows} events", soft_wrap=True)
     rows = [[name, report.unknown.get(name, 0)] for name in report.features]
     print_table(["feature", "unknown, set to 0"], rows, right=["unknown, set to 0"])

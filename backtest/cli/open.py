@@ -44,7 +44,11 @@ def open_runs(
     from backtest.report.app import make_app, new_token
 
     if runs.exists() and not runs.is_dir():
-        raise UsageError("is not a folder", place=str(runs))
+        raise UsageError(
+            "the runs must be in a folder",
+            place=str(runs),
+            remedy="Name the folder of run folders.",
+        )
     plugins, token = load_plugins(plugin or (), disabled=no_plugin or ()), new_token()
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -52,7 +56,7 @@ def open_runs(
             listener.bind((_HOST, port))
         except OSError as error:
             raise UsageError(
-                f"cannot listen on port {port}: {error.strerror}",
+                f"nothing can listen on port {port}: {error.strerror}",
                 place="--port",
                 remedy="Leave it out to take any port that is free.",
             ) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from backtest.cli.console import err
+from backtest.cli.console import err, escape_text
 
 _STAGES = {
     "time": "timing arrivals",
@@ -44,7 +44,8 @@ def reporting(prefix: str = "") -> Iterator[Callable[[str, int, int], None]]:
 
         def report(stage: str, done: int, total: int) -> None:
             if stage not in tasks:
-                tasks[stage] = bars.add_task(prefix + _STAGES.get(stage, stage), total=total)
+                shown = escape_text(prefix + _STAGES.get(stage, stage))
+                tasks[stage] = bars.add_task(shown, total=total)
             bars.update(tasks[stage], completed=done, total=total)
 
         yield report

@@ -116,12 +116,12 @@ def digest(
 def _print_validation(
     validation: Validation, apart: Quarantine | None, folder: Path | None
 ) -> None:
-    from backtest.cli.console import escape_text, out
+    from backtest.cli.console import out
 
     verdict = "usable" if validation.usable else "not usable as it is"
     unread = f", {validation.unread} more could not be read" if validation.unread else ""
     text = f"{validation.dataset}: {verdict}, {validation.rows} rows in {_files(validation.files)}"
-    out.print(escape_text(text + unread), soft_wrap=True)
+    out.print(text + unread, soft_wrap=True)
     for found in validation.findings:
         row = "" if found.row is None else f", row {found.row}"
         lines = [
@@ -130,11 +130,11 @@ def _print_validation(
             f"  {found.remedy}",
         ]
         for line in lines:
-            out.print(escape_text(line), soft_wrap=True)
+            out.print(line, soft_wrap=True)
     if apart is not None:
         refused = ", ".join(f"{count} for {rule!r}" for rule, count in apart.refused.items())
         text = f"{folder}: {apart.kept} rows kept, quarantined: {refused or 'none'}"
-        out.print(escape_text(text), soft_wrap=True)
+        out.print(text, soft_wrap=True)
 
 
 def _print_figures(figures: dict[str, Any]) -> None:

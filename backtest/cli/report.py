@@ -50,7 +50,7 @@ def write(
     sections: Sequence[str],
 ) -> None:
     """Write the report completely or not at all; print its path and any sections that failed."""
-    from backtest.cli.console import err, escape_text
+    from backtest.cli.console import err
     from backtest.core.atomic import new_file
     from backtest.plugins.manager import load_plugins
     from backtest.report.page import render_report
@@ -61,6 +61,6 @@ def write(
     with new_file(path) as aside:
         aside.write_text(rendered.html, encoding="utf-8")
     for name, error in rendered.failures:
-        err.print(escape_text(f"The section {name!r} failed: {error}"), soft_wrap=True)
+        err.print(f"The section {name!r} failed: {error}", soft_wrap=True)
     size = len(rendered.html.encode()) / 1e6
-    err.print(escape_text(f"Written to {path} ({size:.1f} MB)"), soft_wrap=True)
+    err.print(f"Written to {path} ({size:.1f} MB)", soft_wrap=True)

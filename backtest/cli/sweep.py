@@ -169,15 +169,15 @@ def _print_result(swept: Sweep, as_json: bool) -> None:
 
 
 def _print_failures(swept: Sweep) -> None:
-    from backtest.cli.console import err, escape_text
+    from backtest.cli.console import err
     from backtest.core.text import by_cause
 
     causes = by_cause((title(point), point.error or "") for point in swept.failed())
     for error, names in causes.items():
         many = f"Failed in {len(names):,} of {len(swept.points):,} runs, the first being {names[0]}"
-        err.print(escape_text(many if len(names) > 1 else f"Failed: {names[0]}"), soft_wrap=True)
+        err.print(many if len(names) > 1 else f"Failed: {names[0]}", soft_wrap=True)
         for line in error.split("\n"):
-            err.print(f"  {escape_text(line)}", soft_wrap=True)
+            err.print(f"  {line}", soft_wrap=True)
 
 
 def _row(point: Point) -> dict[str, Any]:

@@ -57,11 +57,11 @@ def _lines(swept: Sweep, point: Point | None) -> None:
         return
     result = f"net {figure(point, 'net')}" if point.figures.get("net") is not None else point.state
     if point.state == "failed":
-        result = f"failed: {escape_text((point.error or '').partition(chr(10))[0])}"
+        result = f"failed: {(point.error or '').partition(chr(10))[0]}"
     elif point.figures.get("net") is None and point.earned is not None:
         result = f"points {figure(point, 'net_points')}"
     err.print(
-        f"{_ended(swept)}/{total} {escape_text(title(point))}: {result}; {_rest(swept)}",
+        f"{_ended(swept)}/{total} {title(point)}: {result}; {_rest(swept)}",
         soft_wrap=True,
     )
 

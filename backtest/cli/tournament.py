@@ -54,7 +54,7 @@ def tournament(
     Example: backtest tournament --dataset sample --team one=eager/one/affine:35.8ms,0.5ms --team
     all=batched/all/affine:35.8ms,0.5ms
     """
-    from backtest.cli.console import err, escape_text, print_json
+    from backtest.cli.console import err, print_json
     from backtest.cli.progress import reporting
     from backtest.core.atomic import new_file
     from backtest.core.settings import read_table
@@ -77,7 +77,7 @@ def tournament(
         results = play(
             checked,
             Engine(plugins, runs, reuse, progress),
-            on_start=lambda text: err.print(escape_text(text), soft_wrap=True),
+            on_start=lambda text: err.print(text, soft_wrap=True),
         )
     placed = standings(results, [t.name for t in checked.team])
     if as_json:
@@ -91,7 +91,7 @@ def tournament(
 
         with new_file(html) as aside:
             aside.write_text(tournament_page(results, placed), encoding="utf-8")
-        err.print(escape_text(f"Written to {html}"), soft_wrap=True)
+        err.print(f"Written to {html}", soft_wrap=True)
     if any(result.failed for result in results):
         raise typer.Exit(4)
 
@@ -143,13 +143,13 @@ def _runs(result: RoundResult) -> tuple[Any, ...]:
 
 
 def _print_round(result: RoundResult) -> None:
-    from backtest.cli.console import err, escape_text, out
+    from backtest.cli.console import err, out
     from backtest.cli.tables import print_table
     from backtest.core.text import by_cause, first_of
 
     for error, teams in by_cause(result.failed).items():
         names = teams[0] if len(teams) == 1 else f"{len(teams):,} teams ({first_of(teams)})"
-        err.print(escape_text(f"{result.name}: {names} failed: {error}"), soft_wrap=True)
+        err.print(f"{result.name}: {names} failed: {error}", soft_wrap=True)
     if not len(result.ends):
         return
     chosen = [2, 5, 8, 11]

@@ -56,7 +56,7 @@ def train(
 
     Example: backtest train data/market weights.safetensors --end 2025-09-01T15:00:00Z --set depth=2
     """
-    from backtest.cli.console import err, escape_text, out
+    from backtest.cli.console import err, out
     from backtest.cli.progress import reporting
     from backtest.core.grammar import Spec
     from backtest.core.parameters import build
@@ -95,4 +95,4 @@ def train(
             on_progress=lambda done, total: progress("train", done, total),
             epoch_done=epoch_done,
         )
-    out.print(escape_text(f"{made.weights} (see {made.manifest} and {made.plot})"), soft_wrap=True)
+    out.print(f"{made.weights} (see {made.manifest} and {made.plot})", soft_wrap=True)

@@ -101,7 +101,7 @@ def verify(
 
 def print_verdict(verdict: Verdict) -> None:
     """A verdict as tables on stdout."""
-    from backtest.cli.console import escape_text, out
+    from backtest.cli.console import out
     from backtest.cli.tables import print_table
 
     rows = [
@@ -123,9 +123,9 @@ def print_verdict(verdict: Verdict) -> None:
         print_table(headers, shown, title=title, right=headers[2:6])
     out.print()
     for note in verdict.notes:
-        out.print(f"Note: {escape_text(note)}.", soft_wrap=True)
+        out.print(f"Note: {note}.", soft_wrap=True)
     if verdict.source is not None:
-        out.print(f"Compared with {escape_text(verdict.source)}.", soft_wrap=True)
+        out.print(f"Compared with {verdict.source}.", soft_wrap=True)
     out.print(_sentence(verdict), soft_wrap=True)
 
 

@@ -237,9 +237,12 @@ def _dispersion(rows: Sequence[dict[str, Any]], by: str) -> dict[str, Any]:
         if figures["unit"] is None and name in _IN_UNIT:
             values = [None]
         known = None if any(v is None for v in values) else np.array(values, dtype=float)
-        figures[name] = None if known is None else float(known.mean())
-        many = known is not None and len(known) > 1
-        figures[f"{name}_sd"] = float(known.std(ddof=1)) if known is not None and many else None
+        figures[name] = figures[f"{name}_sd"] = None
+        if known is not None:
+            with np.errstate(over="ignore", invalid="ignore"):
+                figures[name] = _finite(float(known.mean()))
+                deviation = float(known.std(ddof=1)) if len(known) > 1 else None
+            figures[f"{name}_sd"] = _finite(deviation)
     return figures
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from backtest.core.atomic import is_unfinished
+from backtest.core.json_text import read_json_table
 from backtest.core.text import suggestion_or_list
 from backtest.errors import DataError, UsageError
 from backtest.runs.folder import Run, find_run, open_run, runs_in
@@ -116,18 +116,13 @@ def _sweep_table(folder: Path, sweep: str) -> dict[str, Any]:
     names: list[str] = []
     for path in [p for p in paths if p.stem == sweep] or paths:
         try:
-            table = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:  # it was removed meanwhile
-            continue
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"the sweep's file cannot be read: {error}",
-                place=str(path),
-                remedy="Run the sweep again, which writes it anew.",
-            ) from None
-        if isinstance(table, dict):
-            names.append(str(table.get("name")))
-        if isinstance(table, dict) and sweep in (path.stem, table.get("name")):
+            table = read_json_table(path, remedy="Run the sweep again, which writes it anew.")
+        except DataError:
+            if not path.exists():  # it was removed meanwhile
+                continue
+            raise
+        names.append(str(table.get("name")))
+        if sweep in (path.stem, table.get("name")):
             tables[path.stem] = table
     if len(tables) != 1:
         if tables:

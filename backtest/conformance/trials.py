@@ -9,7 +9,7 @@ import numpy as np
 
 from backtest.conformance.inputs import InputSet, at_most_each, random_events, uneven_cuts
 from backtest.market.events import EventBatch, concatenate
-from backtest.strategies.base import Session
+from backtest.strategies.base import Session, check_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,9 @@ def make_trials(level: str, *, device: str, dataset: str, seed: int) -> Trials:
 
     Raises:
         DataError: the dataset cannot be read.
+        UsageError: there is no such device.
     """
+    check_device(device)
     sizes = LEVELS[level]
     rng = np.random.default_rng(seed)
     names, real, note = _read(dataset)

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from backtest.core import toml
+from backtest.core.nesting import DEEPEST
 from backtest.core.text import quoted
 from backtest.errors import UsageError
 
@@ -42,7 +43,7 @@ def parse_spec(value: str | Mapping[str, Any], *, place: str) -> Spec:
     """The part that a text, or a table with a ``name``, asks for.
 
     Raises:
-        UsageError: malformed text, or a table without a ``name``.
+        UsageError: malformed text, a table without a ``name``, or another kind of value.
     """
     if isinstance(value, Mapping):
         table = dict(value)
@@ -51,6 +52,9 @@ def parse_spec(value: str | Mapping[str, Any], *, place: str) -> Spec:
             remedy = 'Write for example name = "affine" in it.'
             raise UsageError("a component's table needs a name", place=place, remedy=remedy)
         return Spec(name, (), table)
+    if not isinstance(value, str):
+        remedy = "Write NAME:VALUE,... or a table with a name."
+        raise UsageError(f"{value!r:.60} is no component", place=place, remedy=remedy)
     where = f"{place} {value!r}"
     name, _, rest = value.partition(":")
     if not name.strip():
@@ -87,22 +91,30 @@ def parse_setting(text: str) -> tuple[list[str], str]:
     """The keys of ``KEY.SUBKEY=VALUE``, and the text of its value.
 
     Raises:
-        UsageError: no equals sign, or no key.
+        UsageError: no equals sign, no key, or more than 64 of them.
     """
     path, equals, value = text.partition("=")
     keys = [key.strip() for key in path.split(".")]
     if not equals or not all(keys):
         remedy = "Write KEY=VALUE, as in seed=1."
         raise UsageError(f"{text!r} is not KEY=VALUE", place="--set", remedy=remedy)
+    if len(keys) > DEEPEST:
+        raise UsageError(f"{text!r:.80} has more than {DEEPEST} keys", place="--set")
     return keys, value.strip()
 
 
-def parse_value(text: str, *, place: str) -> Any:
+def parse_value(text: str, *, place: str, depth: int = 0) -> Any:
     """Text, or a list of such values.
 
+    Args:
+        depth: how many lists the value is in.
+
     Raises:
-        UsageError: a quote or bracket that is not closed, or that more text follows.
+        UsageError: a quote or bracket that is not closed, or that more text follows; lists that
+            nest deeper than 64 levels.
     """
+    if depth > DEEPEST:
+        raise UsageError(f"it nests deeper than {DEEPEST} levels", place=place)
     text = text.strip()
     if text[:1] not in _OPENING:
         return text
@@ -114,12 +126,13 @@ def parse_value(text: str, *, place: str) -> Any:
         items = split(text[1:-1], place=place)
         if any(item[:1] not in _OPENING and {*"[]"} & {*item} for item in items):
             raise UsageError(f"text with brackets needs quotes, as in {text!r}", place=place)
-        return [] if items == [""] else [parse_value(item, place=place) for item in items]
+        inner = [] if items == [""] else items
+        return [parse_value(item, place=place, depth=depth + 1) for item in inner]
     if not _QUOTED.fullmatch(text):
         raise UsageError(f"a quote in {text!r} is not closed, or text follows it", place=place)
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError as error:
+        return toml.loads(f"value = {text}")["value"]
+    except ValueError as error:
         raise UsageError(
             f"{text!r} is not a quoted string as in TOML: {error}", place=place
         ) from None
@@ -128,8 +141,8 @@ def parse_value(text: str, *, place: str) -> Any:
 def parse_untyped(text: str, *, place: str) -> Any:
     """A value of unknown type: what TOML makes of it, else as from ``parse_value``."""
     try:
-        table = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+        table = toml.loads(f"value = {text}")
+    except ValueError:
         return parse_value(text, place=place)
     return table["value"] if len(table) == 1 else text  # lines that follow may be TOML, too
 

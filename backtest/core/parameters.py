@@ -9,6 +9,7 @@ in a configuration file it is that text or a table with ``name`` and the paramet
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 import types
 from collections.abc import Iterable
@@ -21,6 +22,9 @@ from backtest.core.grammar import Spec, format_spec, parse_value
 from backtest.core.text import suggestion
 from backtest.core.times import format_duration, parse_duration
 from backtest.errors import UsageError
+
+_SHOWN = 80
+"""Characters of a value that a message repeats."""
 
 Nanoseconds: TypeAlias = Annotated[int, "ns"]
 """A span of time: int64 ns inside, written with a unit (``250us``, ``35.8ms``) outside."""
@@ -63,6 +67,34 @@ def _parameters(component: type) -> list[Parameter]:
             Parameter(field.name, hints[field.name], None if required else default, required)
         )
     return found
+
+
+def undeclared(component: type) -> set[str]:
+    """Names that a component's class seems to mean as parameters, among them declared ones.
+
+    They are what its ``__init__`` cannot do without, and, if the class itself is no dataclass, what
+    it annotates and no class above it has.
+    """
+    try:
+        taken = inspect.signature(component).parameters
+    except ValueError:  # of a class that is not written in Python
+        return set()
+    needed = {
+        name
+        for name, argument in taken.items()
+        if argument.default is argument.empty
+        and argument.kind not in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD)
+    }
+    if "__dataclass_fields__" in vars(component):
+        return needed
+    annotated = inspect.get_annotations(component).items()
+    return needed | {
+        name
+        for name, kind in annotated
+        if not name.startswith("_")
+        and "ClassVar" not in str(kind)
+        and not any(hasattr(above, name) for above in component.__mro__[1:])
+    }
 
 
 def arguments(spec: Spec, declared: Iterable[Parameter], *, place: str) -> dict[str, Any]:
@@ -158,6 +190,8 @@ def convert(value: Any, kind: Any) -> Any:
         if isinstance(value, str):
             return parse_duration(value)
         if isinstance(value, int) and not isinstance(value, bool):
+            if abs(value) >= 2**63:
+                raise ValueError(f"a time span of {value.bit_length()} bits; 64 hold 292 years")
             return value
         raise ValueError(f"{value!r} is not a time span; write text with a unit, as in '250us'")
     origin = get_origin(kind)
@@ -178,7 +212,7 @@ def convert(value: Any, kind: Any) -> Any:
     if origin is tuple and isinstance(value, (list, tuple)):
         return tuple(convert(item, get_args(kind)[0]) for item in value)
     if kind is float and isinstance(value, (int, float)) and not isinstance(value, bool):
-        return _finite(float(value))
+        return _finite(value)
     if kind in (int, bool, float) and isinstance(value, str):
         return _parse_scalar(value, kind)
     if kind is Path and isinstance(value, str):
@@ -265,13 +299,18 @@ def _parse_scalar(text: str, kind: type) -> Any:
     try:
         return int(text) if kind is int else _finite(float(text))
     except ValueError:
-        raise ValueError(f"{text!r} is not {_type_name(kind)}") from None
+        shown = f"{text!r}" if len(text) <= _SHOWN else f"a text of {len(text)} characters"
+        raise ValueError(f"{shown} is not {_type_name(kind)}") from None
 
 
 def _finite(value: float) -> float:
-    if not math.isfinite(value):
-        raise ValueError(f"{value!r} is not a finite number")
-    return value
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is not a finite number")
+    return number
 
 
 def _type_name(kind: Any) -> str:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from backtest.core import toml
 from backtest.core.grammar import parse_setting, parse_spec, parse_untyped, parse_value
 from backtest.core.parameters import Parameter, arguments, listing
 from backtest.core.text import suggested_path, suggestion
@@ -28,17 +28,17 @@ def read_table(path: Path) -> dict[str, Any]:
     """The tables of a TOML file.
 
     Raises:
-        UsageError: no such file, or no TOML.
+        UsageError: no such file, no TOML, or tables and lists that nest deeper than 64 levels.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return toml.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(
             f"the file cannot be read: {error.strerror}",
             place=str(path),
             remedy=suggested_path(path) if isinstance(error, FileNotFoundError) else None,
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UsageError(f"the file is not valid TOML: {error}", place=str(path)) from None
 
 

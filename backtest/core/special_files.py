@@ -39,7 +39,7 @@ def is_special(target: Path) -> bool:
     ):
         if holds(mode) and _descriptor(target) is None:
             raise DataError(
-                f"cannot be written: it is {kind}",
+                f"it cannot be written: it is {kind}",
                 place=str(target),
                 remedy="Choose the name of a file.",
             )

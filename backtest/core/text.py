@@ -27,6 +27,15 @@ def escape_text(text: object) -> str:
     )
 
 
+def escape_lines(text: str) -> str:
+    r"""Several lines, of which each is escaped like ``escape_text`` does; tabs stay, too."""
+    return "".join(c if c in "\n\t" else escape_text(c) for c in text) if _hostile(text) else text
+
+
+def _hostile(text: str) -> bool:
+    return any(unicodedata.category(c) in _UNPRINTABLE for c in set(text) - {"\n", "\t"})
+
+
 def suggestion(wanted: str, known: Iterable[str]) -> str | None:
     """``Did you mean 'x'?`` where something known is close to what was wanted, in either case."""
     near = _nearest(wanted, known)

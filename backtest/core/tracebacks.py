@@ -40,6 +40,13 @@ def describe(error: BaseException) -> str:
     return f"{text} ({where})" if where else text
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it says that there is no memory left, of this machine or of a device."""
+    # By name: whoever asks must not import torch for it. On a CPU torch raises a plain error.
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and "allocate memory" in str(error))
+
+
 def plugin_line(error: BaseException) -> str | None:
     """The file and line at which a plugin raised an exception, or called what did.
 

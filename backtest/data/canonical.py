@@ -144,9 +144,9 @@ class CanonicalWriter:
             targets: float32 [n, T], if the card names targets.
 
         Raises:
-            DataError: naming the row (counted over all batches): unsorted times, times of another
-                unit, an unknown symbol id, NaN or infinity, prices or sizes beyond 2^62; or a
-                folder that cannot be written.
+            DataError: naming the row (counted over all batches): absent or unsorted times, times
+                of another unit, an unknown symbol id, NaN or infinity, prices or sizes beyond
+                2^62; or a folder that cannot be written.
             ValueError: columns other than the card's or the first batch's.
         """
         if not len(batch):
@@ -168,6 +168,10 @@ class CanonicalWriter:
                 self._flush(whole)
 
     def _check_times(self, ts: Int64Array) -> None:
+        absent = np.flatnonzero(ts == NO_TIME)
+        if len(absent):
+            row = f"row {self.rows + int(absent[0])}"
+            raise DataError(f"{row} has no ts_event", place=self.card.name, remedy="Remove it.")
         before = np.concatenate([[ts[0] if self._last_ts is None else self._last_ts], ts[:-1]])
         wrong = np.flatnonzero(ts < before)
         if len(wrong):

@@ -25,9 +25,9 @@ from pydantic import (
     model_validator,
 )
 
+from backtest.core import toml
 from backtest.core.text import first_of, suggestion
 from backtest.core.times import format_utc, parse_utc
-from backtest.data import toml
 from backtest.data.model_errors import problems
 from backtest.errors import DataError
 from backtest.market.instruments import Instrument

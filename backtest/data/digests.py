@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from backtest.core import toml
 from backtest.core.atomic import new_file
-from backtest.data import toml
 from backtest.data.card import CARD_NAME, read_card, write_card
 from backtest.data.dataset import Dataset
 from backtest.data.parquet import footer_digest, mapped_errors

@@ -9,8 +9,8 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from backtest.core import toml
 from backtest.core.text import suggestion
-from backtest.data import toml
 
 _INDEX = re.compile(r"\[[0-9]+\]")
 _LONGEST_VALUE = 60

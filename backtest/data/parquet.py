@@ -147,6 +147,27 @@ def check_sizes(metadata: Any, place: str) -> None:
                 )
 
 
+def check_decoded(metadata: Any, place: str, columns: int) -> None:
+    """Refuse a table that is to be read whole, if few bytes claim to hold far too many rows.
+
+    A run of equal values takes a few bytes however long it is, so that ``check_sizes`` does not
+    see it.
+
+    Args:
+        columns: how many are read.
+
+    Raises:
+        DataError: they would take more than ``MOST_RATIO`` times what all columns are packed to.
+    """
+    groups = (metadata.row_group(k) for k in range(metadata.num_row_groups))
+    packed = sum(g.column(k).total_compressed_size for g in groups for k in range(g.num_columns))
+    decoded = 8 * columns * metadata.num_rows
+    if decoded > max(_ALWAYS, MOST_RATIO * packed):
+        raise DataError(
+            f"{packed} bytes claim to hold {metadata.num_rows} rows", place=place, remedy=DAMAGED
+        )
+
+
 def has_checksums(file: Any) -> bool:
     """The pages of a Parquet file carry checksums, by the header of its first one.
 

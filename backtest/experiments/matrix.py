@@ -236,6 +236,12 @@ class _Reader:
         except UsageError as error:
             self._note(error)
             return
+        except ValueError as error:
+            self._note(f"{place}: {error}")
+            return
+        if math.prod(map(len, given.values())) > MOST_RUNS:
+            self._note(f"{place}: there are more than {MOST_RUNS:,} combinations")
+            return
         for chosen in itertools.product(*given.values()):
             yield {"name": name, **dict(zip(given, chosen, strict=True))}
 

@@ -367,7 +367,7 @@ class Sweep:
 
 def _check_timeout(timeout_ns: int, executor: Executor) -> None:
     if timeout_ns <= 0:
-        raise UsageError("must be longer than nothing", place="--timeout")
+        raise UsageError("the time limit must be longer than 0", place="--timeout")
     if not executor.limits_time:
         raise UsageError(
             f"the executor {type(executor).__name__.lower()!r} cannot limit the time of a run",

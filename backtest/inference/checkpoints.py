@@ -33,6 +33,7 @@ from backtest.core.array_files import (
 from backtest.core.arrays import BoolArray
 from backtest.core.atomic import lock_folder, new_file
 from backtest.core.hashing import sha256_of
+from backtest.core.json_text import read_json_table
 from backtest.core.spool import Spool
 from backtest.errors import BacktestError
 from backtest.inference.calls import Calls
@@ -195,7 +196,7 @@ class Checkpoint:
         return not self.folder.exists()
 
     def _read(self, strategy: Strategy, symbols: int, calls: Calls, out: Spool) -> Position:
-        manifest = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json_table(self.folder / MANIFEST)
         if manifest.pop("sha256") != sha256_of(manifest):
             raise Unusable(f"{MANIFEST} is damaged")
         if (manifest["format"], manifest["key"]) != (_FORMAT, self._key):

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from backtest.comparison.comparison import Comparison
 from backtest.core.grammar import parse_spec
 from backtest.core.parts import Parts
+from backtest.core.text import escape_lines
 from backtest.core.version import __version__
 from backtest.report.charts import embedded
 from backtest.report.material import Material
@@ -103,17 +104,20 @@ def page(
     )
     style = "\n".join(map(_asset, _STYLES))
     script = "\n".join(map(_asset, (*_SCRIPTS, *(["live.js"] if live else []))))
-    return environment.get_template("page.html.j2").render(
-        title=title,
-        subtitle=subtitle,
-        chapters=chapters,
-        entries=embedded({"names": list(entries), "first": list(first)}),
-        version=__version__,
-        connect="; connect-src 'self'" if live else "",
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=_hash(style),
-        script_hash=_hash(script),
+    # Names may hold what reverses the text around them, or what no file can hold.
+    return escape_lines(
+        environment.get_template("page.html.j2").render(
+            title=title,
+            subtitle=subtitle,
+            chapters=chapters,
+            entries=embedded({"names": list(entries), "first": list(first)}),
+            version=__version__,
+            connect="; connect-src 'self'" if live else "",
+            style=Markup(style),
+            script=Markup(script),
+            style_hash=_hash(style),
+            script_hash=_hash(script),
+        )
     )
 
 

@@ -20,7 +20,7 @@ from backtest.market.events import COLUMNS, EventBatch, locked
 from backtest.market.window import ColumnType, Window
 from backtest.runs.replay import EVENT_COLUMNS
 from backtest.timing.draws import Draws
-from backtest.timing.latency import Composition, LatencyModel, pass_sizes, service_time
+from backtest.timing.latency import Composition, LatencyModel, pass_sizes, scaled_span, service_time
 from backtest.timing.server import Batch
 from backtest.timing.server_rules import ServerRules
 
@@ -135,8 +135,7 @@ class LiveStrategy:
             span = self._asked(events)
         self._sizes.append(count)
         self._spans.append(span)
-        scale = self._rules.scale
-        return span if scale == 1 else round(span * scale)
+        return scaled_span(span, self._rules.scale)
 
     def check(self) -> None:
         """Check that what was predicted since the last check is finite.

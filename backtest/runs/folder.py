@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backtest.core.atomic import is_unfinished
 from backtest.core.notebook import notebook_html
-from backtest.core.text import suggested_path
 from backtest.errors import DataError
+from backtest.runs import record
+from backtest.runs.tables import column_names, first_and_last, read_pieces, read_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -20,9 +19,6 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 """The file that makes a folder the folder of a run."""
-
-PIECE_ROWS = 1 << 16
-"""Rows of a table read at once."""
 
 
 class Run:
@@ -52,13 +48,21 @@ class Run:
 
     @cached_property
     def manifest(self) -> dict[str, Any]:
-        """What was run."""
-        return self._json(MANIFEST)
+        """What was run.
+
+        Raises:
+            DataError: it cannot be read, or lacks what readers rely on.
+        """
+        return record.read_manifest(self.folder / MANIFEST)
 
     @cached_property
     def metrics(self) -> dict[str, Any]:
-        """What came out, in figures."""
-        return self._json("metrics.json")
+        """What came out, in figures.
+
+        Raises:
+            DataError: as ``manifest``.
+        """
+        return record.read_metrics(self.folder / "metrics.json")
 
     def table(self, name: str) -> pl.DataFrame:
         """A whole table of the run, such as ``timing``, ``predictions``, ``fills`` or ``equity``.
@@ -67,28 +71,21 @@ class Run:
         bit.
 
         Raises:
-            DataError: the run has no such table, or it cannot be read.
+            DataError: the run has no such table, or it cannot be read or lacks what readers rely
+                on.
         """
-        import polars as pl
-        import pyarrow.parquet as pq
-
         path = self.folder / f"{name}.parquet"
-        with _readable(path):
-            frame = pl.from_arrow(pq.read_table(path, page_checksum_verification=True))
-        assert isinstance(frame, pl.DataFrame)
-        return frame
+        return read_table(path, name, lambda: int(self.metrics["timing"]["events"]))
 
     def pieces(self, name: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-        """Columns of a table in its order, at most ``PIECE_ROWS`` rows at once.
+        """Columns of a table in its order, at most ``tables.PIECE_ROWS`` rows at once.
 
         Raises:
-            DataError: while iterating: the run has no such table, or it cannot be read.
+            DataError: while iterating: the run has no such table, or it cannot be read or lacks
+                what readers rely on.
         """
-        import pyarrow.parquet as pq
-
         path = self.folder / f"{name}.parquet"
-        with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-            yield from file.iter_batches(PIECE_ROWS, columns=list(columns))
+        return read_pieces(path, name, columns, lambda: int(self.metrics["timing"]["events"]))
 
     def columns(self, name: str) -> list[str]:
         """Names of a table's columns.
@@ -96,11 +93,7 @@ class Run:
         Raises:
             DataError: the run has no such table, or it cannot be read.
         """
-        import pyarrow.parquet as pq
-
-        path = self.folder / f"{name}.parquet"
-        with _readable(path):
-            return list(pq.read_schema(path).names)
+        return column_names(self.folder / f"{name}.parquet")
 
     def has_table(self, name: str) -> bool:
         """Whether it has a table, which depends on its accountant."""
@@ -112,46 +105,10 @@ class Run:
         Raises:
             DataError: the run has no such table, it cannot be read, or it has no row.
         """
-        import pyarrow.parquet as pq
-
-        path = self.folder / f"{name}.parquet"
-        with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
-            filled = [k for k in range(file.num_row_groups) if file.metadata.row_group(k).num_rows]
-            if not filled:
-                raise DataError("holds no row", place=str(path))
-            ends = [file.read_row_group(k, [column])[column] for k in (filled[0], filled[-1])]
-            return ends[0][0].cast("int64").as_py(), ends[1][-1].cast("int64").as_py()
+        return first_and_last(self.folder / f"{name}.parquet", name, column)
 
     def _repr_html_(self) -> str | None:
         return notebook_html(self)
-
-    def _json(self, name: str) -> dict[str, Any]:
-        path = self.folder / name
-        try:
-            value = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise DataError(
-                f"the run cannot be read: {getattr(error, 'strerror', None) or error}",
-                place=str(path),
-                remedy=(None if self.folder.exists() else suggested_path(self.folder))
-                or "Name the folder of a finished run.",
-            ) from None
-        if not isinstance(value, dict):
-            raise DataError(
-                "the file holds no table of values", place=str(path), remedy="Run it again."
-            )
-        return value
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Reports what is wrong with a file under its name."""
-    import pyarrow as pa
-
-    try:
-        yield
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"cannot be read: {error}", place=str(path)) from None
 
 
 def open_run(path: Path) -> Run:
@@ -162,18 +119,12 @@ def open_run(path: Path) -> Run:
     """
     if is_unfinished(path):
         raise DataError(
-            "is a run that is being written, or was not finished",
+            "it is a run that is being written, or was not finished",
             place=str(path),
             remedy="Name the folder of a finished run.",
         )
     run = Run(path)
-    for key, part in (("run", run.manifest), ("timing", run.metrics)):
-        if key not in part:
-            raise DataError(
-                "it is not the folder of a run",
-                place=str(path),
-                remedy="Name the folder of a finished run.",
-            )
+    _ = run.manifest, run.metrics  # read and checked once
     return run
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
@@ -13,6 +14,8 @@ from backtest.core.times import parse_duration, parse_utc
 from backtest.data.model_errors import problems
 from backtest.errors import UsageError
 
+_COUNT = re.compile(r"-?[0-9]{1,25}")
+
 
 def parse_instant(value: Any) -> Any:
     """Nanoseconds UTC from text in ISO 8601, a TOML date-time, or a count of nanoseconds.
@@ -23,9 +26,12 @@ def parse_instant(value: Any) -> Any:
     if isinstance(value, datetime):
         if value.tzinfo is None:
             raise ValueError(f"{value.isoformat()} has no time zone; add Z for UTC")
-        value = value.astimezone(UTC).isoformat()
+        try:
+            value = value.astimezone(UTC).isoformat()
+        except OverflowError:
+            raise ValueError(f"{value.isoformat()} is outside the years 1678 to 2262") from None
     if isinstance(value, str):
-        return int(value) if value.removeprefix("-").isdigit() else parse_utc(value)
+        return int(value) if _COUNT.fullmatch(value) else parse_utc(value)
     return value
 
 
@@ -33,8 +39,10 @@ def _span(value: Any) -> Any:
     return parse_duration(value) if isinstance(value, str) else value
 
 
-Instant = Annotated[int, BeforeValidator(parse_instant)]
-Span = Annotated[int, BeforeValidator(_span), Field(ge=0)]
+_MOST = 2**63 - 1
+
+Instant = Annotated[int, BeforeValidator(parse_instant), Field(ge=-_MOST, le=_MOST)]
+Span = Annotated[int, BeforeValidator(_span), Field(ge=0, le=_MOST)]
 Part = str | dict[str, Any]
 """A component: ``NAME:VALUE,...`` (see ``backtest.core.grammar``) or a table with ``name``."""
 
@@ -72,8 +80,8 @@ class Latency(_Table):
 class Server(_Table):
     """Bounds of the simulated server."""
 
-    line_limit: int = Field(default=100, ge=1)
-    max_batch: int | None = Field(default=None, ge=1)
+    line_limit: int = Field(default=100, ge=1, le=_MOST)
+    max_batch: int | None = Field(default=None, ge=1, le=_MOST)
     max_age: Span | None = None
 
 
@@ -96,10 +104,10 @@ class RunConfig(_Table):
     symbols: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
     server: Server = Server()
     seed: int = Field(default=0, ge=0)
-    warmup: int = Field(default=0, ge=0)
-    limit: int | None = Field(default=None, ge=1)
+    warmup: int = Field(default=0, ge=0, le=_MOST)
+    limit: int | None = Field(default=None, ge=1, le=_MOST)
     device: str = "cpu"
-    capacity: int | None = Field(default=None, ge=1)
+    capacity: int | None = Field(default=None, ge=1, le=_MOST)
     undropped: bool = True
     nonfinite: Literal["refuse", "zero"] = "refuse"
 

@@ -15,7 +15,7 @@ from backtest.data.reading.stream import Stream
 from backtest.errors import UsageError
 from backtest.inference.bound_strategy import BoundStrategy, bind
 from backtest.runs.run_config import RunConfig
-from backtest.strategies.base import Session
+from backtest.strategies.base import Session, check_device
 from backtest.timing.latency import LatencyModel
 from backtest.timing.policies import BatchingPolicy
 from backtest.timing.server_rules import ServerRules
@@ -81,6 +81,7 @@ def resolve(config: RunConfig, plugins: Parts) -> Scenario:
     Raises:
         BacktestError: something asked for does not exist or does not fit.
     """
+    check_device(config.device)
     dataset = open_dataset(config.dataset)
     feed = config.latency.feed or ("recorded" if dataset.layout.has("ts_recv") else "constant:0ns")
     session = Session(

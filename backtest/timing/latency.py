@@ -18,6 +18,7 @@ from backtest.core.arrays import Float64Array, Int32Array, Int64Array
 from backtest.errors import RunError
 from backtest.market.events import EventBatch
 from backtest.timing.draws import Draws
+from backtest.timing.layout import LONGEST
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class LatencyModel(ABC):
         """Service time of one batch, ns: its passes one after another, all at the same quantile."""
         sizes = np.asarray(batch.passes, dtype=np.int64)
         spans = self.spans(sizes, np.full(len(sizes), u))
-        return int(checked_spans(self, spans, len(sizes)).sum())
+        return sum(checked_spans(self, spans, len(sizes)).tolist())
 
     def feed(self, events: EventBatch, u: Float64Array) -> Int64Array:
         """Feed latency of each event, int64 ns [n]."""
@@ -218,10 +219,16 @@ def _drawn(
 
 
 def scaled(spans: Int64Array, scale: float) -> Int64Array:
-    """Spans times the latency scale, rounded half to even to whole ns."""
+    """Spans times the latency scale, rounded half to even to whole ns, ``LONGEST`` at most."""
     if scale == 1:
         return spans
-    return np.rint(spans * scale).astype(np.int64)
+    with np.errstate(over="ignore"):
+        return np.minimum(np.rint(spans * scale), LONGEST).astype(np.int64)
+
+
+def scaled_span(span: int, scale: float) -> int:
+    """A single span times the latency scale, cut to ``LONGEST``."""
+    return min(span, LONGEST) if scale == 1 else round(min(span * scale, LONGEST))
 
 
 def pass_sizes(

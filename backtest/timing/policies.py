@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from backtest.timing.latency import scaled_span
+
 
 class Waiting:
     """The events in line, by arrival over all symbols and within each.
@@ -45,7 +47,7 @@ class Waiting:
 
     def deadline(self, span: int) -> int:
         """When the event that has waited longest will have waited ``span`` (scaled), ns."""
-        return self.oldest + round(span * self._scale)
+        return self.oldest + scaled_span(span, self._scale)
 
     def add(self, event: int) -> None:
         """Put an event at the end of its line."""

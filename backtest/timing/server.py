@@ -17,7 +17,7 @@ from backtest.market.window import Window
 from backtest.timing import layout as at
 from backtest.timing.arrivals import Arrivals
 from backtest.timing.chooser import Chooser
-from backtest.timing.latency import LatencyModel
+from backtest.timing.latency import LatencyModel, scaled_span
 from backtest.timing.loop import Loop
 from backtest.timing.policies import CompiledPolicy
 from backtest.timing.server_rules import ServerRules
@@ -231,9 +231,9 @@ class Server:
             self._chooser = Chooser(server.policy, self._window, server.scale, limit)
         else:
             kind, wait_for = _KINDS[rule.takes], rule.wait_for
-            wait = round(rule.wait * server.scale)
+            wait = scaled_span(rule.wait, server.scale)
             limit = min(limit, rule.most or limit)
-        age = -1 if server.max_age is None else round(server.max_age * server.scale)
+        age = -1 if server.max_age is None else scaled_span(server.max_age, server.scale)
         for place, value in (
             (at.KIND, kind),
             (at.LIMIT, limit),

@@ -9,7 +9,14 @@ from backtest.core.arrays import Int32Array
 from backtest.errors import RunError
 from backtest.timing import layout as at
 from backtest.timing.draws import Draws
-from backtest.timing.latency import Composition, SpanTable, checked_table, pass_sizes, service_time
+from backtest.timing.latency import (
+    Composition,
+    SpanTable,
+    checked_table,
+    pass_sizes,
+    scaled_span,
+    service_time,
+)
 from backtest.timing.server_rules import ServerRules
 
 _DRAWS = 1 << 14
@@ -87,10 +94,7 @@ class Service:
         """
         passes = pass_sizes(symbols.tolist(), self._duplicates)
         u = 0.0 if self._draws is None else self._draws[number]
-        span = service_time(self._model, Composition(symbols, passes), u)
-        if self.scale == 1:
-            return span
-        return round(min(span, at.LONGEST) * self.scale)
+        return scaled_span(service_time(self._model, Composition(symbols, passes), u), self.scale)
 
     def refuse(self, size: int) -> None:
         """Let the model say what is wrong with the size of a pass.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backtest.core.arrays import Int64Array
+from backtest.errors import UsageError
 from backtest.market.instruments import Instrument
 from backtest.trading import layout as at
 from backtest.trading.layout import COSTS
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 _INSTANTS = ("ts_event", "ts_received", "ts_begun", "ts_ended", "ts_venue")
 
 _INT64 = 2**63 - 1
+
+_MOST_CELLS = 2**25
+"""Time buckets of all symbols together; each takes 80 bytes."""
 
 
 @dataclass(slots=True)
@@ -45,7 +49,17 @@ class Books:
 
     @classmethod
     def empty(cls, symbols: int, buckets: int) -> Books:
-        """Nothing traded yet."""
+        """Nothing traded yet.
+
+        Raises:
+            UsageError: so many buckets for so many symbols would take gigabytes.
+        """
+        if symbols * buckets > _MOST_CELLS:
+            raise UsageError(
+                f"{buckets:,} time buckets for each of {symbols:,} symbols are too many",
+                place="the accountant's time buckets",
+                remedy=f"Choose longer ones: {_MOST_CELLS // symbols:,} or fewer in the window.",
+            )
         return cls(
             np.zeros((symbols, 2, at.SUM_SIZE), dtype=np.int64),
             np.zeros((symbols, buckets, at.BUCKET_SIZE), dtype=np.int64),

@@ -10,7 +10,7 @@ from backtest.core.arrays import Float32Array, Int64Array
 from backtest.errors import RunError
 from backtest.market.quotes import Quotes
 
-_MOST_LOTS = 2**53
+MOST_LOTS = 2**53
 """The largest position that can be asked for."""
 
 
@@ -36,7 +36,9 @@ def target_lots(sizing: SizingRule, forecast: Float32Array, quotes: Quotes) -> I
     Raises:
         RunError: it gave something else than whole lots, or more than any market has.
     """
-    lots = np.asarray(sizing.targets(forecast, quotes))
+    # What does not fit 64 bits becomes the least number, which is refused below.
+    with np.errstate(invalid="ignore", over="ignore"):
+        lots = np.asarray(sizing.targets(forecast, quotes))
     place = f"sizing rule {type(sizing).__name__}"
     if lots.shape != forecast.shape or lots.dtype.kind != "i":
         raise RunError(
@@ -44,7 +46,7 @@ def target_lots(sizing: SizingRule, forecast: Float32Array, quotes: Quotes) -> I
             place=place,
         )
     extremes = (int(lots.min(initial=0)), int(lots.max(initial=0)))
-    if max(map(abs, extremes)) > _MOST_LOTS:
+    if max(map(abs, extremes)) > MOST_LOTS:
         raise RunError(
             f"it wants a position of {max(extremes, key=abs)} lots",
             place=place,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+_MOST = 1_000_000
+
 
 @dataclass(frozen=True)
 class FitSettings:
@@ -46,6 +48,9 @@ class FitSettings:
         for name in ("epochs", "patience", "lanes", "chunk", "checkpoint_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("lanes", "chunk"):
+            if getattr(self, name) > _MOST:
+                raise ValueError(f"{name} must be at most {_MOST:,}, not {getattr(self, name)}")
         if not 0 < self.validation < 1:
             raise ValueError(f"validation is a share between 0 and 1, not {self.validation}")
         if self.rate <= 0 or self.clip <= 0:

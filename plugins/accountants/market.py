@@ -11,11 +11,14 @@ import numpy as np
 
 from backtest.core.arrays import Int64Array
 from backtest.core.parameters import Nanoseconds
+from backtest.core.times import format_duration, format_span
 from backtest.errors import DataError, UsageError
 from backtest.trading.account_tables import drawdown, equity_table, figures
 from backtest.trading.accountant import Account, Accountant, RunTerms, Settlement
 from backtest.trading.orders import OrderRules
 from backtest.trading.venue import Venue
+
+_MOST_BUCKETS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,13 @@ class MarketAccountant(Accountant):
     def bucket_ends(self, start: int, end: int) -> Int64Array:
         if self.bucket is None:
             return super().bucket_ends(start, end)
+        if end - start > _MOST_BUCKETS * self.bucket:
+            raise UsageError(
+                f"bucket is {format_duration(self.bucket)}, of which the window has more than"
+                f" {_MOST_BUCKETS:,}",
+                place="accountant 'market'",
+                remedy=f"Choose {format_span(-(-(end - start) // _MOST_BUCKETS))} or more.",
+            )
         return np.append(np.arange(start + self.bucket, end, self.bucket, dtype=np.int64), end)
 
     def open(self, terms: RunTerms) -> Settlement:

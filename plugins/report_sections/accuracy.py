@@ -38,7 +38,7 @@ def _against_targets(material: Material) -> Markup | None:
     known: list[tuple[int, dict[str, Any]]] = []
     for k in material.order:
         figures = compared.runs[k].metrics["accuracy"].get("targets") or {}
-        if "by_target" in figures:  # which runs of earlier versions lack
+        if figures.get("by_target"):  # which runs of earlier versions lack
             known.append((k, figures["by_target"]))
     if not known:
         return None
@@ -49,8 +49,8 @@ def _against_targets(material: Material) -> Markup | None:
         answered = percent(compared.rows[k]["response_rate"])
         by_target = [of.get(t, {"forecast": {}, "outputs": []}) for t in targets]
         forecasts.append((names[k], answered, *_cells([of["forecast"] for of in by_target])))
-        for j in range(max(len(of["outputs"]) for of in by_target)):
-            pairs = [of["outputs"][j] if of["outputs"] else {} for of in by_target]
+        for j in range(max((len(of["outputs"]) for of in by_target), default=0)):
+            pairs = [of["outputs"][j] if j < len(of["outputs"]) else {} for of in by_target]
             outputs.append((f"{names[k]}: output {j}", answered, *_cells(pairs)))
     numbers = headers[1:]
     shown = table(

@@ -167,6 +167,10 @@ def roofline(service: dict[str, Any], sizes: Float64Array) -> Float64Array | Non
         moved = stated.get("symbol_bytes")
         symbol = float(moved) if moved is not None else 2 * float(stated["state_bytes"])
         flops, rate = float(stated.get("flops_per_event", 0)), float(stated.get("flops_per_s", 1))
-    except (BacktestError, OSError, KeyError, ValueError):
+    except (BacktestError, KeyError, ValueError):
         return None
-    return 1e3 * np.maximum((weights + symbol * sizes) / bandwidth, flops * sizes / rate)
+    if not (bandwidth > 0 and rate > 0):
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        least = 1e3 * np.maximum((weights + symbol * sizes) / bandwidth, flops * sizes / rate)
+    return least if (least > 0).all() and np.isfinite(least).all() else None

@@ -52,7 +52,7 @@ class Challenge(Source):
 
         from backtest.data.canonical import CanonicalWriter
         from backtest.data.card import Card, Features, Targets
-        from backtest.data.parquet import check_sizes, mapped_errors
+        from backtest.data.parquet import check_decoded, check_sizes, mapped_errors
         from backtest.data.reading.matrices import wide_matrix
         from backtest.plugins.sources.rows import refuse_nonfinite
 
@@ -60,6 +60,7 @@ class Challenge(Source):
             file = pq.ParquetFile(input, page_checksum_verification=True)
             check_sizes(file.metadata, str(input))
             _check_columns(file.schema_arrow, str(input))
+            check_decoded(file.metadata, str(input), 1)
             names = pc.unique(file.read(["symbol"]).column(0).cast("string"))
             names = names.take(pc.sort_indices(names))
             if not len(names):

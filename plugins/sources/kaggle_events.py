@@ -17,7 +17,7 @@ from backtest.core.arrays import Int64Array
 from backtest.core.times import parse_utc
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.card import Card, Features, Targets
-from backtest.data.parquet import check_sizes, mapped_errors
+from backtest.data.parquet import check_decoded, check_sizes, mapped_errors
 from backtest.data.reading.matrices import wide_matrix
 from backtest.data.schema import describe_difference
 from backtest.data.sources import IngestReport
@@ -130,6 +130,7 @@ def _symbol_ids(path: Path) -> set[int]:
         file = pq.ParquetFile(path, page_checksum_verification=True)
         check_sizes(file.metadata, str(path))
         _check_columns(path, file.schema_arrow)
+        check_decoded(file.metadata, str(path), 1)
         column = file.read(["symbol_id"]).column(0)
     if column.null_count:
         row = pc.index(column.is_null(), True).as_py()

@@ -17,8 +17,8 @@ from pydantic import (
     model_validator,
 )
 
+from backtest.core import toml
 from backtest.core.text import suggested_path
-from backtest.data import toml
 from backtest.data.card import Columns, InstrumentTable, exact_decimal
 from backtest.data.model_errors import problems
 from backtest.errors import DataError

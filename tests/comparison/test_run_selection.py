@@ -13,7 +13,8 @@ import pytest
 from backtest.comparison.run_selection import runs_at, runs_of_sweep
 from backtest.core.atomic import new_folder
 from backtest.errors import DataError, UsageError
-from backtest.runs.folder import MANIFEST, Run, runs_in
+from backtest.runs import record
+from backtest.runs.folder import MANIFEST, runs_in
 
 
 def folders(finished_runs: Path) -> list[Path]:
@@ -31,7 +32,7 @@ def test_folders_patterns_and_parents_each_once(finished_runs: Path) -> None:
 def test_what_is_no_run(finished_runs: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the pattern matches no finished run"):
         runs_at([finished_runs / "absent*"])
-    with pytest.raises(DataError, match="the run cannot be read"):
+    with pytest.raises(DataError, match="it cannot be read"):
         runs_at([tmp_path])
     half = tmp_path / "half"
     shutil.copytree(folders(finished_runs)[0], half)
@@ -117,16 +118,16 @@ def test_a_run_that_vanishes_while_it_is_read_is_none(
     swept: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     some = folders(swept)
-    read = Run._json
+    read = record.read_metrics
 
-    def vanishing(run: Run, name: str) -> dict[str, Any]:
-        if run.folder == some[1] and name == "metrics.json":
-            shutil.rmtree(run.folder)
-        return read(run, name)
+    def vanishing(path: Path) -> dict[str, Any]:
+        if path.parent == some[1]:
+            shutil.rmtree(path.parent)
+        return read(path)
 
-    monkeypatch.setattr(Run, "_json", vanishing)
+    monkeypatch.setattr(record, "read_metrics", vanishing)
     assert [r.folder for r in runs_at([swept])] == [some[0], *some[2:]]
-    with pytest.raises(DataError, match="the run cannot be read"):
+    with pytest.raises(DataError, match="it cannot be read"):
         runs_at([some[1]])
 
 
@@ -135,14 +136,14 @@ def test_a_run_of_a_sweep_that_vanishes_is_listed_as_such(
 ) -> None:
     some = folders(swept)
     sweep(swept, "s1", [entry(some[0].name), entry(some[1].name)])
-    read = Run._json
+    read = record.read_manifest
 
-    def vanishing(run: Run, name: str) -> dict[str, Any]:
-        if run.folder == some[1]:
-            shutil.rmtree(run.folder)
-        return read(run, name)
+    def vanishing(path: Path) -> dict[str, Any]:
+        if path.parent == some[1]:
+            shutil.rmtree(path.parent)
+        return read(path)
 
-    monkeypatch.setattr(Run, "_json", vanishing)
+    monkeypatch.setattr(record, "read_manifest", vanishing)
     found, failed = runs_of_sweep(swept, "s1")
     assert [run.folder for run in found] == [some[0]]
     assert [run.id for run in failed] == [some[1].name]

@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from backtest.data import toml
+from backtest.core import toml
 from backtest.data.card import read_card, write_card
 from backtest.data.dataset import open_dataset
 from backtest.data.quality.describe import describe
@@ -20,11 +20,10 @@ from backtest.data.quality.validate import validate
 from backtest.data.reading.bus import read_events
 from backtest.errors import BacktestError
 from tests.data.quality.test_validate import clean
+from tests.mutations import PLAIN_VALUES, Place, changed, changes, tries
 
 pytestmark = pytest.mark.slow
-FUZZED = settings(
-    max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
+FUZZED = tries(500)
 CARD: dict[str, Any] = {
     "format": 1,
     "name": "raw",
@@ -39,7 +38,7 @@ CARD: dict[str, Any] = {
     "sha256": {},
     "notes": {"by": "hand"},
 }
-PLACES = [
+PLACES: list[Place] = [
     *((key,) for key in CARD),
     *((key, inner) for key, table in CARD.items() if isinstance(table, dict) for inner in table),
     ("calendar", "session_breaks"),
@@ -57,63 +56,6 @@ PLACES = [
     ("symbols", 1),
     ("unknown",),
 ]
-NUMBERS = [
-    "1e-999999999",
-    "1e999999999",
-    "9" * 90,
-    "0",
-    "-1",
-    "NaN",
-    "1e-9",
-    "0.1",
-    "1e30",
-    "½",
-    "",
-]
-NAMES = [
-    "AAA",
-    "bid",
-    "f0",
-    "y",
-    "symbol",
-    "a b",
-    "../x",
-    "/etc/*",
-    "**/*",
-    "*",
-    "[",
-    "\x1b[2J",
-    "\0",
-]
-VALUES = st.one_of(
-    st.sampled_from([*NUMBERS, *NAMES]),
-    st.sampled_from([0, 1, -1, 2**63 - 1, 2**63, 10**40, True, False, 0.5, float("inf")]),
-    st.sampled_from([[], [[]], {}, {"a": {}}, [1], ["f0"], ["AAA", "AAA"], [["x", "y"]]]),
-    st.sampled_from(["2023-11-14T22:13:20Z", "9999-12-31T23:59:59Z", "0001-01-01T00:00:00Z"]),
-    st.text(max_size=4),
-)
-
-
-def put(table: Any, place: tuple[Any, ...], value: Any) -> None:
-    """Set a value at a path, if there is a table or list to set it in."""
-    for key in place[:-1]:
-        if isinstance(table, dict):
-            table = table.setdefault(key, {})
-        elif isinstance(table, list) and isinstance(key, int) and key < len(table):
-            table = table[key]
-        else:
-            return
-    last = place[-1]
-    if isinstance(table, dict) or (
-        isinstance(table, list) and isinstance(last, int) and last < len(table)
-    ):
-        table[last] = value
-
-
-def copied(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: copied(v) for k, v in value.items()}
-    return [copied(v) for v in value] if isinstance(value, list) else value
 
 
 @pytest.fixture(scope="module")
@@ -124,12 +66,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @FUZZED
-@given(st.lists(st.tuples(st.sampled_from(PLACES), VALUES), min_size=1, max_size=3))
-def test_cards_are_read_or_refused(folder: Path, changes: list[tuple[Any, Any]]) -> None:
-    table = copied(CARD)
-    for place, value in changes:
-        put(table, place, copied(value))
-    (folder / "dataset.toml").write_text(toml.dumps(table), encoding="utf-8")
+@given(changes(PLACES, PLAIN_VALUES))
+def test_cards_are_read_or_refused(folder: Path, made: list[tuple[Place, Any]]) -> None:
+    text = toml.dumps(changed(CARD, made))
+    (folder / "dataset.toml").write_text(text, encoding="utf-8")
     try:
         dataset = open_dataset(folder)
         found = validate(dataset)

@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from backtest.data.card import Columns
-from backtest.data.parquet import read_footer, scan
+from backtest.data.parquet import check_decoded, check_sizes, read_footer, scan
 from backtest.data.reading.decode import Selection
 from backtest.data.reading.plan import Scan
 from backtest.errors import DataError
+from backtest.plugins.latency_models import read_profile
 from tests.parquet_files import SYMBOLS, write_parquet
 
 
@@ -124,3 +125,22 @@ def test_lanes_are_as_many_as_memory_allows(
     selection = Selection(None, None, SYMBOLS, None, (), features, (), "refuse")
     scan_of = Scan(None, selection, ())  # type: ignore[arg-type]
     assert scan_of._lanes([RowGroup(0, 0, 131_072), RowGroup(1, 131_072, 5)]) == lanes
+
+
+def test_few_bytes_that_claim_far_too_many_rows_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("backtest.data.parquet.MOST_RATIO", 500)
+    path = tmp_path / "a.parquet"
+    schema = pa.schema({"batch_size": pa.int64(), "sample_ns": pa.int64()})
+    with pq.ParquetWriter(path, schema, compression="zstd") as writer:
+        same = pa.array(np.ones(1 << 20, dtype=np.int64))
+        for _ in range(24):
+            writer.write_table(pa.table([same, same], schema=schema), row_group_size=1 << 20)
+    metadata = pq.ParquetFile(path).metadata
+    check_sizes(metadata, "a")
+    check_decoded(metadata, "a", 1)  # 200 MB may always be
+    with pytest.raises(DataError, match=r"a: \d+ bytes claim to hold 25165824 rows"):
+        check_decoded(metadata, "a", 2)
+    with pytest.raises(DataError, match=r"a\.parquet: \d+ bytes claim to hold"):
+        read_profile(path)

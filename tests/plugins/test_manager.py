@@ -387,3 +387,56 @@ def _registering(name: str, part: Any, *, unavailable: str | None = None) -> obj
             register(name, part, unavailable=unavailable)
 
     return Inline()
+
+
+FORGOTTEN = """
+import numpy as np
+
+import backtest
+
+
+class Forgotten(backtest.Strategy):
+    BODY
+
+    def predict(self, batch):
+        return np.zeros((len(batch), 1), dtype=np.float32)
+
+
+@backtest.hookimpl
+def backtest_register_strategies(register):
+    register("forgotten", Forgotten)
+"""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "smoothing: float = 1.0",
+        "smoothing: float",
+        "def __init__(self, smoothing): pass",
+        "def __init__(self, *, smoothing): self.smoothing = smoothing",
+    ],
+)
+def test_a_forgotten_dataclass_is_named(tmp_path: Path, body: str) -> None:
+    (tmp_path / "p.py").write_text(FORGOTTEN.replace("BODY", body))
+    with pytest.raises(PluginError, match="'forgotten' has 'smoothing', which is no field") as told:
+        load_plugins([tmp_path / "p.py"], entry_points=False)
+    assert told.value.remedy is not None
+    assert "@dataclass" in told.value.remedy
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "outputs = 1",
+        "outputs: int = 1",
+        "_inner: float = 1.0",
+        "def __init__(self, smoothing=1.0, *more, **others): pass",
+    ],
+)
+def test_what_needs_no_dataclass_is_not_taken_for_a_forgotten_one(
+    tmp_path: Path, body: str
+) -> None:
+    (tmp_path / "p.py").write_text(FORGOTTEN.replace("BODY", body))
+    plugins = load_plugins([tmp_path / "p.py"], entry_points=False)
+    assert plugins.create("strategy", "forgotten", place="x") is not None

@@ -200,7 +200,7 @@ def test_a_port_in_use_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str
         with pytest.raises(SystemExit) as caught:
             main(["open", str(tmp_path), "--no-browser", "--port", port])
     assert caught.value.code == 2
-    assert "cannot listen on port" in capsys.readouterr().err
+    assert "can listen on port" in capsys.readouterr().err
 
 
 @pytest.mark.slow

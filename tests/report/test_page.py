@@ -214,3 +214,16 @@ def test_a_run_whose_dataset_and_predictions_are_gone(finished_runs: Path, tmp_p
     assert "Accuracy against the targets" in titles
     assert "Markouts" not in titles
     assert "Latency" in titles
+
+
+def test_no_name_steers_the_text_around_it(finished_runs: Path, tmp_path: Path) -> None:
+    folder = next(finished_runs.glob(f"*/{MANIFEST}")).parent
+    shutil.copytree(folder, tmp_path / "run")
+    manifest = json.loads((folder / MANIFEST).read_text())
+    steering = "\x1b[31m\x00\u202e\u2066\u200b\u2028\ufeff\x9b"
+    manifest["labels"]["strategy"] = manifest["dataset"] = f"a{steering}b"
+    manifest["conformance"] = steering
+    (tmp_path / "run" / MANIFEST).write_text(json.dumps(manifest))
+    text = html(compare(runs_at([tmp_path / "run"])))
+    assert r"\x1b[31m\x00\u202e\u2066\u200b\u2028\ufeff\x9b" in text
+    assert not set(steering) - set("[31m") & set(text)

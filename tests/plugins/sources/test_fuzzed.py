@@ -13,7 +13,6 @@ import math
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backtest.data.dataset import open_dataset
@@ -36,12 +35,11 @@ from backtest.plugins.sources.kaggle import JaneStreetKaggle
 from backtest.plugins.sources.kaggle_events import FEATURES as KAGGLE_FEATURES
 from backtest.plugins.sources.kaggle_events import TARGETS as RESPONDERS
 from backtest.plugins.sources.mapped import MappedCsv, MappedParquet
+from tests.mutations import EDITS, Edit, edited, tries
 from tests.plugins.sources.test_mutated import binance, csv, equities, parquet
 
 pytestmark = pytest.mark.slow
-FUZZED = settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
-)
+FUZZED = tries(400)
 T0 = 1_723_161_255_000_000
 TICK, LOT = Decimal("0.01"), Decimal("0.5")
 MARKERS = (Decimal(9_999_999_999), Decimal(2) ** 63, Decimal(2) ** 64)
@@ -204,32 +202,6 @@ def kaggle(folder: Path) -> tuple[bytes, Source]:
     return (folder / "made").read_bytes(), JaneStreetKaggle()
 
 
-@dataclass(frozen=True)
-class Edit:
-    """A change of a file's bytes at a fraction of its length."""
-
-    at: float
-    drop: int
-    put: bytes
-
-    def applied(self, whole: bytes) -> bytes:
-        at = int(self.at * len(whole))
-        return whole[:at] + self.put + whole[at + self.drop :]
-
-
-PIECES = [b'"', b",", b"\n", b"\r\n", b"{", b"}", b"[" * 3000, b"9" * 20, b"-", b"\0", b"\xff"]
-PIECES += [b"1e5", b"null", b" ", b"nan", b"\xef\xbb\xbf", b"PK\x03\x04", b"\x1f\x8b", b"0" * 40]
-PIECES += [b'{"a":' * 2000, b"," * 300, b"\xed\xa0\x80", b"-1", b"1.5", b"18446744073709551616"]
-EDITS = st.lists(
-    st.builds(
-        Edit,
-        st.floats(0, 1),
-        st.sampled_from([0, 0, 1, 1, 2, 9, 100, 10**6]),
-        st.one_of(st.sampled_from(PIECES), st.binary(max_size=3)),
-    ),
-    min_size=1,
-    max_size=3,
-)
 PACKS: dict[str, Callable[[bytes], bytes]] = {
     "plain": bytes,
     "gzip": gzip.compress,
@@ -263,14 +235,12 @@ def test_formats_are_read_or_refused(name: str, edits: list[Edit], pack: str, in
         whole, source = make(folder)
         path = folder / "in" / file
         path.parent.mkdir(parents=True)
-        for edit in edits if inside else []:
-            whole = edit.applied(whole)
+        whole = edited(whole, edits if inside else [])
         if name == "equities":
             whole = zipped(path, whole)
         elif name in ("binance", "csv"):
             whole = PACKS[pack](whole)
-        for edit in [] if inside else edits:
-            whole = edit.applied(whole)
+        whole = edited(whole, [] if inside else edits)
         path.write_bytes(whole)
         given_path = folder / "in" if name == "kaggle" else path
         try:

@@ -8,14 +8,14 @@ from collections.abc import Mapping
 from datetime import date, datetime, time
 from typing import Any
 
+from backtest.core.nesting import DEEPEST, refuse_deep, too_deep
 from backtest.core.text import quoted
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _LINE = 96
-_DEPTH = 64
 # Possessive, and begun only where a part begins: linear in the text.
 _PART = r"""(?:[A-Za-z0-9_-]++|"[^"\n]*+"|'[^'\n]*+')"""
-_LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_-])(?:{_PART}[ \t]*+\.[ \t]*+){{{_DEPTH}}}")
+_LONG_KEY = re.compile(rf"(?<![A-Za-z0-9_-])(?:{_PART}[ \t]*+\.[ \t]*+){{{DEEPEST}}}")
 
 
 def loads(text: str) -> dict[str, Any]:
@@ -26,23 +26,13 @@ def loads(text: str) -> dict[str, Any]:
     """
     # The parser takes memory with the square of a dotted key's length, so that is bounded first.
     if _LONG_KEY.search(text):
-        raise ValueError(f"a key has more than {_DEPTH} parts")
+        raise ValueError(f"a key has more than {DEEPEST} parts")
     try:
         table = tomllib.loads(text)
     except RecursionError:
-        raise ValueError(f"it nests deeper than {_DEPTH} levels") from None
-    level: list[Any] = [table]
-    for _ in range(_DEPTH):
-        level = [child for value in level for child in _children(value)]
-        if not level:
-            return table
-    raise ValueError(f"it nests deeper than {_DEPTH} levels")
-
-
-def _children(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        return [*value.values()]
-    return value if isinstance(value, list) else []
+        raise too_deep() from None
+    refuse_deep(table)
+    return table
 
 
 def dumps(table: Mapping[str, Any]) -> str:
