@@ -27,12 +27,15 @@ class Rows(Generic[Number]):
         """The next rows [count, ...].
 
         Raises:
-            StopIteration: there are fewer.
+            EOFError: there are fewer.
         """
         parts, held = [self._rest], len(self._rest)
         while held < count:
-            parts.append(next(self._pieces))
-            held += len(parts[-1])
+            piece = next(self._pieces, None)
+            if piece is None:
+                raise EOFError(f"{held} of {count} rows are left")
+            parts.append(piece)
+            held += len(piece)
         if not len(self._rest) and len(parts) > 1:
             parts = parts[1:]
         joined = parts[0] if len(parts) == 1 else np.concatenate(parts)

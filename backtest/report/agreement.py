@@ -11,10 +11,11 @@ from backtest.core.arrays import Float32Array, Float64Array, Int64Array
 from backtest.core.arrow import Codes, integers
 from backtest.core.moments import GroupedCorrelation, JointMoments
 from backtest.core.rows import Rows
-from backtest.errors import BacktestError
+from backtest.errors import BacktestError, DataError
 from backtest.inference.prediction_store import PredictionStore
 from backtest.report.pace import BINS
 from backtest.runs.folder import Run
+from backtest.runs.tables import OUTPUT
 from backtest.timing.outcomes import Status
 
 _SPANS = BINS // 8
@@ -59,10 +60,22 @@ def agreement_of(run: Run) -> Agreement | None:
         return _agreement(run, _reference(store, str(note["key"]), events))
     except _Unreadable:
         return None
+    except EOFError:
+        raise _damaged(run, "it has fewer rows than events were answered") from None
+
+
+def _damaged(run: Run, problem: str) -> DataError:
+    return DataError(
+        problem,
+        place=str(run.folder / "predictions.parquet"),
+        remedy="The file is damaged, or of another program: run it again with --no-reuse.",
+    )
 
 
 def _agreement(run: Run, pieces: Iterator[Float32Array]) -> Agreement | None:
-    outputs = [name for name in run.columns("predictions") if name.startswith("output_")]
+    outputs = [name for name in run.columns("predictions") if name.startswith(OUTPUT)]
+    if not outputs:
+        raise _damaged(run, f"it has no column {OUTPUT}0")
     predictions = Rows(_predictions(run, outputs), np.empty((0, len(outputs))))
     reference = Rows(pieces, np.empty((0, len(outputs)), dtype=np.float32))
     codes, by_symbol = Codes(), GroupedCorrelation()

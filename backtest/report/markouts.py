@@ -12,7 +12,7 @@ from backtest.core.arrays import Float64Array, Int64Array
 from backtest.core.arrow import Codes, integers
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.reading.bus import EventBus
-from backtest.errors import BacktestError
+from backtest.errors import BacktestError, DataError
 from backtest.market.events import EventBatch
 from backtest.runs.folder import Run
 
@@ -42,11 +42,15 @@ def markouts_of(runs: Sequence[Run]) -> list[Float64Array | None]:
             for events in _quotes(runs[members[0]], dataset):
                 for tally in tallies:
                     tally.add(events)
-        except BacktestError:
+        except _Unreadable:
             continue
         for k, tally in zip(members, tallies, strict=True):
             found[k] = tally.mean()
     return found
+
+
+class _Unreadable(Exception):
+    """The quotes are damaged."""
 
 
 class _Standing:
@@ -150,6 +154,13 @@ def _fills(run: Run, symbols: Sequence[str]) -> Iterator[Int64Array]:
     codes = Codes()
     for piece in run.pieces("fills", ("event", "symbol", "lots", "ts_venue")):
         code = codes(piece["symbol"])
+        unknown = [name for name in codes.names if name not in numbers]
+        if unknown:
+            raise DataError(
+                f"it holds fills of {unknown[0]!r}, which the dataset does not have",
+                place=str(run.folder / "fills.parquet"),
+                remedy="The file is damaged, or of another program: run it again with --no-reuse.",
+            )
         symbol = np.array([numbers[name] for name in codes.names], dtype=np.int64)[code]
         columns = (symbol, integers(piece["lots"]), integers(piece["ts_venue"]))
         # The fills that close positions at the window's end belong to no event.
@@ -169,7 +180,11 @@ def _dataset(run: Run) -> Dataset | None:
 
 
 def _quotes(run: Run, dataset: Dataset) -> Iterator[EventBatch]:
-    """The events that a run saw, batch by batch."""
+    """The events that a run saw, batch by batch.
+
+    Raises:
+        _Unreadable: they are damaged.
+    """
     config, window = run.manifest["config"], run.manifest["config"]["window"]
     left = config["limit"]
     bus = EventBus(
@@ -179,9 +194,14 @@ def _quotes(run: Run, dataset: Dataset) -> Iterator[EventBatch]:
         symbols=config["symbols"],
         features=False,
     )
-    for events in bus:
+    batches = iter(bus)
+    while left is None or left > 0:
+        try:
+            events = next(batches, None)
+        except BacktestError as error:
+            raise _Unreadable from error
+        if events is None:
+            return
         yield events if left is None else events.select(slice(0, left))
         if left is not None:
             left -= len(events)
-            if left <= 0:
-                return

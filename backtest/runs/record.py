@@ -91,6 +91,7 @@ class _Config(_Table):
     seed: Annotated[int, Field(ge=0)] | None = None
     device: str
     undropped: bool = False
+    warmup: _Count
 
 
 class _Origin(_Table):

@@ -51,6 +51,9 @@ COLUMNS: Mapping[str, Mapping[str, Kind]] = {
 }
 """What readers ask for, by table."""
 
+OUTPUT = "output_"
+"""What the names of the columns of a strategy's outputs begin with, in ``predictions``."""
+
 _ASCENDING = {"timing": "ts_event", "predictions": "event", "points": "ts"}
 
 
@@ -205,7 +208,7 @@ class _Checks:
 
 def _columns(name: str, present: list[str]) -> dict[str, Kind]:
     """What readers ask for of a table, a strategy's outputs among them."""
-    outputs = [c for c in present if name == "predictions" and c.startswith("output_")]
+    outputs = [c for c in present if name == "predictions" and c.startswith(OUTPUT)]
     return {**COLUMNS.get(name, {}), **dict.fromkeys(outputs, "number")}
 
 
