@@ -30,6 +30,35 @@ def symbol_array(codes: Any, symbols: Sequence[str]) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(indices, _names(tuple(symbols)), safe=False)
 
 
+def integers(column: pa.Array) -> Int64Array:
+    """A column of integers or instants as int64 [n]; 0 where it has no value."""
+    return column.cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+
+
+class Codes:
+    """Numbers for the names in a dictionary column, whose pieces may each have their own table.
+
+    Attributes:
+        names: those seen so far, by number.
+    """
+
+    def __init__(self) -> None:
+        self.names: list[str] = []
+        self._numbers: dict[str, int] = {}
+
+    def __call__(self, column: pa.Array) -> Int64Array:
+        """The numbers of a piece's names, int64 [n]."""
+        encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+        found = [self._number(str(name)) for name in encoded.dictionary.to_pylist()]
+        return np.array(found, dtype=np.int64)[encoded.indices.to_numpy(zero_copy_only=False)]
+
+    def _number(self, name: str) -> int:
+        number = self._numbers.setdefault(name, len(self.names))
+        if number == len(self.names):
+            self.names.append(name)
+        return number
+
+
 @lru_cache(maxsize=16)
 def _names(symbols: tuple[str, ...]) -> pa.StringArray:
     return pa.array(symbols, pa.string())
