@@ -21,6 +21,16 @@ YEAR_NS = 365 * 24 * 3600 * 1_000_000_000
 
 ANNUALISATION = "annualised to 365 days of 24 hours; profits do not compound"
 
+ANNUALISED = ("sharpe", "sortino", "calmar")
+"""Figures that scale what a window shows up to a year."""
+
+FEWEST_DAYS, FEWEST_DECIDED = 20, 20
+"""The shortest window that is annualised, and the fewest buckets with a profit or a loss in it.
+
+The standard error of an annualised Sharpe ratio is about one over the root of the years (Lo, 2002,
+"The Statistics of Sharpe Ratios"): 4 for 20 days, and ten times that for five hours.
+"""
+
 FIGURES = (
     "sharpe",
     "sortino",
@@ -32,6 +42,18 @@ FIGURES = (
     "exposure",
 )
 """What ``tear_sheet`` gives: ``drawdown``, ``turnover`` and ``exposure`` in money."""
+
+
+def not_annualised(earned: Profits) -> str | None:
+    """Why profits are not scaled up to a year; ``None``: they are."""
+    days = earned.hours / 24
+    if days < FEWEST_DAYS:
+        shown = f"{days:.1f} days" if days >= 1 else f"{max(earned.hours, 0) * 60:,.1f} minutes"
+        return f"the window spans {shown}, fewer than {FEWEST_DAYS} days"
+    decided = int(np.count_nonzero(np.diff(earned.net, prepend=0.0)))
+    if decided < FEWEST_DECIDED:
+        return f"only {decided} buckets have a profit or a loss, fewer than {FEWEST_DECIDED}"
+    return None
 
 
 def tear_sheet(run: Run, earned: Profits) -> dict[str, float | None]:

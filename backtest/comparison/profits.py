@@ -37,11 +37,16 @@ class Profits:
         return np.append(0.0, self.net)[found]
 
     @property
-    def hours(self) -> float:
-        """What the buckets span; the first one began a bucket's length before its end."""
+    def start(self) -> int:
+        """When the first bucket began, ns: a bucket's length before its end, if that is known."""
         if len(self.ends) < 2:
-            return 0.0
-        return float(self.ends[-1] - 2 * self.ends[0] + self.ends[1]) / 3.6e12
+            return int(self.ends[0]) if len(self.ends) else 0
+        return int(2 * self.ends[0] - self.ends[1])
+
+    @property
+    def hours(self) -> float:
+        """What the buckets span."""
+        return float(self.ends[-1] - self.start) / 3.6e12 if len(self.ends) else 0.0
 
 
 def profits(run: Run) -> Profits:

@@ -19,6 +19,8 @@ from backtest.core.arrays import Float64Array, Int64Array
 from backtest.errors import BacktestError
 from backtest.inference.prediction_store import PredictionStore
 from backtest.market.events import EventBatch
+from backtest.report.tear_sheet import Exposure, exposure
+from backtest.report.trades import Trades, trades_of
 from backtest.runs.folder import Run
 
 SHOWN = 8
@@ -139,6 +141,21 @@ class Material:
         """Mean markout of each run in half ticks at ``HORIZONS_NS``; ``None`` without quotes."""
         streams: dict[str, EventBatch | None] = {}
         return [_markouts(run, streams) for run in self.compared.runs]
+
+    @property
+    def single(self) -> Run | None:
+        """The run, where there is only one."""
+        return self.compared.runs[0] if len(self.compared.runs) == 1 else None
+
+    @cached_property
+    def exposure(self) -> Exposure | None:
+        """Positions of a single run over time; ``None`` of several, or where nothing was traded."""
+        return None if self.single is None else exposure(self.single, self.compared.profits[0])
+
+    @cached_property
+    def trades(self) -> Trades | None:
+        """Round trips and fills of a single run; ``None`` of several, or where there are none."""
+        return None if self.single is None else trades_of(self.single)
 
 
 def _pace(run: Run) -> Pace:

@@ -15,8 +15,8 @@ class ReportSection(ABC):
 
     Attributes:
         title: its heading.
-        place: sections are ordered by place, then by name. The shipped ones have the places 10,
-            20, ..., 120.
+        place: sections are ordered by place, then by name. The shipped ones have places from 10 to
+            130.
     """
 
     title: ClassVar[str]

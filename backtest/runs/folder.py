@@ -130,7 +130,10 @@ class Run:
         import pyarrow.parquet as pq
 
         path = self.folder / f"{name}.parquet"
-        with _readable(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with (
+            _readable(path),
+            pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file,
+        ):
             yield from file.iter_batches(PIECE_ROWS, columns=list(columns))
 
     def columns(self, name: str) -> list[str]:

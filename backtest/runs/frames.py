@@ -63,7 +63,7 @@ def position_frame(path: Path, money_unit: Decimal) -> pl.LazyFrame:
 
     frame = _scan(path).with_columns(_money(["net", "decision", *COSTS], money_unit))
     frame = frame.rename({"position": "lots"})
-    worth = _lot_worth(path)
+    worth = lot_worth(path)
     if worth is None:
         return frame
     of_symbol = pl.col("symbol").replace_strict(
@@ -93,7 +93,7 @@ def equity_frame(path: Path, money_unit: Decimal) -> pl.LazyFrame:
     total = total.with_columns(_money(names, money_unit))
     peak = pl.col("net").cum_max().clip(lower_bound=0.0)
     total = total.with_columns((peak - pl.col("net")).alias("drawdown"))
-    if _lot_worth(path) is not None:
+    if lot_worth(path) is not None:
         value = pl.col("value")
         held = position_frame(path, money_unit).sort("ts", "symbol").group_by("ts")
         exposure = held.agg(value.abs().sum().alias("gross"), value.sum().alias("exposure"))
@@ -119,7 +119,7 @@ def round_trip_frame(path: Path, money_unit: Decimal, pieces: Pieces) -> pl.Lazy
     """
     from polars.io.plugins import register_io_source
 
-    worth = _lot_worth(path)
+    worth = lot_worth(path)
 
     def source(
         with_columns: list[str] | None,
@@ -203,7 +203,7 @@ def _money(names: Sequence[str], money_unit: Decimal) -> list[pl.Expr]:
     return found
 
 
-def _lot_worth(path: Path) -> dict[str, float] | None:
+def lot_worth(path: Path) -> dict[str, float] | None:
     """Currency that a lot of each symbol is worth for a price of 1; ``None``: it is not known.
 
     Args:

@@ -17,7 +17,7 @@ from backtest.market.window import ColumnType, Window
 from backtest.runs.replay import EVENT_COLUMNS, Gaps, Progress, Replay
 from backtest.timing.outcomes import Status, Timing
 from backtest.trading.accountant import SettledEvents, Settlement, TableSink
-from backtest.trading.fill_table import FillTable, instrument_table
+from backtest.trading.fill_table import FillTable
 from backtest.trading.orders import Confirmation
 from backtest.trading.venue import Venue
 
@@ -198,9 +198,7 @@ class Settling:
     def _write_fills(self, venue: Venue) -> None:
         fills, first = venue.take_fills(), self._fills is None
         if self._fills is None:
-            instruments = venue.terms.symbols, venue.terms.instruments
-            self._fills = FillTable(*instruments)
-            self._sink.write("instruments", instrument_table(*instruments))
+            self._fills = FillTable(venue.terms.symbols, venue.terms.instruments)
         if fills.shape[1] or first:  # even without a row the table is written
             self._sink.write("fills", self._fills.rows(fills))
 

@@ -79,6 +79,10 @@ class RoundTripFollower:
         """The symbols so far, by number."""
         return self._codes.names
 
+    def numbers(self, symbols: pa.Array) -> Int64Array:
+        """The numbers of some symbols in ``names``, int64 [n]."""
+        return self._codes(symbols)
+
     def add(self, fills: pa.RecordBatch) -> RoundTrips:
         """The round trips that end with some fills, in this order.
 

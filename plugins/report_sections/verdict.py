@@ -38,6 +38,8 @@ class VerdictSection(ReportSection):
             return paragraph(first, "lead") + bullets(rest)
 
         shown = of_each_field(material, of) or Markup("")
+        if material.single is not None:
+            return shown
         shown += paragraph(
             "Differences are paired by time on the same ticks. Intervals are at 95 %, from a "
             "circular block bootstrap with blocks as long as the differences are correlated "
@@ -57,6 +59,8 @@ class Leaderboard(ReportSection):
     place: ClassVar[int] = 20
 
     def render(self, material: Material) -> Markup | None:
+        if material.single is not None:
+            return None
         compared = material.compared
         unit = compared.profits[material.order[0]].unit
         factors = [name for name, _ in material.factors]
@@ -142,6 +146,8 @@ class Frontier(ReportSection):
     place: ClassVar[int] = 30
 
     def render(self, material: Material) -> Markup | None:
+        if material.single is not None:
+            return None
         compared = material.compared
         unit = compared.profits[0].unit
         plots = []
