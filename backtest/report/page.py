@@ -138,8 +138,9 @@ def _subtitle(compared: Comparison) -> str:
         (run,), (earned,) = compared.runs, compared.profits
         span = ""
         if len(earned.ends):
-            first, last = (format_utc(int(t)) for t in (earned.start, earned.ends[-1]))
-            span = f" from {first} to {last}"
+            ends = (earned.start, earned.ends[-1])
+            first, last = (format_utc(int(t))[:19].replace("T", " ") for t in ends)
+            span = f" from {first} to {last} UTC"
         return f"Run {run.id}{span}"
     strategies = dict.fromkeys(row["strategy"] for row in compared.rows)
     return f"{len(compared.runs)} runs of {', '.join(strategies)}"
