@@ -14,14 +14,10 @@ from backtest.plugins.report_sections.money import (
 )
 from backtest.plugins.report_sections.provenance import DataSummary, WhatWasRun
 from backtest.plugins.report_sections.speed import LatencyDistributions, Load, ServiceTime
-from backtest.plugins.report_sections.tear_sheet import (
-    Drawdowns,
-    ExposureSection,
-    KeyFigures,
-    WhenAndWhere,
-)
+from backtest.plugins.report_sections.tear_sheet import Drawdowns, ExposureSection, KeyFigures
 from backtest.plugins.report_sections.trades import LargestFills, RoundTripSection
 from backtest.plugins.report_sections.verdict import Effects, Frontier, Leaderboard, VerdictSection
+from backtest.plugins.report_sections.when import WhenAndWhere
 from backtest.report.sections import ReportSection
 
 _SECTIONS: dict[str, type[ReportSection]] = {

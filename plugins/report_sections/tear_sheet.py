@@ -1,4 +1,4 @@
-"""The tear sheet of a single run: its key figures, drawdowns, exposure, and when it earned.
+"""The tear sheet of a single run: its key figures, drawdowns and exposure.
 
 A report on several runs has none of these sections.
 """
@@ -8,12 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-import numpy as np
 from markupsafe import Markup
 
 from backtest.comparison.drawdowns import drawdowns, rolling_sharpe
 from backtest.comparison.figures import ANNUALISATION, ANNUALISED, not_annualised
-from backtest.comparison.profits import in_currency
 from backtest.comparison.verdict import earned
 from backtest.plugins.report_sections.fields import CLOCK
 from backtest.plugins.report_sections.trades import clock, span
@@ -21,8 +19,7 @@ from backtest.report.charts import Axis, Chart, Series
 from backtest.report.html import amount, number, paragraph, percent, table
 from backtest.report.material import Material
 from backtest.report.sections import ReportSection
-from backtest.report.tear_sheet import MOST_DAYS, day_label, gains_by_day, gains_by_hour
-from backtest.report.trades import Sums, Trades
+from backtest.report.trades import Trades
 from backtest.trading.layout import COSTS
 
 
@@ -82,7 +79,8 @@ class KeyFigures(ReportSection):
         ratios = [(n, row[n]) for n in ANNUALISED if annualised]
         return [
             ("net", amount(earned(dict(row)))),
-            *((name, amount(row[name])) for name in ("ideal", "decision", *COSTS)),
+            *((name, amount(row[name])) for name in ("ideal", "decision")),
+            *((name, amount(row[name])) for name in COSTS if row[name]),
             ("net per notional traded, basis points",
              amount(1e4 * net / turnover if net is not None and turnover else None)),
             ("deepest drawdown", amount(row["drawdown"])),
@@ -93,7 +91,7 @@ class KeyFigures(ReportSection):
 
     def _trading(self, material: Material, row: Mapping[str, Any]) -> list[tuple[str, str]]:
         trades = material.trades
-        account = material.compared.runs[0].metrics["account"]
+        lots = material.compared.runs[0].metrics["account"].get("lots_traded")
         found = [
             ("turnover", amount(row["turnover"])),
             ("mean exposure", amount(row["exposure"])),
@@ -101,7 +99,7 @@ class KeyFigures(ReportSection):
         if trades is not None:
             found += [
                 ("fills", f"{trades.fills:,}"),
-                ("lots traded", f"{account['lots_traded']:,}"),
+                ("lots traded", "–" if lots is None else f"{lots:,}"),
                 ("round trips", f"{trades.trips.count:,}"),
                 ("round trips with a profit", percent(_share(trades))),
                 ("median holding time", span(trades.trips.holding.quantile(0.5))),
@@ -200,121 +198,6 @@ class ExposureSection(ReportSection):
         return shown + paragraph(" ".join(notes), "note")
 
 
-class WhenAndWhere(ReportSection):
-    """What a single run earned by day, by hour of the day and by symbol."""
-
-    title: ClassVar[str] = "PnL by day, hour and symbol"
-    place: ClassVar[int] = 51
-
-    def render(self, material: Material) -> Markup | None:
-        trades, profits = material.trades, material.compared.profits[0]
-        if material.single is None or trades is None:
-            return None
-        days = _days(trades, gains_by_day(profits))
-        hours = _hours(trades, gains_by_hour(profits))
-        headers = ("net", "round trips", "realised", "fills", "turnover")
-        tables = [
-            Markup("<div>{}</div>").format(
-                table(
-                    (name, *headers), rows, right=headers, bars=("net", "realised"),
-                    caption=f"PnL by {name}, {profits.unit}, UTC",
-                )
-            )
-            for rows, name in ((days, "day"), (hours, "hour"))
-            if len(rows) > 1
-        ]  # fmt: skip
-        shown = self._by_symbol(material, trades)
-        if tables:
-            shown += Markup('<div class="pair">{}</div>').format(Markup("").join(tables))
-        few = [f"one {name}" for rows, name in ((days, "day"), (hours, "hour")) if len(rows) < 2]
-        notes = [f"The window lies within {' and '.join(few)}."] if few else []
-        if len(few) < 2:
-            notes.append(
-                "net: marked to the mid, each time bucket counting where it ends. realised: the "
-                "net of the round trips that ended then."
-            )
-            if hours and hours[0][1] == "–":
-                notes.append("Time buckets are longer than an hour, so there is no net by hour.")
-        return shown + paragraph(" ".join(notes), "note")
-
-    def _by_symbol(self, material: Material, trades: Trades) -> Markup:
-        run = material.compared.runs[0]
-        figures = run.metrics["account"]["by_symbol"]
-        numbers = {name: k for k, name in enumerate(trades.symbols)}
-        traded = sorted(numbers, key=lambda name: (-figures[name]["net"], name))
-        costs = [c for c in COSTS if any(figures[name][c] for name in traded)]
-        headers = ("net", "decision", *costs, "round trips", "won", "fills", "lots", "turnover")
-
-        def money(value: float) -> str:
-            return amount(in_currency(run, value))  # type: ignore[arg-type]
-
-        rows = []
-        for name in traded:
-            of, k = figures[name], numbers[name]
-            trips = int(trades.by_symbol["trips"][k])
-            rows.append(
-                (
-                    name,
-                    money(of["net"]),
-                    money(of["decision"]),
-                    *(money(-of[c] if of[c] else 0) for c in costs),
-                    f"{trips:,}",
-                    percent(trades.by_symbol["won"][k] / trips if trips else None, 0),
-                    f"{of['fills']:,}",
-                    f"{of['lots_traded']:,}",
-                    money(trades.by_symbol["turnover"][k]),
-                )
-            )
-        bars = ("net", "decision", *costs)
-        return table(
-            ("symbol", *headers), rows, right=headers, bars=bars,
-            caption=f"PnL by symbol, {material.compared.profits[0].unit}: "
-            "net is decision and the costs, which count below zero, added up",
-        )  # fmt: skip
-
-
 def _share(trades: Trades) -> float | None:
     """Of the round trips, those with a profit."""
     return trades.trips.won / trades.trips.count if trades.trips.count else None
-
-
-def _days(trades: Trades, gains: Mapping[int, float]) -> list[tuple[str, ...]]:
-    """A row a day, or a month where there are many days."""
-    sums = trades.by_day
-    days = sorted({*gains, *(trades.first_day + int(k) for k in np.flatnonzero(sums["fills"]))})
-    by_month = len(days) > MOST_DAYS
-    groups: dict[str, list[int]] = {}
-    for day in days:
-        groups.setdefault(day_label(day, month=by_month), []).append(day)
-    return [
-        _row(label, sum(gains.get(d, 0.0) for d in of), sums, [d - trades.first_day for d in of],
-             trades.unit)
-        for label, of in groups.items()
-    ]  # fmt: skip
-
-
-def _hours(trades: Trades, gains: Mapping[int, float] | None) -> list[tuple[str, ...]]:
-    """A row an hour of the day in which something was traded or earned."""
-    hours = sorted({*(gains or ()), *np.flatnonzero(trades.by_hour["fills"]).tolist()})
-    return [
-        _row(f"{hour:02}:00", None if gains is None else gains.get(hour, 0.0), trades.by_hour,
-             [hour], trades.unit)
-        for hour in hours
-    ]  # fmt: skip
-
-
-def _row(
-    label: str, net: float | None, sums: Sums, places: list[int], unit: int
-) -> tuple[str, ...]:
-    within = [k for k in places if 0 <= k < len(sums)]
-    trips, realised, fills, turnover = (
-        float(sums[name][within].sum()) for name in ("trips", "net", "fills", "turnover")
-    )
-    return (
-        label,
-        amount(net),
-        f"{trips:,.0f}",
-        amount(realised / unit),
-        f"{fills:,.0f}",
-        amount(turnover / unit),
-    )

@@ -26,6 +26,7 @@ from backtest.data.canonical import write_canonical
 from backtest.data.card import Card
 from backtest.market.events import EventBatch
 from backtest.plugins.manager import load_plugins
+from backtest.plugins.report_sections import when
 from backtest.report import trades
 from backtest.report.page import render_report
 from backtest.report.trades import trades_of
@@ -216,7 +217,7 @@ def test_key_figures(finished: Run, shown: Tables, page: str) -> None:
     rows = shown.starting("Money, USD")[1] + shown.starting("Trading and speed")[1]
     found = {row["figure"]: row["value"] for row in rows}
     for name in ("net", "decision", "ideal", *COSTS):
-        assert value(found[name]) == pytest.approx(account[name] / UNIT, abs=0.005)
+        assert value(found.get(name, "0")) == pytest.approx(account[name] / UNIT, abs=0.005)
     fills, trips = table(finished, "fills"), plain_trips(finished)
     turnover = sum(abs(f["cash"] + f["fees"]) for f in fills)
     assert value(found["turnover"]) == pytest.approx(turnover / UNIT, abs=0.005)
@@ -310,6 +311,30 @@ def test_by_day_and_hour(finished: Run, shown: Tables) -> None:
         total = finished.metrics["account"]["net"] / UNIT
         for column in ("net", "realised"):
             assert sum(value(row[column]) for row in rows) == pytest.approx(total, abs=0.15)
+
+
+def test_a_long_run_is_shown_by_month(
+    finished: Run, shown: Tables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, days = shown.starting("PnL by day")
+    monkeypatch.setattr(when, "MOST_DAYS", len(days) - 1)
+    _, months = Tables(html(finished, "when-and-where")).starting("PnL by month")
+    assert [row["month"] for row in months] == ["2024-02", "2024-03"]
+    for row in months:
+        of = [day for day in days if day["day"].startswith(row["month"])]
+        for column in ("net", "round trips", "realised", "fills", "turnover"):
+            total = sum(value(day[column]) for day in of)
+            assert value(row[column]) == pytest.approx(total, abs=0.03)
+
+
+def test_without_a_net_by_hour_there_is_no_column_of_it(
+    finished: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(when, "gains_by_hour", lambda earned: None)
+    text = html(finished, "when-and-where")
+    headers, _ = Tables(text).starting("PnL by hour")
+    assert headers == ["hour", "round trips", "realised", "fills", "turnover"]
+    assert "longer than an hour" in text
 
 
 def test_by_symbol(finished: Run, shown: Tables) -> None:
@@ -427,6 +452,23 @@ def test_runs_without_trades_have_what_can_be_shown(small_dataset: Path, tmp_pat
         found = re.findall(r"<h2[^>]*>([^<]*)</h2>", text)
         assert [title for title in found if title in SINGLE] == titles
         assert ">nan<" not in text.lower()
+
+
+def test_an_account_of_another_kind_is_shown_as_far_as_it_goes(
+    finished: Run, tmp_path: Path
+) -> None:
+    """An accountant of one's own need not give figures by symbol, or lots."""
+    shutil.copytree(finished.folder, tmp_path / "own")
+    metrics = json.loads((tmp_path / "own" / "metrics.json").read_text())
+    for name in ("by_symbol", "lots_traded", "turnover", "exposure", *COSTS):
+        del metrics["account"][name]
+    (tmp_path / "own" / "metrics.json").write_text(json.dumps(metrics))
+    shown = Tables(html(Run(tmp_path / "own"), *SECTIONS))
+    figures = {row["figure"] for row in shown.starting("Trading and speed")[1]}
+    assert {"fills", "round trips"} <= figures
+    assert not {"lots traded", "turnover"} & figures
+    assert not any(name.startswith("PnL by symbol") for name in shown.tables)
+    assert shown.starting("PnL by day")[1]
 
 
 def test_longer_histories_take_no_more_memory(

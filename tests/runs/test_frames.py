@@ -19,6 +19,7 @@ import pytest
 from backtest.api import run
 from backtest.data.card import Card
 from backtest.data.dataset import open_dataset
+from backtest.data.reading.bus import read_events
 from backtest.errors import DataError
 from backtest.runs.folder import Run
 from backtest.trading.layout import COSTS
@@ -127,6 +128,22 @@ def test_positions_and_equity(finished: Run) -> None:
     assert max(row["drawdown"] for row in equity) == pytest.approx(
         finished.metrics["account"]["max_drawdown"] / UNIT
     )
+
+
+def test_mids_are_those_of_the_quotes(finished: Run) -> None:
+    dataset = open_dataset(finished.manifest["config"]["dataset"])
+    events = read_events(dataset)
+    assert events.bid is not None
+    assert events.ask is not None
+    quotes = list(zip(events.symbol, events.ts_event, events.bid, events.ask, strict=True))
+    seen = set()
+    for row in table(finished, "equity"):
+        number = dataset.symbols.index(row["symbol"])
+        before = [bid + ask for s, ts, bid, ask in quotes if s == number and ts <= row["ts"]]
+        assert row["mid_half_ticks"] == (before[-1] if before else None)
+        seen.add(row["mid_half_ticks"])
+    assert None in seen
+    assert len(seen) > 10
 
 
 def test_a_mid_is_absent_until_there_is_one(finished: Run) -> None:
