@@ -21,7 +21,8 @@ from backtest.market.instruments import MONEY_UNIT, Instrument
 from backtest.market.quotes import Quotes
 from backtest.market.window import Window
 from backtest.timing.outcomes import Status
-from backtest.trading.account_tables import drawdown, equity_table, figures, fill_table
+from backtest.trading.account_tables import drawdown, equity_table, figures
+from backtest.trading.fill_table import FillTable
 from backtest.trading.layout import COSTS, LATEST
 from backtest.trading.orders import Confirmation, OrderRules
 from backtest.trading.sizing import SizingRule
@@ -248,8 +249,8 @@ def check(
     venue = driver.run()
     account = figures(terms, venue.books)
     equity = equity_table(terms, venue.books)
-    symbols = pa.array(terms.symbols, pa.string())
-    fills = pa.Table.from_batches([fill_table(symbols.to_pylist(), some) for some in driver.fills])
+    table = FillTable(terms.symbols, terms.instruments)
+    fills = pa.Table.from_batches([table.rows(some) for some in driver.fills])
     compare(expected, account, equity, fills)
     return driver
 

@@ -71,7 +71,7 @@ def add_digests(dataset: Dataset) -> Digested:
 
 
 def _read_whole(path: Path) -> None:
-    for _ in pq.ParquetFile(path, page_checksum_verification=True).iter_batches():
+    for _ in pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False).iter_batches():
         pass
 
 

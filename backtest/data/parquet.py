@@ -114,7 +114,7 @@ def read_footer(
                     place=place,
                     remedy=DAMAGED,
                 )
-            parquet = pq.ParquetFile(file)
+            parquet = pq.ParquetFile(file, pre_buffer=False)
             check_sizes(parquet.metadata, place)
             groups = _row_groups(parquet.metadata, columns)
             return Footer(path, place, parquet.schema_arrow, groups)
@@ -174,7 +174,7 @@ def has_checksums(file: Any) -> bool:
     Args:
         file: the open file; its footer can be read.
     """
-    metadata = pq.ParquetFile(file).metadata
+    metadata = pq.ParquetFile(file, pre_buffer=False).metadata
     groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
     column = next((group.column(0) for group in groups if group.num_rows), None)
     if column is None:

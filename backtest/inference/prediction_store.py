@@ -58,7 +58,7 @@ class PredictionStore:
         path = self.path(key)
         with _readable(path):
             try:
-                file = pq.ParquetFile(path, page_checksum_verification=True)
+                file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
             except FileNotFoundError:
                 return None
             if file.metadata.num_rows != rows:

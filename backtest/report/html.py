@@ -28,14 +28,14 @@ def table(
         caption: what the table shows.
         factors: headers of columns by which rows can be filtered and grouped.
         bars: headers of columns of amounts that are drawn as bars from a common zero.
-        more: headers of columns that are shown on request; with ``factors`` alone.
+        more: headers of columns that are shown on request, where there are ``factors``.
         entries: the page's entry that each row stands for, which is picked there.
     """
     kinds = [
         _class(h in right)
         + (Markup(" data-factor") if h in factors else "")
         + (Markup(" data-bar") if h in bars else "")
-        + (Markup(" data-more") if h in more else "")
+        + (Markup(" data-more") if h in more and factors else "")
         for h in headers
     ]
     head = _join(

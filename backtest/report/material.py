@@ -16,6 +16,9 @@ from backtest.core.arrays import Float64Array
 from backtest.report.agreement import Agreement, agreement_of
 from backtest.report.markouts import markouts_of
 from backtest.report.pace import Pace, pace_of
+from backtest.report.tear_sheet import Exposure, exposure
+from backtest.report.trades import Trades, trades_of
+from backtest.runs.folder import Run
 
 SHOWN = 8
 """Runs that charts show at first, at most."""
@@ -87,3 +90,18 @@ class Material:
         """Mean markout of each run in half ticks at ``markouts.HORIZONS_NS``; ``None`` without
         quotes or fills."""
         return markouts_of(self.compared.runs)
+
+    @property
+    def single(self) -> Run | None:
+        """The run, where there is only one."""
+        return self.compared.runs[0] if len(self.compared.runs) == 1 else None
+
+    @cached_property
+    def exposure(self) -> Exposure | None:
+        """Positions of a single run over time; ``None`` of several, or where nothing was traded."""
+        return None if self.single is None else exposure(self.single, self.compared.profits[0])
+
+    @cached_property
+    def trades(self) -> Trades | None:
+        """Round trips and fills of a single run; ``None`` of several, or where there are none."""
+        return None if self.single is None else trades_of(self.single)

@@ -13,12 +13,17 @@ from backtest.runs.folder import Run
 
 @notebook_html.register
 def run_html(run: Run) -> str:
-    """A run's figures and the names of its tables."""
+    """A run's figures and the names of its tables and frames."""
     row = compare([run]).rows[0]
     shown = {name: value for name, value in row.items() if value is not None}
     facts = table(("figure", "value"), [(name, _text(value)) for name, value in shown.items()])
     names = ", ".join(sorted(path.stem for path in run.folder.glob("*.parquet")))
-    return str(facts + paragraph(f"Tables, read with run.table(name): {names}"))
+    notes = paragraph(f"Tables, read with run.table(name): {names}")
+    if run.has_table("fills"):
+        notes += paragraph(
+            "Lazy frames, in currency: run.fills, run.equity, run.positions, run.round_trips"
+        )
+    return str(facts + notes)
 
 
 @notebook_html.register

@@ -15,6 +15,7 @@ from backtest.comparison.comparison import Comparison
 from backtest.core.grammar import parse_spec
 from backtest.core.parts import Parts
 from backtest.core.text import escape_lines
+from backtest.core.times import format_utc
 from backtest.core.version import __version__
 from backtest.report.charts import embedded
 from backtest.report.material import Material
@@ -143,10 +144,20 @@ def _hash(text: str) -> str:
 
 def _title(compared: Comparison) -> str:
     datasets = dict.fromkeys(row["dataset"] for row in compared.rows)
+    if len(compared.runs) == 1:
+        return f"Tear sheet: {compared.labels[0]} on {', '.join(datasets)}"
     return f"Which variant to deploy on {', '.join(datasets)}"
 
 
 def _subtitle(compared: Comparison) -> str:
+    if len(compared.runs) == 1:
+        (run,), (earned,) = compared.runs, compared.profits
+        span = ""
+        if len(earned.ends):
+            ends = (earned.start, earned.ends[-1])
+            first, last = (format_utc(int(t))[:19].replace("T", " ") for t in ends)
+            span = f" from {first} to {last} UTC"
+        return f"Run {run.id}{span}"
     strategies = dict.fromkeys(row["strategy"] for row in compared.rows)
     text = f"{len(compared.runs):,} runs of {', '.join(strategies)}"
     if len(compared.runs) > MOST_RUNS:

@@ -18,8 +18,8 @@ class ReportSection(ABC):
 
     Attributes:
         title: its heading.
-        place: sections are ordered by place, then by name. The shipped ones have the places 10,
-            20, ..., 140.
+        place: sections are ordered by place, then by name. The shipped ones have places from 10 to
+            140.
         many: whether it is shown for more than ``MOST_RUNS`` runs too, without being asked for.
     """
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from decimal import Decimal
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -64,6 +65,50 @@ class Run:
         """
         return record.read_metrics(self.folder / "metrics.json")
 
+    @property
+    def fills(self) -> pl.LazyFrame:
+        """A row a fill, in the order of arrival; frames of runs are described in ``frames``.
+
+        Raises:
+            DataError: it has none, because its accountant trades nothing.
+        """
+        from backtest.runs.frames import fill_frame
+
+        return fill_frame(self._file("fills"), self._money_unit)
+
+    @property
+    def equity(self) -> pl.LazyFrame:
+        """A row a time bucket, over all symbols.
+
+        Raises:
+            DataError: as for ``fills``.
+        """
+        from backtest.runs.frames import equity_frame
+
+        return equity_frame(self._file("equity"), self._money_unit)
+
+    @property
+    def positions(self) -> pl.LazyFrame:
+        """A row a symbol that traded and time bucket.
+
+        Raises:
+            DataError: as for ``fills``.
+        """
+        from backtest.runs.frames import position_frame
+
+        return position_frame(self._file("equity"), self._money_unit)
+
+    @property
+    def round_trips(self) -> pl.LazyFrame:
+        """A row a round trip, in the order in which they ended; computed from the fills.
+
+        Raises:
+            DataError: as for ``fills``.
+        """
+        from backtest.runs.frames import round_trip_frame
+
+        return round_trip_frame(self._file("fills"), self._money_unit, self.pieces)
+
     def table(self, name: str) -> pl.DataFrame:
         """A whole table of the run, such as ``timing``, ``predictions``, ``fills`` or ``equity``.
 
@@ -106,6 +151,20 @@ class Run:
             DataError: the run has no such table, it cannot be read, or it has no row.
         """
         return first_and_last(self.folder / f"{name}.parquet", name, column)
+
+    def _file(self, name: str) -> Path:
+        """The file of a table that every run has whose accountant trades."""
+        path = self.folder / f"{name}.parquet"
+        if not path.exists():
+            raise DataError(
+                f"the run has no table {name!r}: its accountant trades nothing",
+                place=str(self.folder),
+            )
+        return path
+
+    @property
+    def _money_unit(self) -> Decimal:
+        return Decimal(self.metrics["account"].get("money_unit", "1e-9"))
 
     def _repr_html_(self) -> str | None:
         return notebook_html(self)

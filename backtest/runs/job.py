@@ -24,6 +24,7 @@ from backtest.runs.scenario import Scenario
 from backtest.runs.settling import Interrupted, Settling, answer_columns, event_columns
 from backtest.timing.latency import LatencyModel, RecordedService, message_latency
 from backtest.trading.accountant import Account, RunTerms, SettledEvents
+from backtest.trading.fill_table import instrument_table
 from backtest.trading.orders import OrderRules
 from backtest.trading.terms import ClosingQuotes, Latency, Terms
 from backtest.trading.venue import Venue
@@ -224,6 +225,8 @@ class Job:
         venue = None
         if order_rules is not None:
             venue = Venue(replay.window, self._venue_terms(terms, order_rules, orders, compared))
+            traded = instrument_table(terms.symbols, terms.instruments)
+            opened.tables.write("instruments", traded)
         settlement = scenario.accountant.open(replace(terms, venue=venue))
         settling = Settling(
             replay,

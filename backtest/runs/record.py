@@ -88,7 +88,7 @@ class _Config(_Table):
     window: _Window
     limit: _Count | None
     symbols: list[str] | None = None
-    seed: Annotated[int, Field(ge=0)] | None = None
+    seed: Annotated[int, Field(ge=0)]
     device: str
     undropped: bool = False
     warmup: _Count

@@ -25,8 +25,8 @@ from backtest.trading.sizing import SizingRule
 if TYPE_CHECKING:
     from backtest.core.parts import Parts
 
-_FORMAT = 3
-"""Of run folders: since 3 their digest is over values and the tables are written by pyarrow."""
+_FORMAT = 4
+"""Of run folders: since 4 their tables hold prices in currency, and instruments."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,8 +17,8 @@ from backtest.market.events import EventBatch
 from backtest.market.window import ColumnType, Window
 from backtest.runs.replay import EVENT_COLUMNS, Gaps, Progress, Replay
 from backtest.timing.outcomes import Status, Timing
-from backtest.trading.account_tables import fill_table
 from backtest.trading.accountant import SettledEvents, Settlement, TableSink
+from backtest.trading.fill_table import FillTable
 from backtest.trading.orders import Confirmation
 from backtest.trading.venue import Venue
 
@@ -93,8 +93,7 @@ class Settling:
         self._settlement = settlement
         self._venue = venue
         self._sink = sink
-        self._symbols = bound.session.symbols
-        self._has_fills = False
+        self._fills: FillTable | None = None
         self._write = write
         self._gaps = gaps
         outputs = bound.strategy.outputs
@@ -192,10 +191,11 @@ class Settling:
         self._write(settled)
 
     def _write_fills(self, venue: Venue) -> None:
-        fills = venue.take_fills()
-        if fills.shape[1] or not self._has_fills:
-            self._has_fills = True  # even without a row the table is written
-            self._sink.write("fills", fill_table(self._symbols, fills))
+        fills, first = venue.take_fills(), self._fills is None
+        if self._fills is None:
+            self._fills = FillTable(venue.terms.symbols, venue.terms.instruments)
+        if fills.shape[1] or first:  # even without a row the table is written
+            self._sink.write("fills", self._fills.rows(fills))
 
     def _compare(self, settled: SettledEvents, rows: slice) -> None:
         """Add the answered events after the warm-up to the accuracies."""

@@ -47,9 +47,20 @@ COLUMNS: Mapping[str, Mapping[str, Kind]] = {
         "symbol": "text",
         **dict.fromkeys(("position", "net", "decision", *COSTS), "whole"),
     },
-    "points": {"ts": "time", "symbol": "text", "points": "number"},
+    "instruments": {
+        "symbol": "text",
+        **dict.fromkeys(("tick_size", "lot_size", "multiplier"), "number"),
+    },
+    "points": {"ts": "time", "points": "number"},
 }
 """What readers ask for, by table."""
+
+_LATER: Mapping[str, Mapping[str, Kind]] = {
+    "fills": {"price": "number", "price_half_ticks": "whole"},
+    "equity": {"mid": "number?", "mid_half_ticks": "whole?"},
+    "points": {"symbol": "text"},
+}
+"""Columns that runs of earlier versions, or of other accountants, may lack."""
 
 OUTPUT = "output_"
 """What the names of the columns of a strategy's outputs begin with, in ``predictions``."""
@@ -151,7 +162,7 @@ def _opened(path: Path) -> Iterator[pq.ParquetFile]:
 
     with (
         mapped_errors(str(path)),
-        pq.ParquetFile(path, page_checksum_verification=True) as file,
+        pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file,
     ):
         check_sizes(file.metadata, str(path))
         check_decoded(file.metadata, str(path), file.metadata.num_columns)
@@ -209,7 +220,8 @@ class _Checks:
 def _columns(name: str, present: list[str]) -> dict[str, Kind]:
     """What readers ask for of a table, a strategy's outputs among them."""
     outputs = [c for c in present if name == "predictions" and c.startswith(OUTPUT)]
-    return {**COLUMNS.get(name, {}), **dict.fromkeys(outputs, "number")}
+    later = {c: kind for c, kind in _LATER.get(name, {}).items() if c in present}
+    return {**COLUMNS.get(name, {}), **later, **dict.fromkeys(outputs, "number")}
 
 
 def _check_type(schema: pa.Schema, column: str, kind: Kind, path: Path) -> None:
@@ -242,7 +254,7 @@ def _check_values(frame: pl.DataFrame, columns: Mapping[str, Kind], path: Path) 
             instants = values.cast(pl.Int64)
             if ((instants >= _MOST_NS) | (instants <= -_MOST_NS)).any():
                 raise _refused(f"column {column!r} holds an instant beyond 2^62 ns", path)
-        if kind == "number" and not (values.cast(pl.Float64).abs() <= _LARGEST).all():
+        if kind.startswith("number") and not (values.cast(pl.Float64).abs() <= _LARGEST).all():
             raise _refused(f"column {column!r} holds a number beyond 1e100", path)
 
 

@@ -124,7 +124,7 @@ def read_delays(path: Path) -> Iterator[Delays]:
     import pyarrow.parquet as pq
 
     names = ["ts_event", "ts_received", "ts_begun", "ts_ended", "status"]
-    with pq.ParquetFile(path, page_checksum_verification=True) as file:
+    with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
         for batch in file.iter_batches(_ROWS, columns=names):
             ts_event, received, begun, ended = (
                 batch[name].cast("int64").fill_null(0).to_numpy() for name in names[:4]

@@ -1,8 +1,7 @@
-"""What the market accountant hands over: fills, equity over time, and figures, all exact."""
+"""What the market accountant hands over: equity over time, and figures, all exact."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +11,13 @@ from backtest.core.arrays import Int64Array
 from backtest.errors import UsageError
 from backtest.market.instruments import Instrument
 from backtest.trading import layout as at
+from backtest.trading.fill_table import FillTable
 from backtest.trading.layout import COSTS
 from backtest.trading.refusals import too_large
 from backtest.trading.terms import Terms
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_INSTANTS = ("ts_event", "ts_received", "ts_begun", "ts_ended", "ts_venue")
 
 _INT64 = 2**63 - 1
 
@@ -114,40 +112,20 @@ def close_positions(terms: Terms, books: Books, positions: Int64Array) -> None:
         books.beyond.append(max(abs(held) - displayed, 0))
 
 
-def fill_table(symbols: Sequence[str], fills: Int64Array) -> pa.RecordBatch:
-    """Fills as the run folder has them.
-
-    Args:
-        symbols: the symbol table [S].
-        fills: as ``Venue.take_fills`` gives them, int64 [TRADED, k]; the columns lie in it.
-    """
-    from backtest.core.arrow import batch_of, symbol_array, time_array
-
-    return batch_of(
-        {
-            "event": fills[at.EVENT],
-            "symbol": symbol_array(fills[at.SYMBOL], symbols),
-            "lots": fills[at.LOTS],
-            "price_half_ticks": fills[at.PRICE],
-            **{name: time_array(fills[at.T0 + k]) for k, name in enumerate(_INSTANTS)},
-            "cash": fills[at.CASH],
-            "decision": fills[at.DECISION],
-            **{name: fills[at.FEED + k] for k, name in enumerate(COSTS)},
-        }
-    )
-
-
 def equity_table(terms: Terms, books: Books) -> pa.Table:
     """Mark to market at the end of each time bucket, and what was booked within it, by symbol.
 
-    Only symbols that traded are in it. The money of each is in the table exactly.
+    Only symbols that traded are in it. The money of each is in the table exactly. Mids are absent
+    before a symbol's first two-sided quote.
 
     Raises:
         RunError: an amount does not fit 64 bits.
     """
     import pyarrow as pa
 
-    names = ("ts", "symbol", "position", "net", "decision", *COSTS)
+    from backtest.core.arrow import symbol_array
+
+    names = ("ts", "symbol", "position", "mid_half_ticks", "net", "decision", *COSTS)
     parts: dict[str, list[Any]] = {name: [] for name in names}
     for s in range(len(terms.symbols)):
         if not books.sums[s, at.REST, at.SUM_FILLS]:
@@ -157,11 +135,17 @@ def equity_table(terms: Terms, books: Books) -> pa.Table:
         for name, values in _equity(terms, books, s).items():
             parts[name].append(values)
     joined = {k: np.concatenate(v) if v else np.empty(0, np.int64) for k, v in parts.items()}
-    codes = pa.array(joined.pop("symbol").astype(np.int32))
+    symbol, half_ticks = joined.pop("symbol"), joined.pop("mid_half_ticks")
+    # A mark of 0 is none, unless a position is held at it: prices of some instruments may be 0.
+    absent = (half_ticks == 0) & (joined["position"] == 0)
+    mids = FillTable(terms.symbols, terms.instruments).prices(symbol, half_ticks)
     return pa.table(
         {
             "ts": pa.array(joined.pop("ts")).view(pa.timestamp("ns", "UTC")),
-            "symbol": pa.DictionaryArray.from_arrays(codes, pa.array(terms.symbols, pa.string())),
+            "symbol": symbol_array(symbol, terms.symbols),
+            "position": pa.array(joined.pop("position")),
+            "mid": pa.array(mids, mask=absent),
+            "mid_half_ticks": pa.array(half_ticks, mask=absent),
             **{name: pa.array(values) for name, values in joined.items()},
         }
     )
@@ -187,6 +171,7 @@ def _equity(terms: Terms, books: Books, s: int) -> dict[str, Int64Array]:
     costs = booked[:, at.BUCKET_COSTS :]
     columns = {
         "position": position,
+        "mid_half_ticks": marks,
         "net": net,
         "decision": np.diff(net, prepend=0) + costs.sum(axis=1),
         **{name: costs[:, k] for k, name in enumerate(COSTS)},

@@ -62,7 +62,7 @@ def _impact(fill, rules):
     if push > _LARGE or push * float(over) / float(under) > _LARGE:
         return -1
     # Rounding up twice is rounding up once: ceil(ceil(x / m) / n) = ceil(x / (m n)).
-    whole, rest = _scaled(2 * fill[at.GAP] * fill[at.TRADED], over, under)
+    whole, rest = scaled(2 * fill[at.GAP] * fill[at.TRADED], over, under)
     return -(-(whole + (rest > 0)) // fill[at.DISPLAYED])
 
 
@@ -88,8 +88,8 @@ def _attribute(fill, moved, terms):
     value = fill[at.LOTS] * worth  # money for each half tick
     # The fee is rate x notional + amount x lots, rounded up once.
     notional = lots * abs(price) * worth
-    whole, rest = _scaled(notional, terms[at.FEE_RATE], terms[at.FEE_RATE_UNDER])
-    more, left = _scaled(lots, terms[at.FEE_AMOUNT], terms[at.FEE_AMOUNT_UNDER])
+    whole, rest = scaled(notional, terms[at.FEE_RATE], terms[at.FEE_RATE_UNDER])
+    more, left = scaled(lots, terms[at.FEE_AMOUNT], terms[at.FEE_AMOUNT_UNDER])
     fee = whole + more
     if rest > 0 or left > 0:
         fee += _rounded_up(rest, terms[at.FEE_RATE_UNDER], left, terms[at.FEE_AMOUNT_UNDER])
@@ -110,13 +110,13 @@ def _rounded_up(a, under_a, b, under_b):
     if a == 0 or b == 0:
         return 1
     # The first in parts of the second's denominator, against what the second lacks of 1.
-    whole, rest = _scaled(a, under_b, under_a)
+    whole, rest = scaled(a, under_b, under_a)
     lacks = under_b - b
     return 2 if whole > lacks or (whole == lacks and rest > 0) else 1
 
 
 @compiled
-def _scaled(amount, over, under):
+def scaled(amount, over, under):
     """Quotient and remainder of amount x over / under, 0 <= amount, where the quotient fits."""
     if under == 1:
         return amount * over, 0
@@ -160,8 +160,8 @@ def _add_up(fill, sums, bucket):
     """
     sums[at.REST, at.SUM_FILLS] += 1
     for c in range(at.SUM_FILLS):
-        _add(sums, c, fill[at.CASH + c])
-    _add(sums, at.SUM_TURNOVER, abs(fill[at.CASH] + fill[at.FEES]))
+        add_exactly(sums, c, fill[at.CASH + c])
+    add_exactly(sums, at.SUM_TURNOVER, abs(fill[at.CASH] + fill[at.FEES]))
     bucket[at.BUCKET_LOTS] += fill[at.LOTS]
     bucket[at.BUCKET_CASH] += fill[at.CASH]
     fits = abs(bucket[at.BUCKET_LOTS]) < at.LIMIT and abs(bucket[at.BUCKET_CASH]) < at.LIMIT
@@ -172,7 +172,7 @@ def _add_up(fill, sums, bucket):
 
 
 @compiled
-def _add(sums, c, amount):
+def add_exactly(sums, c, amount):
     """Add an amount below ``LIMIT`` to a sum of any size."""
     total = sums[at.REST, c] + amount
     if total >= at.LIMIT:

@@ -14,16 +14,25 @@ from backtest.plugins.report_sections.money import (
 )
 from backtest.plugins.report_sections.provenance import DataSummary, WhatWasRun
 from backtest.plugins.report_sections.speed import LatencyDistributions, Load, ServiceTime
+from backtest.plugins.report_sections.tear_sheet import Drawdowns, ExposureSection, KeyFigures
+from backtest.plugins.report_sections.trades import LargestFills, RoundTripSection
 from backtest.plugins.report_sections.verdict import Effects, Frontier, Leaderboard, VerdictSection
+from backtest.plugins.report_sections.when import WhenAndWhere
 from backtest.report.sections import ReportSection
 
 _SECTIONS: dict[str, type[ReportSection]] = {
     "verdict": VerdictSection,
+    "key-figures": KeyFigures,
     "leaderboard": Leaderboard,
     "effects": Effects,
     "frontier": Frontier,
     "equity": Equity,
+    "drawdowns": Drawdowns,
+    "exposure": ExposureSection,
     "attribution": Attribution,
+    "when-and-where": WhenAndWhere,
+    "round-trips": RoundTripSection,
+    "largest-fills": LargestFills,
     "latency": LatencyDistributions,
     "load": Load,
     "latency-scale": LatencyScale,

@@ -41,6 +41,8 @@ class VerdictSection(ReportSection):
     def render(self, material: Material) -> Markup | None:
         compared = material.compared
         shown = of_each_field(material, lambda field: _of_field(material, field)) or Markup("")
+        if material.single is not None:
+            return shown
         seconds = sum(float(run.manifest.get("seconds") or 0.0) for run in compared.runs)
         shown += paragraph(
             f"{len(compared.runs):,} runs took {format_span(round(seconds * 1e9))} of computing. "
@@ -157,6 +159,8 @@ class Leaderboard(ReportSection):
     many: ClassVar[bool] = True
 
     def render(self, material: Material) -> Markup | None:
+        if material.single is not None:
+            return None
         compared = material.compared
         shown = Markup("")
         for unit in compared.units:
@@ -264,6 +268,8 @@ class Frontier(ReportSection):
     place: ClassVar[int] = 30
 
     def render(self, material: Material) -> Markup | None:
+        if material.single is not None:
+            return None
         compared = material.compared
         # Figures of other events, or in other units, do not belong on the same axes.
         groups: dict[tuple[Any, ...], list[int]] = {}

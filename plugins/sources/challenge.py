@@ -57,7 +57,7 @@ class Challenge(Source):
         from backtest.plugins.sources.rows import refuse_nonfinite
 
         with mapped_errors(str(input)):
-            file = pq.ParquetFile(input, page_checksum_verification=True)
+            file = pq.ParquetFile(input, page_checksum_verification=True, pre_buffer=False)
             check_sizes(file.metadata, str(input))
             _check_columns(file.schema_arrow, str(input))
             check_decoded(file.metadata, str(input), 1)

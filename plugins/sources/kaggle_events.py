@@ -127,7 +127,7 @@ def _partitions(input: Path, ignore: Sequence[str]) -> tuple[list[Path], dict[st
 def _symbol_ids(path: Path) -> set[int]:
     """The symbols of a partition, after a look at its columns."""
     with mapped_errors(str(path)):
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+        file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
         check_sizes(file.metadata, str(path))
         _check_columns(path, file.schema_arrow)
         check_decoded(file.metadata, str(path), 1)
@@ -158,7 +158,7 @@ def _batches(path: Path) -> Iterator[tuple[int, pa.RecordBatch]]:
     columns = [*_IDS, *FEATURES, *TARGETS]
     row = 0
     with mapped_errors(str(path)):
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+        file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
         batches = file.iter_batches(_BATCH_ROWS, columns=columns)
     while True:
         with mapped_errors(str(path)):

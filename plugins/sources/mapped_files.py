@@ -70,7 +70,7 @@ class ParquetFile:
     def _open(self) -> Any:
         if self.path.stat().st_size == 0:
             raise DataError("the file is empty", place=self.place)
-        file = pq.ParquetFile(self.path, page_checksum_verification=True)
+        file = pq.ParquetFile(self.path, page_checksum_verification=True, pre_buffer=False)
         check_sizes(file.metadata, self.place)
         return file
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -117,4 +118,8 @@ def test_notebooks_show_tables(compared: Comparison) -> None:
     html = compared._repr_html_()
     assert html is not None
     assert "<table" in html
-    assert compared.rows[0]["run"] in (compared.runs[0]._repr_html_() or "")
+    of_run = compared.runs[0]._repr_html_() or ""
+    assert compared.rows[0]["run"] in of_run
+    for name in re.findall(r"run\.(\w+)(?:,|<)", of_run):
+        assert getattr(compared.runs[0], name).collect().height > 0
+    assert "run.round_trips" in of_run

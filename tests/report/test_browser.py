@@ -110,6 +110,36 @@ def test_a_report_of_hostile_runs(report: str, tmp_path: Path) -> None:
     assert seen.dom.count("<h2") == report.count("<h2")
 
 
+SHOWN_AND_PRINTED = """
+<script>
+addEventListener("load", () => {
+  dispatchEvent(new Event("beforeprint"));
+  const note = (name, value) => document.documentElement.setAttribute("data-" + name, value);
+  note("drawn", document.querySelectorAll("figure.chart canvas").length);
+  note("figures", document.querySelectorAll("figure.chart").length);
+  note("wide", document.documentElement.scrollWidth - document.documentElement.clientWidth);
+});
+</script>
+"""
+
+
+def test_the_tear_sheet_of_a_hostile_run(finished_runs: Path, tmp_path: Path) -> None:
+    runs = runs_at([hostile_runs(finished_runs, tmp_path)])[:1]
+    sheet = render_report(compare(runs), load_plugins(entry_points=False))
+    assert sheet.failures == ()
+    assert 'id="round-trips"' in sheet.html
+    seen = visit(sheet.html, tmp_path)
+    assert seen.console == []
+    assert seen.requests == []
+    assert "<title>Tear sheet: " in seen.dom
+    driven = re.sub(r"<meta http-equiv[^>]*>", "", sheet.html)
+    seen = visit(driven.replace("</body>", SHOWN_AND_PRINTED + "</body>"), tmp_path)
+    told = dict(re.findall(r'data-([a-z]+)="([^"]*)"', seen.dom[:2000]))
+    assert seen.console == []
+    assert told["drawn"] == told["figures"]
+    assert told["wide"] == "0"
+
+
 def test_the_policy_stops_what_escaping_would_let_through(tmp_path: Path) -> None:
     bad = (
         "<script>document.title='owned'</script>"

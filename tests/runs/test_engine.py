@@ -297,7 +297,7 @@ def test_a_run_leaves_a_whole_folder(settings: dict[str, Any]) -> None:
     names = {path.name for path in done.folder.iterdir()}
     assert names == {
         "manifest.json", "metrics.json", "timing.parquet", "predictions.parquet",
-        "fills.parquet", "equity.parquet",
+        "fills.parquet", "equity.parquet", "instruments.parquet",
     }  # fmt: skip
     assert done.folder.name == done.id
     assert [p.name for p in settings["runs"].iterdir() if p.name.startswith(".")] == []

@@ -1,0 +1,91 @@
+"""Fills and the instruments that they are in, as the run folder has them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from backtest.core.arrays import Float64Array, Int64Array
+from backtest.market.instruments import Instrument
+from backtest.trading import layout as at
+from backtest.trading.layout import COSTS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+INSTANTS = ("ts_event", "ts_received", "ts_begun", "ts_ended", "ts_venue")
+"""When the event of a fill happened and was received, was served, and its order arrived."""
+
+
+class FillTable:
+    """Makes rows of the table ``fills``.
+
+    Args:
+        symbols: the symbol table [S].
+        instruments: one for each symbol [S].
+    """
+
+    def __init__(self, symbols: Sequence[str], instruments: Sequence[Instrument]) -> None:
+        self._symbols = symbols
+        halves = [Fraction(i.tick_size) / 2 for i in instruments]
+        self._over = np.array([float(half.numerator) for half in halves])
+        self._under = np.array([float(half.denominator) for half in halves])
+
+    def rows(self, fills: Int64Array) -> pa.RecordBatch:
+        """Some fills.
+
+        Args:
+            fills: as ``Venue.take_fills`` gives them, int64 [TRADED, k]; the columns lie in it.
+        """
+        from backtest.core.arrow import batch_of, symbol_array, time_array
+
+        symbol, half_ticks = fills[at.SYMBOL], fills[at.PRICE]
+        return batch_of(
+            {
+                "event": fills[at.EVENT],
+                "symbol": symbol_array(symbol, self._symbols),
+                "lots": fills[at.LOTS],
+                "price": self.prices(symbol, half_ticks),
+                "price_half_ticks": half_ticks,
+                **{name: time_array(fills[at.T0 + k]) for k, name in enumerate(INSTANTS)},
+                "cash": fills[at.CASH],
+                "decision": fills[at.DECISION],
+                **{name: fills[at.FEED + k] for k, name in enumerate(COSTS)},
+            }
+        )
+
+    def prices(self, symbol: Any, half_ticks: Any) -> Float64Array:
+        """Prices in currency, float64 [n], of prices in half ticks, int64 [n].
+
+        One division of whole numbers, so that 110.99 is the number that is written so.
+        """
+        return half_ticks * self._over[symbol] / self._under[symbol]
+
+
+def instrument_table(symbols: Sequence[str], instruments: Sequence[Instrument]) -> pa.RecordBatch:
+    """What lots and prices of the tradable symbols mean, a row a symbol.
+
+    Decimals are float64, the nearest to each.
+    """
+    from backtest.core.arrow import batch_of, symbol_array
+
+    traded = [k for k, instrument in enumerate(instruments) if instrument.tradable]
+    chosen = [instruments[k] for k in traded]
+    currencies = sorted({instrument.currency for instrument in chosen})
+    currency = [currencies.index(instrument.currency) for instrument in chosen]
+    numbers = ("tick_size", "lot_size", "multiplier", "fee_rate", "fee_per_lot", "unit")
+    columns = {
+        name: np.array([float(getattr(instrument, name)) for instrument in chosen])
+        for name in numbers
+    }
+    columns["money_unit"] = columns.pop("unit")
+    return batch_of(
+        {
+            "symbol": symbol_array(traded, symbols),
+            **columns,
+            "currency": symbol_array(currency, currencies),
+        }
+    )
