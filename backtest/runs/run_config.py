@@ -79,6 +79,18 @@ class Server(_Table):
     max_age: Span | None = None
 
 
+class Training(_Table):
+    """What the strategy is trained on first: events with start <= ts_event < end.
+
+    It is trained if ``end`` is given. Targets of events less than ``purge`` before the end, which
+    may reach beyond it, are not learnt from.
+    """
+
+    start: Instant | None = None
+    end: Instant | None = None
+    purge: Span = 0
+
+
 class RunConfig(_Table):
     """One run: everything that determines its result.
 
@@ -95,6 +107,7 @@ class RunConfig(_Table):
     accountant: Component = "market"
     sizing: Component = "sign"
     window: Window = Window()
+    training: Training = Training()
     symbols: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
     server: Server = Server()
     seed: int = Field(default=0, ge=0)
@@ -160,7 +173,8 @@ def problems(error: ValidationError, table: Mapping[str, Any]) -> list[str]:
                 at = at.get(part, {}) if isinstance(at, Mapping) else {}
         message = item["msg"].removeprefix("Value error, ")
         if item["type"] == "missing":
-            message = f"missing; {_EXAMPLES[_INDEX.sub('', key)]}"
+            example = _EXAMPLES.get(_INDEX.sub("", key))
+            message = f"missing; {example}" if example else "missing"
         near = _near(item)
         found.append(f"{key}: {message}. {near}" if near else f"{key}: {message}")
     return list(dict.fromkeys(found))
@@ -175,5 +189,7 @@ def _near(item: ErrorDetails) -> str | None:
     *above, key = (part for part in item["loc"] if isinstance(part, str))
     known = RunConfig.model_fields
     for name in above:
+        if name not in known:  # a table of a sweep's own
+            return None
         known = getattr(known[name].annotation, "model_fields", {})
     return suggestion(key, known)
