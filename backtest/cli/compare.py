@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backtest.cli.choosing import Baseline, RunFolders, Sort, Sweep, Where, chosen
+from backtest.cli.folds import print_folds
 from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths, RunsFolder
 
 if TYPE_CHECKING:
@@ -136,6 +137,7 @@ def print_comparison(compared: Comparison) -> None:
         )
     if earned == "points":
         _print_evaluator(compared)
+    print_folds(compared.runs, compared.labels)
     if any(row["partial"] for row in rows):
         err.print("*: partial run, limited to the first events of its window.")
     if any(row["in_sample"] for row in rows):

@@ -61,7 +61,7 @@ def sweep(
     from backtest.cli.sweep_progress import watching
     from backtest.core.settings import read_table
     from backtest.experiments.matrix import parse_matrix
-    from backtest.experiments.sweep import Sweep
+    from backtest.experiments.walk_forward import open_sweep, with_folds
     from backtest.plugins.manager import load_plugins
 
     plugins = load_plugins(plugin or (), disabled=no_plugin or ())
@@ -69,10 +69,11 @@ def sweep(
     matrix = parse_matrix(
         read_table(file), plugins, name=file.stem, place=str(file), settings=settings
     )
+    matrix = with_folds(matrix, plugins)
     place = plugins.create("executor", executor, place="--executor")
     # Strategies and Ray may print anything; stdout must hold the table alone.
     with redirect_stdout(sys.stderr), watching(matrix) as watch:
-        swept = Sweep(matrix, runs, watch=watch)
+        swept = open_sweep(matrix, runs, plugins, watch=watch)
         try:
             with swept.using(place, plugins=plugin or (), disabled=no_plugin or ()):
                 unmeasured = swept.probe() if dry_run else []
@@ -150,7 +151,9 @@ def _print_plan(swept: Sweep, unmeasured: list[str], as_json: bool) -> None:
 
 def _print_result(swept: Sweep, as_json: bool) -> None:
     from backtest.cli.console import err, print_json, print_table
+    from backtest.cli.folds import print_folds
     from backtest.experiments.sweep import FIGURES
+    from backtest.runs.folder import open_run
 
     ranked = swept.leaderboard()
     if as_json:
@@ -158,6 +161,9 @@ def _print_result(swept: Sweep, as_json: bool) -> None:
         print_json({"sweep": swept.matrix.id, "name": swept.matrix.name, "runs": rows})
     else:
         print_table(*_table(ranked), right=FIGURES)
+        done = [point for point in ranked if point.state == "done"]
+        runs = [open_run(swept.runs / str(point.id)) for point in done]
+        print_folds(runs, [run.id for run in runs])
     _print_failures(swept)
     err.print(f"The sweep's runs are listed in {swept.file}", soft_wrap=True)
 

@@ -225,6 +225,7 @@ def _row(run: Run) -> dict[str, Any]:
         "dataset": manifest["dataset"],
         "partial": manifest["partial"],
         "in_sample": manifest["in_sample"],
+        "folds": len(manifest["folds"]) if "folds" in manifest else None,
         "events": timing["events"],
         "response_rate": timing["response_rate"],
         **{f"{q}_ms": None if ns is None else ns / 1e6 for q, ns in sojourn.items()},

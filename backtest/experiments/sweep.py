@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -241,13 +241,18 @@ class Sweep:
 
     def leaderboard(self) -> list[Point]:
         """Done runs, the one that earned most first; then those not done, then failed ones."""
+        return self.ranked(self.points)
+
+    @staticmethod
+    def ranked(points: Sequence[Point]) -> list[Point]:
+        """Points in the order of ``leaderboard``."""
         order = {"done": 0, "pending": 1, "failed": 2}
 
         def rank(point: Point) -> tuple[int, bool, float, int]:
             earned = point.earned
             return order[point.state], earned is None, -(earned or 0.0), point.number
 
-        return sorted(self.points, key=rank)
+        return sorted(points, key=rank)
 
     def frame(self) -> pl.DataFrame:
         """The leaderboard: a row a run with its id, state, settings that differ, and figures."""
@@ -332,17 +337,23 @@ class Sweep:
                 running -= 1
                 yield outcome
 
+    def entries(self) -> list[dict[str, Any]]:
+        """What the sweep's file lists as its runs."""
+        return [self.entry(point) for point in self.points]
+
+    @staticmethod
+    def entry(point: Point) -> dict[str, Any]:
+        """A run as the sweep's file lists it."""
+        return {
+            "id": point.id,
+            "state": point.state,
+            "config": point.config.model_dump(mode="json"),
+            "error": point.error,
+        }
+
     def _save(self) -> None:
-        runs = [
-            {
-                "id": point.id,
-                "state": point.state,
-                "config": point.config.model_dump(mode="json"),
-                "error": point.error,
-            }
-            for point in self.points
-        ]
-        text = json.dumps({"name": self.matrix.name, "id": self.matrix.id, "runs": runs}, indent=1)
+        table = {"name": self.matrix.name, "id": self.matrix.id, "runs": self.entries()}
+        text = json.dumps(table, indent=1)
         with new_file(self.file) as path:
             path.write_text(text + "\n", encoding="utf-8")
         self._saved = monotonic()

@@ -17,7 +17,7 @@ from backtest.comparison.verdict import Field, fields
 from backtest.core.arrays import Float64Array, Int64Array
 from backtest.errors import BacktestError
 from backtest.inference.prediction_store import PredictionStore
-from backtest.market.events import EventBatch
+from backtest.market.events import EventBatch, concatenate
 from backtest.runs.folder import Run
 
 BINS = 240
@@ -294,13 +294,18 @@ def _events(run: Run) -> EventBatch | None:
 
     config = run.manifest["config"]
     source, window = str(config["dataset"]), config["window"]
+    folds = [fold["test_ns"] for fold in run.manifest.get("folds", ())]
     try:
         dataset = open_dataset(Path(source) if Path(source).is_dir() else source)
         if dataset.data_hash() != run.manifest["determined_by"]["data"]:
             return None
-        events = read_events(
-            dataset, start=window["start"], end=window["end"], symbols=config["symbols"]
-        )
-        return events.select(slice(0, config["limit"]))
+        # Of a walk-forward, events are numbered through its test stretches alone.
+        parts = [
+            read_events(dataset, start=start, end=end, symbols=config["symbols"]).select(
+                slice(0, config["limit"])
+            )
+            for start, end in folds or [(window["start"], window["end"])]
+        ]
+        return concatenate(parts)
     except BacktestError:
         return None

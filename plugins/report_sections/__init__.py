@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from backtest.plugins.hookspecs import hookimpl
 from backtest.plugins.report_sections.accuracy import AccuracySection
+from backtest.plugins.report_sections.folds import FoldsSection
 from backtest.plugins.report_sections.money import (
     Attribution,
     Equity,
@@ -22,6 +23,7 @@ _SECTIONS: dict[str, type[ReportSection]] = {
     "leaderboard": Leaderboard,
     "frontier": Frontier,
     "equity": Equity,
+    "folds": FoldsSection,
     "attribution": Attribution,
     "latency": LatencyDistributions,
     "load": Load,
