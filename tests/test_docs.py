@@ -16,6 +16,7 @@ from backtest.core.settings import read_table
 from backtest.experiments.folds import Folds
 from backtest.experiments.matrix import parse_matrix
 from backtest.experiments.tournament import parse_tournament
+from backtest.experiments.tuning import Tune, parse_study
 from backtest.market.events import EventBatch
 from backtest.plugins.manager import load_plugins
 from backtest.report.page import render_report
@@ -121,6 +122,16 @@ def test_the_folds_in_the_docs_are_accepted() -> None:
     assert Folds.model_validate(table["folds"]).train == 4 * 3600 * 1_000_000_000
     text = (FOLDER / "walk-forward.md").read_text()
     for name in Folds.model_fields:
+        assert f"| `{name}` |" in text
+
+
+def test_the_study_in_the_docs_is_one() -> None:
+    plugins = load_plugins([FOLDER.parent / "examples" / "ridge.py"], entry_points=False)
+    text = (FOLDER / "tuning.md").read_text()
+    table = tomllib.loads(first_block(FOLDER / "tuning.md", "toml"))
+    plan = parse_study(table, plugins, name="x", place="docs")
+    assert len(plan.space) == 4
+    for name in Tune.model_fields:
         assert f"| `{name}` |" in text
 
 

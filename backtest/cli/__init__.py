@@ -29,6 +29,7 @@ from backtest.cli import (
     sweep,
     tournament,
     train,
+    tune,
     verify,
 )
 from backtest.core.version import __version__
@@ -46,6 +47,7 @@ app.command("run")(run.run)
 app.command("compare")(compare.compare)
 app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)
+app.command("tune")(tune.tune)
 app.command("tournament")(tournament.tournament)
 app.command("demo")(demo.demo)
 app.command("train")(train.train)

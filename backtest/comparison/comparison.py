@@ -29,6 +29,13 @@ _MONEY = ("net", "ideal", "missed", "silence", "liquidity", "decision", *COSTS)
 ALIASES = {"net_pnl": "net", "points": "net_points", "accuracy": "correlation", "id": "run"}
 """Other names of fields in conditions and for sorting."""
 
+FIELDS = (
+    "run", "strategy", "class", "policy", "service_model", "scale", "seed", "dataset", "partial",
+    "in_sample", "folds", "trials", "events", "response_rate", "p50_ms", "p99_ms", "max_ms",
+    "correlation", "rmse", "net_points", "currency", *_MONEY, *FIGURES,
+)  # fmt: skip
+"""The fields of every row, in order."""
+
 _TEXTS = ("run", "strategy", "class", "policy", "service_model", "dataset", "currency")
 
 
@@ -226,6 +233,7 @@ def _row(run: Run) -> dict[str, Any]:
         "partial": manifest["partial"],
         "in_sample": manifest["in_sample"],
         "folds": len(manifest["folds"]) if "folds" in manifest else None,
+        "trials": sum(study["trials"] for study in manifest.get("studies", {}).values()) or None,
         "events": timing["events"],
         "response_rate": timing["response_rate"],
         **{f"{q}_ms": None if ns is None else ns / 1e6 for q, ns in sojourn.items()},

@@ -187,6 +187,12 @@ def verdict(compared: Comparison, field: Field) -> list[str]:
         lines.append("Partial runs are among them: they saw only the first events of the window.")
     if any(compared.runs[k].manifest.get("in_sample") for k in field.members):
         lines.append("In-sample runs are among them: their weights were trained on this window.")
+    trials = max((rows[k]["trials"] or 0 for k in field.members), default=0)
+    if trials:
+        lines.append(
+            f"Runs among them were chosen out of {trials} trials of a study: the best of many "
+            "looks better than it will be."
+        )
     return lines
 
 

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from backtest.comparison.comparison import compare
 from backtest.core.atomic import new_file, sweep_all
-from backtest.core.hashing import package_sha256
 from backtest.errors import DataError
 from backtest.experiments.executors import Executor, Job, Outcome, Setup
 from backtest.experiments.matrix import Matrix
@@ -131,14 +130,8 @@ class Sweep:
         Raises:
             BacktestError: the executor cannot be used.
         """
-        setup = Setup(
-            folder=str(Path.cwd()),
-            runs=str(self.runs.resolve()),
-            plugins=tuple(str(path.resolve()) for path in plugins),
-            disabled=tuple(disabled),
-            build=package_sha256(),
-            accelerated=any(not c.device.startswith("cpu") for c in self.matrix.configs),
-        )
+        devices = {config.device for config in self.matrix.configs}
+        setup = Setup.of(self.runs, plugins, disabled, devices)
         # What killed writers left behind is removed before new ones start.
         for folder in (self.runs, self.runs / FOLDER, self.runs / "predictions"):
             sweep_all(folder)
