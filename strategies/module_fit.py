@@ -193,7 +193,7 @@ class _Fit:
         """The sum of the losses, how many there are, and the state afterwards."""
         x = torch.from_numpy(chunk.features).to(self._device)  # [T, B, F]
         steps, lanes = x.shape[:2]
-        if state is None:
+        if state is None or chunk.fresh:
             state = map_leaves(
                 lambda leaf: leaf.to(self._device, copy=True), self._module.init_state(lanes)
             )

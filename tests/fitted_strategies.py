@@ -59,6 +59,20 @@ class Bad(backtest.Strategy):
             raise ValueError("no luck")
         return {"nothing": None, "object": {"w": np.array([None])}}[self.how]
 
+    def load_weights(self, weights):
+        raise AssertionError("there are none")
+
+    def predict(self, batch):
+        return np.zeros((len(batch), 1), dtype=np.float32)
+
+
+@dataclass
+class Half(backtest.Strategy):
+    """Learns, but cannot be given what it learnt."""
+
+    def fit(self, data):
+        return {"w": np.zeros(1)}
+
     def predict(self, batch):
         return np.zeros((len(batch), 1), dtype=np.float32)
 
@@ -94,6 +108,7 @@ def backtest_register_strategies(register):
     register("line", Line)
     register("forgetful", Forgetful)
     register("bad", Bad)
+    register("half", Half)
     register("net", Net)
 '''
 

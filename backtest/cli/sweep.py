@@ -49,9 +49,10 @@ def sweep(
     """Run every combination of the settings in a file.
 
     A sweep file is a `backtest run` file in which any setting may be a list of alternatives;
-    [[exclude]] tables remove combinations and [[include]] tables add some. Finished runs are not
-    repeated, so after Ctrl-C or a crash the same command continues where it stopped. A run that
-    fails is listed with its error, and the sweep then exits with code 4.
+    [[exclude]] tables remove combinations and [[include]] tables add some; [folds] trains and tests
+    each combination on successive stretches of time. Finished runs are not repeated, so after
+    Ctrl-C or a crash the same command continues where it stopped. A run that fails is listed with
+    its error, and the sweep then exits with code 4.
 
     Example: backtest sweep grid.toml --set latency.scale=[0,1,2] --dry-run
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 _ROWS = 1 << 14
 """Rows that are read at once where the caller does not say."""
 
+_TOGETHER = 256
+"""Lanes that are walked together where the caller does not say how many there are to be."""
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -39,6 +43,7 @@ class Chunk:
             end of a lane, and where targets reach beyond the stretch (``purge``).
         ts_event: ns, int64 [T, B]; 0 past the end of a lane.
         symbol: index into ``TrainingData.symbols``, int32 [B].
+        fresh: whether the lanes begin here, with the state of symbols never seen; else they go on.
     """
 
     features: Float32Array
@@ -46,6 +51,7 @@ class Chunk:
     counts: Float32Array
     ts_event: Int64Array
     symbol: Int32Array
+    fresh: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,8 @@ class TrainingData:
         seed: for whatever is drawn; the same seed and data give the same weights.
         device: a torch device name.
         progress: to be called with (done, total) now and then.
-        spans: the rows of each symbol, [S, 2], half-open; the rest of the arguments is private.
+        spans: symbol, first row and the one after the last of each symbol, or of each session of a
+            symbol where state is reset at breaks, int64 [G, 3].
     """
 
     symbols: tuple[str, ...]
@@ -98,32 +105,39 @@ class TrainingData:
 
     def __len__(self) -> int:
         """Events of the stretch."""
-        return int((self.spans[:, 1] - self.spans[:, 0]).sum())
+        return int((self.spans[:, 2] - self.spans[:, 1]).sum())
 
     def sequences(
         self, lanes: int = 0, steps: int = 32, *, first: int | None = None
     ) -> Iterator[Chunk]:
         """Every event once, from the beginning of each lane to its end.
 
+        At most twice as many lanes as asked for are walked together, then others, the longest
+        first; no lane goes on over a break at which state is reset.
+
         Args:
             lanes: cut the symbols' events into about so many lanes of equal length; 0: a lane for
-                each symbol.
+                each symbol, or for each of its sessions.
             steps: events of a lane in a chunk, T.
             first: the same of the first chunk, to have other cuts in each epoch.
         """
-        cut = cut_lanes(self.spans[:, 1] - self.spans[:, 0], lanes)
-        symbol, length = cut[:, 0], cut[:, 2]
-        begin = self.spans[symbol, 0] + cut[:, 1]
-        low, longest = 0, int(length.max(initial=0))
-        while low < longest:
-            high = min(low + (first if low == 0 and first else steps), longest)
-            yield self._chunk(symbol, begin + low, np.clip(length - low, 0, high - low), high - low)
-            low = high
+        cut = cut_lanes(self.spans[:, 2] - self.spans[:, 1], lanes)
+        cut = cut[np.argsort(-cut[:, 2], kind="stable")]
+        together = 2 * lanes or _TOGETHER
+        for at in range(0, len(cut), together):
+            of, skipped, length = cut[at : at + together].T
+            symbol, begin = self.spans[of, 0], self.spans[of, 1] + skipped
+            low, longest = 0, int(length.max())
+            while low < longest:
+                high = min(low + (first if low == 0 and first else steps), longest)
+                left = np.clip(length - low, 0, high - low)
+                yield self._chunk(symbol, begin + low, left, high - low, low == 0)
+                low = high
 
     def rows(self, most: int = _ROWS) -> Iterator[Rows]:
         """Events whose targets count, symbol by symbol, at most ``most`` at a time."""
         width = len(self.features)
-        for symbol, (begin, end) in enumerate(self.spans.tolist()):
+        for symbol, begin, end in self.spans.tolist():
             for low in range(begin, end, most):
                 high = min(low + most, end)
                 ts = self._ts(low, high)
@@ -152,9 +166,10 @@ class TrainingData:
             UsageError: one of them has no event to learn from.
         """
         at = self.end - max(round((self.end - self.start) * later), 1)
-        middle = np.array([b + self._before(b, e, at) for b, e in self.spans.tolist()])
-        first = replace(self, end=at, spans=np.column_stack([self.spans[:, 0], middle]))
-        second = replace(self, start=at, spans=np.column_stack([middle, self.spans[:, 1]]))
+        middle = np.array([self._at(b, e, at) for _, b, e in self.spans.tolist()], dtype=np.int64)
+        symbol, begin, end = self.spans.T
+        first = replace(self, end=at, spans=np.column_stack([symbol, begin, middle]))
+        second = replace(self, start=at, spans=np.column_stack([symbol, middle, end]))
         for part in (first, second):
             if next(part.rows(), None) is None:
                 raise UsageError(
@@ -165,7 +180,7 @@ class TrainingData:
         return first, second
 
     def _chunk(
-        self, symbol: Int64Array, begin: Int64Array, length: Int64Array, steps: int
+        self, symbol: Int64Array, begin: Int64Array, length: Int64Array, steps: int, fresh: bool
     ) -> Chunk:
         width = len(self.features)
         values = np.zeros((steps, len(begin), self._values.width), dtype=np.float32)
@@ -178,18 +193,30 @@ class TrainingData:
                 counts[: np.searchsorted(ts, self.end - self.purge), lane] = 1
         targets = values[:, :, width:] * counts[:, :, None]
         features = np.ascontiguousarray(values[:, :, :width])
-        return Chunk(features, targets, counts, instants, symbol.astype(np.int32))
+        return Chunk(features, targets, counts, instants, symbol.astype(np.int32), fresh)
 
     def _ts(self, low: int, high: int) -> Int64Array:
         return self._instants.read(low, high).view(np.int64)[:, 0]
 
-    def _before(self, begin: int, end: int, at: int) -> int:
-        """How many of a symbol's rows lie before an instant, by bisection of the blocks."""
+    def in_sessions(self, opens: Int64Array) -> TrainingData:
+        """The same with spans that end where a session begins, at ns [n], ascending."""
+        found = []
+        for symbol, begin, end in self.spans.tolist():
+            if begin == end:
+                continue
+            first, last = (int(self._ts(row, row + 1)[0]) for row in (begin, end - 1))
+            inner = opens[(opens > first) & (opens <= last)].tolist()
+            cuts = [begin, *(self._at(begin, end, at) for at in inner), end]
+            found += [(symbol, low, high) for low, high in pairwise(cuts) if high > low]
+        return replace(self, spans=np.array(found, dtype=np.int64).reshape(-1, 3))
+
+    def _at(self, begin: int, end: int, at: int) -> int:
+        """The first of a symbol's rows that lies at or after an instant, by bisection."""
         low, high = begin, end
         while high - low > _ROWS:
             middle = (low + high) // 2
             low, high = (middle, high) if self._ts(middle, middle + 1)[0] < at else (low, middle)
-        return low - begin + int(np.searchsorted(self._ts(low, high), at))
+        return low + int(np.searchsorted(self._ts(low, high), at))
 
 
 @contextmanager
@@ -223,12 +250,12 @@ def training_data(
     for batch in stream.pieces(features=False):
         counts += np.bincount(batch.symbol, minlength=len(counts))
     stops = np.cumsum(counts)
-    spans = np.column_stack([stops - counts, stops])
+    spans = np.column_stack([np.arange(len(counts)), stops - counts, stops])
     width = len(dataset.features) + len(dataset.targets)
     # An instant is kept as two float32, bit by bit.
     with Spool(folder, extent.count, width) as values, Spool(folder, extent.count, 2) as instants:
         _fill(stream, spans, values, instants)
-        yield TrainingData(
+        data = TrainingData(
             symbols=dataset.symbols,
             instruments=tuple(dataset.instruments),
             features=dataset.features,
@@ -243,11 +270,13 @@ def training_data(
             _values=values,
             _instants=instants,
         )
+        sessions = dataset.sessions if dataset.session_breaks == "reset" else None
+        yield data if sessions is None else data.in_sessions(sessions[:, 0])
 
 
 def _fill(stream: Stream, spans: Int64Array, values: Spool, instants: Spool) -> None:
     """Write every event to its symbol's rows."""
-    place = spans[:, 0].copy()
+    place = spans[:, 1].copy()
     for events, targets in stream_labelled(
         stream.dataset, stream.start, stream.end, stream.symbols, nonfinite=stream.nonfinite
     ):
@@ -263,10 +292,10 @@ def _fill(stream: Stream, spans: Int64Array, values: Spool, instants: Spool) -> 
 
 
 def cut_lanes(counts: Int64Array, lanes: int) -> Int64Array:
-    """Lanes of consecutive events of one symbol each: symbol, first event, events; int64 [L, 3].
+    """Lanes of consecutive events: of what, its first event, events; int64 [L, 3].
 
     Args:
-        counts: events of each symbol [S].
+        counts: events of each symbol, or of whatever else no lane may go beyond, [S].
         lanes: about how many there are to be, of equal length; 0: one for each symbol.
     """
     longest = -(-int(counts.sum()) // lanes) if lanes else int(counts.max(initial=1))

@@ -36,6 +36,7 @@ class Fit:
         purge: see ``TrainingData``.
         weights: what was learnt; ``None`` as long as it has not been.
         sha256: of the weights.
+        seconds: what training took; 0 where the weights were stored.
     """
 
     key: str
@@ -44,6 +45,7 @@ class Fit:
     purge: int
     weights: StateArrays | None = None
     sha256: str | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

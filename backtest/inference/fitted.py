@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from backtest.data.reading.stream import Stream
 from backtest.data.training_data import training_data
 from backtest.errors import BacktestError, RunError, UsageError
 from backtest.inference.bound_strategy import BoundStrategy, Fit
-from backtest.strategies.base import can_fit
+from backtest.strategies.base import Strategy, can_fit
 from backtest.strategies.weight_files import TRAINED_FROM, TRAINED_TO
 
 WEIGHTS = "weights"
@@ -53,6 +54,12 @@ def planned_fit(bound: BoundStrategy, stretch: Stream, end: int, purge: int) -> 
             "it cannot be trained: it has no method fit",
             place=place,
             remedy="Leave [training] out, or implement fit and load_weights.",
+        )
+    if type(bound.strategy).load_weights is Strategy.load_weights:
+        raise UsageError(
+            "it has a method fit, but none to take the weights",
+            place=place,
+            remedy="Implement load_weights along with fit.",
         )
     if not dataset.has_targets:
         raise UsageError(
@@ -105,10 +112,12 @@ def fitted(
     fit = bound.fit
     assert fit is not None
     path = folder / f"{fit.key}.safetensors"
+    seconds = 0.0
     with _alone(path.with_suffix(".lock")):
         sweep_all(folder)
         found = _read(path) if reuse else None
         if found is None:
+            began = perf_counter()
             with training_data(
                 stretch,
                 folder,
@@ -124,8 +133,9 @@ def fitted(
                 _write(aside, learnt, window)
             found = _read(path)
             assert found is not None
+            seconds = perf_counter() - began
     weights, digest = found
-    return bound.with_fit(replace(fit, weights=weights, sha256=digest))
+    return bound.with_fit(replace(fit, weights=weights, sha256=digest, seconds=seconds))
 
 
 def _fit(bound: BoundStrategy, data: Any) -> dict[str, NDArray[Any]]:

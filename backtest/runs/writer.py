@@ -189,6 +189,7 @@ def _training(fit: Fit) -> dict[str, Any]:
         "purge_ns": fit.purge,
         "key": fit.key,
         "weights": fit.sha256,
+        "seconds": fit.seconds,
     }
 
 

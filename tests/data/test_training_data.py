@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 
 from backtest.core.arrays import Float32Array
 from backtest.core.spool import Spool
+from backtest.core.times import format_utc
 from backtest.data.canonical import write_canonical
-from backtest.data.card import Card
+from backtest.data.card import Calendar, Card
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.reading.bus import read_events, read_targets
 from backtest.data.reading.stream import Stream
@@ -52,15 +54,18 @@ def test_chunks_hold_every_event_once_in_order(
     assert events.features is not None
     data = read(dataset)
     assert len(data) == len(events)
-    by_lane: dict[int, list[tuple[int, int]]] = {}
+    by_lane: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    group = 0
     seen: dict[tuple[int, int], tuple[list[float], list[float]]] = {}
     for chunk in data.sequences(lanes, steps, first=first):
         assert chunk.features.shape == (*chunk.counts.shape, 2)
         assert chunk.features.dtype == chunk.targets.dtype == np.float32
         assert len(chunk.counts) <= steps
+        assert lanes == 0 or len(chunk.symbol) <= 2 * lanes
+        group += chunk.fresh
         for t, lane in np.argwhere(chunk.counts):
             at = int(chunk.symbol[lane]), int(chunk.ts_event[t, lane])
-            by_lane.setdefault(int(lane), []).append(at)
+            by_lane.setdefault((group, int(lane)), []).append(at)
             seen[at] = (chunk.features[t, lane].tolist(), chunk.targets[t, lane].tolist())
         assert not chunk.features[chunk.counts == 0].any()
     wanted = {
@@ -155,3 +160,34 @@ def test_no_more_rows_are_read_at_once_than_are_asked_for(
     assert largest == 16
     assert sum(len(rows.targets) for rows in data.rows(30)) == 600
     assert largest == 30
+
+
+def test_no_lane_goes_on_over_a_break_at_which_state_is_reset(
+    dataset: Dataset, read: Read, tmp_path: Path
+) -> None:
+    events = read_events(dataset, features=True)
+    opens = [int(events.ts_event[k]) for k in (0, 200, 450)]
+    instants = [format_utc(ts) for ts in [*opens, int(events.ts_event[-1]) + 1]]
+    sessions = tuple(pairwise(instants))
+    for breaks in ("reset", "carry"):
+        table = {"sessions": sessions, "session_breaks": breaks}
+        calendar = Calendar.model_validate(table)
+        card = dataset.card.model_copy(update={"calendar": calendar})
+        folder = tmp_path / breaks
+        write_canonical(folder, card, [(events, read_targets(dataset))])
+        data = read(open_dataset(folder))
+        for lanes in (0, 2, 40):
+            found, group = [], 0
+            crossing: dict[tuple[int, int], set[int]] = {}
+            for chunk in data.sequences(lanes, 7):
+                group += chunk.fresh
+                for t, lane in np.argwhere(chunk.counts):
+                    ts = int(chunk.ts_event[t, lane])
+                    found.append((int(chunk.symbol[lane]), ts))
+                    number = int(np.searchsorted(opens, ts, side="right"))
+                    crossing.setdefault((group, int(lane)), set()).add(number)
+            assert len(found) == len(set(found)) == 600
+            most = max(map(len, crossing.values()))
+            assert most == 1 if breaks == "reset" else lanes == 40 or most > 1
+            first, second = data.split(0.3)
+            assert len(first) + len(second) == 600

@@ -24,6 +24,7 @@ from backtest.data.dataset import open_dataset
 from backtest.data.reading.bus import read_events
 from backtest.errors import UsageError
 from backtest.experiments.folds import Folds, cut_folds
+from backtest.experiments.run_costs import Costs
 from backtest.experiments.sweep import Sweep
 from backtest.plugins.manager import load_plugins
 from backtest.report.material import _events
@@ -350,6 +351,8 @@ def test_the_command_line_lists_the_folds(
             main(["sweep", *map(str, [path, *words, *more])])
         assert left.value.code == 0
         texts[tuple(more)] = capsys.readouterr().out
+        # A dry run trains nothing.
+        assert (tmp_path / "runs" / "weights").exists() == (more != ["--dry-run"])
     assert "10: 0 finished, 10 to do" in texts["--dry-run",]
     assert "The folds that each run joins" in texts[()]
     rows = json.loads(texts["--json",])["runs"]
@@ -364,3 +367,16 @@ def test_the_command_line_lists_the_folds(
         (),
     ).html
     assert "Folds of each walk-forward" in html
+
+
+def test_training_is_not_taken_for_what_every_run_costs(walk: Walk, tmp_path: Path) -> None:
+    swept = walk("line:wait=0.3")
+    trained = [run.manifest["training"]["seconds"] for run in folds_of(swept)]
+    assert min(trained) > 0.3
+    costs = Costs()
+    for run in folds_of(swept):
+        costs.observe(run.manifest, run.metrics)
+    wall = sum(run.manifest["seconds"] for run in folds_of(swept))
+    assert costs.seconds(sum(r.metrics["timing"]["events"] for r in folds_of(swept)), ()) < (
+        wall - sum(trained) + 1e-6
+    )

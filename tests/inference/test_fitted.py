@@ -251,6 +251,7 @@ def test_two_processes_train_once(
     ("settings", "problem"),
     [
         ({"strategy": "imbalance"}, "it has no method fit"),
+        ({"strategy": "half"}, "Implement load_weights along with fit"),
         ({"training": {"start": 5}}, r"training\.end is missing"),
         ({"strategy": "bad:nothing"}, "fit gave a NoneType, not arrays by name"),
         ({"strategy": "bad:object"}, "fit gave an array of object for 'w'"),
