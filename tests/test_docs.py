@@ -15,8 +15,8 @@ from backtest.comparison.run_selection import runs_at
 from backtest.core.settings import read_table
 from backtest.experiments.folds import Folds
 from backtest.experiments.matrix import parse_matrix
+from backtest.experiments.study_plan import Tune, parse_study
 from backtest.experiments.tournament import parse_tournament
-from backtest.experiments.tuning import Tune, parse_study
 from backtest.market.events import EventBatch
 from backtest.plugins.manager import load_plugins
 from backtest.report.page import render_report

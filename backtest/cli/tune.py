@@ -55,7 +55,8 @@ def tune(
 
     from backtest.cli.console import err
     from backtest.core.settings import read_table
-    from backtest.experiments.tuning import Study, parse_study
+    from backtest.experiments.study_plan import parse_study
+    from backtest.experiments.tuning import Study
     from backtest.plugins.manager import load_plugins
 
     plugins = load_plugins(plugin or (), disabled=no_plugin or ())

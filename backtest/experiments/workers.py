@@ -112,7 +112,12 @@ class Worker:
             engine = Engine(self._parts, Path(folder))
             for limit in (min(_WARMUP_EVENTS, most), most):
                 short = config | {"limit": limit, "training": {}}
-                run = engine.run(parse_config(short, place="sweep"))
+                try:
+                    run = engine.run(parse_config(short, place="sweep"))
+                except Exception:
+                    if config["training"]["end"] is None:
+                        raise
+                    raise RunError("it cannot answer before it is trained") from None
             return {"manifest": run.manifest, "metrics": run.metrics}
 
 

@@ -350,7 +350,10 @@ def test_the_command_line_lists_the_folds(
         with pytest.raises(SystemExit) as left:
             main(["sweep", *map(str, [path, *words, *more])])
         assert left.value.code == 0
-        texts[tuple(more)] = capsys.readouterr().out
+        said = capsys.readouterr()
+        texts[tuple(more)] = said.out
+        untimed = "could not be timed: line on cpu: it cannot answer before it is trained"
+        assert (untimed in said.err) == (more == ["--dry-run"])
         # A dry run trains nothing.
         assert (tmp_path / "runs" / "weights").exists() == (more != ["--dry-run"])
     assert "10: 0 finished, 10 to do" in texts["--dry-run",]

@@ -16,7 +16,8 @@ from backtest.comparison.verdict import fields, verdict
 from backtest.errors import UsageError
 from backtest.experiments import tuning
 from backtest.experiments.executors import Job, Outcome
-from backtest.experiments.tuning import Study, parse_study
+from backtest.experiments.study_plan import parse_study
+from backtest.experiments.tuning import Study
 from backtest.plugins.executors.inline import Inline
 from backtest.plugins.manager import load_plugins
 from backtest.runs.folder import open_run
