@@ -12,6 +12,7 @@ from backtest.core.parameters import Nanoseconds, convert_at
 from backtest.core.settings import read_table
 from backtest.experiments.matrix import parse_matrix
 from backtest.experiments.sweep import Sweep, Watcher, unwatched
+from backtest.experiments.walk_forward import open_sweep, with_folds
 from backtest.plugins.manager import Plugins, load_plugins
 from backtest.report import notebook  # noqa: F401 - it registers how results are shown
 from backtest.runs.engine import Engine, RunProgress, silent
@@ -74,7 +75,8 @@ def sweep(
     place, name = "backtest.sweep", "sweep"
     if not isinstance(matrix, Mapping):
         place, name, matrix = str(matrix), Path(matrix).stem, read_table(Path(matrix))
-    swept = Sweep(parse_matrix(matrix, plugins, name=name, place=place), Path(runs), watch=watch)
+    points = with_folds(parse_matrix(matrix, plugins, name=name, place=place), plugins)
+    swept = open_sweep(points, Path(runs), plugins, watch=watch)
     limit = convert_at(timeout, Nanoseconds | None, place="timeout")
     made = plugins.create("executor", executor, place="executor")
     with swept.using(made, plugins=files, timeout_ns=limit):

@@ -223,7 +223,7 @@ def read_profile(path: Path) -> dict[int, Float64Array]:
                 place=str(path),
                 remedy=suggested_path(path) or _PROFILE,
             )
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
             check_sizes(file.metadata, str(path))
             for name in wanted:
                 count = file.schema_arrow.names.count(name)

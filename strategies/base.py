@@ -18,6 +18,7 @@ from backtest.core.arrays import Float32Array
 from backtest.market.events import EventBatch
 
 if TYPE_CHECKING:
+    from backtest.data.training_data import TrainingData
     from backtest.strategies.plain_steps import PlainSteps
 
 Conformance: TypeAlias = Literal["exact", "close", "approximate"]
@@ -113,6 +114,28 @@ class Strategy(ABC):
     def bind(self, session: Session) -> None:
         """Prepare for a dataset: load weights, allocate state. Called once, before ``predict``."""
 
+    def fit(self, data: TrainingData) -> dict[str, NDArray[Any]]:
+        """Learn from a stretch of a dataset; see ``backtest.data.training_data``.
+
+        Called on a strategy that is not bound and answers nothing afterwards. The same parameters,
+        data and seed should give the same weights, which are kept and used again.
+
+        Args:
+            data: features and targets of the stretch.
+
+        Returns:
+            What was learnt as arrays of numbers by name, for ``load_weights``.
+        """
+        raise NotImplementedError
+
+    def load_weights(self, weights: StateArrays) -> None:
+        """Take what ``fit`` returned. Called before ``bind``; implement it along with ``fit``.
+
+        ``bind`` is also called without it, to find out what a run would do: then nothing is
+        predicted.
+        """
+        raise NotImplementedError
+
     @abstractmethod
     def predict(self, batch: EventBatch) -> Float32Array:
         """Answer every event of the batch and advance state.
@@ -179,6 +202,12 @@ class Strategy(ABC):
         Called after ``bind``.
         """
         return {}
+
+
+def can_fit(strategy: Strategy | type[Strategy]) -> bool:
+    """Whether the strategy is one that can be trained."""
+    kind = strategy if isinstance(strategy, type) else type(strategy)
+    return kind.fit is not Strategy.fit
 
 
 def form_problem(predictions: object, events: int, outputs: int) -> str | None:

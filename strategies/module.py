@@ -12,22 +12,25 @@ from __future__ import annotations
 import hashlib
 import logging
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from backtest.core.arrays import Float32Array, Int32Array
 from backtest.errors import DataError, UsageError
 from backtest.market.events import EventBatch
-from backtest.strategies.base import Conformance, Session
+from backtest.strategies.base import Conformance, Session, StateArrays
 from backtest.strategies.pooled import PooledStrategy
+from backtest.strategies.weight_files import training_window
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from backtest.data.training_data import TrainingData
     from backtest.strategies.captured import CapturedSteps
     from backtest.strategies.plain_steps import PlainSteps
     from backtest.strategies.pooled import Commits
@@ -48,15 +51,39 @@ class ModuleStrategy(PooledStrategy):
     Args:
         weights: a ``.safetensors`` or ``.pt`` state dict, loaded strictly; by default the weights
             are what ``module`` returned, its random draws seeded with the session's seed.
+            Training begins with them.
+        loss: what training minimises: squared, Huber's or absolute errors.
+        optimiser: torch's of that name.
+        rate: its learning rate.
+        epochs: maximum number of passes over the stretch.
+        patience: epochs without a better validation loss after which training stops.
+        validation: share of the stretch's time, at its end, that is used for early stopping; 0:
+            none is, and all epochs are made.
+        lanes: sequences trained side by side; symbols' events are cut into about so many.
+        chunk: events of a lane between two updates, and how far back gradients flow.
+        clip: largest norm of a gradient.
+        fit_seed: for the initial weights and all that training draws; by default the run's seed.
     """
 
     weights: Path | None = None
+    loss: Literal["squared", "huber", "absolute"] = field(default="squared", kw_only=True)
+    optimiser: Literal["adam", "adamw", "sgd"] = field(default="adam", kw_only=True)
+    rate: float = field(default=1e-3, kw_only=True)
+    epochs: int = field(default=10, kw_only=True)
+    patience: int = field(default=3, kw_only=True)
+    validation: float = field(default=0.2, kw_only=True)
+    lanes: int = field(default=32, kw_only=True)
+    chunk: int = field(default=32, kw_only=True)
+    clip: float = field(default=1.0, kw_only=True)
+    fit_seed: int | None = field(default=None, kw_only=True)
 
     conformance = cast("Conformance | None", "exact")
     """Held to its own module, one event at a time."""
 
     captures: ClassVar[bool] = True
     """Whether steps are captured as CUDA graphs, on a device that has them."""
+
+    _learnt = cast("StateArrays | None", None)
 
     sequences: ClassVar[bool] = True
     """Whether several events of a symbol go through ``forward_sequence``, if the module has it."""
@@ -77,6 +104,28 @@ class ModuleStrategy(PooledStrategy):
             self._steps = capture_steps(
                 self._module, self._pool, len(session.features), self.outputs
             )
+
+    def fit(self, data: TrainingData) -> dict[str, NDArray[Any]]:
+        """Train the module by truncated backpropagation through time; its state dict.
+
+        Raises:
+            UsageError: a parameter out of range, too few events, or several outputs that are not as
+                many as the several targets.
+            RunError: the loss is no longer finite, or the state dict holds no numbers.
+        """
+        from backtest.strategies.module_fit import fit_module
+
+        seed = data.seed if self.fit_seed is None else self.fit_seed
+        session = Session(data.symbols, data.features, data.device, seed=seed)
+        return fit_module(self._made(session), data, self, seed)
+
+    def load_weights(self, weights: StateArrays) -> None:
+        """Use what ``fit`` returned instead of ``weights``."""
+        self._learnt = weights
+
+    def training_window(self) -> tuple[int, int] | None:
+        """The window in the metadata of ``weights``; see ``Strategy.training_window``."""
+        return None if self.weights is None else training_window(self.weights)
 
     def predict(self, batch: EventBatch) -> Float32Array:
         """float32 [n, outputs]; see ``Strategy.predict``."""
@@ -183,7 +232,10 @@ class ModuleStrategy(PooledStrategy):
                 f"{type(self).__name__}.module returns a {type(module).__name__}, "
                 "not a torch.nn.Module"
             )
-        if self.weights is not None:
+        if self._learnt is not None:
+            tensors = {name: torch.from_numpy(array) for name, array in self._learnt.items()}
+            module.load_state_dict(tensors)
+        elif self.weights is not None:
             _load(module, self.weights)
         return module.eval()
 

@@ -13,7 +13,9 @@ from backtest.cli import main
 from backtest.comparison.comparison import compare
 from backtest.comparison.run_selection import runs_at
 from backtest.core.settings import read_table
+from backtest.experiments.folds import Folds
 from backtest.experiments.matrix import parse_matrix
+from backtest.experiments.study_plan import Tune, parse_study
 from backtest.experiments.tournament import parse_tournament
 from backtest.market.events import EventBatch
 from backtest.plugins.manager import load_plugins
@@ -97,6 +99,40 @@ def test_the_example_sweep_is_the_one_that_the_docs_describe() -> None:
     assert len(matrix.configs) >= 60
     assert f"{len(matrix.configs)} runs" in (FOLDER / "sweeps.md").read_text()
     assert f"{len(matrix.configs)} runs" in path.read_text()
+
+
+def test_the_example_walk_forward_runs_as_the_docs_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    examples = FOLDER.parent / "examples"
+    source = (examples / "ridge.py").read_text()
+    block = first_block(FOLDER / "walk-forward.md", "python")
+    assert source.partition("\n\n")[2] == block
+    words = ["sweep", examples / "walk-forward.toml", "--plugin", examples / "ridge.py"]
+    words += ["--runs", tmp_path, "--executor", "inline"]
+    with pytest.raises(SystemExit) as left:
+        main([str(word) for word in words])
+    assert left.value.code == 0
+    shown = capsys.readouterr().out
+    assert len(re.findall(r"^ ?ridge-\w{12} +\d ", shown, re.M)) == 10  # two penalties, five folds
+
+
+def test_the_folds_in_the_docs_are_accepted() -> None:
+    table = tomllib.loads(first_block(FOLDER / "walk-forward.md", "toml"))
+    assert Folds.model_validate(table["folds"]).train == 4 * 3600 * 1_000_000_000
+    text = (FOLDER / "walk-forward.md").read_text()
+    for name in Folds.model_fields:
+        assert f"| `{name}` |" in text
+
+
+def test_the_study_in_the_docs_is_one() -> None:
+    plugins = load_plugins([FOLDER.parent / "examples" / "ridge.py"], entry_points=False)
+    text = (FOLDER / "tuning.md").read_text()
+    table = tomllib.loads(first_block(FOLDER / "tuning.md", "toml"))
+    plan = parse_study(table, plugins, name="x", place="docs")
+    assert len(plan.space) == 4
+    for name in Tune.model_fields:
+        assert f"| `{name}` |" in text
 
 
 def test_the_section_in_the_docs_works_when_pasted(finished_runs: Path, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from backtest.cli import (
     sweep,
     tournament,
     train,
+    tune,
     verify,
 )
 from backtest.cli.command import Command
@@ -50,6 +51,7 @@ app.command("compare", cls=Command)(compare.compare)
 app.command("sweep", cls=Command)(sweep.sweep)
 app.command("report", cls=Command)(report.report)
 app.command("open", cls=Command)(open.open_runs)
+app.command("tune", cls=Command)(tune.tune)
 app.command("tournament", cls=Command)(tournament.tournament)
 app.command("demo", cls=Command)(demo.demo)
 app.command("train", cls=Command)(train.train)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from backtest.cli.console import err, escape_text, out
+from backtest.cli.folds import print_folds
 from backtest.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def print_comparison(compared: Comparison, *, ids: bool = False) -> None:
     for unit in compared.units:
         _print_money(compared, unit, ids)
     _print_evaluator(compared)
+    print_folds(compared.runs, compared.labels)
     if any(row["partial"] for row in rows):
         err.print("*: partial run, limited to the first events of its window.")
     if any(row["in_sample"] for row in rows):

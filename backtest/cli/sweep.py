@@ -53,10 +53,10 @@ def sweep(
     """Run every combination of the settings in a file.
 
     A sweep file is a `backtest run` file in which any setting may be a list of alternatives;
-    [[exclude]] tables remove combinations and [[include]] tables add some. Finished runs are not
-    repeated, so after Ctrl-C or a crash the same command continues where it stopped. A run that
-    fails, or takes longer than --timeout, is listed with its error, and the sweep then exits with
-    code 4.
+    [[exclude]] tables remove combinations and [[include]] tables add some; [folds] trains and tests
+    each combination on successive stretches of time. Finished runs are not repeated, so after
+    Ctrl-C or a crash the same command continues where it stopped. A run that fails, or takes longer
+    than --timeout, is listed with its error, and the sweep then exits with code 4.
 
     Example: backtest sweep grid.toml --set latency.scale=[0,1,2] --dry-run
     """
@@ -64,7 +64,7 @@ def sweep(
     from backtest.core.parameters import Nanoseconds, convert_at
     from backtest.core.settings import read_table
     from backtest.experiments.matrix import parse_matrix
-    from backtest.experiments.sweep import Sweep
+    from backtest.experiments.walk_forward import open_sweep, with_folds
     from backtest.plugins.manager import load_plugins
 
     timeout_ns = convert_at(timeout, Nanoseconds | None, place="--timeout")
@@ -73,9 +73,10 @@ def sweep(
     matrix = parse_matrix(
         read_table(file), plugins, name=file.stem, place=str(file), settings=settings
     )
+    matrix = with_folds(matrix, plugins)
     place = plugins.create("executor", executor, place="--executor")
     with watching(matrix) as watch:
-        swept = Sweep(matrix, runs, watch=watch)
+        swept = open_sweep(matrix, runs, plugins, watch=watch)
         try:
             with swept.using(
                 place, plugins=plugin or (), disabled=no_plugin or (), timeout_ns=timeout_ns
@@ -155,8 +156,10 @@ def _print_plan(swept: Sweep, unmeasured: list[str], as_json: bool) -> None:
 
 def _print_result(swept: Sweep, as_json: bool) -> None:
     from backtest.cli.console import err, print_json
+    from backtest.cli.folds import print_folds
     from backtest.cli.tables import print_table
     from backtest.experiments.sweep import FIGURES
+    from backtest.runs.folder import open_run
 
     ranked = swept.leaderboard()
     if as_json:
@@ -164,6 +167,9 @@ def _print_result(swept: Sweep, as_json: bool) -> None:
         print_json({"sweep": swept.matrix.id, "name": swept.matrix.name, "runs": rows})
     else:
         print_table(*_table(ranked), right=FIGURES)
+        done = [point for point in ranked if point.state == "done"]
+        runs = [open_run(swept.runs / str(point.id)) for point in done]
+        print_folds(runs, [run.id for run in runs])
     _print_failures(swept)
     err.print(f"The sweep's runs are listed in {swept.file}", soft_wrap=True)
 

@@ -32,6 +32,15 @@ _IN_UNIT = (*_MONEY, "net_points", "drawdown", "turnover", "exposure")
 ALIASES = {"net_pnl": "net", "points": "net_points", "correlation": "agreement", "id": "run"}
 """Other names of fields in conditions and for sorting."""
 
+FIELDS = (
+    "run", "strategy", "class", "policy", "service_model", "scale", "feed_model", "entry_model",
+    "response_model", "sizing", "accountant", "warmup", "seed", "dataset", "partial", "in_sample",
+    "folds", "trials", "events", "response_rate", "conflated_rate", "lost_rate", "sojourn_growth",
+    "p50_ms", "p99_ms", "max_ms", "agreement", "rmse", "ic", "r2", "net_points", "currency", "unit",
+    *_MONEY, *FIGURES, "not_annualised",
+)  # fmt: skip
+"""The fields of every row, in order."""
+
 _TEXTS = (
     "run", "strategy", "class", "policy", "service_model", "feed_model", "entry_model",
     "response_model", "sizing", "accountant", "dataset", "currency", "unit", "not_annualised",
@@ -281,6 +290,8 @@ def _row(run: Run, earned: Profits) -> dict[str, Any]:
         "dataset": manifest["dataset"],
         "partial": manifest["partial"],
         "in_sample": manifest["in_sample"],
+        "folds": len(manifest["folds"]) if "folds" in manifest else None,
+        "trials": sum(study["trials"] for study in manifest.get("studies", {}).values()) or None,
         "events": timing["events"],
         "response_rate": timing["response_rate"],
         "conflated_rate": _share(timing, "conflated"),

@@ -63,6 +63,20 @@ class Expression:
         constants = (n.value for n in ast.walk(self._tree) if isinstance(n, ast.Constant))
         return tuple(value for value in constants if isinstance(value, str))
 
+    def value(self, row: Mapping[str, Any]) -> float:
+        """What the expression comes to for a row.
+
+        Raises:
+            MissingValue: a figure that it needs is ``None``.
+            UsageError: its values do not fit together, or it is no number.
+        """
+        found = _Evaluation(self, row, None).of(self._tree)
+        if found is None:
+            raise MissingValue(self.text)
+        if isinstance(found, str | list):
+            raise UsageError(f"{self.text!r} is not a number", place=self._place)
+        return float(found)
+
     def holds(self, row: Mapping[str, Any], baseline: Mapping[str, Any] | None = None) -> bool:
         """Whether the condition is true of a row.
 

@@ -32,7 +32,8 @@ def ticks(run: Run) -> tuple[str, ...]:
     """A value that is equal for two runs if they saw the same events."""
     config = run.manifest["config"]
     chosen = (config["window"], config["limit"], config.get("symbols"))
-    return (str(run.manifest["determined_by"]["data"]), *map(str, chosen))
+    tested = tuple(str(fold["test_ns"]) for fold in run.manifest.get("folds", ()))
+    return (str(run.manifest["determined_by"]["data"]), *map(str, chosen), *tested)
 
 
 def reference_of(run: Run) -> str | None:

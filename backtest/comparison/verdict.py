@@ -229,6 +229,12 @@ def verdict(
         )
     if any(compared.runs[k].manifest.get("in_sample") for k in field.members):
         warnings.append("In-sample runs are among them: their weights were trained on this window.")
+    studied = max((rows[k]["trials"] or 0 for k in field.members), default=0)
+    if studied:
+        warnings.append(
+            f"Runs among them were chosen out of {studied} trials of a study: the best of many "
+            "looks better than it will be."
+        )
     return Verdict(
         _lead(compared, field, labels),
         tuple(contest.sentence(labels) for contest in field.contests),

@@ -56,7 +56,8 @@ def _parameters(component: type) -> list[Parameter]:
         return []
     hints = get_type_hints(component, include_extras=True)
     found = []
-    for field in dataclasses.fields(component):
+    # Those that can only be given by name come last, as in the signature of the class.
+    for field in sorted(dataclasses.fields(component), key=lambda field: bool(field.kw_only)):
         if not field.init:
             continue
         default = field.default

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Literal
+
+from backtest.core.hashing import package_sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,31 @@ class Setup:
     build: str = ""
     accelerated: bool = False
     timeout_ns: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        runs: Path,
+        plugins: Iterable[Path],
+        disabled: Iterable[str],
+        devices: Iterable[str],
+        timeout_ns: int | None = None,
+    ) -> Setup:
+        """The setup of jobs that this process plans.
+
+        Args:
+            runs, plugins, disabled, timeout_ns: as the attributes.
+            devices: those that the runs want.
+        """
+        return cls(
+            folder=str(Path.cwd()),
+            runs=str(runs.resolve()),
+            plugins=tuple(str(path.resolve()) for path in plugins),
+            disabled=tuple(disabled),
+            build=package_sha256(),
+            accelerated=any(not device.startswith("cpu") for device in devices),
+            timeout_ns=timeout_ns,
+        )
 
     def to_json(self) -> str:
         """Text for ``from_json``."""

@@ -26,12 +26,16 @@ from backtest.core.text import in_one_line
 from backtest.core.times import format_duration, format_utc
 from backtest.data.model_errors import problems
 from backtest.errors import UsageError
+from backtest.experiments.folds import Folds
 from backtest.runs.run_config import EXAMPLES, PARTS, RunConfig
 
 MOST_RUNS = 100_000
 """A matrix of more combinations is taken for a mistake."""
 
-_TABLES = ("latency", "window", "server")
+_TABLES = ("latency", "window", "training", "server")
+
+_OWN = ("name", "include", "exclude", "folds")
+"""Settings of a sweep that are not those of its runs."""
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
@@ -48,12 +52,14 @@ class Matrix:
             parameter.
         labels: each run's settings by dotted key, as a person would write them.
         notes: what a person should hear about it, such as an exclusion that excludes nothing.
+        folds: how each of them is to be trained and tested; ``None``: they are plain runs.
     """
 
     name: str
     configs: tuple[RunConfig, ...]
     labels: tuple[dict[str, str], ...]
     notes: tuple[str, ...]
+    folds: Folds | None = None
 
     @property
     def id(self) -> str:
@@ -89,7 +95,7 @@ def parse_matrix(
     reader = _Reader(plugins)
     table = override({"name": name, **table}, settings, plugins.declared(PARTS))
     sweep = reader.check(_sweep_file(), table)
-    shared = {k: v for k, v in table.items() if k not in ("name", "include", "exclude")}
+    shared = {k: v for k, v in table.items() if k not in _OWN}
     configs, notes = [], []
     if sweep is not None:
         configs = reader.configs(sweep)
@@ -118,7 +124,8 @@ def parse_matrix(
             "no combination is left", place=place, remedy="Exclude fewer combinations."
         )
     runs = tuple(unique.values())
-    return Matrix(sweep.name, runs, tuple(map(reader.labels, runs)), tuple(notes))
+    labels = tuple(map(reader.labels, runs))
+    return Matrix(sweep.name, runs, labels, tuple(notes), sweep.folds)
 
 
 @dataclass
@@ -211,7 +218,7 @@ class _Reader:
         choices = {}
         for name in type(axes).model_fields:
             values = getattr(axes, name)
-            if values is not None and name not in ("name", "include", "exclude"):
+            if values is not None and name not in _OWN:
                 choices[name] = list(self._alternatives(values, _join(at, name)))
         count = math.prod(map(len, choices.values()))
         if count > MOST_RUNS:
@@ -322,6 +329,7 @@ def _sweep_file() -> type[BaseModel]:
         name=(Annotated[str, Field(pattern=_NAME)], ...),
         include=tables,
         exclude=tables,
+        folds=(Folds | None, None),
     )
 
 
@@ -353,9 +361,9 @@ def _text(path: str, setting: Any) -> str:
     """A setting that is not a part, as a user would write it."""
     if setting is None:
         return "none"
-    if path in ("window.start", "window.end"):
+    if path.endswith((".start", ".end")):
         return format_utc(setting)
-    if path == "server.max_age":
+    if path in ("server.max_age", "training.purge"):
         return format_duration(setting)
     if isinstance(setting, tuple):
         return ",".join(map(str, setting))

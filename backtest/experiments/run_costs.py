@@ -52,7 +52,8 @@ class Costs:
         """Learn from a finished run; one that recorded no times teaches nothing."""
         if "seconds" not in manifest:
             return
-        answering = 0.0
+        # Training is not part of what every run takes.
+        answering = manifest.get("training", {}).get("seconds", 0.0)
         for note in manifest["predictions"].values():
             if "seconds" in note:
                 answering += note["seconds"]

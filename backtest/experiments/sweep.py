@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from backtest.comparison.comparison import compare
 from backtest.core.atomic import new_file, sweep_all
-from backtest.core.hashing import package_sha256
 from backtest.core.text import by_cause, first_of
 from backtest.errors import DataError, UsageError
 from backtest.experiments.executors import Executor, Job, Outcome, Setup
@@ -144,15 +143,8 @@ class Sweep:
         """
         if timeout_ns is not None:
             _check_timeout(timeout_ns, executor)
-        setup = Setup(
-            folder=str(Path.cwd()),
-            runs=str(self.runs.resolve()),
-            plugins=tuple(str(path.resolve()) for path in plugins),
-            disabled=tuple(disabled),
-            build=package_sha256(),
-            accelerated=any(not c.device.startswith("cpu") for c in self.matrix.configs),
-            timeout_ns=timeout_ns,
-        )
+        devices = {config.device for config in self.matrix.configs}
+        setup = Setup.of(self.runs, plugins, disabled, devices, timeout_ns)
         # What killed writers left behind is removed before new ones start.
         for folder in (self.runs, self.runs / FOLDER, self.runs / "predictions"):
             sweep_all(folder)
@@ -258,13 +250,18 @@ class Sweep:
 
         Amounts of different units cannot be ranked, so runs that are paid in one come together.
         """
+        return self.ranked(self.points)
+
+    @staticmethod
+    def ranked(points: Sequence[Point]) -> list[Point]:
+        """Points in the order of ``leaderboard``."""
         order = {"done": 0, "pending": 1, "failed": 2}
 
         def rank(point: Point) -> tuple[int, bool, str, float, int]:
             earned, unit = point.earned, str(point.figures.get("unit"))
             return order[point.state], earned is None, unit, -(earned or 0.0), point.number
 
-        return sorted(self.points, key=rank)
+        return sorted(points, key=rank)
 
     def frame(self) -> pl.DataFrame:
         """The leaderboard: a row a run with its id, state, settings that differ, and figures."""
@@ -349,17 +346,23 @@ class Sweep:
                 running -= 1
                 yield outcome
 
+    def entries(self) -> list[dict[str, Any]]:
+        """What the sweep's file lists as its runs."""
+        return [self.entry(point) for point in self.points]
+
+    @staticmethod
+    def entry(point: Point) -> dict[str, Any]:
+        """A run as the sweep's file lists it."""
+        return {
+            "id": point.id,
+            "state": point.state,
+            "config": point.config.model_dump(mode="json"),
+            "error": point.error,
+        }
+
     def _save(self) -> None:
-        runs = [
-            {
-                "id": point.id,
-                "state": point.state,
-                "config": point.config.model_dump(mode="json"),
-                "error": point.error,
-            }
-            for point in self.points
-        ]
-        text = json.dumps({"name": self.matrix.name, "id": self.matrix.id, "runs": runs}, indent=1)
+        table = {"name": self.matrix.name, "id": self.matrix.id, "runs": self.entries()}
+        text = json.dumps(table, indent=1)
         with new_file(self.file) as path:
             path.write_text(text + "\n", encoding="utf-8")
         self._saved = monotonic()

@@ -103,7 +103,10 @@ class Worker:
         return {"id": run.id}
 
     def _probe(self, config: dict[str, Any]) -> dict[str, Any]:
-        """The manifest of a short run, and its figures; a shorter one before it warms up."""
+        """The manifest of a short run, and its figures; a shorter one before it warms up.
+
+        The strategy is not trained for it.
+        """
         from backtest.runs.engine import Engine
         from backtest.runs.run_config import parse_config
 
@@ -111,7 +114,13 @@ class Worker:
         with tempfile.TemporaryDirectory() as folder:
             engine = Engine(self._parts, Path(folder))
             for limit in (min(_WARMUP_EVENTS, most), most):
-                run = engine.run(parse_config(config | {"limit": limit}, place="sweep"))
+                short = config | {"limit": limit, "training": {}}
+                try:
+                    run = engine.run(parse_config(short, place="sweep"))
+                except Exception:
+                    if config["training"]["end"] is None:
+                        raise
+                    raise RunError("it cannot answer before it is trained") from None
             return {"manifest": run.manifest, "metrics": run.metrics}
 
 

@@ -25,6 +25,7 @@ from backtest.inference.answers import (
 from backtest.inference.bound_strategy import BoundStrategy, bind
 from backtest.inference.prediction import predict
 from backtest.inference.prediction_store import PredictionStore
+from backtest.strategies.base import can_fit
 
 if TYPE_CHECKING:
     from backtest.core.parts import Parts
@@ -234,7 +235,9 @@ class Answering:
             return None
         known = {p.name for p in parameters(self._plugins.get("strategy", name))}
         shared = {p: value for p, value in bound.table.items() if p in known}
-        return bind(self._plugins, {**shared, "name": name}, bound.session, self._stream.dataset)
+        judge = bind(self._plugins, {**shared, "name": name}, bound.session, self._stream.dataset)
+        # A variant is judged by what its reference answers with the same weights.
+        return judge.with_fit(bound.fit) if bound.fit and can_fit(judge.strategy) else judge
 
     def _need(
         self,

@@ -19,7 +19,7 @@ from backtest.core.parameters import as_table
 from backtest.data.reading.stream import Stream, piece_size
 from backtest.errors import RunError, UsageError
 from backtest.market.events import EventBatch
-from backtest.strategies.base import Duplicates, Session, Strategy, form_problem
+from backtest.strategies.base import Duplicates, Session, StateArrays, Strategy, form_problem
 
 if TYPE_CHECKING:
     from backtest.core.parts import Parts
@@ -27,13 +27,39 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
+class Fit:
+    """What a strategy is fitted to before it answers.
+
+    Attributes:
+        key: content key of the weights: a hash of all that they depend on.
+        start, end: the stretch that is learnt from, half-open, ns.
+        purge: see ``TrainingData``.
+        weights: what was learnt; ``None`` as long as it has not been.
+        sha256: of the weights.
+        seconds: what training took; 0 where the weights were stored.
+    """
+
+    key: str
+    start: int
+    end: int
+    purge: int
+    weights: StateArrays | None = None
+    sha256: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class BoundStrategy:
-    """A bound strategy with the name, parameters and origin that identify its answers."""
+    """A bound strategy with the name, parameters and origin that identify its answers.
+
+    ``fit`` is what it is trained on within the run; it must not answer before it has the weights.
+    """
 
     strategy: Strategy
     table: dict[str, Any]
     origin: dict[str, Any]
     session: Session
+    fit: Fit | None = None
 
     @property
     def name(self) -> str:
@@ -52,16 +78,36 @@ class BoundStrategy:
         It is reset; a strategy with state that does not implement ``reset`` is made and bound anew,
         since the one that was called remembers what it was called with.
         """
-        strategy = self.strategy
         if self.resets:
-            strategy.reset(range(len(self.session.symbols)))
+            self.strategy.reset(range(len(self.session.symbols)))
             return self
-        if dataclasses.is_dataclass(strategy):
-            strategy = dataclasses.replace(strategy)
-        else:
-            strategy = type(strategy)()
+        return self.with_fit(self.fit)
+
+    def anew(self) -> Strategy:
+        """A strategy of the same parameters that has not been bound."""
+        if dataclasses.is_dataclass(self.strategy):
+            return dataclasses.replace(self.strategy)
+        return type(self.strategy)()
+
+    def with_fit(self, fit: Fit | None) -> BoundStrategy:
+        """The same strategy bound anew, with the weights of a fit if they are known."""
+        strategy = self.anew()
+        if fit is not None and fit.weights is not None:
+            strategy.load_weights(fit.weights)
         strategy.bind(self.session)
-        return dataclasses.replace(self, strategy=strategy)
+        return dataclasses.replace(self, strategy=strategy, fit=fit)
+
+    def fingerprint(self) -> dict[str, str]:
+        """What determines the answers beyond the parameters, known before it is trained."""
+        return self.strategy.fingerprint() if self.fit is None else {"fit": self.fit.key}
+
+    def training_windows(self) -> list[tuple[int, int]]:
+        """The half-open windows of ts_event, ns, that its weights are known to be fitted to."""
+        own = self.strategy.training_window()
+        return [
+            *([] if own is None else [own]),
+            *([] if self.fit is None else [(self.fit.start, self.fit.end)]),
+        ]
 
     def forecast(self, predictions: Float32Array) -> Float32Array:
         """The one number that sizing reads for each of the predictions [n, outputs]: [n], finite.
@@ -120,7 +166,7 @@ class BoundStrategy:
                 "symbols": stream.symbols,
                 "nonfinite": stream.nonfinite,
                 "strategy": self.table,
-                "fingerprint": self.strategy.fingerprint(),
+                "fingerprint": self.fingerprint(),
                 "origin": self.origin,
                 "seed": self.session.seed,
                 "device": device_model(self.session.device),

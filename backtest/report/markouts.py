@@ -186,15 +186,21 @@ def _quotes(run: Run, dataset: Dataset) -> Iterator[EventBatch]:
         _Unreadable: they are damaged.
     """
     config, window = run.manifest["config"], run.manifest["config"]["window"]
-    left = config["limit"]
-    bus = EventBus(
-        dataset,
-        start=window["start"],
-        end=window["end"],
-        symbols=config["symbols"],
-        features=False,
-    )
-    batches = iter(bus)
+    # Of a walk-forward, events are numbered through its test stretches alone.
+    folds = [fold["test_ns"] for fold in run.manifest.get("folds", ())]
+    for start, end in folds or [(window["start"], window["end"])]:
+        yield from _stretch(dataset, start, end, config["symbols"], config["limit"])
+
+
+def _stretch(
+    dataset: Dataset,
+    start: int | None,
+    end: int | None,
+    symbols: list[str] | None,
+    left: int | None,
+) -> Iterator[EventBatch]:
+    """The first ``left`` events from ``start`` to before ``end``."""
+    batches = iter(EventBus(dataset, start=start, end=end, symbols=symbols, features=False))
     while left is None or left > 0:
         try:
             events = next(batches, None)

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 from backtest.core.parts import Parts
+from backtest.inference.fitted import WEIGHTS
 from backtest.runs.folder import MANIFEST, Run
 from backtest.runs.job import Job
 from backtest.runs.run_config import RunConfig
@@ -75,6 +77,9 @@ class Engine:
         folder = self.runs / run_id
         if self.reuse and (folder / MANIFEST).exists():
             return Run(folder, reused=True)
+        scenario = scenario.trained(
+            self.runs / WEIGHTS, reuse=self.reuse, progress=partial(self.progress, "train")
+        )
         job = self._job(scenario, run_id)
         hook = self.plugins.hook
         hook.backtest_run_started(run_id=run_id, config=scenario.resolved)
@@ -86,7 +91,7 @@ class Engine:
                 metrics=metrics,
                 predictions=job.answering.notes,
                 loop={"kind": "closed", "why": job.why} if job.why else {"kind": "three passes"},
-                span=(extent.first, extent.last),
+                span=(job.stream.instant(config.warmup), extent.last),
                 seconds=perf_counter() - began,
             )
         self.progress("charge", extent.count, extent.count)

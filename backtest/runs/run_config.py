@@ -85,6 +85,18 @@ class Server(_Table):
     max_age: Span | None = None
 
 
+class Training(_Table):
+    """What the strategy is trained on first: events with start <= ts_event < end.
+
+    It is trained if ``end`` is given. Targets of events less than ``purge`` before the end, which
+    may reach beyond it, are not learnt from.
+    """
+
+    start: Instant | None = None
+    end: Instant | None = None
+    purge: Span = 0
+
+
 class RunConfig(_Table):
     """One run: everything that determines its result.
 
@@ -101,6 +113,7 @@ class RunConfig(_Table):
     accountant: Component = "market"
     sizing: Component = "sign"
     window: Window = Window()
+    training: Training = Training()
     symbols: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
     server: Server = Server()
     seed: int = Field(default=0, ge=0)

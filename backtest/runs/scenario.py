@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backtest.core.callbacks import ProgressCallback
 from backtest.core.environment import device_model, versions
 from backtest.core.grammar import parse_spec
 from backtest.core.hashing import sha256_of
@@ -14,6 +16,7 @@ from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.reading.stream import Stream
 from backtest.errors import UsageError
 from backtest.inference.bound_strategy import BoundStrategy, bind
+from backtest.inference.fitted import fitted, planned_fit
 from backtest.runs.run_config import RunConfig
 from backtest.strategies.base import Session, check_device
 from backtest.timing.latency import LatencyModel
@@ -60,6 +63,22 @@ class Scenario:
         )
 
     @property
+    def stretch(self) -> Stream:
+        """The events that the strategy is trained on."""
+        return _stretch(self.config, self.dataset)
+
+    def trained(self, folder: Path, *, reuse: bool, progress: ProgressCallback) -> Scenario:
+        """The same with the strategy trained, if it is to be; see ``backtest.inference.fitted``.
+
+        Raises:
+            BacktestError: it cannot be trained, or the weights cannot be stored.
+        """
+        if self.bound.fit is None:
+            return self
+        bound = fitted(self.bound, self.stretch, folder, reuse=reuse, progress=progress)
+        return replace(self, bound=bound)
+
+    @property
     def server(self) -> ServerRules:
         """The rules of the simulated server."""
         config = self.config
@@ -100,6 +119,12 @@ def resolve(config: RunConfig, plugins: Parts) -> Scenario:
     made = {place: plugins.create(kind, part, place=place) for place, (kind, part) in parts.items()}
     _check_data(made["accountant"], names["accountant"], dataset)
     bound = bind(plugins, config.strategy, session, dataset)
+    training = config.training
+    if training.end is not None:
+        fit = planned_fit(bound, _stretch(config, dataset), training.end, training.purge)
+        bound = replace(bound, fit=fit)
+    elif training.start is not None or training.purge:
+        raise UsageError("training.end is missing", place="training", remedy="Say when it ends.")
     tables = {place: as_table(made[place], name) for place, name in names.items()}
     resolved = config.model_dump() | {
         "strategy": bound.table,
@@ -109,6 +134,8 @@ def resolve(config: RunConfig, plugins: Parts) -> Scenario:
         "latency": {k: tables[k] for k in ("service", "feed", "entry", "response")}
         | {"scale": config.latency.scale},
     }
+    if training.end is None:
+        del resolved["training"]
     labels = {place: as_text(made[place], name) for place, name in names.items()}
     labels["strategy"] = as_text(bound.strategy, bound.name)
     return Scenario(config, dataset, bound, **made, resolved=resolved, labels=labels)
@@ -130,7 +157,7 @@ def identify(scenario: Scenario, plugins: Parts) -> tuple[str, dict[str, Any]]:
         "format": _FORMAT,
         "config": {k: v for k, v in scenario.resolved.items() if k != "dataset"},
         "data": scenario.dataset.data_hash(),
-        "fingerprint": scenario.bound.strategy.fingerprint(),
+        "fingerprint": scenario.bound.fingerprint(),
         "origins": {
             place: plugins.origin(kind, table["name"]).identity()
             for place, (kind, table) in parts.items()
@@ -139,6 +166,11 @@ def identify(scenario: Scenario, plugins: Parts) -> tuple[str, dict[str, Any]]:
         "versions": versions(),
     }
     return f"{scenario.bound.name}-{sha256_of(inputs)[:12]}", inputs
+
+
+def _stretch(config: RunConfig, dataset: Dataset) -> Stream:
+    start, end = config.training.start, config.training.end
+    return Stream(dataset, start, end, config.symbols, nonfinite=config.nonfinite)
 
 
 def _check_data(accountant: Accountant, name: str, dataset: Dataset) -> None:

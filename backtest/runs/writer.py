@@ -6,7 +6,7 @@ import json
 import platform
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,10 +20,12 @@ from backtest.core.arrow import batch_of, symbol_array, time_array
 from backtest.core.atomic import new_folder, sweep_all, writing
 from backtest.core.hashing import sha256_of
 from backtest.core.table_writer import TableWriter
+from backtest.core.times import format_utc
 from backtest.runs.folder import MANIFEST, Run
 from backtest.timing.metrics import DelayTally, read_delays
 
 if TYPE_CHECKING:
+    from backtest.inference.bound_strategy import Fit
     from backtest.runs.scenario import Scenario
     from backtest.trading.accountant import Account, SettledEvents
 
@@ -107,7 +109,7 @@ class OpenRun:
             metrics: content of ``metrics.json``.
             predictions: what pass 2 notes of its predictions.
             loop: how the passes were made.
-            span: the first and the last ts_event, ns.
+            span: ts_event of the first event after the warm-up, and of the last one, ns.
             seconds: what the run took until now; like all of the manifest it is no part of the
                 digest.
         """
@@ -121,7 +123,8 @@ class OpenRun:
             "digest": sha256_of({"tables": self.tables.digest(), "metrics": metrics}),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "partial": scenario.config.limit is not None,
-            "in_sample": _in_sample(strategy.training_window(), span),
+            "in_sample": _in_sample(scenario.bound.training_windows(), span),
+            **({} if scenario.bound.fit is None else {"training": _training(scenario.bound.fit)}),
             "loop": loop,
             "conformance": strategy.conformance,
             "reference": strategy.reference,
@@ -135,8 +138,8 @@ class OpenRun:
             "platform": platform.platform(),
             "git": _git(),
         }
-        (self._folder / "metrics.json").write_text(_pretty(metrics), encoding="utf-8")
-        (self._folder / MANIFEST).write_text(_pretty(manifest), encoding="utf-8")
+        (self._folder / "metrics.json").write_text(pretty_json(metrics), encoding="utf-8")
+        (self._folder / MANIFEST).write_text(pretty_json(manifest), encoding="utf-8")
         return Run(self._writer.folder)
 
 
@@ -167,15 +170,31 @@ def _prediction_rows(settled: SettledEvents) -> pa.RecordBatch:
     return batch_of({"event": settled.first + chosen, **outputs, "forecast": forecast[some]})
 
 
-def _in_sample(window: tuple[int, int] | None, span: tuple[int, int]) -> bool | None:
-    """Whether events from ``span[0]`` to ``span[1]`` overlap the window of the weights' training.
+def _in_sample(windows: Sequence[tuple[int, int]], span: tuple[int, int]) -> bool | None:
+    """Whether events from ``span[0]`` to ``span[1]`` overlap a window of the weights' training.
 
-    ``None``: it is not known.
+    ``None``: none is known.
     """
-    return None if window is None else span[0] < window[1] and span[1] >= window[0]
+    if not windows:
+        return None
+    return any(span[0] < end and span[1] >= start for start, end in windows)
 
 
-def _pretty(value: Mapping[str, Any]) -> str:
+def _training(fit: Fit) -> dict[str, Any]:
+    """What the strategy was trained on, and the weights that came of it."""
+    return {
+        "start": format_utc(fit.start),
+        "end": format_utc(fit.end),
+        "start_ns": fit.start,
+        "end_ns": fit.end,
+        "purge_ns": fit.purge,
+        "key": fit.key,
+        "weights": fit.sha256,
+        "seconds": fit.seconds,
+    }
+
+
+def pretty_json(value: Mapping[str, Any]) -> str:
     """JSON with a line for each key: indented all through, it takes ten times as long to make."""
     lines = (
         f"  {json.dumps(key)}: {json.dumps(item, allow_nan=False, ensure_ascii=False)}"

@@ -142,6 +142,21 @@ class Accountant(ABC):
         length = max(-(-(end - start) // _BUCKETS), 1)
         return np.append(np.arange(start + length, end, length, dtype=np.int64), end)
 
+    def join(
+        self, accounts: Sequence[Mapping[str, Any]], shares: Sequence[float]
+    ) -> Mapping[str, Any]:
+        """The metrics of successive runs in one account, as of the folds of a walk-forward.
+
+        By default ``net_points`` alone, if all of them have it.
+
+        Args:
+            accounts: the metrics of each.
+            shares: by what a mean over the time of each counts in the whole.
+        """
+        if all("net_points" in account for account in accounts):
+            return {"net_points": sum(account["net_points"] for account in accounts)}
+        return {}
+
     @abstractmethod
     def open(self, terms: RunTerms) -> Settlement:
         """Begin to settle a run.

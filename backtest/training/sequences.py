@@ -9,6 +9,7 @@ import numpy as np
 from backtest.core.arrays import Float32Array, Int64Array
 from backtest.data.dataset import Dataset
 from backtest.data.reading.bus import read_events, read_targets
+from backtest.data.training_data import cut_lanes
 from backtest.errors import UsageError
 
 
@@ -71,10 +72,10 @@ def _sequences(
 ) -> Sequences:
     """About ``lanes`` lanes of equal length, or with 0 one per symbol."""
     order = np.argsort(symbol, kind="stable")
-    rows = np.split(order, np.flatnonzero(np.diff(symbol[order])) + 1)
-    longest = -(-len(symbol) // lanes) if lanes else max(map(len, rows))
-    pieces = [of[low : low + longest] for of in rows for low in range(0, len(of), longest)]
-    found = np.full((len(pieces), longest), -1, dtype=np.int64)
-    for lane, piece in zip(found, pieces, strict=True):
-        lane[: len(piece)] = piece
+    counts = np.bincount(symbol)
+    begin = np.cumsum(counts) - counts
+    cut = cut_lanes(counts, lanes)
+    found = np.full((len(cut), cut[:, 2].max()), -1, dtype=np.int64)
+    for lane, (of, first, length) in zip(found, cut.tolist(), strict=True):
+        lane[:length] = order[begin[of] + first :][:length]
     return Sequences(features, targets, found, window)

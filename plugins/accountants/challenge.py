@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -48,6 +49,31 @@ class ChallengeAccountant(Accountant):
                 f"error_scale and break_even must be above 0, not {self.error_scale} and"
                 f" {self.break_even}"
             )
+
+    def join(
+        self, accounts: Sequence[Mapping[str, Any]], shares: Sequence[float]
+    ) -> Mapping[str, Any]:
+        added = ("net_points", "points_answered", "points_silence")
+        counts = {
+            name: sum(account[name] for account in accounts)
+            for name in (*added, "total_requests", "total_responses")
+        }
+        requests, responses = counts["total_requests"], counts["total_responses"]
+        answered = [account for account in accounts if account["total_responses"]]
+        weights = [account["total_responses"] for account in answered]
+        average, errors, worst = None, None, None
+        if answered:
+            latencies = [account["average_latency_ms"] for account in answered]
+            average = float(np.average(latencies, weights=weights))
+            means = [account["mean_absolute_error"] for account in answered]
+            errors = np.average(means, axis=0, weights=weights).tolist()
+            worst = np.max([account["max_absolute_error"] for account in answered], axis=0).tolist()
+        return counts | {
+            "response_rate": responses / requests if requests else None,
+            "average_latency_ms": average,
+            "max_absolute_error": worst,
+            "mean_absolute_error": errors,
+        }
 
     def open(self, terms: RunTerms) -> Settlement:
         if terms.outputs != terms.targets:

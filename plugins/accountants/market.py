@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -63,6 +63,16 @@ class MarketAccountant(Accountant):
             )
         return np.append(np.arange(start + self.bucket, end, self.bucket, dtype=np.int64), end)
 
+    def join(
+        self, accounts: Sequence[Mapping[str, Any]], shares: Sequence[float]
+    ) -> Mapping[str, Any]:
+        symbols = [account["by_symbol"] for account in accounts]
+        return _sums(accounts, shares) | {
+            "by_symbol": {
+                name: _sums([of_each[name] for of_each in symbols], shares) for name in symbols[0]
+            }
+        }
+
     def open(self, terms: RunTerms) -> Settlement:
         if self.impact and not terms.has_sizes:
             raise UsageError(
@@ -86,6 +96,24 @@ class MarketAccountant(Accountant):
             )
         assert terms.venue is not None  # order_rules
         return _MarketSettlement(terms.venue)
+
+
+def _sums(accounts: Sequence[Mapping[str, Any]], shares: Sequence[float]) -> dict[str, Any]:
+    """Sums of the figures; means over time are weighted, and texts are the first one's."""
+    found: dict[str, Any] = {}
+    for name, value in accounts[0].items():
+        values = [account[name] for account in accounts]
+        if name in ("by_symbol", "max_drawdown"):
+            continue
+        if isinstance(value, str):
+            found[name] = value
+        elif None in values:
+            found[name] = None
+        elif name == "exposure":
+            found[name] = round(sum(v * Fraction(s) for v, s in zip(values, shares, strict=True)))
+        else:
+            found[name] = sum(values)
+    return found
 
 
 class _MarketSettlement(Settlement):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from backtest.plugins.hookspecs import hookimpl
 from backtest.plugins.report_sections.accuracy import AccuracySection, AgreementSection
+from backtest.plugins.report_sections.folds import FoldsSection
 from backtest.plugins.report_sections.money import (
     Attribution,
     Equity,
@@ -29,6 +30,7 @@ _SECTIONS: dict[str, type[ReportSection]] = {
     "equity": Equity,
     "drawdowns": Drawdowns,
     "exposure": ExposureSection,
+    "folds": FoldsSection,
     "attribution": Attribution,
     "when-and-where": WhenAndWhere,
     "round-trips": RoundTripSection,

@@ -394,8 +394,8 @@ def test_a_half_written_run_is_neither_taken_nor_overwritten(
     ("words", "problem"),
     [
         (["--executor", "inline", "--timeout", "1s"], "'inline' cannot limit the time of a run"),
-        (["--timeout", "0s"], "--timeout: must be longer than nothing"),
-        (["--timeout=-1s"], "--timeout: must be longer than nothing"),
+        (["--timeout", "0s"], "--timeout: the time limit must be longer than 0"),
+        (["--timeout=-1s"], "--timeout: the time limit must be longer than 0"),
         (["--timeout", "10"], "--timeout: '10' is not a time span"),
     ],
 )

@@ -152,7 +152,7 @@ def test_more_combinations_than_can_be_run_are_refused_at_once(
     many = [*range(1, 1001)]
     policy = {"name": "deadline", "n": many, "d": [f"{k}ns" for k in many]}
     table = {"strategy": "imbalance", "dataset": "sample", "latency": {"service": "constant"}}
-    with pytest.raises(BacktestError, match="policy: more than 100,000 combinations"):
+    with pytest.raises(BacktestError, match="policy: there are more than 100,000 combinations"):
         parse_matrix(table | {"policy": policy}, plugins, name="n", place="n.toml")
     table |= {"seed": many, "warmup": many, "limit": many}
     with pytest.raises(BacktestError, match="more than 100,000 combinations"):

@@ -180,6 +180,35 @@ def stream_times(
         yield columns["ts_event"]
 
 
+def stream_labelled(
+    dataset: Dataset,
+    start: int | None,
+    end: int | None,
+    symbols: Sequence[str] | None,
+    *,
+    nonfinite: Nonfinite = "refuse",
+) -> Iterator[tuple[EventBatch, Float32Array]]:
+    """A window's symbols, times and features with their targets, float32 [n, K], for training.
+
+    Raises:
+        DataError: as ``EventBus``, or a target is not finite.
+        UsageError: as ``EventBus``.
+    """
+    selection = _selection(
+        dataset,
+        start,
+        end,
+        symbols,
+        features=dataset.features,
+        targets=dataset.targets,
+        nonfinite=nonfinite,
+    )
+    plan = Scan.of(dataset, selection)
+    for columns in plan.stream(plan.decoders(), 8192):
+        targets = columns.pop("targets")
+        yield _event_batch(columns), targets
+
+
 def stream_all(
     dataset: Dataset,
     *,

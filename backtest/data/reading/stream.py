@@ -106,6 +106,18 @@ class Stream:
         """How many events there are."""
         return self.extent.count
 
+    def instant(self, number: int) -> int:
+        """ts_event of the event with this number, ns; right after the last one if there is none."""
+        if not number:
+            return self.extent.first
+        passed = 0
+        if number < self.count:
+            for times in stream_times(self.dataset, **self._selection):
+                if passed + len(times) > number:
+                    return int(times[number - passed])
+                passed += len(times)
+        return self.extent.last + 1
+
     def pieces(self, *, features: bool, first: int = 0) -> Iterator[EventBatch]:
         """Piece after piece from the one with number ``first`` on; only the last one is shorter.
 
