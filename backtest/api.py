@@ -22,7 +22,7 @@ def run(
     *,
     runs: str | Path = "runs",
     reuse: bool = True,
-    plugins: Plugins | None = None,
+    plugins: Plugins | str | Path | type | Sequence[str | Path | type] = (),
     progress: RunProgress = silent,
     **settings: Any,
 ) -> Run:
@@ -31,16 +31,23 @@ def run(
     Args:
         runs: folder of run folders.
         reuse: take finished runs and stored predictions where they exist.
-        plugins: where parts come from; by default the shipped and the installed ones.
+        plugins: files and classes that provide parts besides the shipped and the installed
+            plugins (a class ``LastMove`` is called ``last-move``); or ``Plugins``, used alone.
         progress: called with (stage, done, total) as it goes.
         **settings: the keys of a configuration file, such as ``dataset="sample"``,
-            ``strategy="batched"``, ``latency={"service": "constant:5ms"}``.
+            ``strategy="batched"``, ``latency={"service": "constant:5ms"}``. The strategy may be a
+            class, or an instance of a dataclass with its parameters.
 
     Raises:
         BacktestError: it cannot be run; at most a checkpoint of its answers is left behind.
     """
+    if isinstance(plugins, str | Path | type):
+        plugins = [plugins]
+    loaded = plugins if isinstance(plugins, Plugins) else load_plugins(plugins)
+    if not isinstance(settings.get("strategy", ""), str | Mapping):
+        settings["strategy"] = loaded.spec_of(settings["strategy"])
     config = parse_config(settings, place="backtest.run")
-    return Engine(plugins or load_plugins(), Path(runs), reuse, progress).run(config)
+    return Engine(loaded, Path(runs), reuse, progress).run(config)
 
 
 def sweep(

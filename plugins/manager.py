@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import is_dataclass, replace
 from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points as installed_entry_points
@@ -18,7 +19,7 @@ from typing import Any
 import pluggy
 
 from backtest.core.grammar import parse_spec
-from backtest.core.parameters import Parameter, build, parameters
+from backtest.core.parameters import Parameter, as_table, build, parameters
 from backtest.core.parts import Failure, Kind, Loaded, Origin, Part
 from backtest.core.settings import Declared
 from backtest.core.text import suggestion
@@ -102,6 +103,49 @@ class Plugins:
             raise _attributed(error, origin, "") from error
         self._parts.update(parts)
         self.loaded.append(Loaded(origin, implemented))
+
+    def add_class(self, part: type[Any]) -> str:
+        """Register a class that was given directly; ``LastMove`` is called ``last-move``.
+
+        It is identified by what it runs, not by a file: see ``backtest.plugins.class_source``.
+
+        Returns:
+            Its name.
+
+        Raises:
+            PluginError: it is no part, its name is taken, or its content cannot be told.
+        """
+        from backtest.plugins.class_source import class_sha256, kind_of, name_of
+
+        kind, name = kind_of(part), name_of(part)
+        origin = Origin(f"{part.__module__}.{part.__qualname__}", sha256=class_sha256(part))
+
+        @hookspecs.hookimpl
+        def provide(register: Callable[[str, type], None]) -> None:
+            register(name, part)
+
+        self.add(type(name, (), {_REGISTER_HOOKS[kind]: staticmethod(provide)}), origin)
+        # The file that it was imported from may have been edited since.
+        self._parts[kind, name] = replace(self._parts[kind, name], origin=origin)
+        return name
+
+    def spec_of(self, part: Any) -> dict[str, Any]:
+        """How to ask for a class, or for an instance of a dataclass; registered if need be.
+
+        Raises:
+            PluginError: the class cannot be registered, or the instance's parameters are not known.
+        """
+        component = part if isinstance(part, type) else type(part)
+        names = [known.name for known in self._parts.values() if known.component is component]
+        name = names[0] if names else self.add_class(component)
+        if part is component:
+            return {"name": name}
+        if not is_dataclass(part):
+            raise PluginError(
+                f"the parameters of this {component.__name__} cannot be told",
+                remedy="Make the class a dataclass whose fields are its parameters.",
+            )
+        return as_table(part, name)
 
     def parts(self, kind: Kind) -> list[Part]:
         """The registered parts of a kind, by name, unavailable ones included."""
@@ -220,23 +264,31 @@ class Plugins:
             raise PluginError(
                 f"the parameters of the {kind} {name!r} cannot be read: {error}"
             ) from error
-        defined_in = Origin(origin.plugin, origin.distribution, origin.version, source_sha256(part))
+        digest = source_sha256(part)
+        if digest is None:  # a class that was typed in: two of the same name must not share results
+            from backtest.plugins.class_source import class_sha256
+
+            digest = class_sha256(part)
+        defined_in = Origin(origin.plugin, origin.distribution, origin.version, digest)
         found[kind, name] = Part(kind, name, part, defined_in, unavailable)
 
 
 def load_plugins(
-    paths: Iterable[str | Path] = (), *, entry_points: bool = True, disabled: Collection[str] = ()
+    paths: Iterable[str | Path | type] = (),
+    *,
+    entry_points: bool = True,
+    disabled: Collection[str] = (),
 ) -> Plugins:
     """The project's own plugins, installed ones, and single files, in this order.
 
     Args:
-        paths: Python files to load as plugins.
+        paths: Python files to load as plugins, and classes to register (see ``add_class``).
         entry_points: whether to load installed plugins (entry-point group ``backtest``).
         disabled: names of shipped or installed plugins to leave out.
 
     Raises:
-        PluginError: a file in ``paths`` cannot be loaded. Shipped and installed plugins that fail
-            are listed in ``failures`` instead.
+        PluginError: a file or class in ``paths`` cannot be used. Shipped and installed plugins
+            that fail are listed in ``failures`` instead.
         UsageError: a name in ``disabled`` is none of the plugins'.
     """
     plugins = Plugins()
@@ -265,6 +317,9 @@ def load_plugins(
             text = error.problem if error.remedy is None else f"{error.problem}. {error.remedy}"
             plugins.failures.append(Failure(origin, text))
     for path in paths:
+        if isinstance(path, type):
+            plugins.add_class(path)
+            continue
         _load_and_add(plugins, Origin(str(path)), partial(load_file, Path(path)))
     return plugins
 
