@@ -11,7 +11,7 @@ from backtest.comparison.comparison import compare as compare_runs
 from backtest.core.settings import read_table
 from backtest.experiments.matrix import parse_matrix
 from backtest.experiments.sweep import Sweep, Watcher, unwatched
-from backtest.plugins.manager import Plugins, load_plugins
+from backtest.plugins.manager import Plugins, PluginSource, load_plugins
 from backtest.report import notebook  # noqa: F401 - it registers how results are shown
 from backtest.runs.engine import Engine, RunProgress, silent
 from backtest.runs.folder import Run, open_run
@@ -22,7 +22,7 @@ def run(
     *,
     runs: str | Path = "runs",
     reuse: bool = True,
-    plugins: Plugins | str | Path | type | Sequence[str | Path | type] = (),
+    plugins: Plugins | PluginSource | Sequence[PluginSource] = (),
     progress: RunProgress = silent,
     **settings: Any,
 ) -> Run:
@@ -41,9 +41,7 @@ def run(
     Raises:
         BacktestError: it cannot be run; at most a checkpoint of its answers is left behind.
     """
-    if isinstance(plugins, str | Path | type):
-        plugins = [plugins]
-    loaded = plugins if isinstance(plugins, Plugins) else load_plugins(plugins)
+    loaded = load_plugins(plugins)
     if not isinstance(settings.get("strategy", ""), str | Mapping):
         settings["strategy"] = loaded.spec_of(settings["strategy"])
     config = parse_config(settings, place="backtest.run")

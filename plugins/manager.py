@@ -14,7 +14,7 @@ from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points as installed_entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pluggy
 
@@ -54,6 +54,9 @@ _REGISTER_HOOKS: dict[Kind, str] = {
     "executor": "backtest_register_executors",
     "report section": "backtest_register_report_sections",
 }
+
+PluginSource: TypeAlias = str | Path | type
+"""A Python file that is a plugin, or a class that is a part."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -274,7 +277,7 @@ class Plugins:
 
 
 def load_plugins(
-    paths: Iterable[str | Path | type] = (),
+    sources: Plugins | PluginSource | Iterable[PluginSource] = (),
     *,
     entry_points: bool = True,
     disabled: Collection[str] = (),
@@ -282,15 +285,18 @@ def load_plugins(
     """The project's own plugins, installed ones, and single files, in this order.
 
     Args:
-        paths: Python files to load as plugins, and classes to register (see ``add_class``).
+        sources: Python files to load as plugins, and classes to register (see ``add_class``); or
+            plugins that are loaded already, which are returned as they are.
         entry_points: whether to load installed plugins (entry-point group ``backtest``).
         disabled: names of shipped or installed plugins to leave out.
 
     Raises:
-        PluginError: a file or class in ``paths`` cannot be used. Shipped and installed plugins
+        PluginError: a file or class in ``sources`` cannot be used. Shipped and installed plugins
             that fail are listed in ``failures`` instead.
         UsageError: a name in ``disabled`` is none of the plugins'.
     """
+    if isinstance(sources, Plugins):
+        return sources
     plugins = Plugins()
     candidates: list[tuple[Origin, Callable[[], object]]] = [
         (Origin(name, "ticktoll", __version__), partial(import_module, name)) for name in SHIPPED
@@ -316,11 +322,11 @@ def load_plugins(
         except PluginError as error:
             text = error.problem if error.remedy is None else f"{error.problem}. {error.remedy}"
             plugins.failures.append(Failure(origin, text))
-    for path in paths:
-        if isinstance(path, type):
-            plugins.add_class(path)
-            continue
-        _load_and_add(plugins, Origin(str(path)), partial(load_file, Path(path)))
+    for source in [sources] if isinstance(sources, str | Path | type) else sources:
+        if isinstance(source, type):
+            plugins.add_class(source)
+        else:
+            _load_and_add(plugins, Origin(str(source)), partial(load_file, Path(source)))
     return plugins
 
 

@@ -142,7 +142,7 @@ def _sentence(verdict: Verdict) -> str:
     claim = f"claims {verdict.claimed}" if verdict.claimed else "claims no class"
     unmeasured = "was not measured" if verdict.claimed else "has no reference"
     found = f"is {verdict.measured}" if verdict.measured else unmeasured
-    failed = [check.name for check in verdict.checks if check.claimed and not check.passed]
+    failed = [check.name for check in verdict.failures]
     ending = f"FAILS: {'; '.join(failed)}" if failed else "holds what it claims"
     return f"{verdict.strategy} {claim}, {found}, and {ending}."
 
