@@ -21,6 +21,7 @@ from backtest.cli import (
     compare,
     data,
     demo,
+    init,
     plugins,
     predictions,
     profile,
@@ -48,6 +49,7 @@ app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)
 app.command("tournament")(tournament.tournament)
 app.command("demo")(demo.demo)
+app.command("init")(init.init)
 app.command("train")(train.train)
 app.command("verify")(verify.verify)
 app.command("profile")(profile.profile)
