@@ -32,6 +32,7 @@ from backtest.cli import (
     train,
     verify,
 )
+from backtest.cli.project import use_project
 from backtest.core.version import __version__
 from backtest.errors import BacktestError
 from backtest.experiments.workers import HARMLESS
@@ -58,6 +59,8 @@ predictions.register(app)
 app.command("plugins")(plugins.list_plugins)
 
 _DEBUG = "BACKTEST_DEBUG"
+_WITHOUT_PROJECT = ("doctor", "init")
+"""Commands that help where a project file cannot be used."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -129,6 +132,7 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def _options(
+    ctx: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -141,6 +145,8 @@ def _options(
 ) -> None:
     if debug:
         os.environ[_DEBUG] = "1"
+    if ctx.invoked_subcommand not in _WITHOUT_PROJECT:
+        use_project(ctx)
 
 
 def _flush_stdout() -> None:

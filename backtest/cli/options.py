@@ -7,9 +7,16 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from backtest.cli.project import with_project_plugins
+
 PluginPaths: TypeAlias = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", metavar="PATH", help="Load a Python file as a plugin (repeatable)."),
+    typer.Option(
+        "--plugin",
+        metavar="PATH",
+        help="Load a Python file as a plugin (repeatable).",
+        callback=with_project_plugins,
+    ),
 ]
 
 DisabledPlugins: TypeAlias = Annotated[

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths, RunsFolder
+from backtest.cli.project import yield_to_file
 
 if TYPE_CHECKING:
     from backtest.experiments.latency_studies import Carried
@@ -18,7 +19,12 @@ if TYPE_CHECKING:
 def run(
     config: Annotated[
         Path | None,
-        typer.Argument(metavar="[CONFIG.toml]", help="A file of settings; flags override it."),
+        typer.Argument(
+            metavar="[CONFIG.toml]",
+            help="A file of settings; flags override it.",
+            is_eager=True,
+            callback=yield_to_file,
+        ),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option(help="A dataset's folder, or the name of a packaged one: sample.")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backtest.cli.project import yield_to_file
+
 if TYPE_CHECKING:
     from backtest.training.fitting import Epoch
 
@@ -19,7 +21,12 @@ def train(
     *,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A TOML file of settings; flags override it."),
+        typer.Option(
+            metavar="FILE",
+            help="A TOML file of settings; flags override it.",
+            is_eager=True,
+            callback=yield_to_file,
+        ),
     ] = None,
     start: Annotated[
         str | None, typer.Option(help="Start of the window: 2025-09-01T00:00:00Z, or ns.")
