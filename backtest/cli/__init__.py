@@ -27,6 +27,7 @@ from backtest.cli import (
     profile,
     report,
     run,
+    runs,
     sweep,
     tournament,
     train,
@@ -55,6 +56,7 @@ app.command("train")(train.train)
 app.command("verify")(verify.verify)
 app.command("profile")(profile.profile)
 data.register(app)
+runs.register(app)
 predictions.register(app)
 app.command("plugins")(plugins.list_plugins)
 
