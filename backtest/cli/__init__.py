@@ -21,6 +21,7 @@ from backtest.cli import (
     compare,
     data,
     demo,
+    doctor,
     init,
     plugins,
     predictions,
@@ -51,6 +52,7 @@ app.command("sweep")(sweep.sweep)
 app.command("report")(report.report)
 app.command("tournament")(tournament.tournament)
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
 app.command("init")(init.init)
 app.command("train")(train.train)
 app.command("verify")(verify.verify)

@@ -137,13 +137,13 @@ def _searched(folder: Path) -> Iterator[Path]:
 
 
 def _defaults(table: Mapping[str, Any], runs: Path | None, root: Any, place: str) -> dict[str, Any]:
-    """The parser's defaults, by command; a table named like a command is for it alone."""
-    shared = {key: value for key, value in table.items() if key not in root.commands}
+    """The parser's defaults, by command; a table in it is for one command alone."""
+    own = {key: value for key, value in table.items() if isinstance(value, Mapping)}
+    shared = {key: value for key, value in table.items() if key not in own}
     known = _options(root)
     for key in shared:
         if key not in known:
-            _refuse(key, [*known, *root.commands], place)
-    own = {key: value for key, value in table.items() if key in root.commands}
+            _refuse(key, known, place)
     return _of_group(root, own, shared, runs, place)
 
 
@@ -174,9 +174,9 @@ def _of_command(
         if key in options
     }
     for param in command.params:
-        if param.name == "runs" and runs is not None:
+        if "--runs" in param.opts and param.default is not None and runs is not None:
             # runs/demo is where the demo's runs go: results/demo, if the project has results.
-            found["runs"] = str(runs / Path(param.default).relative_to("runs"))
+            found[param.name] = str(runs / Path(param.default).relative_to("runs"))
     return found
 
 
@@ -193,9 +193,9 @@ def _options_of(command: Any) -> dict[str, Any]:
     return {
         option.removeprefix("--"): param
         for param in command.params
-        if param.param_type_name == "option" and param.name not in _OWN
+        if param.param_type_name == "option"
         for option in param.opts
-        if option.startswith("--")
+        if option.startswith("--") and option.removeprefix("--") not in _OWN
     }
 
 

@@ -127,6 +127,8 @@ def test_folders_below_the_runs_lie_below_those_of_the_project(
     words = ("tournament", "--dataset", small_dataset, "--team", team, "--accountant", "market")
     printed(capsys, *words)
     assert list((project / "results" / "tournament").glob("*/manifest.json"))
+    (project / NAME).write_text('runs = "results/tournament"\n')
+    assert len(printed(capsys, "runs", "list")) == 1
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,9 @@ def test_folders_below_the_runs_lie_below_those_of_the_project(
         ("plugins = [1]", "'plugins' has to be a list of files"),
         ("runs = 3", "'runs' has to be a folder"),
         ("defaults = 3", "'defaults' has to be a table"),
-        ("[defaults]\nrun = 3", "'run' has to be a table"),
+        ("[defaults]\nrun = 3", "defaults: no setting 'run'"),
+        ("[defaults.rum]\nseed = 3", "defaults: no setting 'rum'\n  Did you mean 'run'?"),
+        ("[defaults.data]\ningest = 3", "defaults.data: 'ingest' has to be a table"),
         ("[defaults]\nseed = [1]", "'seed' has to be text or a number"),
         ("[defaults]\nseed = true", "'seed' has to be text or a number"),
         ("[defaults]\nset = 'a=1'", "'set' has to be a list"),
