@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backtest.cli import completion
 from backtest.cli.choosing import Where
 from backtest.cli.options import AsJson, RunsFolder
 
@@ -60,7 +61,12 @@ def list_runs(
 
 @runs.command("show")
 def show(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="The run's id or how it begins.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="The run's id or how it begins.", autocompletion=completion.runs
+        ),
+    ],
     folder: RunsFolder = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
@@ -100,7 +106,11 @@ def show(
 def rm(
     run: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN...]", help="Ids, beginnings of ids, or patterns: 'eager-*'."),
+        typer.Argument(
+            metavar="[RUN...]",
+            help="Ids, beginnings of ids, or patterns: 'eager-*'.",
+            autocompletion=completion.runs,
+        ),
     ] = None,
     where: Where = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,

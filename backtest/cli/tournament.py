@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backtest.cli import completion
 from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths, RunsFolder
 from backtest.cli.project import yield_to_file
 
@@ -25,7 +26,10 @@ def tournament(
         ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="The dataset whose events all teams answer.")
+        str | None,
+        typer.Option(
+            help="The dataset whose events all teams answer.", autocompletion=completion.datasets
+        ),
     ] = None,
     team: Annotated[
         list[str] | None,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backtest.cli import completion
 from backtest.cli.project import yield_to_file
 
 if TYPE_CHECKING:
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 
 def train(
     dataset: Annotated[
-        str, typer.Argument(help="The folder of a dataset with features and targets.")
+        str,
+        typer.Argument(
+            help="The folder of a dataset with features and targets.",
+            autocompletion=completion.datasets,
+        ),
     ],
     output: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
     *,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backtest.cli import completion
 from backtest.cli.options import (
     AsJson,
     DatasetForTrials,
@@ -35,7 +36,11 @@ class Level(StrEnum):
 def verify(
     strategy: Annotated[
         list[str],
-        typer.Argument(metavar="STRATEGY...", help="For example batched; see `backtest plugins`."),
+        typer.Argument(
+            metavar="STRATEGY...",
+            help="For example batched; see `backtest plugins`.",
+            autocompletion=completion.parts("strategy"),
+        ),
     ],
     reference: Annotated[
         str | None,
