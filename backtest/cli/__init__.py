@@ -21,6 +21,7 @@ from backtest.cli import (
     compare,
     data,
     demo,
+    docs,
     doctor,
     init,
     plugins,
@@ -60,10 +61,11 @@ app.command("profile")(profile.profile)
 data.register(app)
 runs.register(app)
 predictions.register(app)
+app.command("docs")(docs.docs)
 app.command("plugins")(plugins.list_plugins)
 
 _DEBUG = "BACKTEST_DEBUG"
-_WITHOUT_PROJECT = ("doctor", "init")
+_WITHOUT_PROJECT = ("docs", "doctor", "init")
 """Commands that help where a project file cannot be used."""
 
 

@@ -63,8 +63,8 @@ def train(
 
     Each tower learns its own target. Training stops when predictions of the last part of the window
     no longer improve. After Ctrl-C or a crash, the same command continues from its checkpoint. A
-    manifest and a plot of the losses are written next to the weights. docs/training.md lists the
-    settings.
+    manifest and a plot of the losses are written next to the weights. `backtest docs training`
+    lists the settings.
 
     Example: backtest train data/market weights.safetensors --end 2025-09-01T15:00:00Z --set depth=2
     """

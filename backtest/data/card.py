@@ -304,7 +304,7 @@ def refusal(error: ValidationError, *, place: str) -> DataError:
     return DataError(
         "; ".join(problems) if len(problems) == 1 else "\n  ".join(["refused:", *problems]),
         place=place,
-        remedy="docs/data.md lists the keys of a card.",
+        remedy="`backtest docs data` lists the keys of a card.",
     )
 
 

@@ -202,7 +202,7 @@ def read_mapping(path: Path) -> Mapping:
         raise DataError(
             "; ".join(problems),
             place=str(path),
-            remedy="docs/data.md lists the keys of a mapping.",
+            remedy="`backtest docs data` lists the keys of a mapping.",
         ) from None
     except ValueError as error:
         raise DataError(f"not TOML: {error}", place=str(path)) from None
