@@ -24,6 +24,7 @@ def docs(
 
     Example: backtest docs data
     """
+    import re
     import sys
 
     from backtest.cli.console import print_table
@@ -38,7 +39,8 @@ def docs(
     if name not in known:
         remedy = suggestion(name, known) or f"Pages: {', '.join(known)}."
         raise UsageError(f"the documentation has no page {page!r}", remedy=remedy)
-    sys.stdout.write(known[name].read_text(encoding="utf-8"))
+    text = known[name].read_text(encoding="utf-8")
+    sys.stdout.write(re.sub(r"^<!-- .* -->\n", "", text, flags=re.MULTILINE))
 
 
 def pages() -> dict[str, Path]:
