@@ -73,10 +73,10 @@ def init(
         ),
     ] = StartingPoint.STRATEGY,
 ) -> None:
-    """Write a plugin to start from, and its tests, into the current folder.
+    """Write a plugin to start from, and its tests.
 
-    What is written works at once: it runs, it passes `backtest verify`, and its tests pass (they
-    need pytest). Files that exist are never overwritten.
+    What is written into the current folder works at once: it runs, it passes `backtest verify`, and
+    its tests pass (they need pytest). Files that exist are never overwritten.
 
     Example: backtest init my-alpha
     """

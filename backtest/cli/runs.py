@@ -112,7 +112,13 @@ def rm(
             autocompletion=completion.runs,
         ),
     ] = None,
-    where: Where = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CONDITION",
+            help="Remove only runs that match: 'strategy == \"eager\" and partial'.",
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     folder: RunsFolder = Path("runs"),
     as_json: AsJson = False,
