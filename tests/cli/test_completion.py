@@ -76,7 +76,7 @@ def test_runs(folder: Path) -> None:
 
 
 def test_commands_without_loading_anything_heavy(folder: Path) -> None:
-    assert completed(folder, "backtest doc") == ["doctor"]
+    assert completed(folder, "backtest doct") == ["doctor"]
     code = (
         "import sys, atexit\n"
         "heavy = {'numpy', 'pyarrow', 'polars', 'torch'}\n"
@@ -85,7 +85,7 @@ def test_commands_without_loading_anything_heavy(folder: Path) -> None:
     )
     environment = os.environ | {
         "_BACKTEST_COMPLETE": "complete_bash",
-        "COMP_WORDS": "backtest doc",
+        "COMP_WORDS": "backtest doct",
         "COMP_CWORD": "1",
         "PYTHONPATH": str(ROOT),
     }
