@@ -29,6 +29,7 @@ SETTINGS := $(PYTHON) | $(CONSTRAINTS) | $(VENV_FLAGS)
 .NOTPARALLEL:
 
 demo: $(VENV)/.runtime
+	@echo "The command is $(VENV)/bin/backtest; to have it on the PATH: source $(VENV)/bin/activate"
 	$(RUN) -m backtest demo
 
 # Workers share the cores, so a thread pool in each would only make them wait for one another.

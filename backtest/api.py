@@ -13,7 +13,7 @@ from backtest.core.settings import read_table
 from backtest.experiments.matrix import parse_matrix
 from backtest.experiments.sweep import Sweep, Watcher, unwatched
 from backtest.experiments.walk_forward import open_sweep, with_folds
-from backtest.plugins.manager import Plugins, load_plugins
+from backtest.plugins.manager import Plugins, PluginSource, load_plugins
 from backtest.report import notebook  # noqa: F401 - it registers how results are shown
 from backtest.runs.engine import Engine, RunProgress, silent
 from backtest.runs.folder import Run, open_run
@@ -24,7 +24,7 @@ def run(
     *,
     runs: str | Path = "runs",
     reuse: bool = True,
-    plugins: Plugins | None = None,
+    plugins: Plugins | PluginSource | Sequence[PluginSource] = (),
     progress: RunProgress = silent,
     **settings: Any,
 ) -> Run:
@@ -33,16 +33,21 @@ def run(
     Args:
         runs: folder of run folders.
         reuse: take finished runs and stored predictions where they exist.
-        plugins: where parts come from; by default the shipped and the installed ones.
+        plugins: files and classes that provide parts besides the shipped and the installed
+            plugins (a class ``LastMove`` is called ``last-move``); or ``Plugins``, used alone.
         progress: called with (stage, done, total) as it goes.
         **settings: the keys of a configuration file, such as ``dataset="sample"``,
-            ``strategy="batched"``, ``latency={"service": "constant:5ms"}``.
+            ``strategy="batched"``, ``latency={"service": "constant:5ms"}``. The strategy may be a
+            class, or an instance of a dataclass with its parameters.
 
     Raises:
         BacktestError: it cannot be run; at most a checkpoint of its answers is left behind.
     """
+    loaded = load_plugins(plugins)
+    if not isinstance(settings.get("strategy", ""), str | Mapping):
+        settings["strategy"] = loaded.spec_of(settings["strategy"])
     config = parse_config(settings, place="backtest.run")
-    return Engine(plugins or load_plugins(), Path(runs), reuse, progress).run(config)
+    return Engine(loaded, Path(runs), reuse, progress).run(config)
 
 
 def sweep(

@@ -9,17 +9,17 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import is_dataclass, replace
 from functools import partial
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import pluggy
 
 from backtest.core.entry_points import plugin_entry_points
 from backtest.core.grammar import parse_spec
-from backtest.core.parameters import Parameter, build, parameters, undeclared
+from backtest.core.parameters import Parameter, as_table, build, parameters, undeclared
 from backtest.core.parts import Failure, Kind, Loaded, Origin, Part
 from backtest.core.settings import Declared
 from backtest.core.text import suggestion_or_list
@@ -54,6 +54,9 @@ _REGISTER_HOOKS: dict[Kind, str] = {
     "executor": "backtest_register_executors",
     "report section": "backtest_register_report_sections",
 }
+
+PluginSource: TypeAlias = str | Path | type
+"""A Python file that is a plugin, or a class that is a part."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -108,6 +111,49 @@ class Plugins:
             raise _attributed(error, origin, "") from error
         self._parts.update(parts)
         self.loaded.append(Loaded(origin, implemented))
+
+    def add_class(self, part: type[Any]) -> str:
+        """Register a class that was given directly; ``LastMove`` is called ``last-move``.
+
+        It is identified by what it runs, not by a file: see ``backtest.plugins.class_source``.
+
+        Returns:
+            Its name.
+
+        Raises:
+            PluginError: it is no part, its name is taken, or its content cannot be told.
+        """
+        from backtest.plugins.class_source import class_sha256, kind_of, name_of
+
+        kind, name = kind_of(part), name_of(part)
+        origin = Origin(f"{part.__module__}.{part.__qualname__}", sha256=class_sha256(part))
+
+        @hookspecs.hookimpl
+        def provide(register: Callable[[str, type], None]) -> None:
+            register(name, part)
+
+        self.add(type(name, (), {_REGISTER_HOOKS[kind]: staticmethod(provide)}), origin)
+        # The file that it was imported from may have been edited since.
+        self._parts[kind, name] = replace(self._parts[kind, name], origin=origin)
+        return name
+
+    def spec_of(self, part: Any) -> dict[str, Any]:
+        """How to ask for a class, or for an instance of a dataclass; registered if need be.
+
+        Raises:
+            PluginError: the class cannot be registered, or the instance's parameters are not known.
+        """
+        component = part if isinstance(part, type) else type(part)
+        names = [known.name for known in self._parts.values() if known.component is component]
+        name = names[0] if names else self.add_class(component)
+        if part is component:
+            return {"name": name}
+        if not is_dataclass(part):
+            raise PluginError(
+                f"the parameters of this {component.__name__} cannot be told",
+                remedy="Make the class a dataclass whose fields are its parameters.",
+            )
+        return as_table(part, name)
 
     def parts(self, kind: Kind) -> list[Part]:
         """The registered parts of a kind, by name, unavailable ones included."""
@@ -234,24 +280,36 @@ class Plugins:
                 remedy="Put @dataclass above the class, and leave out __init__.",
             )
         defined_in = Origin(origin.plugin, origin.distribution, origin.version, source_sha256(part))
+        digest = source_sha256(part)
+        if digest is None:  # a class that was typed in: two of the same name must not share results
+            from backtest.plugins.class_source import class_sha256
+
+            digest = class_sha256(part)
+        defined_in = Origin(origin.plugin, origin.distribution, origin.version, digest)
         found[kind, name] = Part(kind, name, part, defined_in, unavailable)
 
 
 def load_plugins(
-    paths: Iterable[str | Path] = (), *, entry_points: bool = True, disabled: Collection[str] = ()
+    sources: Plugins | PluginSource | Iterable[PluginSource] = (),
+    *,
+    entry_points: bool = True,
+    disabled: Collection[str] = (),
 ) -> Plugins:
     """The project's own plugins, installed ones, and single files, in this order.
 
     Args:
-        paths: Python files to load as plugins.
+        sources: Python files to load as plugins, and classes to register (see ``add_class``); or
+            plugins that are loaded already, which are returned as they are.
         entry_points: whether to load installed plugins (entry-point group ``backtest``).
         disabled: names of shipped or installed plugins to leave out.
 
     Raises:
-        PluginError: a file in ``paths`` cannot be loaded. Shipped and installed plugins that fail
-            are listed in ``failures`` instead.
+        PluginError: a file or class in ``sources`` cannot be used. Shipped and installed plugins
+            that fail are listed in ``failures`` instead.
         UsageError: a name in ``disabled`` is none of the plugins'.
     """
+    if isinstance(sources, Plugins):
+        return sources
     plugins = Plugins()
     candidates: list[tuple[Origin, Callable[[], object]]] = [
         (Origin(name, "ticktoll", __version__), partial(import_module, name)) for name in SHIPPED
@@ -276,8 +334,11 @@ def load_plugins(
         except PluginError as error:
             text = error.problem if error.remedy is None else f"{error.problem}. {error.remedy}"
             plugins.failures.append(Failure(origin, text))
-    for path in paths:
-        _load_and_add(plugins, Origin(str(path)), partial(load_file, Path(path)))
+    for source in [sources] if isinstance(sources, str | Path | type) else sources:
+        if isinstance(source, type):
+            plugins.add_class(source)
+        else:
+            _load_and_add(plugins, Origin(str(source)), partial(load_file, Path(source)))
     return plugins
 
 

@@ -36,6 +36,7 @@ ALLOWED = {
     # The interface loads plugins, so shipped ones may not use it.
     "plugins": ("report",),
     "api": ("plugins",),
+    "testing": ("api", "conformance"),
     "cli": ("api", "conformance", "training"),
     "__main__": ("cli",),
 }

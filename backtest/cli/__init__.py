@@ -20,12 +20,16 @@ from backtest.cli import (
     compare,
     data,
     demo,
+    docs,
+    doctor,
+    init,
     open,
     plugins,
     predictions,
     profile,
     report,
     run,
+    runs,
     sweep,
     tournament,
     train,
@@ -33,6 +37,7 @@ from backtest.cli import (
     verify,
 )
 from backtest.cli.command import Command
+from backtest.cli.project import use_project
 from backtest.cli.streams import READER_GONE, StandardStreams, StreamLost
 from backtest.core.text import escape_lines, escape_text
 from backtest.core.version import __version__
@@ -54,14 +59,20 @@ app.command("open", cls=Command)(open.open_runs)
 app.command("tune", cls=Command)(tune.tune)
 app.command("tournament", cls=Command)(tournament.tournament)
 app.command("demo", cls=Command)(demo.demo)
+app.command("doctor", cls=Command)(doctor.doctor)
+app.command("init", cls=Command)(init.init)
 app.command("train", cls=Command)(train.train)
 app.command("verify", cls=Command)(verify.verify)
 app.command("profile", cls=Command)(profile.profile)
 data.register(app)
+runs.register(app)
 predictions.register(app)
+app.command("docs", cls=Command)(docs.docs)
 app.command("plugins", cls=Command)(plugins.list_plugins)
 
 _DEBUG = "BACKTEST_DEBUG"
+_WITHOUT_PROJECT = ("docs", "doctor", "init")
+"""Commands that help where a project file cannot be used."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -173,6 +184,7 @@ def _print_version(asked: bool) -> None:
 
 @app.callback()
 def _options(
+    ctx: typer.Context,
     version: Annotated[
         bool,
         typer.Option(
@@ -185,3 +197,5 @@ def _options(
 ) -> None:
     if debug:
         os.environ[_DEBUG] = "1"
+    if ctx.invoked_subcommand not in _WITHOUT_PROJECT:
+        use_project(ctx)

@@ -31,13 +31,15 @@ def demo(runs: RunsFolder = Path("runs/demo")) -> None:
     Each runs on a slow and on a fast server. The sample holds 20,000 events of 12 symbols of a
     synthetic market, later than those that the ensemble was trained on. A short-lived alpha drives
     the prices. The features show it only together with an offset, and separating the two takes the
-    symbol's history, so late answers and answers without memory lose money.
+    symbol's history, so late answers and answers without memory lose money. The runs, and a report
+    on them, are written to a folder.
     """
     import torch
 
     from backtest.cli.comparison_tables import print_comparison
     from backtest.cli.console import err, out
     from backtest.cli.progress import reporting
+    from backtest.cli.report import write
     from backtest.comparison.comparison import compare
     from backtest.plugins.manager import load_plugins
     from backtest.runs.engine import Engine
@@ -66,7 +68,8 @@ def demo(runs: RunsFolder = Path("runs/demo")) -> None:
     out.print()
     for line in _verdict(compared):
         out.print(line, soft_wrap=True)
-    err.print(f"The runs are in {runs}; compare any of them with `backtest compare`.")
+    err.print(f"The runs are in {runs}; `backtest compare {runs}` compares them.", soft_wrap=True)
+    write(compared, runs / "report.html", None, None, sections=())
 
 
 def _verdict(compared: Comparison) -> list[str]:

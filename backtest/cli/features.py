@@ -7,11 +7,17 @@ from typing import Annotated
 
 import typer
 
+from backtest.cli import completion
 from backtest.cli.options import AsJson, PluginPaths
 
 
 def features(
-    dataset: Annotated[str, typer.Argument(help="A dataset's folder, URI or packaged name.")],
+    dataset: Annotated[
+        str,
+        typer.Argument(
+            help="A dataset's folder, URI or packaged name.", autocompletion=completion.datasets
+        ),
+    ],
     output: Annotated[Path, typer.Argument(help="The dataset folder to create.")],
     *,
     builder: Annotated[

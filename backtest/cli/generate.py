@@ -41,7 +41,8 @@ def generate(
 
     The alpha drives the mid prices. The features show the sum of the alpha and a slowly changing
     offset, which can only be separated with the history; the targets are the alpha. The dataset
-    card states what the best predictor can know and earn. docs/data.md lists the parameters.
+    card states what the best predictor can know and earn. `backtest docs data` lists the
+    parameters.
 
     Example: backtest data generate data/market --set half_life=500ms
     """

@@ -7,9 +7,17 @@ from typing import Annotated, TypeAlias
 
 import typer
 
+from backtest.cli import completion
+from backtest.cli.project import with_project_plugins
+
 PluginPaths: TypeAlias = Annotated[
     list[Path] | None,
-    typer.Option("--plugin", metavar="PATH", help="Load a Python file as a plugin (repeatable)."),
+    typer.Option(
+        "--plugin",
+        metavar="PATH",
+        help="Load a Python file as a plugin (repeatable).",
+        callback=with_project_plugins,
+    ),
 ]
 
 DisabledPlugins: TypeAlias = Annotated[
@@ -35,7 +43,11 @@ Device: TypeAlias = Annotated[
 ]
 
 DatasetForTrials: TypeAlias = Annotated[
-    str, typer.Option(help="The dataset whose features to use: a folder or a packaged name.")
+    str,
+    typer.Option(
+        help="The dataset whose features to use: a folder or a packaged name.",
+        autocompletion=completion.datasets,
+    ),
 ]
 
 Seed: TypeAlias = Annotated[

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backtest.cli import completion
 from backtest.cli.options import (
     AsJson,
     DatasetForTrials,
@@ -26,7 +27,14 @@ _HEADERS = ["batch", "symbols", "median ms", "p90", "p99", "max", "samples", "fl
 
 
 def profile(
-    strategy: Annotated[str, typer.Argument(metavar="STRATEGY", help="For example batched.")],
+    strategy: Annotated[
+        str,
+        typer.Argument(
+            metavar="STRATEGY",
+            help="For example batched.",
+            autocompletion=completion.parts("strategy"),
+        ),
+    ],
     device: Device = "cpu",
     sizes: Annotated[str, typer.Option(help="Batch sizes, in events.")] = "1,8,20,39,128",
     batches: Annotated[int, typer.Option(min=1, help="Number of samples per size.")] = 300,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from backtest.cli import completion
 from backtest.cli.options import AsJson
 
 if TYPE_CHECKING:
@@ -14,7 +15,10 @@ if TYPE_CHECKING:
     from backtest.data.quality.validate import Validation
 
 _DatasetName: TypeAlias = Annotated[
-    str, typer.Argument(help="A dataset's folder, URI or packaged name.")
+    str,
+    typer.Argument(
+        help="A dataset's folder, URI or packaged name.", autocompletion=completion.datasets
+    ),
 ]
 
 

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backtest.cli import completion
 from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths, RunsFolder
+from backtest.cli.project import yield_to_file
 
 if TYPE_CHECKING:
     from backtest.experiments.latency_studies import Carried
@@ -18,35 +20,61 @@ if TYPE_CHECKING:
 def run(
     config: Annotated[
         Path | None,
-        typer.Argument(metavar="[CONFIG.toml]", help="A file of settings; flags override it."),
+        typer.Argument(
+            metavar="[CONFIG.toml]",
+            help="A file of settings; flags override it.",
+            is_eager=True,
+            callback=yield_to_file,
+        ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="A dataset's folder, or the name of a packaged one: sample.")
+        str | None,
+        typer.Option(
+            help="A dataset's folder, or the name of a packaged one: sample.",
+            autocompletion=completion.datasets,
+        ),
     ] = None,
     strategy: Annotated[
-        str | None, typer.Option(help="The strategy, such as batched; see `backtest plugins`.")
+        str | None,
+        typer.Option(
+            help="The strategy, such as batched; see `backtest plugins`.",
+            autocompletion=completion.parts("strategy"),
+        ),
     ] = None,
     policy: Annotated[
         list[str] | None,
         typer.Option(
-            help="Batching policy: one, all, at-most:8, deadline:8,5ms, ... (repeatable)."
+            help="Batching policy: one, all, at-most:8, deadline:8,5ms, ... (repeatable).",
+            autocompletion=completion.parts("batching policy"),
         ),
     ] = None,
     service: Annotated[
         list[str] | None,
         typer.Option(
-            help="Service time per batch: affine:35.8ms,0.5ms, profile:FILE, ... (repeatable)."
+            help="Service time per batch: affine:35.8ms,0.5ms, profile:FILE, ... (repeatable).",
+            autocompletion=completion.parts("latency model"),
         ),
     ] = None,
     feed: Annotated[
         str | None,
-        typer.Option(help="Market data latency: recorded, constant:250us, exponential:1ms, ..."),
+        typer.Option(
+            help="Market data latency: recorded, constant:250us, exponential:1ms, ...",
+            autocompletion=completion.parts("latency model"),
+        ),
     ] = None,
     entry: Annotated[
-        str | None, typer.Option(help="Order entry latency: constant:250us, ...")
+        str | None,
+        typer.Option(
+            help="Order entry latency: constant:250us, ...",
+            autocompletion=completion.parts("latency model"),
+        ),
     ] = None,
     response: Annotated[
-        str | None, typer.Option(help="Latency of fill reports: constant:250us, ...")
+        str | None,
+        typer.Option(
+            help="Latency of fill reports: constant:250us, ...",
+            autocompletion=completion.parts("latency model"),
+        ),
     ] = None,
     latency_scale: Annotated[
         str | None,
@@ -64,10 +92,17 @@ def run(
     ] = None,
     accountant: Annotated[
         str | None,
-        typer.Option(help="The accountant: market, challenge, market:position_limit=10, ..."),
+        typer.Option(
+            help="The accountant: market, challenge, market:position_limit=10, ...",
+            autocompletion=completion.parts("accountant"),
+        ),
     ] = None,
     sizing: Annotated[
-        str | None, typer.Option(help="How forecasts become positions: sign, sign:lots=2, ...")
+        str | None,
+        typer.Option(
+            help="How forecasts become positions: sign, sign:lots=2, ...",
+            autocompletion=completion.parts("sizing rule"),
+        ),
     ] = None,
     start: Annotated[
         str | None, typer.Option(help="Start of the window: 2024-08-09T00:00:00Z, or ns.")

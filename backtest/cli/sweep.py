@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths, RunsFolder
+from backtest.cli.project import yield_to_file
 from backtest.cli.sweep_table import figure, title
 
 if TYPE_CHECKING:
@@ -19,7 +20,13 @@ SOME_FAILED = 4
 
 def sweep(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE.toml", help="A file of settings and lists of them.")
+        Path,
+        typer.Argument(
+            metavar="FILE.toml",
+            help="A file of settings and lists of them.",
+            is_eager=True,
+            callback=yield_to_file,
+        ),
     ],
     runs: RunsFolder = Path("runs"),
     executor: Annotated[

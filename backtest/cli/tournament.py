@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backtest.cli import completion
 from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths, RunsFolder
+from backtest.cli.project import yield_to_file
 
 if TYPE_CHECKING:
     from backtest.experiments.tournament import RoundResult, Standing
@@ -15,10 +17,19 @@ if TYPE_CHECKING:
 
 def tournament(
     config: Annotated[
-        Path | None, typer.Argument(metavar="[FILE.toml]", help="A file of teams and rounds.")
+        Path | None,
+        typer.Argument(
+            metavar="[FILE.toml]",
+            help="A file of teams and rounds.",
+            is_eager=True,
+            callback=yield_to_file,
+        ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="The dataset whose events all teams answer.")
+        str | None,
+        typer.Option(
+            help="The dataset whose events all teams answer.", autocompletion=completion.datasets
+        ),
     ] = None,
     team: Annotated[
         list[str] | None,

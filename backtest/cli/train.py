@@ -7,19 +7,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backtest.cli import completion
+from backtest.cli.project import yield_to_file
+
 if TYPE_CHECKING:
     from backtest.training.fitting import Epoch
 
 
 def train(
     dataset: Annotated[
-        str, typer.Argument(help="The folder of a dataset with features and targets.")
+        str,
+        typer.Argument(
+            help="The folder of a dataset with features and targets.",
+            autocompletion=completion.datasets,
+        ),
     ],
     output: Annotated[Path, typer.Argument(help="The .safetensors file to write.")],
     *,
     config: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A TOML file of settings; flags override it."),
+        typer.Option(
+            metavar="FILE",
+            help="A TOML file of settings; flags override it.",
+            is_eager=True,
+            callback=yield_to_file,
+        ),
     ] = None,
     start: Annotated[
         str | None, typer.Option(help="Start of the window: 2025-09-01T00:00:00Z, or ns.")
@@ -51,8 +63,8 @@ def train(
 
     Each tower learns its own target. Training stops when predictions of the last part of the window
     no longer improve. After Ctrl-C or a crash, the same command continues from its checkpoint. A
-    manifest and a plot of the losses are written next to the weights. docs/training.md lists the
-    settings.
+    manifest and a plot of the losses are written next to the weights. `backtest docs training`
+    lists the settings.
 
     Example: backtest train data/market weights.safetensors --end 2025-09-01T15:00:00Z --set depth=2
     """

@@ -48,7 +48,7 @@ def tune(
     are kept, so after Ctrl-C or a crash, or with more --trials, the same command continues. It
     needs the extra ticktoll[tune].
 
-    Example: backtest tune examples/tune.toml --plugin examples/ridge.py --trials 20
+    Example: backtest tune search.toml --plugin mine.py --trials 20
     """
     import sys
     from contextlib import redirect_stdout

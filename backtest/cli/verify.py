@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backtest.cli import completion
 from backtest.cli.options import (
     AsJson,
     DatasetForTrials,
@@ -35,7 +36,11 @@ class Level(StrEnum):
 def verify(
     strategy: Annotated[
         list[str],
-        typer.Argument(metavar="STRATEGY...", help="For example batched; see `backtest plugins`."),
+        typer.Argument(
+            metavar="STRATEGY...",
+            help="For example batched; see `backtest plugins`.",
+            autocompletion=completion.parts("strategy"),
+        ),
     ],
     reference: Annotated[
         str | None,
@@ -145,7 +150,7 @@ def _sentence(verdict: Verdict) -> str:
     claim = f"claims {verdict.claimed}" if verdict.claimed else "claims no class"
     unmeasured = "was not measured" if verdict.claimed else "has no reference"
     found = f"is {verdict.measured}" if verdict.measured else unmeasured
-    failed = [check.name for check in verdict.checks if check.claimed and not check.passed]
+    failed = [check.name for check in verdict.failures]
     ending = f"FAILS: {'; '.join(failed)}" if failed else "holds what it claims"
     return f"{verdict.strategy} {claim}, {found}, and {ending}."
 

@@ -82,7 +82,23 @@ class Verdict:
     @property
     def holds(self) -> bool:
         """Whether the strategy is what it claims to be."""
-        return all(check.passed for check in self.checks if check.claimed)
+        return not self.failures
+
+    @property
+    def failures(self) -> list[Check]:
+        """The checks that failed although the strategy claims what they check."""
+        return [check for check in self.checks if check.claimed and not check.passed]
+
+    def raise_for_failures(self) -> None:
+        """Fail a test unless the strategy is what it claims to be.
+
+        Raises:
+            AssertionError: it is not; the message names every failed check, and the seed.
+        """
+        failed = "".join(f"\n  {check.name}: {check.detail}" for check in self.failures)
+        if failed:
+            problem = f"{self.strategy} is not what it claims to be (seed {self.seed})"
+            raise AssertionError(f"{problem}:{failed}")
 
 
 class Verification:

@@ -129,6 +129,42 @@ def lock_folder(folder: Path, *, make: bool) -> int | None:
                     return None
 
 
+def is_being_written(target: Path) -> bool:
+    """Whether a process holds a folder that is to become ``target``."""
+    for aside in target.parent.glob(f".{glob.escape(target.name)}.tmp-*"):
+        with contextlib.suppress(OSError):  # its writer may finish meanwhile
+            handle = os.open(aside, os.O_RDONLY)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+            finally:
+                os.close(handle)
+    return False
+
+
+def remove_folder(folder: Path) -> bool:
+    """Remove a folder: its name is gone at once, and what a killed process leaves is swept later.
+
+    Returns:
+        ``False`` if it is gone already, or others hold its lock.
+
+    Raises:
+        DataError: it cannot be removed.
+    """
+    with writing(folder):
+        lock = lock_folder(folder, make=False)
+        if lock is None:
+            return False
+        try:
+            aside = folder.with_name(f".{folder.name}.tmp-{secrets.token_hex(4)}")
+            folder.rename(aside)
+            shutil.rmtree(aside)
+        finally:
+            os.close(lock)
+    return True
+
+
 @contextmanager
 def writing(place: Path) -> Iterator[None]:
     """Turn what the operating system raises while writing into ``DataError`` naming the place.

@@ -130,12 +130,12 @@ class PartLoader(Protocol):
     """Loads plugins; ``backtest.plugins.manager.load_plugins`` is it."""
 
     def __call__(
-        self, paths: Iterable[str | Path] = (), *, disabled: Collection[str] = ()
+        self, sources: Iterable[str | Path] = (), *, disabled: Collection[str] = ()
     ) -> Parts:
         """The parts of shipped and installed plugins, and of single files.
 
         Args:
-            paths: Python files to load as plugins.
+            sources: Python files to load as plugins.
             disabled: names of shipped or installed plugins to leave out.
 
         Raises:

@@ -315,7 +315,7 @@ def refusal(
     return DataError(
         found[0] if len(found) == 1 else "\n  ".join(["refused:", *found]),
         place=place,
-        remedy="docs/data.md lists the keys of a card.",
+        remedy="`backtest docs data` lists the keys of a card.",
     )
 
 

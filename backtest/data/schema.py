@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 TIMESTAMP = pa.timestamp("ns", "UTC")
 TIMES = ("ts_event", "ts_recv")
 PAIRS = (("bid", "ask"), ("bid_size", "ask_size"), ("trade_price", "trade_size"))
-REMEDY = "Convert the files with `backtest data ingest`; docs/data.md has the format."
+REMEDY = "Convert the files with `backtest data ingest`; `backtest docs data` has the format."
 
 
 @dataclass(frozen=True)

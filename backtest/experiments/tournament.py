@@ -125,7 +125,7 @@ def parse_tournament(table: Mapping[str, Any], *, place: str) -> TournamentConfi
         raise UsageError(
             "; ".join(problems(error, TournamentConfig, table)),
             place=place,
-            remedy="docs/tournament.md shows a complete file.",
+            remedy="`backtest docs tournament` shows a complete file.",
         ) from None
     for kind, names in (
         ("teams", [team.name for team in config.team]),

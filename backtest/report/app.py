@@ -24,9 +24,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from backtest.comparison.comparison import Comparison, compare
 from backtest.core.parts import Parts
 from backtest.errors import BacktestError
+from backtest.report.growing_store import GrowingStore
 from backtest.report.html import amount, number, paragraph, percent, table
 from backtest.report.page import page, render_report
-from backtest.report.run_store import RunStore
 
 COOKIE = "backtest_token"
 HOSTS = ("127.0.0.1", "localhost")
@@ -51,7 +51,7 @@ def make_app(folder: Path, plugins: Parts, token: str) -> ASGIApp:
         plugins: give the sections of reports.
         token: what a browser has to show.
     """
-    pages = _Pages(RunStore(folder), plugins, str(folder))
+    pages = _Pages(GrowingStore(folder), plugins, str(folder))
     routes = [
         Route("/", pages.index),
         Route("/run/{run}", pages.run),
@@ -70,7 +70,7 @@ def new_token() -> str:
 class _Pages:
     """What each address shows."""
 
-    def __init__(self, store: RunStore, plugins: Parts, place: str) -> None:
+    def __init__(self, store: GrowingStore, plugins: Parts, place: str) -> None:
         self._store = store
         self._plugins = plugins
         self._place = place

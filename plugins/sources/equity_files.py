@@ -28,7 +28,7 @@ _BLOCK_BYTES = 1 << 20
 _FIRST, _LAST = date(1990, 1, 1), date(2100, 1, 1)
 _LARGEST = 2**56  # so that the sizes of all exchanges add up in 64 bits
 _MS_PER_DAY = 25 * 3_600_000  # the longest: when clocks go back
-_REMEDY = "docs/data.md has the rows of quote and trade files."
+_REMEDY = "`backtest docs data` has the rows of quote and trade files."
 
 
 @dataclass(frozen=True)

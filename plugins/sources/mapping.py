@@ -205,7 +205,7 @@ def read_mapping(path: Path) -> Mapping:
         raise DataError(
             "; ".join(problems(error, Mapping, table)),
             place=str(path),
-            remedy="docs/data.md lists the keys of a mapping.",
+            remedy="`backtest docs data` lists the keys of a mapping.",
         ) from None
     except ValueError as error:
         raise DataError(f"the mapping is not TOML: {error}", place=str(path)) from None

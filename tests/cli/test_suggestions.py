@@ -93,6 +93,13 @@ MISSPELT = [
     (["open", "{runs}", "--no-plugin", "backtest.plugins.sizng"], "'backtest.plugins.sizing'"),
     (["plugins", "--no-plugin", "backtest.plugins.sizng"], "'backtest.plugins.sizing'"),
     (["demo", "--run", "x"], "--runs"),
+    (["runs", "list", "--where", "nett > 0", "--runs", "{runs}"], "'net'"),
+    (["runs", "show", "x", "--runs", "{runs}x"], "'{runs}'"),
+    (["runs", "rm", "--where", "nett > 0", "--runs", "{runs}"], "'net'"),
+    (["docs", "simulatoin"], "'simulation'"),
+    (["doctor", "--run", "x"], "--runs"),
+    (["init", "mine", "--kin", "source"], "--kind"),
+    (["tune", "{data}/sweeps.toml"], "'{data}/sweep.toml'"),
     (["comapre"], "'compare'"),
 ]
 

@@ -33,7 +33,7 @@ class SweepState:
         return sum(self.counts.values())
 
 
-class RunStore:
+class GrowingStore:
     """Reads the runs and sweeps in a folder; what has not changed is not read again.
 
     Args:
