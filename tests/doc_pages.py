@@ -60,6 +60,8 @@ def blocks(page: str) -> tuple[Block, ...]:
         marks: dict[str, list[str]] = {}
         for kind, content in _MARK.findall(match[1]):
             marks.setdefault(kind, []).append(content)
+        if match[2].startswith("{"):  # an instruction to the site's builder
+            continue
         line = text[: match.start(3)].count("\n") + 1
         found.append(Block(page, line, match[2], match[3], marks))
     return tuple(found)
