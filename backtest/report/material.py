@@ -56,7 +56,9 @@ class Material:
 
     @cached_property
     def names(self) -> list[str]:
-        """A short name for each run: its place by what it earned, strategy and policy."""
+        """A short name for each run: its strategy; among several its place and policy, too."""
+        if self.single is not None:
+            return [self.compared.rows[0]["strategy"]]
         place = {k: n for n, k in enumerate(self.order, 1)}
         several = len({row["policy"] for row in self.compared.rows}) > 1
         return [

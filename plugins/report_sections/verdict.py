@@ -62,7 +62,9 @@ def _of_field(material: Material, field: Field) -> Markup:
     compared = material.compared
     trials = trials_behind(compared, field.members[0])
     found = verdict(compared, field, trials, dict(enumerate(material.names)))
-    shown = paragraph(found.lead, "lead") + _numbers(material, field, trials)
+    shown = paragraph(found.lead, "lead")
+    if material.single is None:  # a tear sheet has key figures of its own
+        shown += _numbers(material, field, trials)
     lines = [line for line in (found.reason, _certainty(field, found), found.luck) if line]
     shown += bullets([*lines, *found.warnings[:_WARNINGS]])
     if len(found.contests) > 1:
