@@ -62,7 +62,8 @@ def position_frame(path: Path, money_unit: Decimal) -> pl.LazyFrame:
     import polars as pl
 
     frame = _scan(path).with_columns(_money(["net", "decision", *COSTS], money_unit))
-    frame = frame.rename({"position": "lots"})
+    names = frame.collect_schema().names()
+    frame = frame.select(pl.col(c).alias("lots") if c == "position" else pl.col(c) for c in names)
     worth = lot_worth(path)
     if worth is None:
         return frame

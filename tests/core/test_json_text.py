@@ -30,7 +30,7 @@ def test_what_cannot_be_used_is_refused(tmp_path: Path, text: str, problem: str)
     with pytest.raises(ValueError, match=problem):
         loads(text)
     (tmp_path / "a.json").write_text(text)
-    with pytest.raises(DataError, match=r"a\.json: is not JSON: ") as caught:
+    with pytest.raises(DataError, match=r"a\.json: it is not JSON: ") as caught:
         read_json_table(tmp_path / "a.json", remedy="Mend it.")
     assert caught.value.remedy == "Mend it."
 

@@ -77,5 +77,5 @@ def test_rows_are_cut_anew(lengths: tuple[int, ...]) -> None:
     assert taken.take(0).shape == (0, 2)
     assert [len(taken.take(n)) for n in (3, 0, 6)] == [3, 0, 6]
     assert taken.take(1).tolist() == [[18, 19]]
-    with pytest.raises(StopIteration):
+    with pytest.raises(EOFError):
         taken.take(1)

@@ -147,7 +147,7 @@ def test_what_takes_no_file_is_refused(kind: str, tmp_path: Path) -> None:
         with socket.socket(socket.AF_UNIX) as served:
             served.bind(str(target))
     before = target.stat()
-    with pytest.raises(DataError, match=f"it: cannot be written: it is a {kind}"):
+    with pytest.raises(DataError, match=f"it: it cannot be written: it is a {kind}"):
         write(target)
     assert os.path.samestat(before, target.stat())
     assert names(tmp_path) == ["it"]

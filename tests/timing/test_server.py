@@ -306,7 +306,7 @@ def test_a_policy_may_wait_for_ever() -> None:
 def test_a_size_outside_the_profile_is_refused(profile: Path) -> None:
     events = EventBatch(np.zeros(200, np.int32), np.full(200, 10**18))
     rules = ServerRules(All(), Profile(str(profile)), line_limit=1000, max_batch=100)
-    with pytest.raises(UsageError, match="a batch of 100, but 1 to 64"):
+    with pytest.raises(UsageError, match="a batch has 100 events, but 1 to 64"):
         serve(rules, events, Constant(0), symbols=1, end=10**18 + 9)
 
 
