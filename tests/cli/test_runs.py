@@ -24,7 +24,8 @@ def folder(finished_runs: Path, tmp_path: Path) -> Path:
     (copy / "damaged").mkdir()
     (copy / "damaged" / MANIFEST).write_text("{}")
     outside = tmp_path / "outside"
-    shutil.move(str(next(copy.glob(f"*-*/{MANIFEST}")).parent), outside)
+    whole = [p for p in copy.glob(f"*-*/{MANIFEST}") if not json.loads(p.read_text())["partial"]]
+    shutil.move(str(whole[0].parent), outside)
     (copy / "linked-0123456789ab").symlink_to(outside)
     return copy
 
