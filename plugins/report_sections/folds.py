@@ -20,7 +20,7 @@ class FoldsSection(ReportSection):
     def render(self, material: Material) -> Markup | None:
         compared = material.compared
         rows = []
-        for label, run in zip(compared.labels, compared.runs, strict=True):
+        for label, run in zip(material.names, compared.runs, strict=True):
             for fold in run.manifest.get("folds", ()):
                 figures = fold["figures"]
                 money = figures["net"] is not None

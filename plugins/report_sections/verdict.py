@@ -28,6 +28,12 @@ _CLASSES = (
 )
 
 
+_METHOD = (
+    "Differences are paired by time on the same ticks. Intervals are at 95 % and allow for "
+    "correlation in time (cosine transforms with Student's t); probabilities are corrected for "
+    "multiple comparisons (Holm)."
+)
+
 _WARNINGS = 2
 """Warnings that are shown without being unfolded, at most."""
 
@@ -44,13 +50,11 @@ class VerdictSection(ReportSection):
         if material.single is not None:
             return shown
         seconds = sum(float(run.manifest.get("seconds") or 0.0) for run in compared.runs)
-        shown += paragraph(
-            f"{len(compared.runs):,} runs took {format_span(round(seconds * 1e9))} of computing. "
-            "Differences are paired by time on the same ticks. Intervals are at 95 % and allow for "
-            "correlation in time (cosine transforms with Student's t); probabilities are corrected "
-            "for multiple comparisons (Holm).",
-            "note",
-        )
+        took = ""
+        if seconds:  # the joined run of a walk-forward has no time of its own
+            spent = format_span(round(seconds * 1e9))
+            took = f"{len(compared.runs):,} runs took {spent} of computing. "
+        shown += paragraph(took + _METHOD, "note")
         if compared.failed:
             shown += paragraph(f"{len(compared.failed)} runs of the sweep failed:", "warning")
             shown += bullets([f"{f.id} ({f.state}): {f.error}" for f in compared.failed])
