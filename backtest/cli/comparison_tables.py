@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from backtest.cli.console import err, escape_text, out
+from backtest.cli.console import err, out
 from backtest.cli.folds import print_folds
 from backtest.cli.tables import print_table
 
@@ -59,7 +59,7 @@ def print_contests(compared: Comparison, baseline: int | None) -> None:
     if lines:
         out.print()
     for line in lines:
-        out.print(escape_text(line), soft_wrap=True)
+        out.print(line, soft_wrap=True)
 
 
 def print_differences(compared: Comparison) -> None:

@@ -46,7 +46,7 @@ def generate(
 
     Example: backtest data generate data/market --set half_life=500ms
     """
-    from backtest.cli.console import escape_text, out, print_json
+    from backtest.cli.console import out, print_json
     from backtest.cli.progress import reporting
     from backtest.core.grammar import Spec
     from backtest.core.parameters import build
@@ -75,10 +75,8 @@ def generate(
     one, all_before = truth["single_event_r2"], truth["full_history_r2"]
     worth, cost = truth["edge_half_ticks"], truth["cost_half_ticks"]
     out.print(
-        escape_text(
-            f"{output}: {events} events of {market.symbols} symbols. R² of the alpha: {one:.2f} "
-            f"from one event, {all_before:.2f} from all events so far. One standard deviation of "
-            f"the alpha is worth {worth:.1f} half ticks; trading a lot costs {cost:.1f}."
-        ),
+        f"{output}: {events} events of {market.symbols} symbols. R² of the alpha: {one:.2f} from "
+        f"one event, {all_before:.2f} from all events so far. One standard deviation of the alpha "
+        f"is worth {worth:.1f} half ticks; trading a lot costs {cost:.1f}.",
         soft_wrap=True,
     )

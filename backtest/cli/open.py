@@ -39,7 +39,7 @@ def open_runs(
 
     import uvicorn
 
-    from backtest.cli.console import err, escape_text, out, write
+    from backtest.cli.console import err, out, write
     from backtest.plugins.manager import load_plugins
     from backtest.report.app import make_app, new_token
 
@@ -61,7 +61,7 @@ def open_runs(
                 remedy="Leave it out to take any port that is free.",
             ) from None
         address = f"http://{_HOST}:{listener.getsockname()[1]}/?token={token}"
-        err.print(escape_text(f"Showing {runs}; Ctrl-C ends it."), soft_wrap=True)
+        err.print(f"Showing {runs}; Ctrl-C ends it.", soft_wrap=True)
         write(f"{address}\n")
         out.file.flush()  # whoever reads it from a pipe wants it now
         if browser:

@@ -102,7 +102,7 @@ def digest(
     """
     from dataclasses import asdict
 
-    from backtest.cli.console import escape_text, out, print_json
+    from backtest.cli.console import out, print_json
     from backtest.data.dataset import open_dataset
     from backtest.data.digests import add_digests
 
@@ -112,7 +112,7 @@ def digest(
         return
     added, known = (_files(len(files)) for files in (digested.added, digested.known))
     out.print(
-        escape_text(f"{dataset}: digests of {added} added, of {known} there already"),
+        f"{dataset}: digests of {added} added, of {known} there already",
         soft_wrap=True,
     )
 

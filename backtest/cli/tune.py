@@ -76,7 +76,7 @@ def tune(
 
 
 def _watch(study: Study, result: Result) -> None:
-    from backtest.cli.console import err, escape_text
+    from backtest.cli.console import err
 
     ended, total = sum(study.counts().values()), study.plan.tune.trials
     texts = ", ".join(f"{d.key} {d.text(result.values[d.key])}" for d in study.plan.space)
@@ -85,7 +85,7 @@ def _watch(study: Study, result: Result) -> None:
         "pruned": "given up",
         "failed": f"failed: {(result.error or '').partition(chr(10))[0]}",
     }[result.state]
-    err.print(escape_text(f"{ended}/{total} {texts}: {end}"), soft_wrap=True)
+    err.print(f"{ended}/{total} {texts}: {end}", soft_wrap=True)
 
 
 def _print(study: Study, as_json: bool) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from backtest.comparison.comparison import compare
 from backtest.core.atomic import is_being_written, remove_folder
-from backtest.core.text import suggested_path, suggestion
+from backtest.core.text import first_of, suggested_path, suggestion
 from backtest.errors import DataError, UsageError
-from backtest.runs.folder import MANIFEST, Run, open_run
+from backtest.runs.folder import Run, open_run, run_folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +47,7 @@ def stored_runs(folder: Path) -> tuple[list[StoredRun], list[DataError]]:
             remedy=suggested_path(folder) or "Name another one with --runs.",
         )
     found, unreadable = [], []
-    for path in folder.glob(f"[!.]*/{MANIFEST}"):
-        home = path.parent
+    for home in run_folders(folder):
         if home.is_symlink():
             continue
         try:
@@ -86,8 +85,7 @@ def named(stored: Sequence[StoredRun], name: str) -> StoredRun:
     if begun:
         problem = f"{name!r} matches several runs"
     near = None if begun else suggestion(name, ids)
-    listed = ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
-    raise UsageError(problem, remedy=near or f"Runs: {listed or 'none'}.")
+    raise UsageError(problem, remedy=near or f"Runs: {first_of(ids) or 'none'}.")
 
 
 def chosen(stored: Sequence[StoredRun], names: Iterable[str]) -> list[StoredRun]:

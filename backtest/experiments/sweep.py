@@ -25,7 +25,7 @@ from backtest.experiments.executors import Executor, Job, Outcome, Setup
 from backtest.experiments.matrix import Matrix
 from backtest.experiments.run_costs import Costs, NeededPredictions
 from backtest.inference.prediction_store import PredictionStore
-from backtest.runs.folder import MANIFEST, Run, open_run
+from backtest.runs.folder import Run, open_run, run_folders
 from backtest.runs.run_config import RunConfig
 
 if TYPE_CHECKING:
@@ -152,8 +152,8 @@ class Sweep:
         try:
             self._executor = executor
             self.slots = executor.slots
-            for path in self.runs.glob(f"[!.]*/{MANIFEST}"):
-                self._learn(Run(path.parent))
+            for path in run_folders(self.runs):
+                self._learn(Run(path))
             self._plan()
             yield
         finally:

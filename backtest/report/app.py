@@ -85,7 +85,12 @@ class _Pages:
 
     async def sweep(self, request: Request) -> Response:
         sweep = request.path_params["sweep"]
-        return await self._report(lambda: compare(*self._store.runs_of_sweep(sweep)))
+
+        def chosen() -> Comparison:
+            runs, failed = self._store.runs_of_sweep(sweep)
+            return compare(runs, failed, trials=runs)
+
+        return await self._report(chosen)
 
     async def compare(self, request: Request) -> Response:
         runs = list(dict.fromkeys(request.query_params.getlist("run")))
@@ -114,7 +119,8 @@ class _Pages:
 
     def _rendered(self, chosen: Callable[[], Comparison]) -> str:
         compared = chosen()
-        key = tuple(run.digest for run in compared.runs), compared.failed
+        digests, trials = ([run.digest for run in of] for of in (compared.runs, compared.trials))
+        key = tuple(digests), tuple(trials), compared.failed
         if key not in self._made:
             self._made[key] = render_report(compared, self._plugins, live=True).html
         self._made.move_to_end(key)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from backtest.comparison.profits import in_currency
 from backtest.comparison.run_selection import runs_at, runs_of_sweep
+from backtest.core.json_text import read_json_table
 from backtest.errors import BacktestError, DataError
-from backtest.runs.folder import MANIFEST, Run
-
-SWEEPS = "sweeps"
+from backtest.experiments.sweep import FOLDER
+from backtest.runs.folder import MANIFEST, Run, run_folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class SweepState:
 
     id: str
     name: str
-    counts: dict[str, int]
+    counts: Mapping[str, int]
 
     @property
     def total(self) -> int:
@@ -70,13 +71,11 @@ class GrowingStore:
         found = []
         for path in self._sweep_files():
             try:
-                table = json.loads(path.read_text(encoding="utf-8"))
-                counts: dict[str, int] = {}
-                for run in table["runs"]:
-                    counts[str(run["state"])] = counts.get(str(run["state"]), 0) + 1
-                found.append(SweepState(path.stem, str(table.get("name") or path.stem), counts))
-            except (OSError, ValueError, KeyError, TypeError, AttributeError):
+                table = read_json_table(path)
+                counts = Counter(str(run["state"]) for run in table["runs"])
+            except (BacktestError, KeyError, TypeError):
                 continue
+            found.append(SweepState(path.stem, str(table.get("name") or path.stem), counts))
         return sorted(found, key=lambda sweep: (sweep.name, sweep.id))
 
     def runs(self, ids: list[str]) -> list[Run]:
@@ -85,7 +84,7 @@ class GrowingStore:
         Raises:
             DataError: there is none of that id, or it is damaged.
         """
-        known = {path.parent.name for path in self._manifests()}
+        known = {path.name for path in run_folders(self._folder)}
         missing = [name for name in ids if name not in known]
         if missing:
             raise DataError(f"there is no run {missing[0]!r}", place=str(self._folder))
@@ -96,10 +95,10 @@ class GrowingStore:
         return runs_of_sweep(self._folder, sweep)
 
     def _manifests(self) -> list[Path]:
-        return sorted(self._folder.glob(f"[!.]*/{MANIFEST}"))
+        return [path / MANIFEST for path in run_folders(self._folder)]
 
     def _sweep_files(self) -> list[Path]:
-        return sorted((self._folder / SWEEPS).glob("[!.]*.json"))
+        return sorted((self._folder / FOLDER).glob("[!.]*.json"))
 
 
 def _changed(path: Path) -> int:
@@ -116,7 +115,7 @@ def _row(run: Run) -> dict[str, Any]:
     p99 = timing["latency_ns"]["sojourn"].get("p99")
     return {
         "run": run.id,
-        "created": str(manifest["created"]),
+        "created": str(manifest.get("created", "")),
         "dataset": str(manifest["dataset"]),
         "strategy": str(labels["strategy"]),
         "policy": str(labels["policy"]),

@@ -152,7 +152,7 @@ def _fills(run: Run, symbols: Sequence[str]) -> Iterator[Int64Array]:
     """Fills of orders, as ``_Markouts`` holds them, piece by piece."""
     numbers = {name: k for k, name in enumerate(symbols)}
     codes = Codes()
-    for piece in run.pieces("fills", ("event", "symbol", "lots", "ts_venue")):
+    for piece in run.pieces("fills", _FILLS):
         code = codes(piece["symbol"])
         unknown = [name for name in codes.names if name not in numbers]
         if unknown:

@@ -207,5 +207,9 @@ def runs_in(folder: Path) -> list[Run]:
     Raises:
         DataError: one is damaged.
     """
-    paths = sorted(path.parent for path in folder.glob(f"[!.]*/{MANIFEST}"))
-    return [run for path in paths if (run := find_run(path)) is not None]
+    return [run for path in run_folders(folder) if (run := find_run(path)) is not None]
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """The folders of runs in a folder, by name, unread; what is hidden is none."""
+    return sorted(path.parent for path in folder.glob(f"[!.]*/{MANIFEST}"))

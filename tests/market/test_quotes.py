@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from backtest.market.events import NO_PRICE, EventBatch
-from backtest.market.quotes import StandingQuotes
+from tests.standing_quotes import StandingQuotes
 
 
 def test_the_last_valid_quote_stands_from_its_instant_on() -> None:

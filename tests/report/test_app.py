@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import re
 import shutil
 import signal
@@ -13,6 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -115,6 +117,24 @@ def test_runs_are_listed_opened_and_compared(site: Site) -> None:
     status, text, _ = site.get(f"/compare?run={ids[0]}&run={ids[1]}")
     assert status == 200
     assert "2 runs of" in text
+
+
+def test_a_sweep_names_the_trials_behind_its_winner(site: Site) -> None:
+    ids = run_ids(site.folder)
+    entries: list[dict[str, Any]] = [
+        {"id": name, "state": "done", "config": {}, "error": None} for name in ids
+    ]
+    (site.folder / "sweeps").mkdir()
+    table = {"name": "night", "id": "0123456789ab", "runs": entries}
+    (site.folder / "sweeps" / "0123456789ab.json").write_text(json.dumps(table))
+    status, text, _ = site.get("/sweep/0123456789ab")
+    assert status == 200
+    assert "trials of the sweep" in text
+    # The same runs, picked by hand, are no trials of anything.
+    status, text, _ = site.get("/compare?" + "&".join(f"run={name}" for name in ids))
+    assert status == 200
+    assert "trials of the sweep" not in text
+    assert "5 of 5" in site.get("/")[1]
 
 
 @pytest.mark.parametrize(

@@ -18,10 +18,10 @@ import pytest
 from backtest.api import run
 from backtest.comparison.comparison import compare
 from backtest.comparison.profits import profits
+from backtest.comparison.quantiles import quantile_interval
 from backtest.core.arrays import Float64Array
 from backtest.data.dataset import open_dataset
 from backtest.data.reading.bus import read_events
-from backtest.market.quotes import StandingQuotes
 from backtest.plugins.manager import load_plugins
 from backtest.report.agreement import agreement_of
 from backtest.report.markouts import HORIZONS_NS, markouts_of
@@ -29,6 +29,7 @@ from backtest.report.pace import TAIL, pace_of
 from backtest.report.page import render_report
 from backtest.runs import tables
 from backtest.runs.folder import Run
+from tests.standing_quotes import StandingQuotes
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "batches": {"policy": "at-most:4", "latency": {"service": "affine:3ms,0.5ms"}},
@@ -80,6 +81,10 @@ def test_pace_is_that_of_the_whole_table(runs: dict[str, Run], name: str) -> Non
     ):  # fmt: skip
         right = np.quantile(delays[answered] / 1e6, TAIL, method="inverted_cdf")
         np.testing.assert_allclose(found.quantiles[cause], right, rtol=1 / 4096)
+        ends, plain = found.p99[cause], quantile_interval(delays[answered], 0.99)
+        assert (ends is None) == (plain is None)
+        if ends is not None and plain is not None:
+            np.testing.assert_allclose(ends, np.array(plain) / 1e6, rtol=1 / 4096)
     of_batch = timing.filter(pl.col("status") == 0).group_by("batch").len()["len"].to_numpy()
     sizes, counts = np.unique(of_batch, return_counts=True)
     assert (found.batches[0].tolist(), found.batches[3].tolist()) == (
