@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from backtest.core.interrupts import raise_if_interrupted
 from backtest.data.training_data import Chunk, TrainingData
 from backtest.errors import RunError, UsageError
 from backtest.strategies.contract import count_outputs
@@ -86,6 +87,7 @@ def fit_module(
         random = np.random.default_rng(seed)
         best, least, since = _copy(module), math.inf, 0
         for epoch in range(how.epochs):
+            raise_if_interrupted()
             trained = fit.train(earlier, int(random.integers(1, how.chunk + 1)))
             loss = trained if later is None else fit.validate(later)
             if not math.isfinite(trained + loss):

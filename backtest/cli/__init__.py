@@ -39,6 +39,7 @@ from backtest.cli import (
 from backtest.cli.command import Command
 from backtest.cli.project import use_project
 from backtest.cli.streams import READER_GONE, StandardStreams, StreamLost
+from backtest.core.interrupts import noting_interrupts
 from backtest.core.text import escape_lines, escape_text
 from backtest.core.version import __version__
 from backtest.errors import BacktestError, DataError, UsageError
@@ -90,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _report_logs()
     code: int | str | None = 0
     try:
-        _execute(arguments)
+        with noting_interrupts():
+            _execute(arguments)
     except SystemExit as ending:
         code = ending.code
     except StreamLost:

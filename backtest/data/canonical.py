@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from backtest.core.arrays import Float32Array, Int32Array, Int64Array
 from backtest.core.atomic import new_folder, writing
+from backtest.core.interrupts import raise_if_interrupted
 from backtest.core.times import in_another_unit
 from backtest.data.card import CARD_NAME, Card, write_card
 from backtest.data.parquet import footer_digest
@@ -149,6 +150,7 @@ class CanonicalWriter:
                 2^62; or a folder that cannot be written.
             ValueError: columns other than the card's or the first batch's.
         """
+        raise_if_interrupted()
         if not len(batch):
             return
         self._check_times(batch.ts_event)

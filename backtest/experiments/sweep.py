@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from backtest.comparison.comparison import compare
 from backtest.core.atomic import new_file, sweep_all
+from backtest.core.interrupts import raise_if_interrupted
 from backtest.core.text import by_cause, first_of
 from backtest.errors import DataError, UsageError
 from backtest.experiments.executors import Executor, Job, Outcome, Setup
@@ -337,6 +338,7 @@ class Sweep:
         """Keep the executor busy with what ``choose`` gives, until it gives nothing."""
         running = 0
         while True:
+            raise_if_interrupted()
             while running < self.slots and (job := choose()) is not None:
                 self._executor.submit(job)
                 running += 1

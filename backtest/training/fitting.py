@@ -21,6 +21,7 @@ from torch import Tensor
 from backtest.core.arrays import Int64Array
 from backtest.core.atomic import new_file
 from backtest.core.callbacks import ProgressCallback
+from backtest.core.interrupts import raise_if_interrupted
 from backtest.errors import DataError, RunError
 from backtest.strategies.ensemble import Ensemble, EnsembleConfig
 from backtest.strategies.state_tree import map_leaves
@@ -116,6 +117,7 @@ class Fit:
         while progress.epoch < settings.epochs and not self._stopped():
             starts = self._starts()
             while progress.chunk < len(starts):
+                raise_if_interrupted()
                 update = progress.epoch * chunks + progress.chunk
                 self._update(
                     *starts[progress.chunk], self._rate(update / (settings.epochs * chunks))

@@ -11,6 +11,7 @@ import numpy as np
 
 from backtest.core.arrays import Float32Array
 from backtest.core.compiled import writable
+from backtest.core.interrupts import raise_if_interrupted
 from backtest.data.reading.bus import EventBus, stream_targets, stream_times
 from backtest.data.reading.decode import Nonfinite
 from backtest.errors import DataError, UsageError
@@ -127,7 +128,9 @@ class Stream:
         size = piece_size(features)
         start = first * size
         if start < self.count:
-            yield from _of_size(size, self._read(features, start))
+            for piece in _of_size(size, self._read(features, start)):
+                raise_if_interrupted()
+                yield piece
 
     def whole(self, *, features: bool) -> EventBatch:
         """All events at once."""
