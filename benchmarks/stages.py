@@ -24,7 +24,6 @@ from backtest.inference.answers import AnswerStream
 from backtest.inference.prediction_store import PredictionWriter
 from backtest.timing.metrics import DelayTally
 from backtest.timing.server import Server
-from backtest.trading.venue import Venue
 from benchmarks.data import dataset
 from benchmarks.running import RUN
 from benchmarks.timing import parser_of

@@ -31,8 +31,8 @@ from backtest.timing.outcomes import Timing
 from backtest.timing.server_rules import ServerRules
 from backtest.trading.accountant import Account, RunTerms, SettledEvents
 from backtest.trading.orders import Confirmation
+from backtest.trading.target_venue import TargetVenue
 from backtest.trading.terms import Terms
-from backtest.trading.venue import Venue
 from tests.market_server import How, events_of, feed_of, rules_of
 from tests.markets import Market
 from tests.venue_driver import terms_of
@@ -159,7 +159,7 @@ def trading_terms(market: Market, accountant: MarketAccountant, **others: Any) -
     )
 
 
-def run_terms(market: Market, sink: Collected, venue: Venue) -> RunTerms:
+def run_terms(market: Market, sink: Collected, venue: TargetVenue) -> RunTerms:
     """What the accountant learns of the run."""
     return RunTerms(
         symbols=venue.terms.symbols,
@@ -200,7 +200,7 @@ def three_passes(
     columns = _columns(answers)
     replay = _replay(market, events_of(market), rules or rules_of(market, how), piece, columns)
     sink, accountant = Collected(), accountant_of(market)
-    venue = Venue(replay.window, trading_terms(market, accountant))
+    venue = TargetVenue(replay.window, trading_terms(market, accountant))
     settlement = accountant.open(run_terms(market, sink, venue))
     Settling(
         replay, bound, answers, None, warmup=market.warmup, settlement=settlement, venue=venue,
@@ -228,7 +228,7 @@ def closed_loop(market: Market, rules: ServerRules, *, piece: int = 100) -> Ran:
     replay = _replay(market, events, rules, piece, columns, live=True)
     sink, accountant = Collected(), accountant_of(market)
     terms = trading_terms(market, accountant, ideal=False, silent_nan=False, reports=True)
-    venue = Venue(replay.window, terms)
+    venue = TargetVenue(replay.window, terms)
     settlement = accountant.open(run_terms(market, sink, venue))
     settling = Settling(
         replay, bound, None, None, warmup=market.warmup, settlement=settlement, venue=venue,
@@ -253,7 +253,7 @@ def closed_loop(market: Market, rules: ServerRules, *, piece: int = 100) -> Ran:
 def _columns(answers: RunAnswers | None) -> dict[str, Any]:
     """What settling reads of a window, for one prediction an event and no true values."""
     held, events = answer_columns(1, 0, answers), event_columns(quotes=True)
-    return {**held, **events, **Venue.COLUMNS}
+    return {**held, **events, **TargetVenue.COLUMNS}
 
 
 def _replay(

@@ -291,7 +291,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Fill:
-    """A fill and its terms, in money. ``event`` is ``None`` when the window's end closes."""
+    """A fill and its terms, in money. ``event`` is ``None`` when the window's end closes.
+
+    Orders that never rest have no ``rest``: it is that of ``tests.order_oracle``.
+    """
 
     event: int | None
     symbol: int
@@ -313,6 +316,7 @@ class Fill:
     spread: int
     impact: int
     fees: int
+    rest: int = 0
 
 
 @dataclass(frozen=True)
@@ -338,6 +342,7 @@ class Attribution:
     queueing: int = 0
     service: int = 0
     entry: int = 0
+    rest: int = 0
     spread: int = 0
     impact: int = 0
     fees: int = 0

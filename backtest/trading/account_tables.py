@@ -102,7 +102,8 @@ def close_positions(terms: Terms, books: Books, positions: Int64Array) -> None:
         if max(abs(cash), abs(spread), abs(fee)) >= at.LIMIT:
             raise too_large(terms.symbols[s], f"closing {abs(held)} lots", abs(cash))
         fill[at.EVENT], fill[at.SYMBOL], fill[at.LOTS], fill[at.PRICE] = -1, s, -held, price
-        fill[at.T0 : at.T4 + 1] = terms.rules.end
+        fill[at.ORDER] = -1
+        fill[at.T0 : at.FILLED + 1] = terms.rules.end
         fill[at.CASH], fill[at.SPREAD], fill[at.FEES], fill[at.TRADED] = (
             cash,
             spread,
@@ -128,7 +129,7 @@ def equity_table(terms: Terms, books: Books) -> pa.Table:
     names = ("ts", "symbol", "position", "mid_half_ticks", "net", "decision", *COSTS)
     parts: dict[str, list[Any]] = {name: [] for name in names}
     for s in range(len(terms.symbols)):
-        if not books.sums[s, at.REST, at.SUM_FILLS]:
+        if not books.sums[s, at.UNITS, at.SUM_FILLS]:
             continue
         parts["ts"].append(terms.ends)
         parts["symbol"].append(np.full(len(terms.ends), s, dtype=np.int32))

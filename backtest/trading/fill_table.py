@@ -16,8 +16,9 @@ from backtest.trading.layout import COSTS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-INSTANTS = ("ts_event", "ts_received", "ts_begun", "ts_ended", "ts_venue")
-"""When the event of a fill happened and was received, was served, and its order arrived."""
+INSTANTS = ("ts_event", "ts_received", "ts_begun", "ts_ended", "ts_arrived", "ts_venue")
+"""When the event of a fill happened and was received, was served, its order arrived, and it was
+filled at the venue: on its arrival, or later if it rested."""
 
 
 class FillTable:
@@ -46,6 +47,8 @@ class FillTable:
         return batch_of(
             {
                 "event": fills[at.EVENT],
+                "order": fills[at.ORDER],
+                "maker": fills[at.MAKER] != 0,
                 "symbol": symbol_array(symbol, self._symbols),
                 "lots": fills[at.LOTS],
                 "price": self.prices(symbol, half_ticks),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -19,10 +18,7 @@ from backtest.trading.layout import (
     CLOSING_MID,
     END,
     ENTRY_LATENCY,
-    FEE_AMOUNT,
-    FEE_AMOUNT_UNDER,
     FEE_RATE,
-    FEE_RATE_UNDER,
     IMPACT_OVER,
     IMPACT_UNDER,
     LATEST,
@@ -34,6 +30,9 @@ from backtest.trading.layout import (
 )
 from backtest.trading.orders import OrderRules
 from backtest.trading.sizing import SizingRule
+
+if TYPE_CHECKING:
+    from backtest.trading.order_terms import OrderTerms
 
 Latency: TypeAlias = int | Callable[[int, int], Int64Array]
 """Scaled latency of the orders from all events, ns; or of those from the events ``first`` to
@@ -95,6 +94,8 @@ class Terms:
         ideal: keep the ideal accounts, for which ``settle`` is given undropped forecasts.
         silent_nan: a forecast of NaN is no opinion: the target stays as it is.
         reports: keep confirmations until ``confirmed`` takes them.
+        orders: how orders rest, and where they come from; ``None``: none does, and ``sizing`` makes
+            targets.
     """
 
     symbols: Sequence[str]
@@ -109,6 +110,7 @@ class Terms:
     ideal: bool = False
     silent_nan: bool = False
     reports: bool = False
+    orders: OrderTerms | None = None
 
     def rule_table(self) -> Int64Array:
         """What is fixed for all symbols, int64 [RULE_SIZE].
@@ -142,20 +144,18 @@ class Terms:
         for s, instrument in enumerate(self.instruments):
             if not instrument.tradable:
                 continue
-            rate = Fraction(instrument.fee_rate)
-            amount = Fraction(instrument.fee_per_lot) / Fraction(instrument.unit)
-            fee = (*rate.as_integer_ratio(), *amount.as_integer_ratio())
+            fees = [*instrument.fees(maker=False), *instrument.fees(maker=True)]
+            fractions = [number for fee in fees for number in fee.as_integer_ratio()]
             worth = instrument.half_tick_lot
-            if max(map(abs, (*fee, worth))) >= LIMIT:
+            if max(map(abs, (*fractions, worth))) >= LIMIT:
                 raise DataError(
                     f"a fee of {instrument.fee_rate} of the notional and "
                     f"{instrument.fee_per_lot} a lot has too many digits to be counted exactly",
                     place=f"symbol {self.symbols[s]!r}",
-                    remedy="Round both in the dataset card, to nine decimals for instance.",
+                    remedy="Round the fees in the dataset card, to nine decimals for instance.",
                 )
             table[s, WORTH] = worth
-            table[s, FEE_RATE], table[s, FEE_RATE_UNDER] = fee[:2]
-            table[s, FEE_AMOUNT], table[s, FEE_AMOUNT_UNDER] = fee[2:]
+            table[s, FEE_RATE:TERM_SIZE] = fractions
         return table
 
     def tradable(self) -> BoolArray:
