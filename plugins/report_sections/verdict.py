@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 from markupsafe import Markup
 
-from backtest.comparison.figures import ANNUALISATION, ANNUALISED
+from backtest.comparison.figures import ANNUALISED, annualisation
 from backtest.comparison.frontier import Point, amount_tolerance, correlation_tolerance, frontier
 from backtest.comparison.intervals import total_difference
 from backtest.comparison.run_settings import ticks
@@ -178,8 +178,9 @@ class Leaderboard(ReportSection):
             "with the forecasts of a reference that answers every event: the strategy itself, or "
             "one that it stands in for. IC is the correlation with the dataset's targets, R² the "
             "share of their variance that is explained. All are of answered events only.",
-            f"Sharpe, Sortino and Calmar are {ANNUALISATION}.",
         ]
+        years = dict.fromkeys(map(annualisation, compared.profits))
+        notes += [f"Sharpe, Sortino and Calmar are {year}." for year in years]
         reasons = dict.fromkeys(row["not_annualised"] for row in compared.rows)
         notes += [f"Not annualised: {reason}." for reason in reasons if reason is not None]
         if any(row["partial"] for row in compared.rows):

@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfoNotFoundError
 import numpy as np
 import pytest
 
+from backtest.core import zones
 from backtest.core.times import parse_utc
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.reading.bus import read_events
@@ -286,7 +287,8 @@ def test_missing_time_zones_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise ZoneInfoNotFoundError(name)
 
     path = packed(tmp_path, "ibm", "20131007", "quote", GOOD)
-    monkeypatch.setattr(equity_events, "ZoneInfo", missing)
+    monkeypatch.setattr(zones, "ZoneInfo", missing)
+    monkeypatch.setattr(zones, "available_timezones", set)
     assert "tzdata" in refused(path, tmp_path / "out")
 
 
