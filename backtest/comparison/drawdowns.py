@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil
 
 import numpy as np
 
@@ -80,13 +79,13 @@ def rolling_sharpe(earned: Profits) -> RollingSharpe | str:
     if reason is not None:
         return reason
     earned = earned.while_open()
-    days, buckets = earned.days, len(earned.ends)
-    count = max(buckets // 10, ceil(round(FEWEST_DAYS * buckets / days, 6)))
-    if 2 * count > buckets:
-        called = days_of(earned)
+    day, bucket = earned.hours.day_ns, earned.bucket_ns
+    count = max(len(earned.ends) // 10, -(-FEWEST_DAYS * day // bucket))
+    if 2 * count > len(earned.ends):
+        days, called = earned.days, days_of(earned)
         return f"the window spans {days:.0f} {called}, fewer than twice {FEWEST_DAYS} {called}"
     gained = np.diff(earned.net, prepend=0.0)
     stops = np.unique(np.linspace(count, len(gained), _POINTS).astype(np.int64))
     ratios = [sharpe(gained[stop - count : stop], earned.periods) for stop in stops]
     ratio = np.array([np.nan if value is None else value for value in ratios])
-    return RollingSharpe(earned.ends[stops - 1], ratio, count * days / buckets)
+    return RollingSharpe(earned.ends[stops - 1], ratio, count * bucket / day)

@@ -84,9 +84,18 @@ class Profits:
         return self.open_ns / self.hours.day_ns
 
     @property
+    def bucket_ns(self) -> int:
+        """The open time of a bucket: of the first two, or the mean where the market closes."""
+        if len(self.ends) < 2:
+            return 1
+        if self.hours.always:
+            return int(self.ends[1] - self.ends[0])
+        return max(self.open_ns // len(self.ends), 1)
+
+    @property
     def periods(self) -> float:
-        """How many of its buckets a year has, all of which are counted as equally long."""
-        return len(self.ends) * self.hours.year_ns / max(self.open_ns, 1)
+        """How many such buckets a year has."""
+        return self.hours.year_ns / self.bucket_ns
 
 
 def profits(run: Run) -> Profits:

@@ -104,7 +104,7 @@ class _Held:
 
 
 def gains_by_day(earned: Profits) -> dict[int, float]:
-    """Profit by day since 1970 in its market: a bucket of open time counts on the day of its end."""
+    """Profit by day since 1970 in its market: a bucket of open time counts on the day it ends."""
     return _gains(earned.while_open(), lambda clock: clock // DAY_NS)
 
 

@@ -176,6 +176,7 @@ def test_symbols_and_days_become_one_dataset_with_sessions(tmp_path: Path) -> No
     hours = 23_400 * 10**9
     assert dataset.sessions is not None
     assert dataset.sessions.tolist() == [[first, first + hours], [second, second + hours]]
+    assert dataset.hours.zone == "America/New_York"
     rows_found = rows_of(dataset)
     assert [row[1] for row in rows_found] == sorted(row[1] for row in rows_found)
     assert [(row[0], row[1] - second) for row in rows_found[4:]] == [
