@@ -67,8 +67,8 @@ class DataSummary(ReportSection):
             seconds = max((last - first) / 1e9, 1e-9)
             row = (
                 run.manifest["dataset"],
-                clock_text(first, material.zone),
-                clock_text(last, material.zone),
+                clock_text(first, material.zone, 29),
+                clock_text(last, material.zone, 29),
                 f"{pace.events:,}",
                 f"{pace.symbols:,}",
                 f"{pace.events / seconds:,.1f}",

@@ -224,7 +224,7 @@ def test_older_runs_count_the_whole_window_in_utc(runs: list[Run], tmp_path: Pat
     raw = profits(old)
     assert raw.while_open() is raw
     assert raw.ends.tolist() == profits(runs[0]).ends.tolist()
-    assert old.fills.collect_schema()["ts_venue"].time_zone == "UTC"
+    assert old.fills.collect_schema()["ts_venue"] == pl.Datetime("ns", "UTC")
     assert compare([old, runs[0]]).zone == "UTC"
     assert compare(runs).zone == ZONE
 
