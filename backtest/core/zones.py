@@ -1,7 +1,8 @@
 """Clock times of a time zone: the one place where instants become what clocks there show.
 
-Instants are int64 ns since 1970, UTC, everywhere else. A run's folder names the zone of its market
-(``Run.zone``); reports, tables and frames show that zone's clocks.
+Instants are int64 ns since 1970, UTC, everywhere else. A zone's way: the card (``[calendar]``), the
+run's manifest (``calendar``), ``Run.hours``, then ``Material.zone`` for pages, and for frames
+``runs/frames.py``, where polars converts.
 """
 
 from __future__ import annotations
