@@ -13,6 +13,8 @@ def print_folds(runs: Sequence[Run], labels: Sequence[str]) -> None:
     """A table of the folds of each run that has some, on stdout."""
     from backtest.cli.console import out
     from backtest.cli.tables import print_table
+    from backtest.comparison.run_settings import shared_zone
+    from backtest.core.zones import clock_text
 
     listed = [
         (label, fold)
@@ -21,6 +23,7 @@ def print_folds(runs: Sequence[Run], labels: Sequence[str]) -> None:
     ]
     if not listed:
         return
+    zone = shared_zone(runs)
     money = any(fold["figures"]["net"] is not None for _, fold in listed)
     earned = "net" if money else "net_points"
     numbers = ("answered", "net PnL" if money else "points")
@@ -28,14 +31,14 @@ def print_folds(runs: Sequence[Run], labels: Sequence[str]) -> None:
         (
             label,
             f"{fold['fold']}{'†' if fold['in_sample'] else ''}",
-            fold["test"][0][:19].replace("T", " "),
+            clock_text(fold["test_ns"][0], zone),
             _percent(fold["figures"]["response_rate"]),
             _number(fold["figures"][earned]),
         )
         for label, fold in listed
     ]
     out.print()
-    headers = ("run", "fold", "tested from (UTC)", *numbers)
+    headers = ("run", "fold", f"tested from ({zone})", *numbers)
     print_table(headers, rows, title="The folds that each run joins", right=numbers)
 
 

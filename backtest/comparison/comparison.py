@@ -14,7 +14,7 @@ from backtest.comparison.conditions import Expression, MissingValue, parse_expre
 from backtest.comparison.figures import FIGURES, not_annualised, tear_sheet
 from backtest.comparison.profits import Profits, in_currency, profits
 from backtest.comparison.run_selection import FailedRun
-from backtest.comparison.run_settings import labels_of, settings, short_ids, ticks
+from backtest.comparison.run_settings import labels_of, settings, shared_zone, short_ids, ticks
 from backtest.core.notebook import notebook_html
 from backtest.core.text import suggestion, suggestion_or_list
 from backtest.errors import UsageError
@@ -75,6 +75,11 @@ class Comparison:
     def units(self) -> tuple[str, ...]:
         """The units that its runs are paid in, each once; their amounts are not comparable."""
         return tuple(dict.fromkeys(earned.unit for earned in self.profits))
+
+    @property
+    def zone(self) -> str:
+        """The zone of the clocks of all runs' markets; UTC where they differ."""
+        return shared_zone(self.runs)
 
     @cached_property
     def trial_profits(self) -> dict[str, Profits]:

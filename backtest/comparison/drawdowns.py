@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from backtest.comparison.figures import FEWEST_DAYS, YEAR_NS, not_annualised, sharpe
+from backtest.comparison.figures import FEWEST_DAYS, days_of, not_annualised, sharpe
 from backtest.comparison.profits import Profits
 from backtest.core.arrays import Float64Array, Int64Array
 
-_DAY_NS = 24 * 3600 * 10**9
 _POINTS = 500
 """Instants at which a rolling figure is computed, at most."""
 
@@ -62,7 +61,7 @@ class RollingSharpe:
     Attributes:
         ends: ns, int64 [n].
         ratio: float64 [n]; NaN where the profits of the window do not differ.
-        days: length of the window.
+        days: length of the window, as ``Profits.days``.
     """
 
     ends: Int64Array
@@ -79,13 +78,14 @@ def rolling_sharpe(earned: Profits) -> RollingSharpe | str:
     reason = not_annualised(earned)
     if reason is not None:
         return reason
-    bucket = int(earned.ends[1] - earned.ends[0])
-    count = max(len(earned.ends) // 10, -(-FEWEST_DAYS * _DAY_NS // bucket))
+    earned = earned.while_open()
+    day, bucket = earned.hours.day_ns, earned.bucket_ns
+    count = max(len(earned.ends) // 10, -(-FEWEST_DAYS * day // bucket))
     if 2 * count > len(earned.ends):
-        days = earned.hours / 24
-        return f"the window spans {days:.0f} days, fewer than twice {FEWEST_DAYS} days"
+        days, called = earned.days, days_of(earned)
+        return f"the window spans {days:.0f} {called}, fewer than twice {FEWEST_DAYS} {called}"
     gained = np.diff(earned.net, prepend=0.0)
     stops = np.unique(np.linspace(count, len(gained), _POINTS).astype(np.int64))
-    ratios = [sharpe(gained[stop - count : stop], YEAR_NS / bucket) for stop in stops]
+    ratios = [sharpe(gained[stop - count : stop], earned.periods) for stop in stops]
     ratio = np.array([np.nan if value is None else value for value in ratios])
-    return RollingSharpe(earned.ends[stops - 1], ratio, count * bucket / _DAY_NS)
+    return RollingSharpe(earned.ends[stops - 1], ratio, count * bucket / day)

@@ -1,7 +1,8 @@
 """The figures of any tear sheet, from a run's equity and fills.
 
 Profits are money per time bucket: no capital is assumed, so ratios are of money to money, and
-nothing compounds. Annualised figures assume that the year is ``YEAR_NS`` of such buckets.
+nothing compounds. Buckets are those of open time, and annualised figures assume that the market's
+year (``MarketHours.year_ns``) is made of them.
 """
 
 from __future__ import annotations
@@ -12,20 +13,17 @@ import numpy as np
 
 from backtest.comparison.profits import Profits, in_currency
 from backtest.core.arrays import Float64Array
+from backtest.core.zones import HOUR_NS
 
 if TYPE_CHECKING:
     from backtest.runs.folder import Run
-
-YEAR_NS = 365 * 24 * 3600 * 1_000_000_000
-"""The year of the annualised figures: 365 days of 24 hours."""
-
-ANNUALISATION = "annualised to 365 days of 24 hours; profits do not compound"
 
 ANNUALISED = ("sharpe", "sortino", "calmar")
 """Figures that scale what a window shows up to a year."""
 
 FEWEST_DAYS, FEWEST_DECIDED = 20, 20
-"""The shortest window that is annualised, and the fewest buckets with a profit or a loss in it.
+"""The shortest window that is annualised, in days (``Profits.days``), and the fewest buckets with a
+profit or a loss in it.
 
 The standard error of an annualised Sharpe ratio is about one over the root of the years (Lo, 2002,
 "The Statistics of Sharpe Ratios"): 4 for 20 days, and ten times that for five hours.
@@ -44,12 +42,27 @@ FIGURES = (
 """What ``tear_sheet`` gives: ``drawdown``, ``turnover`` and ``exposure`` in money."""
 
 
+def annualisation(earned: Profits) -> str:
+    """What annualised figures assume."""
+    year = "365.25 days of 24 hours"
+    if not earned.hours.always:
+        year = f"{earned.hours.year_ns / HOUR_NS:,.0f} hours in which the market is open"
+    return f"annualised to {year}; profits do not compound"
+
+
+def days_of(earned: Profits) -> str:
+    """What ``Profits.days`` are called."""
+    return "days" if earned.hours.always else "trading days"
+
+
 def not_annualised(earned: Profits) -> str | None:
     """Why profits are not scaled up to a year; ``None``: they are."""
-    days = earned.hours / 24
+    earned = earned.while_open()
+    days, called = earned.days, days_of(earned)
     if days < FEWEST_DAYS:
-        shown = f"{days:.1f} days" if days >= 1 else f"{max(earned.hours, 0) * 60:,.1f} minutes"
-        return f"the window spans {shown}, fewer than {FEWEST_DAYS} days"
+        minutes = max(earned.open_ns, 0) * 60 / HOUR_NS
+        shown = f"{days:.1f} {called}" if days >= 1 else f"{minutes:,.1f} minutes"
+        return f"the window spans {shown}, fewer than {FEWEST_DAYS} {called}"
     decided = int(np.count_nonzero(np.diff(earned.net, prepend=0.0)))
     if decided < FEWEST_DECIDED:
         return f"only {decided} buckets have a profit or a loss, fewer than {FEWEST_DECIDED}"
@@ -65,13 +78,11 @@ def tear_sheet(run: Run, earned: Profits) -> dict[str, float | None]:
         run: its account gives turnover and exposure; one that was paid in points has neither.
         earned: its profits.
     """
-    count = len(earned.ends)
-    if not count:
+    if not len(earned.ends):
         return dict.fromkeys(FIGURES)
-    gained = np.diff(earned.net, prepend=0.0)
-    bucket = int(earned.ends[1] - earned.ends[0]) if count > 1 else 1
     drawdown = max_drawdown(earned.net)
-    periods = YEAR_NS / bucket
+    earned = earned.while_open()
+    gained, periods = np.diff(earned.net, prepend=0.0), earned.periods
     figures: dict[str, float | None] = dict.fromkeys(FIGURES)
     if not_annualised(earned) is None:
         figures["sharpe"] = sharpe(gained, periods)

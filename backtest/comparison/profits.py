@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import reduce
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ import numpy as np
 
 from backtest.core.arrays import Float64Array, Int64Array
 from backtest.core.arrow import integers
+from backtest.market.calendar import MarketHours
 
 if TYPE_CHECKING:
     from backtest.runs.folder import Run
@@ -26,11 +27,33 @@ class Profits:
         ends: ns, ascending, int64 [n].
         net: cumulated profit, float64 [n], in ``unit``.
         unit: a currency, or points.
+        hours: when the market was open.
+        begun: when the first bucket began, ns; ``None``: as long before its end as the second.
     """
 
     ends: Int64Array
     net: Float64Array
     unit: str
+    hours: MarketHours = field(default_factory=MarketHours)
+    begun: int | None = None
+
+    def while_open(self) -> Profits:
+        """The same in buckets of open time, of which statistics are made; all of the profit stays.
+
+        A bucket that ends while the market is closed ends at the close before. One without open
+        time is none: what was earned in it belongs to the next one, or after the last close to the
+        last one. Where the market was never open, all buckets stay.
+        """
+        if self.hours.always or not len(self.ends):
+            return self
+        edges = np.append(self.start, self.ends)
+        kept = np.flatnonzero(np.diff(self.hours.open_before(edges)) > 0)
+        if not len(kept):
+            return replace(self, hours=MarketHours(self.hours.zone))
+        net = self.net[kept]
+        net[-1] = self.net[-1]
+        ends = self.hours.last_open(self.ends[kept])
+        return replace(self, ends=ends, net=net, begun=self.start)
 
     def at(self, ends: Int64Array) -> Float64Array:
         """Cumulative profit at other instants: that of the last bucket that ended by then."""
@@ -40,14 +63,39 @@ class Profits:
     @property
     def start(self) -> int:
         """When the first bucket began, ns: a bucket's length before its end, if that is known."""
+        if self.begun is not None:
+            return self.begun
         if len(self.ends) < 2:
             return int(self.ends[0]) if len(self.ends) else 0
         return int(2 * self.ends[0] - self.ends[1])
 
     @property
-    def hours(self) -> float:
-        """What the buckets span."""
-        return float(self.ends[-1] - self.start) / 3.6e12 if len(self.ends) else 0.0
+    def open_ns(self) -> int:
+        """How long the market was open in the buckets."""
+        if not len(self.ends):
+            return 0
+        ends = np.array([self.start, self.ends[-1]], dtype=np.int64)
+        before, after = self.hours.open_before(ends).tolist()
+        return int(after - before)
+
+    @property
+    def days(self) -> float:
+        """The same in days: those on which the market opens, as long as they are on average."""
+        return self.open_ns / self.hours.day_ns
+
+    @property
+    def bucket_ns(self) -> int:
+        """The open time of a bucket: of the first two, or the mean where the market closes."""
+        if len(self.ends) < 2:
+            return 1
+        if self.hours.always:
+            return int(self.ends[1] - self.ends[0])
+        return max(self.open_ns // len(self.ends), 1)
+
+    @property
+    def periods(self) -> float:
+        """How many such buckets a year has."""
+        return self.hours.year_ns / self.bucket_ns
 
 
 def profits(run: Run) -> Profits:
@@ -69,7 +117,8 @@ def profits(run: Run) -> Profits:
         total[np.searchsorted(joined, ends)] = net
         total[np.searchsorted(joined, times)] += np.bincount(of, weights=amounts)
         ends, net = joined, total
-    return Profits(ends, net / money_units(run), str(account.get("currency") or ""))
+    unit = str(account.get("currency") or "")
+    return Profits(ends, net / money_units(run), unit, run.hours)
 
 
 def _points(run: Run) -> Profits:
@@ -82,7 +131,7 @@ def _points(run: Run) -> Profits:
         bucket = (integers(piece["ts"]) - first) // length
         gained += np.bincount(bucket, weights=piece["points"].to_numpy(), minlength=count)
     ends = first + length * np.arange(1, count + 1, dtype=np.int64)
-    return Profits(ends, np.cumsum(gained), "points")
+    return Profits(ends, np.cumsum(gained), "points", run.hours)
 
 
 def money_units(run: Run) -> int:
@@ -96,6 +145,7 @@ def in_currency(run: Run, money: int | None) -> float | None:
 
 
 def gains(series: list[Profits]) -> Float64Array:
-    """Profit of each series in the buckets of all of them, float64 [series, n]."""
+    """Profit of each series in the buckets of open time of all of them, float64 [series, n]."""
+    series = [s.while_open() for s in series]
     ends = reduce(np.union1d, (s.ends for s in series))
     return np.stack([np.diff(s.at(ends), prepend=0.0) for s in series])

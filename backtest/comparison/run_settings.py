@@ -36,6 +36,12 @@ def ticks(run: Run) -> tuple[str, ...]:
     return (str(run.manifest["determined_by"]["data"]), *map(str, chosen), *tested)
 
 
+def shared_zone(runs: Sequence[Run]) -> str:
+    """The zone of the clocks of all runs' markets; UTC where they differ."""
+    zones = {run.hours.zone for run in runs}
+    return zones.pop() if len(zones) == 1 else "UTC"
+
+
 def reference_of(run: Run) -> str | None:
     """The strategy whose answers a run's are held against; ``None``: its own, to every event."""
     manifest = run.manifest

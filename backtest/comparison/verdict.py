@@ -9,9 +9,10 @@ from typing import Any
 from backtest.comparison.comparison import Comparison
 from backtest.comparison.intervals import CONFIDENCE, Estimate, total_difference
 from backtest.comparison.multiple_testing import holm
-from backtest.comparison.profits import gains
+from backtest.comparison.profits import Profits, gains
 from backtest.comparison.run_settings import labels_of, reference_of, settings, ticks
 from backtest.comparison.trials import Trials
+from backtest.core.zones import HOUR_NS
 from backtest.trading.layout import COSTS
 
 SIGNIFICANCE = 1 - CONFIDENCE
@@ -93,7 +94,7 @@ def contests(compared: Comparison, champion: int, others: Sequence[int]) -> list
     found = [total_difference(*gains([mine, compared.profits[k]])) for k in chosen]
     corrected = holm([d.p for d in found])
     return [
-        Contest(champion, k, d, p, *_rate(max(mine.hours, compared.profits[k].hours)), mine.unit)
+        Contest(champion, k, d, p, *_rate(mine, compared.profits[k]), mine.unit)
         for k, d, p in zip(chosen, found, corrected, strict=True)
     ]
 
@@ -302,9 +303,14 @@ def _rank(row: dict[str, Any]) -> float:
     return float("-inf") if value is None else value
 
 
-def _rate(hours: float) -> tuple[float, str]:
-    """The factor from a window's total to a rate over at most the window, and the rate's unit."""
-    for length, per in ((24.0, "a day"), (1.0, "an hour"), (1 / 60, "a minute")):
-        if hours >= length:
-            return length / hours, per
+def _rate(*of: Profits) -> tuple[float, str]:
+    """The factor from a window's total to a rate over at most its open time, and the rate's unit.
+
+    A day is one of ``Profits.days``.
+    """
+    longest = max(of, key=lambda earned: earned.open_ns)
+    spans = ((longest.hours.day_ns, "a day"), (HOUR_NS, "an hour"), (HOUR_NS // 60, "a minute"))
+    for length, per in spans:
+        if longest.open_ns >= length:
+            return length / longest.open_ns, per
     return 1.0, "in all"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -28,6 +29,7 @@ from pydantic import (
 from backtest.core import toml
 from backtest.core.text import first_of, suggestion
 from backtest.core.times import format_utc, parse_utc
+from backtest.core.zones import known_zone
 from backtest.data.model_errors import problems
 from backtest.errors import DataError
 from backtest.market.instruments import Instrument
@@ -92,6 +94,8 @@ _Glob: TypeAlias = Annotated[str, BeforeValidator(_glob)]
 _Instant: TypeAlias = Annotated[int, BeforeValidator(_instant), PlainSerializer(format_utc)]
 _Interval: TypeAlias = Annotated[tuple[_Instant, _Instant], Field(strict=False)]
 _Digest: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Zone: TypeAlias = Annotated[str, AfterValidator(known_zone)]
+"""An IANA name."""
 
 
 class _Table(BaseModel):
@@ -190,8 +194,9 @@ class InstrumentTable(_Table):
 
 
 class Calendar(_Table):
-    """``[calendar]``: when the market is open, as half-open intervals of int64 ns."""
+    """``[calendar]``: sessions are half-open intervals of int64 ns."""
 
+    zone: Zone = "UTC"
     sessions: Annotated[tuple[_Interval, ...], Field(strict=False)] | None = None
     session_breaks: Literal["carry", "reset"] = "carry"
 
@@ -282,6 +287,11 @@ class Card(_Table):
             raise ValueError("; ".join(sorted(wrong)[:_SHOWN]) + more)
         return instruments
 
+    def without_zone(self) -> Card:
+        """The same with the clocks of UTC: a zone decides how times are shown, and nothing else."""
+        calendar = self.calendar.model_copy(update={"zone": "UTC"})
+        return self.model_copy(update={"calendar": calendar})
+
     def resolved_instruments(self) -> tuple[Instrument, ...]:
         """The instrument of every symbol, in the symbols' order."""
         return _resolve(self.symbols, self.instruments)
@@ -324,9 +334,14 @@ def refusal(
 def write_card(folder: Path, card: Card, *, name: str = CARD_NAME) -> Path:
     """Write ``dataset.toml`` into a folder; ``read_card`` gives back an equal card."""
     path = folder / name
-    table = {"format": card.format, **card.model_dump(exclude_defaults=True, exclude_none=True)}
-    path.write_text(toml.dumps(table), encoding="utf-8")
+    path.write_text(card_text(card), encoding="utf-8")
     return path
+
+
+def card_text(card: Card) -> str:
+    """The card as TOML; ``read_card`` gives back an equal card."""
+    table = card.model_dump(exclude_defaults=True, exclude_none=True)
+    return toml.dumps({"format": card.format, **table})
 
 
 def _resolve(

@@ -16,10 +16,11 @@ import pyarrow.fs as pafs
 
 from backtest.core.arrays import BoolArray, Int64Array
 from backtest.core.text import first_of, suggested_path, suggestion
-from backtest.data.card import CARD_NAME, Card, read_card
+from backtest.data.card import CARD_NAME, Card, card_text, read_card
 from backtest.data.parquet import Footer, mapped_errors, read_footer
 from backtest.data.schema import Layout, check_same_layout, layout_of
 from backtest.errors import DataError
+from backtest.market.calendar import MarketHours
 from backtest.market.instruments import Instrument
 
 _BLOCK = 1 << 20
@@ -40,7 +41,8 @@ class Dataset:
         filesystem: where the files are.
         root: the folder within ``filesystem``.
         files: paths below the folder, sorted; a file's place here is its events' ``source``.
-        card_digest: SHA-256 of the card's text.
+        card_digest: SHA-256 of the card's text; where it names a zone, which determines no result,
+            of what ``write_card`` writes without it.
     """
 
     card: Card
@@ -86,6 +88,11 @@ class Dataset:
         """Open and close of every session, int64 ns [k, 2], half-open; ``None`` if always open."""
         sessions = self.card.calendar.sessions
         return None if sessions is None else np.array(sessions, dtype=np.int64).reshape(-1, 2)
+
+    @cached_property
+    def hours(self) -> MarketHours:
+        """When its market is open, and the zone of its clocks."""
+        return MarketHours.of_sessions(self.card.calendar.zone, self.sessions)
 
     @property
     def session_breaks(self) -> Literal["carry", "reset"]:
@@ -244,7 +251,10 @@ def open_dataset(source: str | Path, *, filesystem: pafs.FileSystem | None = Non
             place=location,
             remedy=f"Put the Parquet files beside {CARD_NAME}, or correct the entry files in it.",
         )
-    dataset = Dataset(card, location, filesystem, root, files, digest)
+    keyed = digest
+    if "zone" in card.calendar.model_fields_set:
+        keyed = hashlib.sha256(card_text(card.without_zone()).encode()).hexdigest()
+    dataset = Dataset(card, location, filesystem, root, files, keyed)
     if not local or any(changed is None for _, _, changed in found):
         return dataset
     # What was read of footers and windows holds while the card and the files are the same.

@@ -119,9 +119,18 @@ def _manifest(
         "in_sample": None if None in marks and True not in marks else any(marks),
         "config": config,
         "determined_by": {**first["determined_by"], "config": config, "fingerprint": dict(inputs)},
+        "calendar": _calendar(folds),
         "predictions": {"answers": {"key": None, "reused": True}},
         "folds": [_listed(each) for each in folds],
     }
+
+
+def _calendar(folds: Sequence[FoldRun]) -> dict[str, Any]:
+    """When the market was open in the stretches that are tested on; its zone and year as before."""
+    records = [each.run.hours.record(*each.fold.test) for each in folds]
+    sessions = [session for record in records for session in record["sessions"] or ()]
+    known = next((record for record in records if record["sessions"]), records[0])
+    return known | {"sessions": sessions or None}
 
 
 def _listed(each: FoldRun) -> dict[str, Any]:

@@ -50,6 +50,11 @@ class Axis:
     roomy: bool = False
     complement: bool = False
 
+    @classmethod
+    def of_clock(cls, zone: str) -> Axis:
+        """The axis of what is shown over time."""
+        return cls(f"time ({zone})", kind="time", zone=zone)
+
 
 @dataclass(frozen=True)
 class Series:

@@ -14,6 +14,7 @@ from backtest.comparison.run_settings import chosen
 from backtest.comparison.verdict import Field, earned, fields
 from backtest.core.arrays import Float64Array
 from backtest.report.agreement import Agreement, agreement_of
+from backtest.report.charts import Axis
 from backtest.report.markouts import markouts_of
 from backtest.report.pace import Pace, pace_of
 from backtest.report.tear_sheet import Exposure, exposure
@@ -34,6 +35,16 @@ class Material:
     """
 
     compared: Comparison
+
+    @cached_property
+    def zone(self) -> str:
+        """The zone of the clocks that the page shows."""
+        return self.compared.zone
+
+    @cached_property
+    def clock(self) -> Axis:
+        """The axis of everything over time."""
+        return Axis.of_clock(self.zone)
 
     @cached_property
     def order(self) -> list[int]:

@@ -15,8 +15,8 @@ from backtest.comparison.comparison import Comparison
 from backtest.core.grammar import parse_spec
 from backtest.core.parts import Parts
 from backtest.core.text import escape_lines
-from backtest.core.times import format_utc
 from backtest.core.version import __version__
+from backtest.core.zones import clock_text
 from backtest.report.charts import embedded
 from backtest.report.material import Material
 from backtest.report.sections import MOST_RUNS, ReportSection
@@ -155,8 +155,8 @@ def _subtitle(compared: Comparison) -> str:
         span = ""
         if len(earned.ends):
             ends = (earned.start, earned.ends[-1])
-            first, last = (format_utc(int(t))[:19].replace("T", " ") for t in ends)
-            span = f" from {first} to {last} UTC"
+            first, last = (clock_text(int(t), compared.zone) for t in ends)
+            span = f" from {first} to {last} {compared.zone}"
         return f"Run {run.id}{span}"
     strategies = dict.fromkeys(row["strategy"] for row in compared.rows)
     text = f"{len(compared.runs):,} runs of {', '.join(strategies)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -11,7 +11,7 @@ import numpy as np
 from backtest.comparison.profits import Profits
 from backtest.core.arrays import Float64Array, Int64Array
 from backtest.core.arrow import Codes, integers
-from backtest.report.trades import DAY_NS, HOUR_NS
+from backtest.core.zones import DAY_NS, HOUR_NS, to_clock
 from backtest.runs.folder import Run
 from backtest.runs.frames import lot_worth
 
@@ -104,22 +104,24 @@ class _Held:
 
 
 def gains_by_day(earned: Profits) -> dict[int, float]:
-    """Profit by day since 1970, UTC: a bucket counts on the day in which it ends."""
-    return _gains((earned.ends - 1) // DAY_NS, earned)
+    """Profit by day since 1970 in its market: a bucket of open time counts on the day it ends."""
+    return _gains(earned.while_open(), lambda clock: clock // DAY_NS)
 
 
 def gains_by_hour(earned: Profits) -> dict[int, float] | None:
-    """Profit by hour of the day, UTC: a bucket counts in the hour in which it ends.
+    """Profit by hour of the day in its market: a bucket of open time counts where it ends.
 
     ``None`` where buckets are longer than an hour.
     """
     if len(earned.ends) < 2 or earned.ends[1] - earned.ends[0] > HOUR_NS:
         return None
-    return _gains((earned.ends - 1) % DAY_NS // HOUR_NS, earned)
+    return _gains(earned.while_open(), lambda clock: clock % DAY_NS // HOUR_NS)
 
 
-def _gains(keys: Int64Array, earned: Profits) -> dict[int, float]:
-    found, place = np.unique(keys, return_inverse=True)
+def _gains(earned: Profits, key: Callable[[Int64Array], Int64Array]) -> dict[int, float]:
+    """Profit by a key of what the market's clocks show just before a bucket ends."""
+    clock = to_clock(earned.ends - 1, earned.hours.zone)
+    found, place = np.unique(key(clock), return_inverse=True)
     gained = np.bincount(place, weights=np.diff(earned.net, prepend=0.0))
     return dict(zip(found.tolist(), gained.tolist(), strict=True))
 

@@ -58,7 +58,7 @@ def _round(result: RoundResult, numbers: dict[str, int], unit: str) -> Markup:
         shown += bullets([f"{team}: {error}" for team, error in result.failed])
     if result.compared is None or not len(result.ends):
         return shown + paragraph("Nothing was earned or lost.")
-    axis = Axis("time (UTC)", kind="time")
+    axis = Axis.of_clock(result.compared.zone)
     curves = [
         Series(team, numbers[team], p.ends / 1e9, p.net)
         for team, p in zip(result.teams, result.profits, strict=True)

@@ -14,6 +14,7 @@ import numpy as np
 from backtest.comparison.profits import money_units
 from backtest.core.arrays import Float64Array, Int64Array
 from backtest.core.arrow import integers
+from backtest.core.zones import DAY_NS, HOUR_NS, to_clock
 from backtest.report.magnitudes import Magnitudes
 from backtest.runs.folder import Run
 from backtest.trading.fill_table import INSTANTS
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
 
 MOST_FILLS = 200
 """Fills that are shown one by one."""
-
-HOUR_NS = 3600 * 10**9
-DAY_NS = 24 * HOUR_NS
 
 
 @dataclass
@@ -108,14 +106,17 @@ class Trades:
         trips, longs, shorts: all round trips, and those of each side.
         symbols: names, by their number in ``by_symbol``.
         by_symbol: sums by symbol.
-        by_hour: sums by the hour of the day, UTC: of a fill's ts_venue, of a round trip's end.
+        zone: of the market's clocks.
+        by_hour: sums by the hour of the day there: of a fill's ts_venue, of a round trip's end.
         by_day: sums by the day from ``first_day`` on, likewise.
-        first_day: days since 1970 of the first fill.
+        first_day: the day before that of the first fill, since 1970; clocks may be set back over
+            midnight.
         fills: how many there are.
         largest: those with the largest notional, rows of the table with ``notional``.
     """
 
     unit: int
+    zone: str = "UTC"
     trips: TripTally = field(default_factory=TripTally)
     longs: TripTally = field(default_factory=TripTally)
     shorts: TripTally = field(default_factory=TripTally)
@@ -136,22 +137,22 @@ def trades_of(run: Run) -> Trades | None:
     """
     if not run.has_table("fills"):
         return None
-    made, follower = Trades(money_units(run)), RoundTripFollower()
+    made, follower = Trades(money_units(run), run.hours.zone), RoundTripFollower()
     made.symbols = follower.names
     largest = _Largest()
     for piece in run.pieces("fills", run.columns("fills")):
         if not len(piece):
             continue
         trips = follower.add(piece)
-        venue = integers(piece["ts_venue"])
+        clock = to_clock(integers(piece["ts_venue"]), made.zone)
         if not made.fills:
-            made.first_day = int(venue[0]) // DAY_NS
+            made.first_day = int(clock[0]) // DAY_NS - 1
         notional = np.abs(integers(piece["cash"]) + integers(piece["fees"])).astype(np.float64)
         symbol = follower.numbers(piece["symbol"])
         for sums, keys in (
             (made.by_symbol, symbol),
-            (made.by_hour, venue % DAY_NS // HOUR_NS),
-            (made.by_day, venue // DAY_NS - made.first_day),
+            (made.by_hour, clock % DAY_NS // HOUR_NS),
+            (made.by_day, clock // DAY_NS - made.first_day),
         ):
             sums.add_fills(keys, notional)
         _add_trips(made, trips)
@@ -166,8 +167,9 @@ def _add_trips(made: Trades, trips: RoundTrips) -> None:
     for tally, chosen in ((made.trips, slice(None)), (made.longs, long), (made.shorts, ~long)):
         tally.add(trips.net[chosen], holding[chosen])
     made.by_symbol.add_trips(trips.symbol, trips.net)
-    made.by_hour.add_trips(trips.exit % DAY_NS // HOUR_NS, trips.net)
-    made.by_day.add_trips(trips.exit // DAY_NS - made.first_day, trips.net)
+    clock = to_clock(trips.exit, made.zone)
+    made.by_hour.add_trips(clock % DAY_NS // HOUR_NS, trips.net)
+    made.by_day.add_trips(clock // DAY_NS - made.first_day, trips.net)
 
 
 class _Largest:

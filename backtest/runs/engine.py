@@ -92,6 +92,7 @@ class Engine:
                 predictions=job.answering.notes,
                 loop={"kind": "closed", "why": job.why} if job.why else {"kind": "three passes"},
                 span=(job.stream.instant(config.warmup), extent.last),
+                window=(extent.first, job.end),
                 seconds=perf_counter() - began,
             )
         self.progress("charge", extent.count, extent.count)

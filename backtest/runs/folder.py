@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from backtest.core.atomic import is_unfinished
 from backtest.core.notebook import notebook_html
 from backtest.errors import DataError
+from backtest.market.calendar import MarketHours
 from backtest.runs import record
 from backtest.runs.tables import column_names, first_and_last, read_pieces, read_table
 
@@ -65,6 +66,17 @@ class Run:
         """
         return record.read_metrics(self.folder / "metrics.json")
 
+    @cached_property
+    def hours(self) -> MarketHours:
+        """When its market was open in its window, and the zone of the market's clocks.
+
+        Runs of earlier versions tell neither, and count as always open, with the clocks of UTC.
+
+        Raises:
+            DataError: as ``manifest``.
+        """
+        return MarketHours.from_record(self.manifest.get("calendar"))
+
     @property
     def fills(self) -> pl.LazyFrame:
         """A row a fill, in the order of arrival; frames of runs are described in ``frames``.
@@ -74,7 +86,7 @@ class Run:
         """
         from backtest.runs.frames import fill_frame
 
-        return fill_frame(self._file("fills"), self._money_unit)
+        return fill_frame(self._file("fills"), self._money_unit, self.hours.zone)
 
     @property
     def equity(self) -> pl.LazyFrame:
@@ -85,7 +97,7 @@ class Run:
         """
         from backtest.runs.frames import equity_frame
 
-        return equity_frame(self._file("equity"), self._money_unit)
+        return equity_frame(self._file("equity"), self._money_unit, self.hours.zone)
 
     @property
     def positions(self) -> pl.LazyFrame:
@@ -96,7 +108,7 @@ class Run:
         """
         from backtest.runs.frames import position_frame
 
-        return position_frame(self._file("equity"), self._money_unit)
+        return position_frame(self._file("equity"), self._money_unit, self.hours.zone)
 
     @property
     def round_trips(self) -> pl.LazyFrame:
@@ -107,7 +119,8 @@ class Run:
         """
         from backtest.runs.frames import round_trip_frame
 
-        return round_trip_frame(self._file("fills"), self._money_unit, self.pieces)
+        path = self._file("fills")
+        return round_trip_frame(path, self._money_unit, self.hours.zone, self.pieces)
 
     def table(self, name: str) -> pl.DataFrame:
         """A whole table of the run, such as ``timing``, ``predictions``, ``fills`` or ``equity``.

@@ -1,4 +1,5 @@
-"""A run's tables as polars frames: symbols as text, clock times, prices and money in currency.
+"""A run's tables as polars frames: symbols as text, clock times of the market's zone, prices and
+money in currency.
 
 All of them are lazy, since a table may hold tens of millions of rows: ``collect()`` gives a frame,
 and ``collect(engine="streaming")`` reads bit by bit what is summed up or filtered. Money is
@@ -25,18 +26,19 @@ if TYPE_CHECKING:
 INSTRUMENTS = "instruments.parquet"
 
 
-def fill_frame(path: Path, money_unit: Decimal) -> pl.LazyFrame:
+def fill_frame(path: Path, money_unit: Decimal, zone: str) -> pl.LazyFrame:
     """A row a fill, in the order of arrival.
 
     ``event`` (its number; -1: the fill closes a position at the end of the window), ``symbol``,
     ``lots`` (signed), ``price`` (currency), ``price_half_ticks``, ``ts_event``, ``ts_received``,
-    ``ts_begun``, ``ts_ended``, ``ts_venue`` (Datetime ns UTC); in currency ``notional``, ``cash``
-    (what it brought in), ``decision``, each cost, and ``net`` (decision less costs), which adds up
-    to the net of the account.
+    ``ts_begun``, ``ts_ended``, ``ts_venue`` (Datetime ns in the zone); in currency ``notional``,
+    ``cash`` (what it brought in), ``decision``, each cost, and ``net`` (decision less costs), which
+    adds up to the net of the account.
 
     Args:
         path: of the table.
         money_unit: what its money is counted in, in currency.
+        zone: of the market's clocks; an IANA name.
     """
     import polars as pl
 
@@ -44,24 +46,25 @@ def fill_frame(path: Path, money_unit: Decimal) -> pl.LazyFrame:
     notional = (money["cash"] + money["fees"]).abs().alias("notional")
     net = (money["decision"] - pl.sum_horizontal(money[c] for c in COSTS)).alias("net")
     names = [*money, "notional", "net"]
-    return _scan(path).with_columns(notional, net).with_columns(_money(names, money_unit))
+    return _scan(path, zone).with_columns(notional, net).with_columns(_money(names, money_unit))
 
 
-def position_frame(path: Path, money_unit: Decimal) -> pl.LazyFrame:
+def position_frame(path: Path, money_unit: Decimal, zone: str) -> pl.LazyFrame:
     """A row a symbol that traded and time bucket, as things stand at the bucket's end.
 
-    ``ts`` (Datetime ns UTC), ``symbol``, ``lots`` (signed), ``mid`` and ``mid_half_ticks`` (null
-    before the first quote), ``value`` (lots at the mid, signed, in currency), ``net`` (cumulated,
-    marked to the mid), and ``decision`` and each cost booked within the bucket, in currency. Runs
-    without instruments have neither mids nor ``value``.
+    ``ts`` (Datetime ns in the zone), ``symbol``, ``lots`` (signed), ``mid`` and ``mid_half_ticks``
+    (null before the first quote), ``value`` (lots at the mid, signed, in currency), ``net``
+    (cumulated, marked to the mid), and ``decision`` and each cost booked within the bucket, in
+    currency. Runs without instruments have neither mids nor ``value``.
 
     Args:
         path: of the table ``equity``.
         money_unit: what its money is counted in, in currency.
+        zone: of the market's clocks; an IANA name.
     """
     import polars as pl
 
-    frame = _scan(path).with_columns(_money(["net", "decision", *COSTS], money_unit))
+    frame = _scan(path, zone).with_columns(_money(["net", "decision", *COSTS], money_unit))
     names = frame.collect_schema().names()
     frame = frame.select(pl.col(c).alias("lots") if c == "position" else pl.col(c) for c in names)
     worth = lot_worth(path)
@@ -74,48 +77,50 @@ def position_frame(path: Path, money_unit: Decimal) -> pl.LazyFrame:
     return frame.with_columns(value.alias("value"))
 
 
-def equity_frame(path: Path, money_unit: Decimal) -> pl.LazyFrame:
+def equity_frame(path: Path, money_unit: Decimal, zone: str) -> pl.LazyFrame:
     """A row a time bucket, over all symbols, in order.
 
-    ``ts`` (Datetime ns UTC), ``net`` (cumulated, marked to the mid), ``drawdown`` (how far it is
-    below its highest so far, from 0 on), ``gross`` and ``exposure`` (values of all positions at the
-    mid, without and with their signs), and ``decision`` and each cost booked within the bucket; all
-    in currency. Runs without instruments have neither ``gross`` nor ``exposure``.
+    ``ts`` (Datetime ns in the zone), ``net`` (cumulated, marked to the mid), ``drawdown`` (how far
+    it is below its highest so far, from 0 on), ``gross`` and ``exposure`` (values of all positions
+    at the mid, without and with their signs), and ``decision`` and each cost booked within the
+    bucket; all in currency. Runs without instruments have neither ``gross`` nor ``exposure``.
 
     Args:
         path: of the table ``equity``.
         money_unit: what its money is counted in, in currency.
+        zone: of the market's clocks; an IANA name.
     """
     import polars as pl
 
     names = ["net", "decision", *COSTS]
     # The total of many symbols may take more than 64 bits, in which a sum would wrap.
-    total = _scan(path).group_by("ts").agg(pl.col(names).cast(pl.Int128).sum()).sort("ts")
+    total = _scan(path, zone).group_by("ts").agg(pl.col(names).cast(pl.Int128).sum()).sort("ts")
     total = total.with_columns(_money(names, money_unit))
     peak = pl.col("net").cum_max().clip(lower_bound=0.0)
     total = total.with_columns((peak - pl.col("net")).alias("drawdown"))
     if lot_worth(path) is not None:
         value = pl.col("value")
-        held = position_frame(path, money_unit).sort("ts", "symbol").group_by("ts")
+        held = position_frame(path, money_unit, zone).sort("ts", "symbol").group_by("ts")
         exposure = held.agg(value.abs().sum().alias("gross"), value.sum().alias("exposure"))
         total = total.join(exposure, on="ts", how="left", maintain_order="left")
     return total
 
 
-def round_trip_frame(path: Path, money_unit: Decimal, pieces: Pieces) -> pl.LazyFrame:
+def round_trip_frame(path: Path, money_unit: Decimal, zone: str, pieces: Pieces) -> pl.LazyFrame:
     """A row a round trip, in the order in which they ended; open positions come last.
 
     A round trip leads from flat to flat; a fill that goes through zero ends one and begins another,
     and its fee is split by lots. ``symbol``, ``side`` (``long``, ``short``), ``ts_entry``,
-    ``ts_exit`` (ts_venue of the first and the last fill, Datetime ns UTC; ``ts_exit`` is null while
-    the position is open), ``holding`` (Duration ns), ``peak_lots``, ``lots`` (all that entered),
-    ``fills``, ``entry_price`` and ``exit_price`` (averages over lots), ``gross``, ``fees`` and
-    ``net`` (in currency; of an open position, the cash so far). Runs without instruments have no
-    prices.
+    ``ts_exit`` (ts_venue of the first and the last fill, Datetime ns in the zone; ``ts_exit`` is
+    null while the position is open), ``holding`` (Duration ns), ``peak_lots``, ``lots`` (all that
+    entered), ``fills``, ``entry_price`` and ``exit_price`` (averages over lots), ``gross``,
+    ``fees`` and ``net`` (in currency; of an open position, the cash so far). Runs without
+    instruments have no prices.
 
     Args:
         path: of the table ``fills``.
         money_unit: what its money is counted in, in currency.
+        zone: of the market's clocks; an IANA name.
         pieces: reads columns of a table of the run, piece by piece.
     """
     from polars.io.plugins import register_io_source
@@ -130,7 +135,7 @@ def round_trip_frame(path: Path, money_unit: Decimal, pieces: Pieces) -> pl.Lazy
     ) -> Iterator[pl.DataFrame]:
         left = n_rows
         for names, trips in follow_round_trips(pieces):
-            frame = _trip_rows(names, trips, float(money_unit), worth)
+            frame = _trip_rows(names, trips, float(money_unit), zone, worth)
             frame = frame if left is None else frame.head(left)
             left = None if left is None else left - len(frame)
             frame = frame if with_columns is None else frame.select(with_columns)
@@ -139,7 +144,7 @@ def round_trip_frame(path: Path, money_unit: Decimal, pieces: Pieces) -> pl.Lazy
                 return
 
     nothing = RoundTripFollower().rest()
-    return register_io_source(source, schema=_trip_rows([], nothing, 1.0, worth).schema)
+    return register_io_source(source, schema=_trip_rows([], nothing, 1.0, zone, worth).schema)
 
 
 def follow_round_trips(pieces: Pieces) -> Iterator[tuple[list[str], RoundTrips]]:
@@ -151,12 +156,16 @@ def follow_round_trips(pieces: Pieces) -> Iterator[tuple[list[str], RoundTrips]]
 
 
 def _trip_rows(
-    names: list[str], trips: RoundTrips, money_unit: float, worth: dict[str, float] | None
+    names: list[str],
+    trips: RoundTrips,
+    money_unit: float,
+    zone: str,
+    worth: dict[str, float] | None,
 ) -> pl.DataFrame:
     import numpy as np
     import polars as pl
 
-    instant = pl.Datetime("ns", "UTC")
+    instant = pl.Datetime("ns", zone)
     symbol = pl.Series(names, dtype=pl.String).gather(trips.symbol)
     columns: dict[str, Any] = {
         "symbol": symbol,
@@ -185,11 +194,12 @@ def _trip_rows(
     return frame.insert_column(4, frame.select(holding)["holding"])
 
 
-def _scan(path: Path) -> pl.LazyFrame:
-    """A table with symbols as text."""
+def _scan(path: Path, zone: str) -> pl.LazyFrame:
+    """A table with symbols as text, and instants with the clocks of a zone."""
     import polars as pl
 
-    return pl.scan_parquet(path).with_columns(pl.col("symbol").cast(pl.String))
+    instants = pl.selectors.datetime().dt.convert_time_zone(zone)
+    return pl.scan_parquet(path).with_columns(pl.col("symbol").cast(pl.String), instants)
 
 
 def _money(names: Sequence[str], money_unit: Decimal) -> list[pl.Expr]:

@@ -48,6 +48,7 @@ class Job:
 
     Attributes:
         stream: the events of its window.
+        end: when the window ends, ns.
         answering: its pass 2.
         why: why its passes cannot be separate; ``None``: they can.
     """
@@ -71,7 +72,7 @@ class Job:
         # Without an end of its own the window closes right after the last event that is taken.
         asked = config.window.end
         after = self.stream.extent.last + 1
-        self._end = after if asked is None or config.limit is not None else asked
+        self.end = after if asked is None or config.limit is not None else asked
         self.why = why_closed(scenario.service, bound.strategy, config.latency.scale)
         # What a strategy that reacts would have answered to other fills, nobody knows.
         self._reacts = hasattr(bound.strategy, "on_fills")
@@ -141,7 +142,7 @@ class Job:
             options.pop("rules", self._scenario.server),
             self._scenario.feed,
             symbols=len(self._dataset.symbols),
-            end=self._end,
+            end=self.end,
             **options,
         )
 
@@ -193,7 +194,7 @@ class Job:
         compared = answers is not None and answers.reference is not None
         targets = len(dataset.targets)
         sessions = _hours(dataset)
-        order_rules = scenario.accountant.order_rules(sessions, self._end)
+        order_rules = scenario.accountant.order_rules(sessions, self.end)
         if order_rules is None and self._reacts:
             raise UsageError(
                 "the strategy reacts to its fills, but the accountant makes none",
@@ -216,7 +217,7 @@ class Job:
             sessions=sessions,
             warmup=scenario.config.warmup,
             start=self.stream.extent.first,
-            end=self._end,
+            end=self.end,
             outputs=strategy.outputs,
             targets=targets,
             has_sizes=dataset.layout.has("bid_size"),

@@ -9,10 +9,18 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
 from backtest.core.json_text import read_json_table
 from backtest.core.text import suggested_path
+from backtest.core.zones import known_zone
 from backtest.errors import DataError
 
 _REMEDY = "Name the folder of a finished run, or run it again with --no-reuse."
@@ -32,12 +40,22 @@ def _money_unit(value: object) -> Decimal:
     return unit
 
 
+def _ordered(sessions: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    instants = [instant for session in sessions for instant in session]
+    if instants != sorted(instants) or any(opens == closes for opens, closes in sessions):
+        raise ValueError("are not in order, each closing after it opens")
+    return sessions
+
+
 _Count: TypeAlias = Annotated[int, Field(ge=0, le=2**63 - 1)]
 _Instant: TypeAlias = Annotated[int, Field(ge=-(2**63) + 1, le=2**63 - 1)]
 _Figure: TypeAlias = Annotated[int | float, Field(ge=-_LARGEST, le=_LARGEST)]
 _Number: TypeAlias = Annotated[float, Field(ge=-1e100, le=1e100)]
 _Digest: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{1,64}$")]
 _Unit: TypeAlias = Annotated[Decimal, BeforeValidator(_money_unit)]
+_Session: TypeAlias = Annotated[tuple[_Instant, _Instant], Field(strict=False)]
+_Sessions: TypeAlias = Annotated[list[_Session], AfterValidator(_ordered)]
+_Length: TypeAlias = Annotated[int, Field(gt=0, le=2**63 - 1)]
 
 
 class _Table(BaseModel):
@@ -119,6 +137,13 @@ class _Predictions(_Table):
     resumed: _Resumed | None = None
 
 
+class _Calendar(_Table):
+    zone: Annotated[str, AfterValidator(known_zone)]
+    sessions: _Sessions | None
+    open_ns_a_day: _Length
+    open_ns_a_year: _Length
+
+
 class _Manifest(_Table):
     run: str
     digest: str
@@ -128,6 +153,7 @@ class _Manifest(_Table):
     conformance: str | None
     reference: str | None = None
     dataset: str
+    calendar: _Calendar | None = None
     labels: _Labels
     config: _Config
     determined_by: _Inputs

@@ -100,6 +100,7 @@ class OpenRun:
         predictions: Mapping[str, Any],
         loop: Mapping[str, str],
         span: tuple[int, int],
+        window: tuple[int, int],
         seconds: float,
     ) -> Run:
         """Write the rest: the accountant's tables, the figures and the manifest.
@@ -110,6 +111,7 @@ class OpenRun:
             predictions: what pass 2 notes of its predictions.
             loop: how the passes were made.
             span: ts_event of the first event after the warm-up, and of the last one, ns.
+            window: ts_event of the first event, and when the window ends, ns.
             seconds: what the run took until now; like all of the manifest it is no part of the
                 digest.
         """
@@ -129,6 +131,7 @@ class OpenRun:
             "conformance": strategy.conformance,
             "reference": strategy.reference,
             "dataset": scenario.dataset.name,
+            "calendar": scenario.dataset.hours.record(*window),
             "labels": scenario.labels,
             "config": scenario.resolved,
             "determined_by": self._writer.inputs,

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from backtest.comparison.run_settings import reference_of
 from backtest.core.arrays import Float64Array
-from backtest.plugins.report_sections.fields import CLOCK, series_of
+from backtest.plugins.report_sections.fields import series_of
 from backtest.report.charts import Axis, Chart
 from backtest.report.html import amount, details, paragraph, percent, table
 from backtest.report.material import Material
@@ -105,7 +105,7 @@ class AgreementSection(ReportSection):
 
         shown += Chart(
             "Error over time",
-            CLOCK,
+            material.clock,
             Axis("standard deviations", kind="log"),
             series_of(material, drift),
             note="A rising curve means drift: state that went wrong once stays wrong. Values below "

@@ -8,12 +8,9 @@ from markupsafe import Markup
 
 from backtest.comparison.verdict import Field
 from backtest.core.arrays import Float64Array
-from backtest.report.charts import Axis, Series
+from backtest.report.charts import Series
 from backtest.report.html import details
 from backtest.report.material import Material
-
-CLOCK = Axis("time (UTC)", kind="time")
-"""The axis of everything over time."""
 
 
 def of_each_field(material: Material, render: Callable[[Field], Markup | None]) -> Markup | None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from markupsafe import Markup
 
+from backtest.core.times import parse_utc
+from backtest.core.zones import clock_text
 from backtest.report.html import amount, paragraph, percent, table
 from backtest.report.material import Material
 from backtest.report.sections import ReportSection
@@ -18,7 +21,7 @@ class FoldsSection(ReportSection):
     place: ClassVar[int] = 45
 
     def render(self, material: Material) -> Markup | None:
-        compared = material.compared
+        compared, zone = material.compared, material.zone
         rows = []
         for label, run in zip(material.names, compared.runs, strict=True):
             for fold in run.manifest.get("folds", ()):
@@ -28,8 +31,8 @@ class FoldsSection(ReportSection):
                     (
                         label,
                         f"{fold['fold']}{'†' if fold['in_sample'] else ''}",
-                        "–" if fold["train"] is None else " – ".join(map(_second, fold["train"])),
-                        " – ".join(map(_second, fold["test"])),
+                        "–" if fold["train"] is None else _ends(fold["train"], zone),
+                        _ends(fold["test"], zone),
                         percent(figures["response_rate"]),
                         amount(figures["net"] if money else figures["net_points"]),
                         amount(figures["drawdown"]),
@@ -47,9 +50,10 @@ class FoldsSection(ReportSection):
             "Each fold was trained on its own past and tested on what came after it. The equity "
             "of the run joins the test stretches, and its figures are computed from that."
         )
-        shown = table(headers, rows, right=headers[4:8], caption="Folds of each walk-forward")
+        caption = f"Folds of each walk-forward, {zone}"
+        shown = table(headers, rows, right=headers[4:8], caption=caption)
         return shown + paragraph(note, "note")
 
 
-def _second(instant: str) -> str:
-    return instant[:19].replace("T", " ")
+def _ends(window: Sequence[str], zone: str) -> str:
+    return " – ".join(clock_text(parse_utc(instant), zone) for instant in window)

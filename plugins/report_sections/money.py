@@ -13,7 +13,7 @@ from backtest.comparison.profits import gains
 from backtest.comparison.run_settings import settings
 from backtest.comparison.verdict import earned
 from backtest.core.arrays import Float64Array
-from backtest.plugins.report_sections.fields import CLOCK, series_of
+from backtest.plugins.report_sections.fields import series_of
 from backtest.report.charts import Axis, Chart
 from backtest.report.html import amount, details, paragraph, table
 from backtest.report.markouts import HORIZONS_NS
@@ -46,9 +46,9 @@ class Equity(ReportSection):
                 falls = series_of(material, drawdown, unit=unit)
                 title = f"Drawdown, {unit} below the peak so far"
                 shown += Chart(
-                    f"Cumulative net {unit}", CLOCK, Axis(unit), curves, zero=True
+                    f"Cumulative net {unit}", material.clock, Axis(unit), curves, zero=True
                 ).render()
-                shown += Chart(title, CLOCK, Axis(unit), falls, height=200).render()
+                shown += Chart(title, material.clock, Axis(unit), falls, height=200).render()
         return shown or None
 
 

@@ -8,10 +8,11 @@ from typing import Any, ClassVar
 from markupsafe import Markup
 
 from backtest.comparison.run_settings import settings, ticks
-from backtest.core.times import format_utc
+from backtest.core.zones import clock_text
 from backtest.report.html import details, paragraph, table
 from backtest.report.material import Material
 from backtest.report.sections import ReportSection
+from backtest.runs.folder import Run
 
 MANIFESTS = 100
 """Manifests that a report quotes, at most."""
@@ -42,7 +43,7 @@ class WhatWasRun(ReportSection):
             details(
                 f"{material.names[k]} ({compared.runs[k].id})",
                 Markup("<pre>{}</pre>").format(
-                    json.dumps(compared.runs[k].manifest, indent=1, ensure_ascii=False)
+                    json.dumps(_quoted(compared.runs[k]), indent=1, ensure_ascii=False)
                 ),
             )
             for k in listed
@@ -66,8 +67,8 @@ class DataSummary(ReportSection):
             seconds = max((last - first) / 1e9, 1e-9)
             row = (
                 run.manifest["dataset"],
-                format_utc(first),
-                format_utc(last),
+                clock_text(first, material.zone, 29),
+                clock_text(last, material.zone, 29),
                 f"{pace.events:,}",
                 f"{pace.symbols:,}",
                 f"{pace.events / seconds:,.1f}",
@@ -80,7 +81,16 @@ class DataSummary(ReportSection):
             "dataset", "first event", "last event", "events", "symbols", "events per second",
             "at the busiest", "median gap, ms", "SHA-256",
         )  # fmt: skip
-        return table(headers, [*seen.values()], right=headers[3:8], caption="Data seen")
+        caption = f"Data seen; times in {material.zone}"
+        return table(headers, [*seen.values()], right=headers[3:8], caption=caption)
+
+
+def _quoted(run: Run) -> dict[str, Any]:
+    """A run's manifest; of its sessions, of which there may be thousands, only their number."""
+    calendar = run.manifest.get("calendar")
+    if calendar is None or not calendar["sessions"]:
+        return run.manifest
+    return run.manifest | {"calendar": calendar | {"sessions": len(calendar["sessions"])}}
 
 
 def _plain(value: Any) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from backtest.core.arrays import Float64Array
-from backtest.plugins.report_sections.fields import CLOCK, series_of
+from backtest.plugins.report_sections.fields import series_of
 from backtest.report.charts import Axis, Chart, Series
 from backtest.report.html import amount, details, paragraph, table
 from backtest.report.material import Material
@@ -89,11 +89,12 @@ class Load(ReportSection):
         queue = series_of(material, lambda k: (pace[k].times, pace[k].deepest))
         rate = series_of(material, lambda k: (pace[k].times, 100 * pace[k].answered))
         arrivals = Series("events a second", None, first.times, first.arrivals / width)
+        clock = material.clock
         charts = (
-            Chart("Events waiting", CLOCK, Axis("events"), queue, spans, note=note, steps=True),
-            Chart("Share of arriving events that were answered", CLOCK,
+            Chart("Events waiting", clock, Axis("events"), queue, spans, note=note, steps=True),
+            Chart("Share of arriving events that were answered", clock,
                   Axis("%", low=0, high=100), rate, spans, height=220),
-            Chart("Arrivals", CLOCK, Axis("events a second", low=0), [arrivals], spans,
+            Chart("Arrivals", clock, Axis("events a second", low=0), [arrivals], spans,
                   height=180),
         )  # fmt: skip
         return Markup("").join(chart.render() for chart in charts)

@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 from markupsafe import Markup
 
 from backtest.comparison.drawdowns import drawdowns, rolling_sharpe
-from backtest.comparison.figures import ANNUALISATION, ANNUALISED, not_annualised
+from backtest.comparison.figures import ANNUALISED, annualisation, days_of, not_annualised
 from backtest.comparison.verdict import earned
-from backtest.plugins.report_sections.fields import CLOCK
-from backtest.plugins.report_sections.trades import clock, span
+from backtest.core.zones import clock_text
+from backtest.plugins.report_sections.trades import span
 from backtest.report.charts import Axis, Chart, Series
 from backtest.report.html import amount, number, paragraph, percent, table
 from backtest.report.material import Material
@@ -37,7 +37,7 @@ class KeyFigures(ReportSection):
         notes = []
         reason = not_annualised(profits)
         if reason is None:
-            notes.append(f"Sharpe, Sortino and Calmar are {ANNUALISATION}.")
+            notes.append(f"Sharpe, Sortino and Calmar are {annualisation(profits)}.")
         else:
             notes.append(f"No Sharpe, Sortino and Calmar ratios: {reason}.")
         halves = (
@@ -123,14 +123,14 @@ class Drawdowns(ReportSection):
         profits = material.compared.profits[0]
         if material.single is None or not len(profits.ends):
             return None
-        unit = profits.unit
+        unit, zone = profits.unit, material.zone
         rows = [
             (
                 str(k),
                 amount(-d.depth),
-                clock(d.begin),
-                clock(d.bottom),
-                "not recovered" if d.recovery is None else clock(d.recovery),
+                clock_text(d.begin, zone),
+                clock_text(d.bottom, zone),
+                "not recovered" if d.recovery is None else clock_text(d.recovery, zone),
                 span(d.end - d.begin),
                 span(d.bottom - d.begin),
             )
@@ -142,18 +142,21 @@ class Drawdowns(ReportSection):
             headers = ("", f"depth, {unit}", "begin", "bottom", "recovery", *spans)
             shown = table(
                 headers, rows, right=(headers[1], *spans), bars=headers[1:2],
-                caption="The deepest drawdowns, measured at the ends of time buckets, UTC",
+                caption=f"The deepest drawdowns, measured at the ends of time buckets, {zone}",
             )  # fmt: skip
         return shown + self._rolling(material)
 
     def _rolling(self, material: Material) -> Markup:
-        found = rolling_sharpe(material.compared.profits[0])
+        profits = material.compared.profits[0]
+        found = rolling_sharpe(profits)
         if isinstance(found, str):
             return paragraph(f"No rolling Sharpe ratio: {found}.", "note")
         line = Series(material.names[0], 0, found.ends / 1e9, found.ratio)
-        title = f"Sharpe ratio over the {found.days:,.0f} days before"
-        note = f"{ANNUALISATION.capitalize()}."
-        return Chart(title, CLOCK, Axis("Sharpe ratio"), [line], zero=True, note=note).render()
+        title = f"Sharpe ratio over the {found.days:,.0f} {days_of(profits)} before"
+        note = f"{annualisation(profits).capitalize()}."
+        return Chart(
+            title, material.clock, Axis("Sharpe ratio"), [line], zero=True, note=note
+        ).render()
 
 
 class ExposureSection(ReportSection):
@@ -175,13 +178,13 @@ class ExposureSection(ReportSection):
                 Series("net: long less short", 0, held.times, held.net, 1),
             ]
             shown = Chart(
-                "Value of all positions at the mid", CLOCK, Axis(unit), lines, zero=True,
+                "Value of all positions at the mid", material.clock, Axis(unit), lines, zero=True,
                 note="Solid: gross. Dashed: net.",
             ).render()  # fmt: skip
         shown += Markup('<div class="pair">{}</div>').format(
             Markup("").join(
                 Chart(
-                    f"Position in {name}", CLOCK, Axis(unit),
+                    f"Position in {name}", material.clock, Axis(unit),
                     [Series(name, 0, held.times, values)], zero=True, steps=True, height=200,
                 ).render()
                 for name, values in held.symbols

@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from backtest.core.arrays import Float64Array
-from backtest.core.times import format_utc
+from backtest.core.zones import clock_text
 from backtest.report.charts import Axis, Chart, Series
 from backtest.report.html import amount, number, paragraph, percent, table
 from backtest.report.magnitudes import Magnitudes
@@ -71,7 +71,7 @@ class LargestFills(ReportSection):
         costs = [c for c in COSTS if any(fill[c] for fill in trades.largest)]
         stages = ("receipt, ms", "begin, ms", "end, ms", "venue, ms")
         numbers = ("lots", "price", "notional", *stages, "decision", *costs)
-        rows = [self._row(fill, trades, costs) for fill in trades.largest]
+        rows = [self._row(fill, trades, costs, material.zone) for fill in trades.largest]
         count = f"all {trades.fills:,} fills"
         if trades.fills > MOST_FILLS:
             count = f"the {MOST_FILLS} largest of {trades.fills:,} fills"
@@ -80,19 +80,21 @@ class LargestFills(ReportSection):
             caption=f"By notional, {count}; money in {unit}",
         )  # fmt: skip
         note = (
-            "event: when it happened, UTC; receipt, begin and end of its service, and arrival of "
-            "the order at the venue are in ms after it. decision: what the fill earned from the "
-            "mid of its event to the end of the window, before costs. "
+            f"event: when it happened, {material.zone}; receipt, begin and end of its service, and "
+            "arrival of the order at the venue are in ms after it. decision: what the fill earned "
+            "from the mid of its event to the end of the window, before costs. "
             "Fills without these times close a position at the end of the window."
         )
         return shown + paragraph(note, "note")
 
-    def _row(self, fill: dict[str, Any], trades: Trades, costs: list[str]) -> tuple[str, ...]:
+    def _row(
+        self, fill: dict[str, Any], trades: Trades, costs: list[str], zone: str
+    ) -> tuple[str, ...]:
         event, *later = (fill[name] for name in INSTANTS)
         closes = fill["event"] < 0
         price = fill.get("price")
         return (
-            clock(event, 26),
+            clock_text(event, zone, 26),
             fill["symbol"],
             f"{fill['lots']:,}",
             "–" if price is None else f"{price:,.10g}",
@@ -100,11 +102,6 @@ class LargestFills(ReportSection):
             *("–" if closes else f"{(instant - event) / 1e6:,.3f}" for instant in later),
             *(number(fill[name] / trades.unit) for name in ("decision", *costs)),
         )
-
-
-def clock(ns: int, length: int = 19) -> str:
-    """An instant for people, UTC, in so many characters: 19 are up to its second."""
-    return format_utc(ns).replace("T", " ").removesuffix("Z")[:length]
 
 
 def span(ns: float | None) -> str:

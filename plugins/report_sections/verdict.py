@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 from markupsafe import Markup
 
-from backtest.comparison.figures import ANNUALISATION, ANNUALISED
+from backtest.comparison.figures import ANNUALISED, annualisation
 from backtest.comparison.frontier import Point, amount_tolerance, correlation_tolerance, frontier
 from backtest.comparison.intervals import total_difference
+from backtest.comparison.profits import gains
 from backtest.comparison.run_settings import ticks
 from backtest.comparison.trials import Trials, trials_behind
 from backtest.comparison.verdict import Field, Verdict, earned, verdict
@@ -102,7 +103,8 @@ def _numbers(material: Material, field: Field, trials: Trials | None) -> Markup:
     row, profits = compared.rows[best], compared.profits[best]
     facts = []
     if earned(row) is not None:
-        estimate = total_difference(np.diff(profits.net, prepend=0.0), np.zeros(len(profits.net)))
+        (gained,) = gains([profits])
+        estimate = total_difference(gained, np.zeros(len(gained)))
         ends = estimate.reason or "no interval"
         if estimate.low is not None and estimate.high is not None:
             ends = f"95 %: {amount(estimate.low)} to {amount(estimate.high)}"
@@ -178,8 +180,9 @@ class Leaderboard(ReportSection):
             "with the forecasts of a reference that answers every event: the strategy itself, or "
             "one that it stands in for. IC is the correlation with the dataset's targets, R² the "
             "share of their variance that is explained. All are of answered events only.",
-            f"Sharpe, Sortino and Calmar are {ANNUALISATION}.",
         ]
+        years = dict.fromkeys(map(annualisation, compared.profits))
+        notes += [f"Sharpe, Sortino and Calmar are {year}." for year in years]
         reasons = dict.fromkeys(row["not_annualised"] for row in compared.rows)
         notes += [f"Not annualised: {reason}." for reason in reasons if reason is not None]
         if any(row["partial"] for row in compared.rows):

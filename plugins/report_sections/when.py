@@ -28,14 +28,16 @@ class WhenAndWhere(ReportSection):
             return None
         gains = gains_by_day(profits)
         by_month = len(_dates(trades, gains)) > MOST_DAYS
+        by_hour = gains_by_hour(profits)
         tables = (
             ("month" if by_month else "day", _days(trades, gains, by_month=by_month)),
-            ("hour", _hours(trades, gains_by_hour(profits))),
+            ("hour", _hours(trades, by_hour)),
         )
         shown = self._by_symbol(material, trades)
+        units = f"{profits.unit}, {material.zone}"
         shown += Markup('<div class="pair">{}</div>').format(
             Markup("").join(
-                Markup("<div>{}</div>").format(_table(name, rows, profits.unit))
+                Markup("<div>{}</div>").format(_table(name, rows, units))
                 for name, rows in tables
                 if len(rows) > 1
             )
@@ -47,7 +49,7 @@ class WhenAndWhere(ReportSection):
                 "net: marked to the mid, each time bucket counting where it ends. realised: the "
                 "net of the round trips that ended then."
             )
-            if gains_by_hour(profits) is None:
+            if by_hour is None:
                 notes.append("Time buckets are longer than an hour, so there is no net by hour.")
         return shown + paragraph(" ".join(notes), "note")
 
@@ -88,18 +90,18 @@ class WhenAndWhere(ReportSection):
         )  # fmt: skip
 
 
-def _table(name: str, rows: list[tuple[str, ...]], unit: str) -> Markup:
+def _table(name: str, rows: list[tuple[str, ...]], units: str) -> Markup:
     """A table of what was earned and traded; without the net where it is not known."""
     headers: tuple[str, ...] = ("net", "round trips", "realised", "fills", "turnover")
     if all(row[1] == "–" for row in rows):
         headers, rows = headers[1:], [(row[0], *row[2:]) for row in rows]
     bars = ("net", "realised")
-    caption = f"PnL by {name}, {unit}, UTC"
+    caption = f"PnL by {name}, {units}"
     return table((name, *headers), rows, right=headers, bars=bars, caption=caption)
 
 
 def _dates(trades: Trades, gains: Mapping[int, float]) -> list[int]:
-    """Days since 1970 on which something was traded or earned."""
+    """Days since 1970, in the zone of the page, on which something was traded or earned."""
     traded = np.flatnonzero(trades.by_day["fills"]) + trades.first_day
     return sorted({*gains, *traded.tolist()})
 

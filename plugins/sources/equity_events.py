@@ -8,12 +8,12 @@ from datetime import date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Protocol
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 
 from backtest.core.arrays import BoolArray, Int64Array
 from backtest.core.times import format_utc
+from backtest.core.zones import time_zone
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.card import Calendar, Card, InstrumentTable
 from backtest.data.reading.decode import Columns
@@ -25,6 +25,7 @@ from backtest.plugins.sources.lanes import Lane, card_name, quotes, trades, writ
 from backtest.plugins.sources.nbbo import ABSENT_ASK, ABSENT_BID, Best, Book, QuoteRows, half_quoted
 
 _TEN_THOUSANDTHS_PER_TICK = 100
+_ZONE = "America/New_York"
 _OPEN, _CLOSE = time(9, 30), time(16)
 _NBBO_COLUMNS = ("time", "bid", "bid_size", "ask", "ask_size", "exchange")
 
@@ -64,7 +65,7 @@ def ingest(source: EquityOptions, input: Path, output: Path) -> IngestReport:
                 fee_per_lot=Decimal(source.fee_per_share),
             )
         },
-        calendar=Calendar.model_validate({"sessions": hours}),
+        calendar=Calendar.model_validate({"zone": _ZONE, "sessions": hours}),
         notes={"nbbo": {"quotes": source.quotes, "symbols": len(symbols), "days": len(days)}},
     )
     reading = _Reading(source, symbols)
@@ -76,12 +77,9 @@ def ingest(source: EquityOptions, input: Path, output: Path) -> IngestReport:
 
 def _utc_ns(day: date, clock: time) -> int:
     try:
-        zone = ZoneInfo("America/New_York")
-    except ZoneInfoNotFoundError:
-        raise DataError(
-            "this machine has no time zone data, so New York's hours are unknown",
-            remedy="Install the package tzdata.",
-        ) from None
+        zone = time_zone(_ZONE)
+    except ValueError as error:
+        raise DataError(str(error)) from None
     return int(datetime.combine(day, clock, zone).timestamp()) * 1_000_000_000
 
 

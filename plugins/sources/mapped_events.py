@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from backtest.core.arrays import BoolArray, Int64Array
 from backtest.core.text import suggestion_or_list
 from backtest.data.canonical import NO_PRICES, CanonicalWriter
-from backtest.data.card import Card, Features, Targets
+from backtest.data.card import Calendar, Card, Features, Targets
 from backtest.data.prices import is_marker
 from backtest.data.reading.decode import Columns
 from backtest.data.reading.matrices import wide_matrix
@@ -77,6 +77,7 @@ def ingest(source: MappingOptions, files: Sequence[InputTable], output: Any) -> 
         features=None if mapping.features is None else Features(columns=mapping.features.columns),
         targets=None if mapping.targets is None else Targets(columns=mapping.targets.columns),
         instruments={"default": mapping.instrument.model_copy(update=steps)},
+        calendar=Calendar(zone=mapping.time.zone),
         notes={"mapping": _plain(mapping.model_dump(mode="json", exclude_none=True))},
     )
     # Not by name, so that renamed files give the same dataset.

@@ -5,7 +5,6 @@ from __future__ import annotations
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
-from zoneinfo import ZoneInfo
 
 from pydantic import (
     BaseModel,
@@ -13,13 +12,12 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    field_validator,
     model_validator,
 )
 
 from backtest.core import toml
 from backtest.core.text import suggested_path
-from backtest.data.card import Columns, InstrumentTable, exact_decimal
+from backtest.data.card import Columns, InstrumentTable, Zone, exact_decimal
 from backtest.data.model_errors import problems
 from backtest.errors import DataError
 
@@ -48,23 +46,14 @@ class Times(_Table):
     """``[time]``: the columns of instants.
 
     ``unit`` is of numbers since 1970, or ``text`` for ISO 8601 text, or ``timestamp`` for Parquet's
-    own type. ``zone`` is that of instants that state none; numbers are counted from 1970 on its
-    clocks.
+    own type. ``zone`` is the market's, and that of instants that state none; numbers are counted
+    from 1970 on its clocks.
     """
 
     event: _Text
     receive: _Text | None = None
     unit: Literal["s", "ms", "us", "ns", "text", "timestamp"]
-    zone: _Text
-
-    @field_validator("zone")
-    @classmethod
-    def _known(cls, zone: str) -> str:
-        try:
-            ZoneInfo(zone)
-        except (ValueError, OSError, LookupError):
-            raise ValueError(f"{zone!r} is not a time zone, such as America/New_York") from None
-        return zone
+    zone: Zone
 
 
 class Symbols(_Table):

@@ -67,7 +67,7 @@ def test_rolling_sharpe() -> None:
     assert len(found.ends) == 500
     for end, ratio in zip(found.ends, found.ratio, strict=True):
         window = gains[end // HOUR - count : end // HOUR]
-        expected = window.mean() / window.std(ddof=1) * np.sqrt(365 * 24)
+        expected = window.mean() / window.std(ddof=1) * np.sqrt(365.25 * 24)
         assert ratio == pytest.approx(expected, rel=1e-9)
 
 

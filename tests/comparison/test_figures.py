@@ -84,7 +84,7 @@ def test_short_windows_are_not_annualised(hours: float, decided: int, reason: st
     if reason is None:
         assert said is None
         assert all(found[name] is not None for name in figures.ANNUALISED)
-        expected = figures.sharpe(gained, 365 * 24 / hours * 500)
+        expected = figures.sharpe(gained, 365.25 * 24 / hours * 500)
         assert found["sharpe"] == pytest.approx(expected)
     else:
         assert said is not None
@@ -96,4 +96,4 @@ def test_short_windows_are_not_annualised(hours: float, decided: int, reason: st
 def test_nothing_earned_is_not_annualised() -> None:
     none = Profits(np.empty(0, dtype=np.int64), np.empty(0), "USD")
     assert figures.not_annualised(none) is not None
-    assert (none.start, none.hours) == (0, 0.0)
+    assert (none.start, none.open_ns) == (0, 0)

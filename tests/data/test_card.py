@@ -36,6 +36,7 @@ fee_rate = "0.0001"
 tradable = false
 
 [calendar]
+zone = "Europe/Berlin"
 sessions = [["2024-08-08T09:00:00Z", "2024-08-08T17:30:00.5Z"]]
 session_breaks = "reset"
 
@@ -65,6 +66,8 @@ def test_a_full_card_becomes_typed_values() -> None:
     assert full.resolved_instruments() == (euro, other, euro)
     opened = 1_723_107_600_000_000_000
     assert full.calendar.sessions == ((opened, opened + 30_600_500_000_000),)
+    assert full.calendar.zone == "Europe/Berlin"
+    assert full.without_zone().calendar == full.calendar.model_copy(update={"zone": "UTC"})
     assert full.notes == {"anything": ["goes", "here"]}
 
 
@@ -148,6 +151,8 @@ SMALL = {"format": "1", "name": '"x"', "symbols": '["A", "B"]'}
             },
             "session 1 opens before",
         ),
+        ({"calendar": '{ zone = "Mars" }'}, "calendar.zone: 'Mars' is not a time zone, such as"),
+        ({"calendar": "{ zone = 2 }"}, "calendar.zone: "),
         ({"calendar": '{ session_breaks = "keep" }'}, "calendar.session_breaks: should be 'carry'"),
         ({"sha256": '{ "a.parquet" = "xyz" }'}, 'sha256."a.parquet": '),
     ],

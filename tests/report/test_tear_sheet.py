@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
@@ -33,6 +34,7 @@ from backtest.report.trades import trades_of
 from backtest.runs import tables
 from backtest.runs.folder import Run
 from backtest.trading.layout import COSTS
+from tests.new_york import ZONE, make_run, write_dataset
 
 UNIT = 10**9
 SINGLE = [
@@ -311,6 +313,48 @@ def test_by_day_and_hour(finished: Run, shown: Tables) -> None:
         total = finished.metrics["account"]["net"] / UNIT
         for column in ("net", "realised"):
             assert sum(value(row[column]) for row in rows) == pytest.approx(total, abs=0.15)
+
+
+def test_clocks_are_those_of_the_market(tmp_path: Path) -> None:
+    """New York's, over the end of daylight saving time; the zone is named where they are shown."""
+    finished = make_run(tmp_path / "runs", write_dataset(tmp_path / "data"))
+    text = html(finished)
+    shown = Tables(text)
+
+    def local(ns: int) -> datetime:
+        return datetime.fromtimestamp(ns // 10**9, ZoneInfo(ZONE))
+
+    fills, trips = table(finished, "fills"), plain_trips(finished)
+    for name, label in (("day", "%Y-%m-%d"), ("hour", "%H:00")):
+        counts: dict[str, list[float]] = defaultdict(lambda: [0, 0, 0.0])
+        for fill in fills:
+            counts[f"{local(fill['ts_venue']):{label}}"][0] += 1
+        for trip in trips:
+            of = counts[f"{local(trip['exit']):{label}}"]
+            of[1], of[2] = of[1] + 1, of[2] + trip["net"] / UNIT
+        _, rows = shown.starting(f"PnL by {name}, USD, {ZONE}")
+        assert [row[name] for row in rows] == sorted(counts)
+        for row in rows:
+            found = [value(row[c]) for c in ("fills", "round trips", "realised")]
+            assert found == pytest.approx(counts[row[name]], abs=0.0051)
+        total = finished.metrics["account"]["net"] / UNIT
+        assert sum(value(row["net"]) for row in rows) == pytest.approx(total, abs=0.3)
+    ends = table(finished, "timing")[0]["ts_event"], table(finished, "equity")[-1]["ts"]
+    first, last = (f"{local(ns):%Y-%m-%d %H:%M:%S}" for ns in ends)
+    assert f"Run {finished.id} from {first} to {last} {ZONE}" in text
+    order = sorted(range(len(fills)), key=lambda k: (-abs(fills[k]["cash"] + fills[k]["fees"]), k))
+    _, rows = shown.starting("By notional")
+    for row, fill in zip(rows, (fills[k] for k in order), strict=False):
+        assert row["event"].startswith(f"{local(fill['ts_event']):%Y-%m-%d %H:%M:%S}")
+    assert f"event: when it happened, {ZONE}" in text
+    assert shown.starting(f"The deepest drawdowns, measured at the ends of time buckets, {ZONE}")
+    _, (seen,) = shown.starting(f"Data seen; times in {ZONE}")
+    assert seen["first event"].startswith(first)
+    of_time = [data["x"] for data in charts(text).values() if data["x"]["kind"] == "time"]
+    assert len(of_time) > 5
+    assert {axis["zone"] for axis in of_time} == {ZONE}
+    assert {axis["title"] for axis in of_time} == {f"time ({ZONE})"}
+    assert "UTC" not in text.partition("What was run")[0].partition("<main")[2]
 
 
 def test_a_long_run_is_shown_by_month(

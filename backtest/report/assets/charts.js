@@ -267,7 +267,8 @@ const charts = (() => {
         return [["run", spec.x.title, spec.y.title], ...this.points.map((p) => [picks.names[p.entry], p.x, p.y])];
       }
       const xs = u.data[0].map((v) => (spec.x.kind === "time" ? new Date(v * 1e3).toISOString() : v));
-      return [[spec.x.title, ...this.shown.map((s) => s.name)], ...xs.map((x, k) => [x, ...u.data.slice(1).map((of) => of[k] ?? "")])];
+      const title = spec.x.kind === "time" ? "time (UTC)" : spec.x.title;
+      return [[title, ...this.shown.map((s) => s.name)], ...xs.map((x, k) => [x, ...u.data.slice(1).map((of) => of[k] ?? "")])];
     }
   }
 

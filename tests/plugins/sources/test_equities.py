@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfoNotFoundError
 import numpy as np
 import pytest
 
+from backtest.core import zones
 from backtest.core.times import parse_utc
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.reading.bus import read_events
@@ -175,6 +176,7 @@ def test_symbols_and_days_become_one_dataset_with_sessions(tmp_path: Path) -> No
     hours = 23_400 * 10**9
     assert dataset.sessions is not None
     assert dataset.sessions.tolist() == [[first, first + hours], [second, second + hours]]
+    assert dataset.hours.zone == "America/New_York"
     rows_found = rows_of(dataset)
     assert [row[1] for row in rows_found] == sorted(row[1] for row in rows_found)
     assert [(row[0], row[1] - second) for row in rows_found[4:]] == [
@@ -286,7 +288,8 @@ def test_missing_time_zones_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise ZoneInfoNotFoundError(name)
 
     path = packed(tmp_path, "ibm", "20131007", "quote", GOOD)
-    monkeypatch.setattr(equity_events, "ZoneInfo", missing)
+    monkeypatch.setattr(zones, "ZoneInfo", missing)
+    monkeypatch.setattr(zones, "available_timezones", set)
     assert "tzdata" in refused(path, tmp_path / "out")
 
 

@@ -205,6 +205,7 @@ def test_time_units_and_zones(
     dataset, _ = ingested(path, toml, tmp_path / "out")
     start = parse_utc(first)
     assert read_events(dataset).ts_event.tolist() == [start, start + 250_000_000]
+    assert (dataset.hours.zone, dataset.hours.always) == (zone, True)
     if unit in ("ms", "us", "ns"):
         path = parquet(tmp_path / "in.parquet", {"when": times, "x": [1, 2]})
         dataset, _ = ingested(path, toml, tmp_path / "out2", MappedParquet)
