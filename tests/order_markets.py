@@ -1,4 +1,4 @@
-"""Small random markets for resting orders and quoting desks, made so that things collide.
+"""Small random markets for resting orders, made so that things collide.
 
 Few prices and few instants; prints before, with and after the fall of the size that they explain;
 withdrawn, locked and crossed quotes; messages near the touch that reuse ids and cross on their way.
@@ -6,7 +6,6 @@ withdrawn, locked and crossed quotes; messages near the touch that reuse ids and
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
@@ -16,8 +15,8 @@ from typing import Protocol
 from hypothesis import strategies as st
 
 from tests.oracle import is_two_sided
-from tests.order_matching import Action, Message, OrderRules, PostOnly, Row, Tif
-from tests.order_oracle import SILENT, Answer, DeskRules, Fee, Result, simulate_quotes
+from tests.order_oracle import Fee, Result
+from tests.order_records import Action, Message, OrderRules, PostOnly, Row, Tif
 
 MODELS = ("through", "trades", "power:1", "power:2", "power:3", "power:4", "optimistic")
 
@@ -81,38 +80,6 @@ class OrderMarket:
             value=[*self.value],
             maker_fee=self.maker,
             taker_fee=self.taker,
-        )
-
-
-@dataclass(frozen=True)
-class QuoteMarket:
-    """A market whose messages come from a desk; latencies by number of the event."""
-
-    market: OrderMarket
-    answers: tuple[Answer, ...]
-    desk: DeskRules
-    entry: tuple[int, ...]
-    cancel: tuple[int, ...]
-    replacing: tuple[int, ...]
-    response: tuple[int, ...]
-
-    def run(self, simulate: Callable[..., Result] = simulate_quotes) -> Result:
-        """Quote; raises as ``OrderMarket.run``."""
-        market = self.market
-        return simulate(
-            [*market.rows],
-            [*self.answers],
-            self.desk,
-            market.rules,
-            [*market.response_of_row],
-            [*self.entry],
-            [*self.cancel],
-            [*self.replacing],
-            [*self.response],
-            impact=market.impact,
-            value=[*market.value],
-            maker_fee=market.maker,
-            taker_fee=market.taker,
         )
 
 
@@ -296,48 +263,6 @@ def random_market(rnd: Random) -> OrderMarket:
     )
 
 
-def random_quotes(rnd: Random) -> QuoteMarket:
-    """A market and a desk, an answer to most of its rows."""
-    market = replace(random_market(rnd), messages=())
-    answers = []
-    ready: dict[int, int] = {}
-    for i, row in enumerate(market.rows):
-        if rnd.random() < 0.2:
-            continue
-        t1 = row.ts + rnd.choice((0, 0, 1))
-        t2 = max(t1 + rnd.choice((0, 0, 2)), ready.get(row.symbol, 0))
-        t3 = ready[row.symbol] = t2 + rnd.choice((0, 1, 3))
-        wanted = None
-        if rnd.random() < 0.95:
-            bid, ask = rnd.choice((0, 1, 1, 2, 3, -1)), rnd.choice((0, 1, 1, 2, 3, -1))
-            lots = rnd.choice((0, 1, 3, 3, 5, SILENT)), rnd.choice((0, 1, 3, 3, 5, SILENT))
-            wanted = (rnd.choice((bid, bid, bid, SILENT)), lots[0], ask, lots[1])
-        answers.append(Answer(i, row.ts, t1, t2, t3, wanted))
-    n = len(market.rows)
-    limits = (None, 4, 8)
-    return QuoteMarket(
-        market=market,
-        answers=tuple(answers),
-        desk=DeskRules(
-            skew=Fraction(rnd.choice((0, 1, 1, 5)), rnd.choice((2, 3))),
-            position_limit=rnd.choice(limits),
-            requote_band=rnd.choice((0, 0, 1)),
-            resize_band=rnd.choice((0, 0, 2)),
-            min_interval=rnd.choice((0, 0, 3)),
-            post_only=rnd.choice(("no", "reject", "slide")),
-        ),
-        entry=tuple(rnd.choice((0, 1, 3)) for _ in range(n)),
-        cancel=tuple(rnd.choice((0, 1, 3)) for _ in range(n)),
-        replacing=tuple(rnd.choice((0, 1, 3)) for _ in range(n)),
-        response=tuple(rnd.choice((0, 1, 3)) for _ in range(n)),
-    )
-
-
 def order_markets() -> st.SearchStrategy[OrderMarket]:
-    """The same, drawn and shrunk by hypothesis."""
+    """Markets with messages, drawn and shrunk by hypothesis."""
     return st.builds(random_market, st.randoms(use_true_random=False))
-
-
-def quote_markets() -> st.SearchStrategy[QuoteMarket]:
-    """The same, drawn and shrunk by hypothesis."""
-    return st.builds(random_quotes, st.randoms(use_true_random=False))
