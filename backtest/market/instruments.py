@@ -33,8 +33,8 @@ class Instrument:
         fee_rate: fraction of the notional charged for each fill (0.0001 is one basis point); below
             0, it is paid to us.
         fee_per_lot: currency charged for each lot filled.
-        maker_fee_rate, maker_fee_per_lot: the same for fills of orders that rested; ``None``: as for
-            all others.
+        maker_fee_rate, maker_fee_per_lot: the same for fills of orders that rested; ``None``: as
+            for all others.
         tradable: false for what the accountant cannot account for, such as inverse contracts.
         signed_prices: prices may be 0 or negative, as those of spreads and some energy contracts;
             otherwise such a price counts as absent.

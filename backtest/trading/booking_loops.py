@@ -70,8 +70,8 @@ def _impact(fill, rules):
 def _attribute(fill, moved, terms):
     """Split what a fill costs into its causes. Returns whether all of them fit.
 
-    With M0 to M4 the doubled mids at its five instants and Mf that right before it, a fill of q lots
-    at P half ticks, of which i are impact, costs feed q(M1 - M0), queueing q(M2 - M1), service
+    With M0 to M4 the doubled mids at its five instants and Mf that right before it, a fill of q
+    lots at P half ticks, of which i are impact, costs feed q(M1 - M0), queueing q(M2 - M1), service
     q(M3 - M2), entry q(M4 - M3), rest q(Mf - M4), spread q(P - sgn(q) i - Mf), impact |q| i and its
     fee; its decision earns q(M(end) - M0). Orders that do not rest have Mf = M4.
     Perold (1988), "The implementation shortfall", splits alike.

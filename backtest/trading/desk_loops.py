@@ -10,6 +10,7 @@ from backtest.trading import layout as at
 from backtest.trading import order_layout as ol
 from backtest.trading.layout import SILENT
 from backtest.trading.message_loops import send
+from backtest.trading.order_loops import release
 
 _LARGE = 4.6e18
 """Below 2^62 by more than what estimates round."""
@@ -29,8 +30,7 @@ def hear(s, now, orders):
             book[at.CONFIRMED] += told[ol.R_LOTS]
         if told[ol.R_SIDE] != 0:
             _note(orders.desks[s, 0 if told[ol.R_SIDE] > 0 else 1], told)
-        told[ol.R_NEXT] = orders.state[ol.FREE_REPORT]
-        orders.state[ol.FREE_REPORT] = place
+        release(orders.reports, ol.REPORTS_HELD, place, orders.state)
 
 
 @compiled

@@ -118,11 +118,11 @@ TRANSIT_EVENT, TRANSIT_ORDER, TRANSIT_ARRIVED, TRANSIT_SIZE = range(4)
     TRADE_STATE,
 ) = range(13)
 
-# A fill [n, FILL_SIZE]. T0 to T4 are the five instants of the message that made its order, FILLED is
-# its own, FEED to FEES the costs; then lots without a sign, and what makes the table ``fills`` and
-# the costs besides: the order's number, whether it rested, when the confirmation arrives, the touch
-# or the order's price in ticks, the size displayed there, ask - bid of the last two-sided quote,
-# and the doubled mids at the instants and right before the fill.
+# A fill [n, FILL_SIZE]. T0 to T4 are the five instants of the message that made its order, FILLED
+# is when it was filled; then the order's number, whether it rested, and the costs, FEED to FEES;
+# lots without a sign, when the confirmation arrives, and what the costs are made of: the touch or
+# the order's price in ticks, the size displayed there, ask - bid of the last two-sided quote, and
+# the doubled mids at the instants and right before the fill.
 (
     EVENT,
     SYMBOL,
@@ -170,9 +170,9 @@ SUM_TURNOVER, SUM_SIZE = 12, 13
 BUCKET_LOTS, BUCKET_CASH, BUCKET_COSTS = 0, 1, 2
 BUCKET_SIZE = 10
 
-# What is fixed for a symbol [S, TERM_SIZE]: money of a half-tick-lot; the closing quote's doubled mid,
-# and whether there is one; the fee's rate and amount a lot, both as fractions, of orders that take
-# and of those that rested.
+# What is fixed for a symbol [S, TERM_SIZE]: money of a half-tick-lot; the closing quote's doubled
+# mid, and whether there is one; the fee's rate and amount a lot, both as fractions, of orders that
+# take and of those that rested.
 (
     WORTH,
     CLOSING_MID,

@@ -65,8 +65,9 @@ def send(
 def _note_mids(message, command, book, first_row, ticks):
     """The doubled mids at the instants before a message was sent: their rows will be gone."""
     message[ol.MID3] = NO_PRICE
-    if book[ol.CURSOR] >= 0:
-        message[ol.MID3] = ticks.mid[book[ol.CURSOR] - first_row]
+    here = book[ol.CURSOR] - first_row
+    if book[ol.CURSOR] >= 0 and ticks.ts_event[here] <= command[ol.C_READY]:
+        message[ol.MID3] = ticks.mid[here]
     if command[ol.C_EVENT] < 0:  # one that no event led to has one instant
         message[ol.MID0] = message[ol.MID1] = message[ol.MID2] = message[ol.MID3]
         return
@@ -286,7 +287,7 @@ def _take(s, message, lots, row, first_row, ticks, orders):
         return 0
     bid, ask = ticks.bid[row], ticks.ask[row]
     deplete(book, message[ol.SIDE], ticks.ask_since[row] if buys else ticks.bid_since[row], taken)
-    fill = record_fill(s, message, taken, orders)
+    fill = orders.fills[record_fill(s, message, taken, orders)]
     fill[at.FILLED], fill[at.MAKER] = message[ol.AT4], 0
     fill[at.TOUCH] = ask if buys else bid
     fill[at.DISPLAYED] = ticks.ask_size[row] if buys else ticks.bid_size[row]

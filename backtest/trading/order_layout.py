@@ -1,4 +1,4 @@
-"""Where things lie in the arrays of resting orders: what ``layout`` is to orders that never rest."""
+"""Where things lie in the arrays of resting orders, besides what ``layout`` has."""
 
 from __future__ import annotations
 
@@ -35,9 +35,8 @@ CROSS_NONE, CROSS_DISPLAYED, CROSS_FULL = range(3)
 ACCEPTED, REJECTED, FILLED, CANCELLED, REPLACED, EXPIRED, LATE = range(7)
 REPORTS = ("accepted", "rejected", "filled", "cancelled", "replaced", "expired", "late")
 
-# Why a loop returned, besides the reasons of ``layout``: a displayed or traded size, or a price that
-# is wanted, is too large.
-SIZE_OVERFLOW, PRICE_OVERFLOW = 64, 65
+# Why a loop returned, besides the reasons of ``layout``: a price that is wanted is too large.
+PRICE_OVERFLOW = 64
 
 # A decision that waits [n, COMMAND_SIZE]. What a quoting rule wants takes the four places from
 # ``C_ID`` on: offset and lots of the bid, and of the ask. ``C_T0`` to ``C_T2`` are its instants
@@ -121,7 +120,7 @@ R_NEXT, R_KNOWN, R_KIND, R_ID, R_SIDE, R_LOTS, R_PRICE, R_TOTAL, R_ANSWERS, REPO
     LOG_SIZE,
 ) = range(15)
 
-# A symbol at the venue [S, BOOK_SIZE + ...]: a book of ``layout``, whose ``ARRIVED`` is of the latest
+# A symbol at the venue [S, SYMBOL_SIZE]: a book of ``layout``, whose ``ARRIVED`` is of the latest
 # message; then the last row that was handled; when the latest report is known; first and last
 # message, first and last report, the first own buy and sell, how many of these there are; when the
 # session that they work in closes; the instant of the latest print, and the lots printed in it by

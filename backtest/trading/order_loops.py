@@ -62,9 +62,9 @@ def meet_row(s, row, before, ticks, orders, rules, response):
         _meet_trade(s, row, before, ticks, orders, rules, response)
     b, a, size_b, size_a = quote_of(row, ticks)
     b0, a0, size_b0, size_a0 = quote_of(before, ticks)
-    if b == b0 and a == a0 and size_b == size_b0 and size_a == size_a0:
-        if rules[ol.CROSS] != ol.CROSS_FULL:
-            return  # an unchanged quote says nothing new
+    same = b == b0 and a == a0 and size_b == size_b0 and size_a == size_a0
+    if same and rules[ol.CROSS] != ol.CROSS_FULL:
+        return  # an unchanged quote says nothing new
     if book[ol.BUYS] >= 0:
         if a != NO_PRICE and rules[ol.CROSS] != ol.CROSS_NONE:
             _meet_cross(s, 1, row, before, ticks, orders, rules, response)
@@ -92,7 +92,7 @@ def _meet_trade(s, row, before, ticks, orders, rules, response):
     book, price, lots = orders.books[s], ticks.trade_price[row], ticks.trade_size[row]
     initiator = ticks.aggressor[row]
     if initiator == 0:
-        b, a, _, _ = quote_of(before, ticks)
+        b, a = ticks.bid[before], ticks.ask[before]
         buyer, seller = a != NO_PRICE and price >= a, b != NO_PRICE and price <= b
         if buyer != seller:
             initiator = 1 if buyer else -1
@@ -196,7 +196,7 @@ def _meet_touch(place, side, price, size, time, working, rules):
 def fill_resting(s, place, lots, row, before, ticks, orders, response):
     """Fill some lots of a resting order, at its own price."""
     book, order = orders.books[s], orders.working[place]
-    fill = record_fill(s, order, lots, orders)
+    fill = orders.fills[record_fill(s, order, lots, orders)]
     fill[at.FILLED], fill[at.MAKER] = ticks.ts_event[row], 1
     fill[at.TOUCH], fill[at.DISPLAYED], fill[at.GAP] = order[ol.PRICE], 0, 0
     fill[at.MF] = ticks.mid[before]
@@ -211,17 +211,18 @@ def fill_resting(s, place, lots, row, before, ticks, orders, response):
 
 @compiled
 def record_fill(s, message, lots, orders):
-    """A new fill of an order or of the message that makes it take; the caller does the rest."""
+    """Note a fill of an order or of the message that makes it take: its row, to be completed."""
     state, side = orders.state, message[ol.SIDE]
-    fill = orders.fills[state[at.FILLS]]
-    state[at.FILLS] += 1
+    row = state[at.FILLS]
+    fill = orders.fills[row]
+    state[at.FILLS] = row + 1
     fill[at.EVENT], fill[at.SYMBOL], fill[at.ORDER] = message[ol.EVENT], s, message[ol.ID]
     fill[at.LOTS], fill[at.TRADED] = side * lots, lots
     for k in range(5):
         fill[at.T0 + k] = message[ol.AT0 + k]
         fill[at.M0 + k] = message[ol.MID0 + k]
     orders.books[s][at.POSITION] += side * lots
-    return fill
+    return row
 
 
 @compiled

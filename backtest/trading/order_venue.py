@@ -83,7 +83,6 @@ class OrderVenue(Venue):
         self._listed = 0
         if terms.orders.listed is not None:
             books[np.unique(terms.orders.listed.symbol), ol.PINNED] = 1
-        self._newest = np.full((symbols, 3), -1, dtype=np.int64)
 
     @property
     def positions(self) -> Int64Array:
@@ -98,9 +97,7 @@ class OrderVenue(Venue):
         active = (books[:, ol.WORKING] > 0) | (books[:, ol.FIRST_MESSAGE] >= 0)
         followed = books[active | (books[:, ol.PINNED] != 0), ol.CURSOR]
         for events in (waiting, followed):
-            events = events[events >= 0]
-            if len(events):
-                oldest = min(oldest, int(events.min()))
+            oldest = min(oldest, int(events[events >= 0].min(initial=oldest)))
         return oldest
 
     def follow(self, first: int, stop: int, *, last: bool = False) -> None:
@@ -237,7 +234,7 @@ class OrderVenue(Venue):
         state, log = self._trading.state, self._trading.log
         entries = log[: state[ol.LOGGED]]
         bound = min(self._now, self._checked)
-        done = entries[:, ol.L_TIME] < bound if bound < at.LATEST else np.ones(len(entries), bool)
+        done = (entries[:, ol.L_TIME] < bound) | (bound == at.LATEST)
         taken = entries[done]
         left = entries[~done]
         log[: len(left)] = left

@@ -86,9 +86,12 @@ def _advance(s, until, first_row, ticks, orders, rules, money, opens, closes):
         if book[ol.WORKING] == 0 or row < 0:
             # No order meets the rows up to the next message, so they are passed over.
             row = _walk(row, min(arrival, until), ticks)
-            book[ol.CURSOR] = row + first_row if row >= 0 else -1
+            if row >= 0:
+                book[ol.CURSOR] = row + first_row
             if arrival > until:
                 return at.DONE
+            if row >= 0 and ticks.ts_event[row] > arrival:
+                row = -1  # the symbol's first row is yet to come
             receive(s, row, first_row, ticks, orders, rules, money, opens, closes)
             continue
         after, time = row, at.LATEST
@@ -119,7 +122,7 @@ def _walk(row, time, ticks):
 
 @compiled
 def _has_room(orders, book):
-    """Whether what one row, or one message and what it makes of two sides, leads to can be noted."""
+    """Whether what one row or message leads to, and a command's own messages, can be noted."""
     state, most = orders.state, book[ol.WORKING] + 4
     return (
         state[at.FILLS] + most <= len(orders.fills)

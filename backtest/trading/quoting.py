@@ -21,8 +21,8 @@ _MOST = 2**53
 class QuotingRule(ABC):
     """From predictions to quotes. The venue compares what is wanted with what works.
 
-    A subclass is a frozen dataclass of parameters. It may replace the class attributes below, also by
-    parameters of the same name.
+    A subclass is a frozen dataclass of parameters. It may replace the class attributes below, also
+    by parameters of the same name.
 
     Attributes:
         skew: half ticks by which a lot that is held moves both prices down.
@@ -64,7 +64,8 @@ def wanted_quotes(rule: QuotingRule, predictions: Float32Array, quotes: Quotes) 
     place = f"quoting rule {type(rule).__name__}"
     if wanted.shape != (len(predictions), 4) or wanted.dtype.kind != "i":
         raise RunError(
-            f"it gave {wanted.dtype} {list(wanted.shape)}, not whole numbers [{len(predictions)}, 4]",
+            f"it gave {wanted.dtype} {list(wanted.shape)}, not whole numbers "
+            f"[{len(predictions)}, 4]",
             place=place,
         )
     wanted = wanted.astype(np.int64, copy=False)
@@ -77,7 +78,7 @@ def wanted_quotes(rule: QuotingRule, predictions: Float32Array, quotes: Quotes) 
         raise RunError(
             f"it wants {name} of {wanted[row, column]}",
             place=place,
-            remedy="Offsets are half ticks and at most 2^53 either way, lots 0 to 2^53; KEEP leaves "
-            "a side as it is.",
+            remedy="Offsets are half ticks, 2^53 at most either way, and lots 0 to 2^53; KEEP "
+            "leaves a side as it is.",
         )
     return np.require(wanted, requirements=["C"])

@@ -1,9 +1,9 @@
 """Orders, fills and accounts of one run, chunk by chunk.
 
 Events lie in a window. ``follow`` links their quotes as they come; ``answer`` takes the strategy's
-answers in the order in which they become ready; ``advance`` trades what is ready; ``settle`` is told
-what has become final. Nothing depends on how the run is cut into calls. ``target_venue`` trades
-towards target positions, ``order_venue`` lets orders rest.
+answers in the order in which they become ready; ``advance`` trades what is ready; ``settle`` is
+told what has become final. Nothing depends on how the run is cut into calls. ``target_venue``
+trades towards target positions, ``order_venue`` lets orders rest.
 """
 
 from __future__ import annotations
@@ -194,11 +194,7 @@ class Venue(ABC):
             self._report()
         # What has not traded yet is ready, and what is in transit arrives, no earlier than this.
         bound = min(self._now, self._checked)
-        done = (
-            fills[:, at.FILLED] < bound
-            if bound < at.LATEST
-            else np.ones(len(fills), dtype=np.bool_)
-        )
+        done = (fills[:, at.FILLED] < bound) | (bound == at.LATEST)
         rows = np.flatnonzero(done)
         rows = rows[by_arrival(fills[rows, at.FILLED], fills[rows, at.SYMBOL])]
         taken = np.empty((at.TRADED, len(rows)), dtype=np.int64)

@@ -24,8 +24,8 @@ from backtest.plugins.sizing import Proportional, Sign
 from backtest.timing.outcomes import Status, Timing
 from backtest.trading.accountant import Accountant, RunTerms, SettledEvents
 from backtest.trading.sizing import SizingRule
+from backtest.trading.target_venue import TargetVenue
 from backtest.trading.terms import ClosingQuotes, Terms
-from backtest.trading.venue import Venue
 
 MS = 1_000_000
 END = 3000 * MS
@@ -115,10 +115,10 @@ def traded(
     whole = three_events()
     rules = accountant.order_rules(None, END)
     closing = ClosingQuotes(len(instruments), rules)
-    window = Window(Venue.COLUMNS)
+    window = Window(TargetVenue.COLUMNS)
     rows = window.extend(3)
     for columns in (whole.events, whole.timing):
-        for name in Venue.COLUMNS:
+        for name in TargetVenue.COLUMNS:
             if hasattr(columns, name):
                 window[name][rows] = getattr(columns, name)
     names = ("symbol", "ts_event", "bid", "ask", "bid_size", "ask_size")
@@ -128,7 +128,7 @@ def traded(
         symbols, instruments, rules, sizing or Sign(), 0, 0, 0,
         accountant.bucket_ends(0, END), closing,
     )  # fmt: skip
-    venue = Venue(window, terms)
+    venue = TargetVenue(window, terms)
     settlement = accountant.open(run_terms(symbols=symbols, instruments=instruments, venue=venue))
     forecast = whole.answers.forecast
     venue.follow(0, 3, last=True)

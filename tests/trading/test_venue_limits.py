@@ -55,7 +55,7 @@ def flat_market(targets: list[int], quotes: list[tuple[int, int, int]], value: i
     )
 
 
-def run(market: Market) -> tuple[Terms, Venue]:
+def run(market: Market) -> tuple[Terms, TargetVenue]:
     """Run a market, every event of which is answered at once."""
     terms = terms_of(market)
     return terms, Driver(market, market.timing(), terms, chunk=50).run()

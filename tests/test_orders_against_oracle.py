@@ -1,0 +1,62 @@
+"""The engine's venue of resting orders is the oracle's: every fill, every report, all money."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+
+from tests.oracle import NoClosingQuote
+from tests.order_engine import simulate_orders as engine
+from tests.order_markets import OrderMarket, order_markets, random_market
+from tests.order_oracle import Result
+from tests.order_oracle import simulate_orders as oracle
+
+PROPERTIES = settings(max_examples=60, deadline=None, derandomize=True, database=None)
+
+
+def sent_at_once(market: OrderMarket) -> OrderMarket:
+    """The market with messages whose instants are all that of sending, as those of a list."""
+    return replace(market, messages=tuple(replace(m, instants=None) for m in market.messages))
+
+
+def seen(result: Result) -> dict[str, object]:
+    """What the engine knows of a result."""
+    return {
+        "fills": [replace(fill, row=None, impact_half_ticks=0) for fill in result.fills],
+        "closes": result.closes,
+        "reports": [replace(r, maker=False, number=None) for r in result.reports],
+        "by_symbol": result.by_symbol,
+        "total": result.total,
+    }
+
+
+def agree(market: OrderMarket, chunk: int) -> None:
+    market = sent_at_once(market)
+
+    def in_chunks(*arguments: object, **options: object) -> Result:
+        return engine(*arguments, **options, chunk=chunk)  # type: ignore[arg-type]
+
+    try:
+        theirs = seen(market.run(oracle))
+    except NoClosingQuote:
+        with pytest.raises(NoClosingQuote):
+            market.run(in_chunks)
+        return
+    mine = seen(market.run(in_chunks))
+    for name, expected in theirs.items():
+        assert mine[name] == expected, name
+
+
+def test_random_lists_agree() -> None:
+    for seed in range(1500):
+        random = Random(seed)
+        agree(random_market(random), random.choice((1, 3, 7, 64)))
+
+
+@PROPERTIES
+@given(market=order_markets())
+def test_drawn_lists_agree(market: OrderMarket) -> None:
+    agree(market, 5)
