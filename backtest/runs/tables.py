@@ -56,7 +56,10 @@ COLUMNS: Mapping[str, Mapping[str, Kind]] = {
 """What readers ask for, by table."""
 
 _LATER: Mapping[str, Mapping[str, Kind]] = {
-    "fills": {"price": "number", "price_half_ticks": "whole"},
+    "fills": {
+        **dict.fromkeys(("price_half_ticks", "displayed", "taken"), "whole"),
+        "price": "number",
+    },
     "equity": {"mid": "number?", "mid_half_ticks": "whole?"},
     "points": {"symbol": "text"},
 }

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from backtest.plugins.hookspecs import hookimpl
 from backtest.plugins.report_sections.accuracy import AccuracySection, AgreementSection
+from backtest.plugins.report_sections.capacity import CapacitySection
 from backtest.plugins.report_sections.folds import FoldsSection
 from backtest.plugins.report_sections.money import (
     Attribution,
@@ -35,6 +36,7 @@ _SECTIONS: dict[str, type[ReportSection]] = {
     "when-and-where": WhenAndWhere,
     "round-trips": RoundTripSection,
     "largest-fills": LargestFills,
+    "capacity": CapacitySection,
     "latency": LatencyDistributions,
     "load": Load,
     "latency-scale": LatencyScale,

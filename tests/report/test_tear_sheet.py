@@ -32,15 +32,16 @@ from backtest.report.page import render_report
 from backtest.report.trades import trades_of
 from backtest.runs import tables
 from backtest.runs.folder import Run
+from backtest.trading.capacity import COLUMNS, SIZES, CapacityFollower
 from backtest.trading.layout import COSTS
 
 UNIT = 10**9
 SINGLE = [
     "Key figures", "Drawdowns", "Exposure and positions", "PnL by day, hour and symbol",
-    "Round trips", "Largest fills",
+    "Round trips", "Largest fills", "Capacity",
 ]  # fmt: skip
 SECTIONS = ("key-figures", "drawdowns", "exposure", "when-and-where", "round-trips",
-            "largest-fills")  # fmt: skip
+            "largest-fills", "capacity")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -417,6 +418,32 @@ def test_the_largest_fills(finished: Run, shown: Tables, monkeypatch: pytest.Mon
     few = trades_of(finished)
     assert few is not None
     assert few.largest == whole.largest[:3]
+
+
+def test_capacity(finished: Run, shown: Tables, page: str) -> None:
+    found, drawn = CapacityFollower(), charts(page)
+    for piece in finished.pieces("fills", COLUMNS):
+        found.add(piece)
+    capacity = found.capacity()
+    assert capacity is not None
+    rows = shown.tables["PnL against size; money in USD"][1:]
+    assert [row[0] for row in rows] == [f"{size:,} ×" for size in SIZES]
+    assert rows[0][1] == f"{finished.metrics['account']['net'] / UNIT:,.2f}"
+    assert rows[0][3] == "100.0 %"
+    for k, (row, size) in enumerate(zip(rows, SIZES, strict=True)):
+        net = capacity.net[k] / UNIT
+        assert value(row[1]) == pytest.approx(net, abs=0.005)
+        assert value(row[2]) == pytest.approx(net / size, abs=0.005)
+        assert value(row[3].removesuffix(" %")) == pytest.approx(100 * capacity.traded[k], abs=0.05)
+        assert drawn["PnL against size"]["series"][0]["y"][k] == pytest.approx(net, rel=1e-4)
+
+
+def test_an_old_run_has_no_capacity(finished: Run, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(finished.folder, old)
+    fills = pq.read_table(old / "fills.parquet")
+    pq.write_table(fills.drop_columns(["displayed", "taken"]), old / "fills.parquet")
+    assert "Capacity" not in html(Run(old), "capacity", "round-trips")
 
 
 def test_an_old_run_shows_lots_instead_of_values(finished: Run, tmp_path: Path) -> None:
