@@ -13,6 +13,7 @@ import numpy as np
 from backtest.comparison.conditions import Expression, MissingValue, parse_expression
 from backtest.comparison.figures import FIGURES, not_annualised, tear_sheet
 from backtest.comparison.profits import Profits, in_currency, profits
+from backtest.comparison.quantiles import sojourn_interval
 from backtest.comparison.run_selection import FailedRun
 from backtest.comparison.run_settings import labels_of, settings, short_ids, ticks
 from backtest.core.notebook import notebook_html
@@ -81,6 +82,12 @@ class Comparison:
         """What each trial earned over time, by run id."""
         known = {run.id: earned for run, earned in zip(self.runs, self.profits, strict=True)}
         return {run.id: known.get(run.id) or profits(run) for run in self.trials}
+
+    @cached_property
+    def p99_intervals(self) -> tuple[tuple[float, float] | None, ...]:
+        """95 % interval of each run's p99 sojourn time, ms, read from its table of timing; ``None``
+        where its events are too few."""
+        return tuple(map(sojourn_interval, self.runs))
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
