@@ -57,7 +57,9 @@ def test_the_interval_of_the_p99_is_that_of_the_report(
     short = Run(sorted(path.parent for path in finished_runs.glob("*/manifest.json"))[0])
     interval = pace_of(long).p99["sojourn"]
     assert interval is not None
-    assert interval[0] <= long.metrics["timing"]["latency_ns"]["sojourn"]["p99"] / 1e6 <= interval[1]
+    assert (
+        interval[0] <= long.metrics["timing"]["latency_ns"]["sojourn"]["p99"] / 1e6 <= interval[1]
+    )
     assert call(long.folder, short.folder, "--json") == 0
     first, second = json.loads(capsys.readouterr().out)
     assert (first["p99_ms_low"], first["p99_ms_high"]) == interval
