@@ -139,7 +139,7 @@ class Drawdowns(ReportSection):
         shown = paragraph("Profits were never below their highest so far.")
         if rows:
             spans = ("length", "to the bottom")
-            headers = ("", f"depth, {unit}", "begin", "bottom", "recovery", *spans)
+            headers = ("rank", f"depth, {unit}", "begin", "bottom", "recovery", *spans)
             shown = table(
                 headers, rows, right=(headers[1], *spans), bars=headers[1:2],
                 caption="The deepest drawdowns, measured at the ends of time buckets, UTC",

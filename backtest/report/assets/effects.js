@@ -31,7 +31,7 @@ for (const box of document.querySelectorAll(".effects")) {
     const most = sign ? Math.max(-low, high) : high - low || 1;
     const share = sign ? Math.abs(value) / most : (value - low) / most;
     const colour = sign && value < 0 ? "var(--bad)" : "var(--good)";
-    cell.style.backgroundColor = `color-mix(in srgb, ${colour} ${Math.round(8 + 52 * share)}%, transparent)`;
+    cell.style.backgroundColor = `color-mix(in srgb, ${colour} ${Math.round(8 + 38 * share)}%, transparent)`;
   };
   const table = (caption, heads_, body) => {
     const made = document.createElement("table");
