@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeAlias
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from backtest.core.json_text import read_json_table
-from backtest.core.text import suggested_path
+from backtest.core.text import first_of, suggested_path
 from backtest.errors import DataError
 
 _REMEDY = "Name the folder of a finished run, or run it again with --no-reuse."
@@ -237,10 +237,9 @@ def _checked(path: Path, model: type[BaseModel]) -> dict[str, Any]:
     try:
         model.model_validate(value)
     except ValidationError as error:
-        first, *others = error.errors()
-        key = ".".join(map(str, first["loc"]))
-        more = f", and {len(others)} more such keys" if others else ""
-        problem = first["msg"].removeprefix("Value error, ")
-        problem = f"is not the folder of a run: {key}: {problem}{more}"
+        errors = error.errors()
+        keys = [".".join(map(str, each["loc"])) for each in errors]
+        problem = errors[0]["msg"].removeprefix("Value error, ")
+        problem = f"is not the folder of a run: {first_of(keys, 1)}: {problem}"
         raise DataError(problem, place=str(path), remedy=_REMEDY) from None
     return value
