@@ -45,8 +45,8 @@ def print_comparison(compared: Comparison, *, ids: bool = False) -> None:
 
 def print_contests(compared: Comparison, baseline: int | None) -> None:
     """Who beats whom, in sentences: each against the baseline, or the best against the others."""
+    from backtest.comparison.fields import contests, fields
     from backtest.comparison.trials import trials_behind
-    from backtest.comparison.verdict import contests, fields
 
     if baseline is not None:
         names = dict(enumerate(compared.labels))
@@ -118,8 +118,8 @@ def as_text(value: Any) -> str:
 
 def _print_speed(compared: Comparison, ids: bool) -> None:
     """What each run is, how fast and right its answers were, and what it earned at what risk."""
+    from backtest.comparison.rows import earned
     from backtest.comparison.run_settings import chosen
-    from backtest.comparison.verdict import earned
 
     factors = [
         (name, values)

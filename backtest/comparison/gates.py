@@ -7,7 +7,8 @@ from typing import Any
 
 from backtest.comparison.comparison import Comparison, amounts_apart
 from backtest.comparison.conditions import Expression, MissingValue
-from backtest.comparison.verdict import contests, earned
+from backtest.comparison.fields import contests
+from backtest.comparison.rows import earned
 from backtest.core.text import first_of
 from backtest.errors import GateError, UsageError
 

@@ -10,8 +10,9 @@ from functools import cached_property
 from math import inf
 
 from backtest.comparison.comparison import Comparison
+from backtest.comparison.fields import Field, fields
+from backtest.comparison.rows import earned
 from backtest.comparison.run_settings import chosen
-from backtest.comparison.verdict import Field, earned, fields
 from backtest.core.arrays import Float64Array
 from backtest.report.agreement import Agreement, agreement_of
 from backtest.report.markouts import markouts_of

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from backtest.comparison.drawdowns import drawdowns, rolling_sharpe
 from backtest.comparison.figures import ANNUALISATION, ANNUALISED, not_annualised
-from backtest.comparison.verdict import earned
+from backtest.comparison.rows import earned
 from backtest.plugins.report_sections.fields import CLOCK
 from backtest.plugins.report_sections.trades import clock, span
 from backtest.report.charts import Axis, Chart, Series

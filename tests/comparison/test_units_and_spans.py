@@ -11,9 +11,10 @@ import pytest
 
 from backtest.cli import main
 from backtest.comparison.comparison import Comparison, compare
+from backtest.comparison.fields import contests, fields
 from backtest.comparison.gates import judge, measured, parse_gates
 from backtest.comparison.run_selection import runs_at
-from backtest.comparison.verdict import contests, fields, verdict
+from backtest.comparison.verdict import verdict
 from backtest.errors import GateError
 from backtest.plugins.manager import load_plugins
 from backtest.report.page import render_report
