@@ -19,8 +19,16 @@ from backtest.trading.layout import COSTS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+SIZES = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 """Multiples of a run's size."""
+
+LEAST_FILLED = 0.7
+"""Share of the lots below which nothing is said of the profit.
+
+The less is filled, the further positions lag behind those of a run of that size, which tries again
+with every answer. On the sample, estimates above this share were 62 to 94 % of what such runs
+netted; below it they fell to 3 %.
+"""
 
 COLUMNS = ("symbol", "event", "lots", "displayed", "taken", "decision", *COSTS)
 """The columns of the table ``fills`` that capacity is made of."""
@@ -32,7 +40,8 @@ class Capacity:
 
     Attributes:
         sizes: multiples, float64 [k].
-        net: profit after costs, units of money, float64 [k].
+        net: profit after costs, units of money, float64 [k]; NaN where less than ``LEAST_FILLED``
+            of the lots are filled.
         traded: lots traded, of ``sizes`` times those that the run traded, float64 [k].
     """
 
@@ -80,4 +89,5 @@ class CapacityFollower:
         """What all fills come to; ``None`` without fills, or where no sizes are displayed."""
         if not (self._lots and self._sized):
             return None
-        return Capacity(self._sizes, self._net.copy(), self._traded / (self._sizes * self._lots))
+        traded = self._traded / (self._sizes * self._lots)
+        return Capacity(self._sizes, np.where(traded < LEAST_FILLED, np.nan, self._net), traded)

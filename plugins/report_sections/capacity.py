@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import numpy as np
 from markupsafe import Markup
 
 from backtest.comparison.profits import money_units
@@ -11,6 +12,7 @@ from backtest.report.charts import Axis, Chart, Series
 from backtest.report.html import amount, paragraph, percent, table
 from backtest.report.material import Material
 from backtest.report.sections import ReportSection
+from backtest.trading.capacity import LEAST_FILLED
 
 _SIZE = Axis("times this run's size", kind="log")
 
@@ -41,11 +43,13 @@ class CapacitySection(ReportSection):
             Markup("").join(chart.render() for chart in charts)
         )
         numbers = ("size", "net", "net per size", "filled")
-        rows = [
-            (f"{size:,.0f} ×", amount(earned), amount(earned / size), percent(share))
-            for size, earned, share in zip(found.sizes, net, found.traded, strict=True)
-        ]
-        shown += table(numbers, rows, right=numbers, caption=f"PnL against size; money in {unit}")
+        rows = []
+        for size, earned, share in zip(found.sizes, net, found.traded, strict=True):
+            known = [None, None] if np.isnan(earned) else [earned, earned / size]
+            rows.append((f"{size:,.0f} ×", *map(amount, known), percent(share)))
+        shown += table(
+            numbers, rows, right=numbers[1:], caption=f"PnL against size; money in {unit}"
+        )
         note = (
             "An estimate from this run's own fills. Each is scaled up to what was displayed at the "
             "touch, less what own fills had taken of it. Positions follow this run's, so many "
@@ -53,6 +57,7 @@ class CapacitySection(ReportSection):
             "where a run of that size would try with every answer. Larger orders move no quotes, "
             "and nothing is refilled until the quote changes; impact grows with the square of the "
             "size where the run charges it. Positions that are open at the end are closed at the "
-            "touch, whatever their size. filled: the lots traded, of this run's times the size."
+            "touch, whatever their size. filled: the lots traded, of this run's times the size; a "
+            f"run of that size fills more. Below {LEAST_FILLED:.0%} nothing is said of the profit."
         )
         return shown + paragraph(note, "note")

@@ -32,7 +32,7 @@ from backtest.report.page import render_report
 from backtest.report.trades import trades_of
 from backtest.runs import tables
 from backtest.runs.folder import Run
-from backtest.trading.capacity import COLUMNS, SIZES, CapacityFollower
+from backtest.trading.capacity import COLUMNS, LEAST_FILLED, SIZES, CapacityFollower
 from backtest.trading.layout import COSTS
 
 UNIT = 10**9
@@ -431,11 +431,15 @@ def test_capacity(finished: Run, shown: Tables, page: str) -> None:
     assert rows[0][1] == f"{finished.metrics['account']['net'] / UNIT:,.2f}"
     assert rows[0][3] == "100.0 %"
     for k, (row, size) in enumerate(zip(rows, SIZES, strict=True)):
-        net = capacity.net[k] / UNIT
-        assert value(row[1]) == pytest.approx(net, abs=0.005)
-        assert value(row[2]) == pytest.approx(net / size, abs=0.005)
-        assert value(row[3].removesuffix(" %")) == pytest.approx(100 * capacity.traded[k], abs=0.05)
-        assert drawn["PnL against size"]["series"][0]["y"][k] == pytest.approx(net, rel=1e-4)
+        share = value(row[3].removesuffix(" %"))
+        assert share == pytest.approx(100 * capacity.traded[k], abs=0.05)
+        net, point = capacity.net[k] / UNIT, drawn["PnL against size"]["series"][0]["y"][k]
+        if capacity.traded[k] < LEAST_FILLED:
+            assert (row[1], row[2], point) == ("–", "–", None)
+        else:
+            assert value(row[1]) == pytest.approx(net, abs=0.005)
+            assert value(row[2]) == pytest.approx(net / size, abs=0.005)
+            assert point == pytest.approx(net, rel=1e-4)
 
 
 def test_an_old_run_has_no_capacity(finished: Run, tmp_path: Path) -> None:

@@ -206,6 +206,8 @@ const charts = (() => {
       ctx.save();
       ctx.font = `${12 * ratio}px system-ui, sans-serif`;
       ctx.fillStyle = css("--ink");
+      ctx.textAlign = "left"; // the axes, drawn before, leave theirs
+      ctx.textBaseline = "alphabetic";
       for (const p of this.points.filter((point) => picks.has(point.entry))) {
         const text = picks.names[p.entry], wide = ctx.measureText(text).width, high = 14 * ratio;
         const x = u.valToPos(p.x, "x", true), y = u.valToPos(p.y, "y", true);
