@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,6 +18,7 @@ from backtest.plugins.manager import load_plugins
 from backtest.report.page import render_report
 from backtest.runs.folder import Run
 from tests.changed_runs import changed, stretched
+from tests.stored import charts
 
 KRW = "metrics__account__currency"
 
@@ -114,14 +113,6 @@ def test_tables_name_one_currency_each(
         assert f"{row['net']:,.2f} {row['unit']}" in out
     titles = re.findall(r"Where the money went \((\w+)\)", out)
     assert sorted(titles) == ["KRW", "USD"]
-
-
-def charts(text: str) -> dict[str, Any]:
-    """The data of a page's charts, by title."""
-    found = re.findall(
-        r"<figcaption>([^<]*)</figcaption>.*?<script type=\"application/json\">(.*?)</script>", text
-    )
-    return {title: json.loads(data) for title, data in found}
 
 
 def test_report_sections_name_one_currency_each(foreign: Comparison) -> None:

@@ -34,6 +34,7 @@ from backtest.runs import tables
 from backtest.runs.folder import Run
 from backtest.trading.capacity import COLUMNS, LEAST_FILLED, SIZES, CapacityFollower
 from backtest.trading.layout import COSTS
+from tests.stored import charts, table, without_prices
 
 UNIT = 10**9
 SINGLE = [
@@ -129,25 +130,6 @@ def page(finished: Run) -> str:
 @pytest.fixture(scope="module")
 def shown(page: str) -> Tables:
     return Tables(page)
-
-
-def charts(page: str) -> dict[str, Any]:
-    """The data of every chart, by its caption."""
-    found = re.findall(
-        r'<figcaption>([^<]*)</figcaption>.*?<script type="application/json">(.*?)</script>',
-        page, re.DOTALL,
-    )  # fmt: skip
-    return {name: json.loads(data) for name, data in found}
-
-
-def table(finished: Run, name: str) -> list[dict[str, Any]]:
-    """A table's rows as they are stored, instants in ns."""
-    stored = pq.read_table(finished.folder / f"{name}.parquet")
-    for k, column in enumerate(stored.schema):
-        if pa.types.is_timestamp(column.type):
-            stored = stored.set_column(k, column.name, stored[column.name].cast("int64"))
-    rows: list[dict[str, Any]] = stored.to_pylist()
-    return rows
 
 
 def value(text: str) -> float:
@@ -451,14 +433,7 @@ def test_an_old_run_has_no_capacity(finished: Run, tmp_path: Path) -> None:
 
 
 def test_an_old_run_shows_lots_instead_of_values(finished: Run, tmp_path: Path) -> None:
-    shutil.copytree(finished.folder, tmp_path / "old")
-    (tmp_path / "old" / "instruments.parquet").unlink()
-    for name in ("fills", "equity"):
-        path = tmp_path / "old" / f"{name}.parquet"
-        stored = pq.read_table(path)
-        absent = [c for c in ("price", "mid", "mid_half_ticks") if c in stored.column_names]
-        pq.write_table(stored.drop_columns(absent), path)
-    text = html(Run(tmp_path / "old"), *SECTIONS)
+    text = html(without_prices(finished, tmp_path), *SECTIONS)
     assert "values in currency are not known" in text
     drawn = charts(text)
     assert "Value of all positions at the mid" not in drawn

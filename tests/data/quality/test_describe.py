@@ -23,6 +23,7 @@ from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
 from backtest.report.dataset_page import render
 from tests.data.made import START, SYMBOLS, feature_dataset, quote_dataset, quote_events
+from tests.stored import charts
 
 HOSTILE = (
     "</script><img src=x onerror=alert(1)>",
@@ -222,15 +223,6 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     assert own == render(describe(quote_dataset(tmp_path / "d", 50))).count("</script>") + (
         len(HOSTILE) - len(SYMBOLS)
     )
-
-
-def charts(text: str) -> dict[str, Any]:
-    """The data of every chart, by its caption."""
-    found = re.findall(
-        r'<figcaption>([^<]*)</figcaption>.*?<script type="application/json">(.*?)</script>',
-        text, re.DOTALL,
-    )  # fmt: skip
-    return {name: json.loads(data) for name, data in found}
 
 
 def test_the_charts_of_the_page_are_the_figures(tmp_path: Path) -> None:
