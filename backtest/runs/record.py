@@ -16,6 +16,7 @@ from backtest.core.text import first_of, suggested_path
 from backtest.errors import DataError
 
 _REMEDY = "Name the folder of a finished run, or run it again with --no-reuse."
+_OLDER = "Run it again with --no-reuse, or remove its folder."
 _LARGEST = 10**100
 """Money and figures: their squares are numbers of float64 still."""
 
@@ -239,7 +240,11 @@ def _checked(path: Path, model: type[BaseModel]) -> dict[str, Any]:
     except ValidationError as error:
         errors = error.errors()
         keys = [".".join(map(str, each["loc"])) for each in errors]
+        named = first_of(keys, 1)
+        if {"run", "digest"} <= value.keys() and errors[0]["type"] == "missing":
+            problem = f"is the folder of a run in an older format, without {named}"
+            raise DataError(problem, place=str(path), remedy=_OLDER) from None
         problem = errors[0]["msg"].removeprefix("Value error, ")
-        problem = f"is not the folder of a run: {first_of(keys, 1)}: {problem}"
+        problem = f"is not the folder of a run: {named}: {problem}"
         raise DataError(problem, place=str(path), remedy=_REMEDY) from None
     return value
