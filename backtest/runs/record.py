@@ -19,11 +19,12 @@ from pydantic import (
 )
 
 from backtest.core.json_text import read_json_table
-from backtest.core.text import suggested_path
+from backtest.core.text import first_of, suggested_path
 from backtest.core.zones import known_zone
 from backtest.errors import DataError
 
 _REMEDY = "Name the folder of a finished run, or run it again with --no-reuse."
+_OLDER = "Run it again with --no-reuse, or remove its folder."
 _LARGEST = 10**100
 """Money and figures: their squares are numbers of float64 still."""
 
@@ -263,10 +264,13 @@ def _checked(path: Path, model: type[BaseModel]) -> dict[str, Any]:
     try:
         model.model_validate(value)
     except ValidationError as error:
-        first, *others = error.errors()
-        key = ".".join(map(str, first["loc"]))
-        more = f", and {len(others)} more such keys" if others else ""
-        problem = first["msg"].removeprefix("Value error, ")
-        problem = f"is not the folder of a run: {key}: {problem}{more}"
+        errors = error.errors()
+        keys = [".".join(map(str, each["loc"])) for each in errors]
+        named = first_of(keys, 1)
+        if {"run", "digest"} <= value.keys() and errors[0]["type"] == "missing":
+            problem = f"is the folder of a run in an older format, without {named}"
+            raise DataError(problem, place=str(path), remedy=_OLDER) from None
+        problem = errors[0]["msg"].removeprefix("Value error, ")
+        problem = f"is not the folder of a run: {named}: {problem}"
         raise DataError(problem, place=str(path), remedy=_REMEDY) from None
     return value

@@ -102,7 +102,7 @@ def close_positions(terms: Terms, books: Books, positions: Int64Array) -> None:
         if max(abs(cash), abs(spread), abs(fee)) >= at.LIMIT:
             raise too_large(terms.symbols[s], f"closing {abs(held)} lots", abs(cash))
         fill[at.EVENT], fill[at.SYMBOL], fill[at.LOTS], fill[at.PRICE] = -1, s, -held, price
-        fill[at.T0 : at.T4 + 1] = terms.rules.end
+        fill[at.T0 : at.T4 + 1], fill[at.DISPLAYED] = terms.rules.end, displayed
         fill[at.CASH], fill[at.SPREAD], fill[at.FEES], fill[at.TRADED] = (
             cash,
             spread,

@@ -119,8 +119,9 @@ TRANSIT_EVENT, TRANSIT_ORDER, TRANSIT_ARRIVED, TRANSIT_SIZE = range(4)
 ) = range(13)
 
 # A fill [n, FILL_SIZE]. T0 to T4 are the five instants, FEED to FEES the costs; then lots without a
-# sign, when its confirmation arrives, and what the costs are made of: the touch in ticks, the size
-# displayed there, ask - bid of the last two-sided quote, and the doubled mids.
+# sign, the size displayed at the touch and how much of it own fills had taken before. The table of
+# fills has the columns up to there; behind them are when its confirmation arrives, and what the
+# costs are made of: the touch in ticks, ask - bid of the last two-sided quote, the doubled mids.
 (
     EVENT,
     SYMBOL,
@@ -141,9 +142,10 @@ TRANSIT_EVENT, TRANSIT_ORDER, TRANSIT_ARRIVED, TRANSIT_SIZE = range(4)
     IMPACT,
     FEES,
     TRADED,
+    DISPLAYED,
+    TAKEN,
     KNOWN,
     TOUCH,
-    DISPLAYED,
     GAP,
     M0,
     M1,
@@ -151,7 +153,7 @@ TRANSIT_EVENT, TRANSIT_ORDER, TRANSIT_ARRIVED, TRANSIT_SIZE = range(4)
     M3,
     M4,
     FILL_SIZE,
-) = range(29)
+) = range(30)
 
 # What is added up by symbol [S, 2, SUM_SIZE], in two parts: the rest, and how many whole LIMITs.
 # The columns CASH to TRADED of the fills, and their number.

@@ -247,7 +247,6 @@ def _fill(event, arrived, first_row, market, me, order, fills, state):
     lots = min(abs(order[at.ORDER_LOTS]), displayed - me[side])
     if lots <= 0:
         return True
-    me[side] += lots
     filled = lots if buys else -lots
     order[at.ORDER_FILLED] = filled
     me[at.POSITION] += filled
@@ -257,9 +256,11 @@ def _fill(event, arrived, first_row, market, me, order, fills, state):
     fill[at.SYMBOL] = market.symbol[row]
     fill[at.LOTS] = filled
     fill[at.TRADED] = lots
+    fill[at.DISPLAYED] = displayed
+    fill[at.TAKEN] = me[side]
+    me[side] += lots
     fill[at.KNOWN] = order[at.ORDER_KNOWN]
     fill[at.TOUCH] = touch
-    fill[at.DISPLAYED] = displayed
     fill[at.GAP] = last_gap(here + first_row, bid, ask, market.stale)
     fill[at.T0] = ts_event[row]
     fill[at.T1] = market.received[row]

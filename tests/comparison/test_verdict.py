@@ -9,7 +9,8 @@ import pytest
 
 from backtest.api import run
 from backtest.comparison.comparison import Comparison, compare
-from backtest.comparison.verdict import Field, verdict
+from backtest.comparison.fields import Field
+from backtest.comparison.verdict import verdict
 from backtest.runs.folder import Run
 from tests.changed_runs import changed
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -22,8 +22,6 @@ from backtest.errors import DataError, RunError, UsageError
 from backtest.strategies.ensemble import EnsembleConfig, load_weights
 from backtest.strategies.ensemble_init import init_weights
 from backtest.strategies.weight_files import file_sha256, training_window
-from backtest.training.fitting import Epoch
-from backtest.training.loss_plot import loss_svg
 from backtest.training.scaling import FreeParameters, Scales
 from backtest.training.sequences import read_window
 from backtest.training.settings import FitSettings
@@ -99,7 +97,6 @@ def test_the_manifest_records_its_origin(dataset: Dataset, trained: Path) -> Non
     assert first["events"] + second["events"] == len(ts)
     assert training_window(trained) == (ts[0], ts[-1] + 1)
     assert (first["start_ns"], second["end_ns"]) == (ts[0], ts[-1] + 1)
-    ElementTree.fromstring(trained.with_suffix(".loss.svg").read_text())
 
 
 def test_validation_is_what_the_weights_give(dataset: Dataset, trained: Path) -> None:
@@ -228,16 +225,19 @@ def test_from_the_command_line(
     assert not left.value.code
     assert "epoch 0: loss" in capsys.readouterr().err
     assert output.exists()
+    losses = json.loads(output.with_suffix(".manifest.json").read_text())["losses"]
+    page = output.with_suffix(".loss.html").read_text()
+    drawn = re.search(r'<script type="application/json">(\{"x".*?)</script>', page)
+    assert drawn is not None
+    data = json.loads(drawn[1])
+    for line, name in zip(data["series"], ("training", "validation"), strict=True):
+        assert line["name"] == name
+        assert line["y"] == pytest.approx([epoch[name] for epoch in losses], rel=1e-4)
     for setting, problem in (("depht=2", "depth"), ("epochs=0", "at least 1")):
         with pytest.raises(SystemExit) as left:
             main(["train", dataset.location, str(output), "--set", setting])
         assert left.value.code == 2
         assert problem in capsys.readouterr().err
-
-
-def test_the_plot_of_a_single_epoch_is_drawn() -> None:
-    root = ElementTree.fromstring(loss_svg([Epoch(0.5, 0.5, (0.5,))], 0))
-    assert root.tag.endswith("svg")
 
 
 def test_every_setting_is_documented() -> None:
