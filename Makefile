@@ -16,6 +16,7 @@ PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 VENV_FLAGS ?=
 WORKERS ?= 2
+QUICK ?= not slow
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -42,13 +43,13 @@ test quick test-all coverage: export POLARS_MAX_THREADS := 1
 test: lint quick
 
 quick: $(VENV)/.dev
-	$(RUN) -m pytest -n $(WORKERS) -m "not slow"
+	$(RUN) -m pytest -n $(WORKERS) -m "$(QUICK)"
 
 test-all: lint
 	$(RUN) -m pytest -n $(WORKERS)
 
 coverage: $(VENV)/.dev
-	$(RUN) -m pytest -n $(WORKERS) -m "not slow" --cov --cov-report=term-missing:skip-covered
+	$(RUN) -m pytest -n $(WORKERS) -m "$(QUICK)" --cov --cov-report=term-missing:skip-covered
 
 lint: $(VENV)/.dev
 	$(RUN) -m ruff check .

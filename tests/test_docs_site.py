@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
+import pytest
+
 from docs.generate import FOLDER
+
+pytestmark = pytest.mark.one_python
 
 
 def test_the_site_builds_and_no_link_is_dead(tmp_path: Path) -> None:
