@@ -5,7 +5,7 @@
 # make coverage    the quick tests, with the lines they do not cover
 # make format      format the code and fix what ruff can fix
 # make bench       benchmark, next to other engines in separate environments (minutes)
-# make docs        regenerate the generated parts of docs/
+# make docs        regenerate the generated parts of docs/, and execute its notebooks
 # make site        build the documentation site in build/site
 # make clean       remove what the other targets created
 #
@@ -65,6 +65,7 @@ bench: $(VENV)/.runtime
 
 docs: $(VENV)/.dev
 	$(RUN) -m docs.generate
+	$(RUN) -m docs.run_notebooks
 
 site: $(VENV)/.dev
 	$(RUN) -m sphinx --fail-on-warning --keep-going docs build/site

@@ -41,7 +41,7 @@ def test_every_page_is_in_a_table_of_contents() -> None:
     listed = set(re.findall(r"^[\w/-]+$", (FOLDER / "index.md").read_text(), re.MULTILINE))
     pages = {
         path.relative_to(FOLDER).with_suffix("").as_posix()
-        for path in FOLDER.rglob("*.md")
+        for path in [*FOLDER.rglob("*.md"), *FOLDER.rglob("*.ipynb")]
         if "results" not in path.parts
     }
     assert pages - {"index"} == listed

@@ -28,7 +28,8 @@ line short by design, and do not count.
 """
 
 _VARIANT = ("strategy", "policy", "sizing")
-_SIGNS = {"fingerprint.", "source.", "version."}
+_SIGNS = {"fingerprint.", "source.", "training.", "version."}
+"""Settings that begin so are no conditions: variants may differ in them, such as in training."""
 
 
 @dataclass(frozen=True, slots=True)
