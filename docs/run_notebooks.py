@@ -25,13 +25,18 @@ _TIMEOUT_SECONDS = 300
 _STYLES = re.compile(r"\x1b\[[\d;]*m")
 
 
+def read(path: Path) -> Any:
+    """The notebook as it is stored."""
+    return nbformat.read(path, as_version=4)
+
+
 def executed(path: Path) -> Any:
     """The notebook after it ran from its first cell to its last, in an empty folder.
 
     Raises:
         CellExecutionError: a cell raised an error.
     """
-    notebook = nbformat.read(path, as_version=4)
+    notebook = read(path)
     environment = {
         **os.environ,
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),

@@ -6,10 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 
-from docs.run_notebooks import NOTEBOOKS, executed, plain
+from docs.run_notebooks import NOTEBOOKS, executed, plain, read
 
 pytestmark = pytest.mark.one_python
 
@@ -18,10 +17,6 @@ _NUMBER = re.compile(r"-?\d[\d,]*\.?\d*")
 TOLERANCES = {"own-model": 0.1}
 """How far numbers may be apart, relatively, where a network is trained: machines round in their own
 ways."""
-
-
-def stored(path: Path) -> Any:
-    return nbformat.read(path, as_version=4)
 
 
 def shown(cell: Any) -> list[str]:
@@ -44,7 +39,7 @@ def numbers(text: str) -> list[float]:
 def test_it_shows_what_it_prints(path: Path) -> None:
     tolerance = TOLERANCES.get(path.stem, 0.0)
     again = executed(path)
-    for cell, now in zip(stored(path).cells, again.cells, strict=True):
+    for cell, now in zip(read(path).cells, again.cells, strict=True):
         if cell.cell_type != "code":
             continue
         kept, found = shown(cell), shown(now)
@@ -57,8 +52,8 @@ def test_it_shows_what_it_prints(path: Path) -> None:
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_it_is_stored_without_what_depends_on_a_machine(path: Path) -> None:
-    notebook = stored(path)
-    assert plain(stored(path)) == notebook, "run `make docs`"
+    notebook = read(path)
+    assert plain(read(path)) == notebook, "run `make docs`"
     assert path.stat().st_size < 150_000
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
