@@ -384,3 +384,21 @@ def test_training_is_not_taken_for_what_every_run_costs(walk: Walk, tmp_path: Pa
     assert costs.seconds(sum(r.metrics["timing"]["events"] for r in folds_of(swept)), ()) < (
         wall - sum(trained) + 1e-6
     )
+
+
+def test_variants_of_the_ensemble_are_trained_once_for_each_fold(
+    small_dataset: Path, tmp_path: Path
+) -> None:
+    weights = "weights=random:0:32x1,epochs=1,lanes=4"
+    done = backtest.sweep(
+        {
+            "dataset": str(small_dataset),
+            "strategy": [f"batched:{weights}", f"stateless:{weights}"],
+            "latency": {"service": "constant:1ms"},
+            "folds": {"train": "150ms", "test": "150ms"},
+        },
+        runs=tmp_path,
+        executor="inline",
+    )
+    assert all(point.error is None for point in done.points)
+    assert len(list((tmp_path / "weights").glob("*.safetensors"))) == 3
