@@ -17,7 +17,8 @@ from backtest.core.zones import HOUR_NS
 SIGNIFICANCE = 1 - CONFIDENCE
 
 _VARIANT = ("strategy", "policy", "sizing")
-_SIGNS = {"fingerprint.", "source.", "version."}
+_SIGNS = {"fingerprint.", "source.", "training.", "version."}
+"""Settings that begin so are no conditions: variants may differ in them, such as in training."""
 
 
 @dataclass(frozen=True, slots=True)

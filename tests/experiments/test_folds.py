@@ -406,3 +406,21 @@ def test_a_fold_that_trades_nothing_is_joined(walk: Walk) -> None:
     run = the_run(swept)
     assert run.table("fills").is_empty()
     assert [len(piece) for piece in run.pieces("fills", ["event", "lots"])] == [0]
+
+
+def test_variants_of_the_ensemble_are_trained_once_for_each_fold(
+    small_dataset: Path, tmp_path: Path
+) -> None:
+    weights = "weights=random:0:32x1,epochs=1,lanes=4"
+    done = backtest.sweep(
+        {
+            "dataset": str(small_dataset),
+            "strategy": [f"batched:{weights}", f"stateless:{weights}"],
+            "latency": {"service": "constant:1ms"},
+            "folds": {"train": "150ms", "test": "150ms"},
+        },
+        runs=tmp_path,
+        executor="inline",
+    )
+    assert all(point.error is None for point in done.points)
+    assert len(list((tmp_path / "weights").glob("*.safetensors"))) == 3
