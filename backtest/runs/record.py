@@ -16,6 +16,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    model_validator,
 )
 
 from backtest.core.json_text import read_json_table
@@ -86,6 +87,12 @@ class _Part(_Table):
 class _Entry(_Part):
     span: _Count | None = None
 
+    @model_validator(mode="after")
+    def _spanned(self) -> _Entry:
+        if self.name == "constant" and self.span is None:
+            raise ValueError("constant has no span")
+        return self
+
 
 class _Latency(_Table):
     service: _Part
@@ -106,7 +113,7 @@ class _Config(_Table):
     latency: _Latency
     window: _Window
     limit: _Count | None
-    symbols: list[str] | None = None
+    symbols: list[str] | None
     seed: Annotated[int, Field(ge=0)]
     device: str
     undropped: bool = False
@@ -138,6 +145,12 @@ class _Predictions(_Table):
     resumed: _Resumed | None = None
 
 
+class _Notes(_Table):
+    answers: _Predictions
+    undropped: _Predictions | None = None
+    reference: _Predictions | None = None
+
+
 class _Calendar(_Table):
     zone: Annotated[str, AfterValidator(known_zone)]
     sessions: _Sessions | None
@@ -158,7 +171,7 @@ class _Manifest(_Table):
     labels: _Labels
     config: _Config
     determined_by: _Inputs
-    predictions: dict[str, _Predictions]
+    predictions: _Notes
     seconds: Annotated[float, Field(ge=0, le=1e15)] | None = None
 
 
