@@ -5,7 +5,7 @@
 # make coverage    the quick tests, with the lines they do not cover
 # make format      format the code and fix what ruff can fix
 # make bench       benchmark, next to other engines in separate environments (minutes)
-# make docs        regenerate the generated parts of docs/
+# make docs        regenerate the generated parts of docs/, and execute its notebooks
 # make site        build the documentation site in build/site
 # make clean       remove what the other targets created
 #
@@ -16,6 +16,7 @@ PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 VENV_FLAGS ?=
 WORKERS ?= 2
+QUICK ?= not slow
 
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -42,13 +43,13 @@ test quick test-all coverage: export POLARS_MAX_THREADS := 1
 test: lint quick
 
 quick: $(VENV)/.dev
-	$(RUN) -m pytest -n $(WORKERS) -m "not slow"
+	$(RUN) -m pytest -n $(WORKERS) -m "$(QUICK)"
 
 test-all: lint
 	$(RUN) -m pytest -n $(WORKERS)
 
 coverage: $(VENV)/.dev
-	$(RUN) -m pytest -n $(WORKERS) -m "not slow" --cov --cov-report=term-missing:skip-covered
+	$(RUN) -m pytest -n $(WORKERS) -m "$(QUICK)" --cov --cov-report=term-missing:skip-covered
 
 lint: $(VENV)/.dev
 	$(RUN) -m ruff check .
@@ -64,6 +65,7 @@ bench: $(VENV)/.runtime
 
 docs: $(VENV)/.dev
 	$(RUN) -m docs.generate
+	$(RUN) -m docs.run_notebooks
 
 site: $(VENV)/.dev
 	$(RUN) -m sphinx --fail-on-warning --keep-going docs build/site

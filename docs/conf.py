@@ -8,9 +8,11 @@ project = "ticktoll"
 author = "The ticktoll authors"
 release = version = __version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-source_suffix = {".md": "markdown"}
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+source_suffix = {".md": "myst-nb", ".ipynb": "myst-nb"}
 exclude_patterns = ["results", "_build"]
+
+nb_execution_mode = "off"  # `python -m docs.run_notebooks` stores the outputs
 
 myst_heading_anchors = 3
 myst_links_external_new_tab = True

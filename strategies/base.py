@@ -128,6 +128,14 @@ class Strategy(ABC):
         """
         raise NotImplementedError
 
+    def shared_fit(self) -> dict[str, Any] | None:
+        """What ``fit`` depends on, where strategies of other names and classes learn the same.
+
+        Those that give the same share what is learnt. ``None``: the weights are this strategy's
+        own, and depend on its name, its source and all of its parameters.
+        """
+        return None
+
     def load_weights(self, weights: StateArrays) -> None:
         """Take what ``fit`` returned. Called before ``bind``; implement it along with ``fit``.
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 import hashlib
 import logging
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from backtest.core.arrays import Float32Array, Int32Array
 from backtest.errors import DataError, UsageError
 from backtest.market.events import EventBatch
-from backtest.strategies.base import Conformance, Session, StateArrays
+from backtest.strategies.base import Conformance, Session
 from backtest.strategies.pooled import PooledStrategy
+from backtest.strategies.trainable import TrainableStrategy
 from backtest.strategies.weight_files import training_window
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _MANY = 32
 
 
 @dataclass
-class ModuleStrategy(PooledStrategy):
+class ModuleStrategy(TrainableStrategy, PooledStrategy):
     """A strategy around a module; subclass it and return the module from ``module``.
 
     Set ``batch_dim = 1`` in the subclass for state that counts symbols in axis 1, as torch's own
@@ -52,38 +53,15 @@ class ModuleStrategy(PooledStrategy):
         weights: a ``.safetensors`` or ``.pt`` state dict, loaded strictly; by default the weights
             are what ``module`` returned, its random draws seeded with the session's seed.
             Training begins with them.
-        loss: what training minimises: squared, Huber's or absolute errors.
-        optimiser: torch's of that name.
-        rate: its learning rate.
-        epochs: maximum number of passes over the stretch.
-        patience: epochs without a better validation loss after which training stops.
-        validation: share of the stretch's time, at its end, that is used for early stopping; 0:
-            none is, and all epochs are made.
-        lanes: sequences trained side by side; symbols' events are cut into about so many.
-        chunk: events of a lane between two updates, and how far back gradients flow.
-        clip: largest norm of a gradient.
-        fit_seed: for the initial weights and all that training draws; by default the run's seed.
     """
 
     weights: Path | None = None
-    loss: Literal["squared", "huber", "absolute"] = field(default="squared", kw_only=True)
-    optimiser: Literal["adam", "adamw", "sgd"] = field(default="adam", kw_only=True)
-    rate: float = field(default=1e-3, kw_only=True)
-    epochs: int = field(default=10, kw_only=True)
-    patience: int = field(default=3, kw_only=True)
-    validation: float = field(default=0.2, kw_only=True)
-    lanes: int = field(default=32, kw_only=True)
-    chunk: int = field(default=32, kw_only=True)
-    clip: float = field(default=1.0, kw_only=True)
-    fit_seed: int | None = field(default=None, kw_only=True)
 
     conformance = cast("Conformance | None", "exact")
     """Held to its own module, one event at a time."""
 
     captures: ClassVar[bool] = True
     """Whether steps are captured as CUDA graphs, on a device that has them."""
-
-    _learnt = cast("StateArrays | None", None)
 
     sequences: ClassVar[bool] = True
     """Whether several events of a symbol go through ``forward_sequence``, if the module has it."""
@@ -117,11 +95,7 @@ class ModuleStrategy(PooledStrategy):
 
         seed = data.seed if self.fit_seed is None else self.fit_seed
         session = Session(data.symbols, data.features, data.device, seed=seed)
-        return fit_module(self._made(session), data, self, seed)
-
-    def load_weights(self, weights: StateArrays) -> None:
-        """Use what ``fit`` returned instead of ``weights``."""
-        self._learnt = weights
+        return fit_module(self._made(session), data, self, seed, self.batch_dim)
 
     def training_window(self) -> tuple[int, int] | None:
         """The window in the metadata of ``weights``; see ``Strategy.training_window``."""

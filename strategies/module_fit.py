@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from backtest.errors import RunError, UsageError
 from backtest.strategies.contract import count_outputs
 from backtest.strategies.device import find_device
 from backtest.strategies.state_tree import Tree, map_leaves
+from backtest.strategies.trainable import TrainableStrategy
 
 _LOSSES: dict[str, Callable[..., Tensor]] = {
     "squared": functional.mse_loss,
@@ -35,23 +36,8 @@ _OPTIMISERS: dict[str, Any] = {
 }
 
 
-class FitParameters(Protocol):
-    """The parameters of training; see ``ModuleStrategy``."""
-
-    loss: Any
-    optimiser: Any
-    rate: float
-    epochs: int
-    patience: int
-    validation: float
-    lanes: int
-    chunk: int
-    clip: float
-    batch_dim: ClassVar[int]
-
-
 def fit_module(
-    module: nn.Module, data: TrainingData, how: FitParameters, seed: int
+    module: nn.Module, data: TrainingData, how: TrainableStrategy, seed: int, batch_dim: int = 0
 ) -> dict[str, NDArray[Any]]:
     """Train a module; its state dict after the epoch that was best on the later part of the data.
 
@@ -64,6 +50,7 @@ def fit_module(
         data: the stretch.
         how: the parameters of training.
         seed: for where chunks begin, and for what the module draws, such as dropout.
+        batch_dim: the axis of its state that counts symbols.
 
     Raises:
         UsageError, RunError: see ``ModuleStrategy.fit``.
@@ -73,7 +60,7 @@ def fit_module(
     module = module.to(device)
     if next(module.parameters(), None) is None:
         raise UsageError("the module has no parameters to train", place="training")
-    outputs = count_outputs(module, len(data.features), device, how.batch_dim)
+    outputs = count_outputs(module, len(data.features), device, batch_dim)
     if outputs > 1 and len(data.targets) not in (1, outputs):
         raise UsageError(
             f"the module has {outputs} outputs, but the dataset {len(data.targets)} targets",
@@ -104,7 +91,7 @@ def fit_module(
     return best
 
 
-def _check(how: FitParameters) -> None:
+def _check(how: TrainableStrategy) -> None:
     for name in ("epochs", "patience", "lanes", "chunk"):
         if getattr(how, name) < 1:
             raise UsageError(f"{name} must be at least 1, not {getattr(how, name)}")
@@ -149,7 +136,7 @@ class _Fit:
         self,
         module: nn.Module,
         device: torch.device,
-        how: FitParameters,
+        how: TrainableStrategy,
         outputs: int,
         scale: float,
     ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,10 +13,21 @@ from backtest.data.canonical import write_canonical
 from backtest.data.card import Card, Features, Targets
 from backtest.market.events import EventBatch
 
+if TYPE_CHECKING:
+    from backtest.plugins.manager import Plugins
+
 settings.register_profile("deterministic", derandomize=True, deadline=None)
 settings.load_profile("deterministic")
 
 MS = 1_000_000
+
+
+@pytest.fixture(scope="session")
+def plugins() -> Plugins:
+    """The shipped plugins, to read from."""
+    from backtest.plugins.manager import load_plugins
+
+    return load_plugins(entry_points=False)
 
 
 @pytest.fixture(scope="session")

@@ -19,17 +19,29 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import pyarrow.parquet  # noqa: F401 - here rather than in every child
+
+# What a run imports, here rather than in every child.
+import pyarrow.parquet  # noqa: F401
+from numba.core.registry import cpu_target
 from numpy.typing import NDArray
 
 import backtest
+import backtest.api
+import backtest.report.trades
+import backtest.runs.settling
+import backtest.timing.arrival_loops
+import backtest.timing.quantile_loops
+import backtest.timing.server_loops
+import backtest.trading.booking_loops
+import backtest.trading.ideal_loops
+import backtest.trading.venue_loops
 from backtest.core.arrays import Float32Array
 from backtest.core.parts import Origin
 from backtest.data.reading import stream
 from backtest.inference import checkpoints
 from backtest.market.events import EventBatch
 from backtest.plugins.hookspecs import Register
-from backtest.plugins.manager import load_plugins
+from backtest.plugins.manager import Plugins, load_plugins
 from backtest.strategies.base import Session, StateArrays, Strategy
 
 
@@ -111,9 +123,7 @@ class Plugin:
             register(part.__name__.lower(), part)
 
 
-def run(dataset: str, runs: Path, strategy: str) -> None:
-    plugins = load_plugins(entry_points=False)
-    plugins.add(Plugin(), Origin("killed"))
+def run(dataset: str, runs: Path, strategy: str, plugins: Plugins) -> None:
     backtest.run(
         runs=runs,
         plugins=plugins,
@@ -157,15 +167,18 @@ def outcome(runs: Path) -> dict[str, Any]:
 
 def main() -> None:
     dataset, folder, strategy, stride = sys.argv[1:]
+    cpu_target.target_context.refresh()  # imports what numba puts off until the first call
     stream.WITH_FEATURES = 150
     checkpoints.EVERY, checkpoints._SHARE = 0.0, 0
     for name in ("fsync", "replace", "rename", "unlink", "rmdir", "mkdir"):
         KILLER.watch(os, name)
+    plugins = load_plugins(entry_points=False)
+    plugins.add(Plugin(), Origin("killed"))
     found: dict[str, Any] = {"killed": [], "again": None}
 
     def started(name: str, step: int) -> tuple[Path, int]:
         runs = Path(folder) / name
-        return runs, child(lambda: run(dataset, runs, strategy), step)
+        return runs, child(lambda: run(dataset, runs, strategy, plugins), step)
 
     whole, status = started("whole", 0)
     assert status == 0, status

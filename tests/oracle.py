@@ -316,6 +316,8 @@ class Fill:
     spread: int
     impact: int
     fees: int
+    displayed: int
+    taken: int
     rest: int = 0
 
 
@@ -387,11 +389,16 @@ class Account:
 
 @dataclass(frozen=True)
 class Execution:
-    """What an order met at the venue: unsigned lots, at a touch in ticks, with its impact."""
+    """What an order met at the venue: unsigned lots, at a touch in ticks, with its impact.
+
+    ``displayed`` stood there, of which own fills had ``taken`` some before.
+    """
 
     lots: int
     touch: int
     step: int
+    displayed: int
+    taken: int
 
 
 def execute(
@@ -410,13 +417,15 @@ def execute(
         return None
     touch, displayed = hit
     appearance = (side, rows.since(place, side))
-    size = min(abs(lots), displayed - taken.get(appearance, 0))
+    before = taken.get(appearance, 0)
+    size = min(abs(lots), displayed - before)
     if size <= 0:
         return None
-    taken[appearance] = taken.get(appearance, 0) + size
+    taken[appearance] = before + size
     quote = rows.standing(t4)
     assert quote is not None  # nothing is ordered before there was one
-    return Execution(size, touch, ceil(impact * quote.spread * size / displayed))
+    step = ceil(impact * quote.spread * size / displayed)
+    return Execution(size, touch, step, displayed, before)
 
 
 def simulate_market(  # noqa: PLR0915 - one rule after another, as the text has them
@@ -493,6 +502,8 @@ def simulate_market(  # noqa: PLR0915 - one rule after another, as the text has 
             spread=lots * (price - sign * step - m4) * money,
             impact=abs(lots) * step * money,
             fees=charge,
+            displayed=execution.displayed,
+            taken=execution.taken,
         )  # fmt: skip
 
     for symbol in symbols:
@@ -539,7 +550,7 @@ def simulate_market(  # noqa: PLR0915 - one rule after another, as the text has 
             touch = closing.bid if position > 0 else closing.ask
             displayed = closing.bid_size if position > 0 else closing.ask_size
             account.closing_beyond[symbol] = max(0, abs(position) - displayed)
-            execution = Execution(abs(position), touch, 0)
+            execution = Execution(abs(position), touch, 0, displayed, 0)
             mids = [closing.mid] * 5
             fills.append(book(None, symbol, -position, execution, [end] * 6, mids, closing.mid))
 

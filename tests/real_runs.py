@@ -255,12 +255,12 @@ def run_timing_rows(table: pa.Table, scale: float) -> list[tuple[int | str | Non
 
 
 def fill_rows(fills: Sequence[Fill], symbols: Sequence[str]) -> list[tuple[int | str, ...]]:
-    """(event, symbol, lots, price, instants, cash, terms) of every fill, by arrival and symbol."""
+    """(event, symbol, lots, price, instants, sizes, cash, terms) of every fill, by arrival."""
     ordered = sorted(fills, key=lambda fill: (fill.t4, fill.symbol))
     return [
         (
             -1 if fill.event is None else fill.event, symbols[fill.symbol], fill.lots, fill.price,
-            fill.t0, fill.t1, fill.t2, fill.t3, fill.t4,
+            fill.t0, fill.t1, fill.t2, fill.t3, fill.t4, fill.displayed, fill.taken,
             fill.cash, *(getattr(fill, term) for term in TERMS),
         )
         for fill in ordered
@@ -270,7 +270,7 @@ def fill_rows(fills: Sequence[Fill], symbols: Sequence[str]) -> list[tuple[int |
 def run_fill_rows(table: pa.Table) -> list[tuple[int | str, ...]]:
     """The same of a run's ``fills.parquet``."""
     columns = [as_int(table["event"]), table["symbol"].to_pylist()]
-    names = ("lots", "price_half_ticks", *INSTANTS, "cash", *TERMS)
+    names = ("lots", "price_half_ticks", *INSTANTS, "displayed", "taken", "cash", *TERMS)
     columns += [as_int(table[name]) for name in names]
     return list(zip(*columns, strict=True))
 

@@ -41,8 +41,8 @@ class Faulty(backtest.Strategy):
                 sys.exit("leaving")
             if self.fault == "raise":
                 raise RuntimeError("no [bold]mood[/bold]")
-        if self.fault == "slow":
-            time.sleep(1.5)
+            if self.fault == "slow":
+                time.sleep(1.5)
         if self.fault == "hang":
             time.sleep(60)
         if self.fault == "ignore":  # all that can be ignored, with a child that does so, too

@@ -23,6 +23,8 @@ from backtest.report.page import render_report
 from backtest.runs.run_config import RunConfig, parse_config
 from docs.generate import FOLDER, GENERATED, regenerated
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.mark.parametrize("page", sorted({page for page, _ in GENERATED}))
 def test_generated_parts_are_current(page: str) -> None:

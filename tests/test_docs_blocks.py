@@ -19,6 +19,8 @@ import typer.main
 from backtest.cli import app
 from tests.doc_pages import PAGES, ROOT, Block, all_blocks, blocks, commands
 
+pytestmark = pytest.mark.one_python
+
 LANGUAGES = {"console", "python", "toml", "text", "json", "mermaid"}
 RUN = [page for page in PAGES if any(block.runs for block in blocks(page))]
 SLOW = {

@@ -9,6 +9,8 @@ import pytest
 from docs.generate import FOLDER
 from tests.test_imports import ALLOWED
 
+pytestmark = pytest.mark.one_python
+
 PAGE = (FOLDER / "architecture.md").read_text()
 ROOT = FOLDER.parent
 

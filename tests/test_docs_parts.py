@@ -28,6 +28,8 @@ from backtest.runs.folder import Run
 from backtest.timing.draws import Draws
 from docs.generate import FOLDER
 
+pytestmark = pytest.mark.one_python
+
 PAGES = FOLDER / "parts"
 
 Paste = Callable[..., Plugins]

@@ -8,6 +8,8 @@ import pytest
 
 from docs.generate import FOLDER
 
+pytestmark = pytest.mark.one_python
+
 TESTS = FOLDER.parent / "tests"
 ROWS = re.findall(
     r"^\| (\d+) \|(.*)\|(.*)\|$", (FOLDER / "reliability.md").read_text(encoding="utf-8"), re.M

@@ -8,7 +8,11 @@ import sys
 from pathlib import Path
 from urllib.parse import unquote, urldefrag
 
+import pytest
+
 from docs.generate import FOLDER
+
+pytestmark = pytest.mark.one_python
 
 
 def test_the_site_builds_and_no_link_is_dead(tmp_path: Path) -> None:
@@ -37,7 +41,7 @@ def test_every_page_is_in_a_table_of_contents() -> None:
     listed = set(re.findall(r"^[\w/-]+$", (FOLDER / "index.md").read_text(), re.MULTILINE))
     pages = {
         path.relative_to(FOLDER).with_suffix("").as_posix()
-        for path in FOLDER.rglob("*.md")
+        for path in [*FOLDER.rglob("*.md"), *FOLDER.rglob("*.ipynb")]
         if "results" not in path.parts
     }
     assert pages - {"index"} == listed

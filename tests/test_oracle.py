@@ -389,14 +389,14 @@ class TestAttribution:
             entry=15 * (210 - 207),  # 45
             spread=15 * (214 - 2 - 210),  # 30
             impact=15 * 2,  # 30
-            fees=217,
+            fees=217, displayed=4, taken=0,
         )  # fmt: skip
         # Close: sell 3 at bid 109 though 1 is displayed, without impact: P = 218, fee 3 + 218.
         # Costs are positive: -15·(218 - 220) = 30.
         assert close == Fill(
             None, 0, -3, 218, 0, 60, 60, 60, 60, 60, 60,
             cash=3 * 218 * 5 - 221, decision=0, feed=0, queueing=0, service=0, entry=0,
-            spread=30, impact=0, fees=221,
+            spread=30, impact=0, fees=221, displayed=1, taken=0,
         )  # fmt: skip
 
     def test_sums(self) -> None:

@@ -14,6 +14,8 @@ import pytest
 
 from tests.test_imports import sources
 
+pytestmark = pytest.mark.one_python
+
 ROOT = Path(__file__).parents[1]
 
 

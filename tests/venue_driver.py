@@ -36,7 +36,7 @@ _STATUS = {status.name.lower(): int(status) for status in Status}
 
 _FIGURES = ("net", "decision", *COSTS, "ideal", "missed", "silence", "liquidity")
 
-_FILL = ("event", "symbol", "lots", "price_half_ticks", *COSTS)
+_FILL = ("event", "symbol", "lots", "displayed", "taken", "price_half_ticks", *COSTS)
 
 
 @dataclass(frozen=True)
@@ -281,6 +281,8 @@ def compare(
             -1 if f.event is None else f.event,
             f"S{f.symbol}",
             f.lots,
+            f.displayed,
+            f.taken,
             f.price,
             *(getattr(f, name) for name in COSTS),
         )

@@ -23,7 +23,12 @@ _ALWAYS = ("strategy", "policy", "latency.service")
 
 
 def print_comparison(compared: Comparison, *, ids: bool = False) -> None:
-    """The comparison as tables on stdout, with the short ids of the runs if asked for."""
+    """The comparison as tables on stdout.
+
+    Args:
+        compared: it.
+        ids: whether the short ids of the runs and the intervals of their p99 are shown.
+    """
     rows = compared.rows
     _print_speed(compared, ids)
     for unit in compared.units:
@@ -40,8 +45,8 @@ def print_comparison(compared: Comparison, *, ids: bool = False) -> None:
 
 def print_contests(compared: Comparison, baseline: int | None) -> None:
     """Who beats whom, in sentences: each against the baseline, or the best against the others."""
+    from backtest.comparison.fields import contests, fields
     from backtest.comparison.trials import trials_behind
-    from backtest.comparison.verdict import contests, fields
 
     if baseline is not None:
         names = dict(enumerate(compared.labels))
@@ -113,22 +118,23 @@ def as_text(value: Any) -> str:
 
 def _print_speed(compared: Comparison, ids: bool) -> None:
     """What each run is, how fast and right its answers were, and what it earned at what risk."""
+    from backtest.comparison.rows import earned
     from backtest.comparison.run_settings import chosen
-    from backtest.comparison.verdict import earned
 
     factors = [
         (name, values)
         for name, values in compared.differences()
         if chosen(name) and name not in _ALWAYS
     ]
-    latencies = ("p50", "p99", "max")
+    intervals = compared.p99_intervals if ids else ()
     units = compared.units
     risks, accuracies = (
         [name for name in of if any(row[name] is not None for row in compared.rows)]
         for of in (_RISKS, _ACCURACIES)
     )
     titles = [_ACCURACIES[name] for name in accuracies]
-    numbers = ("answered", *(f"{q} ms" for q in latencies), *titles, _earned_title(units))
+    tail = ("p99 ms", *(("p99 ms, 95 %",) if any(intervals) else ()))
+    numbers = ("answered", "p50 ms", *tail, "max ms", *titles, _earned_title(units))
     right = (*numbers, *(_RISKS[name][0] for name in risks))
     cells = []
     for k, row in enumerate(compared.rows):
@@ -141,7 +147,10 @@ def _print_speed(compared: Comparison, ids: bool) -> None:
                 _service(row, scaled="latency.scale" in dict(factors)),
                 *(as_text(values[k]) for _, values in factors),
                 _percent(row["response_rate"]),
-                *(_number(row[f"{q}_ms"], 1) for q in latencies),
+                _number(row["p50_ms"], 1),
+                _number(row["p99_ms"], 1),
+                *((_ends(intervals[k]),) if any(intervals) else ()),
+                _number(row["max_ms"], 1),
                 *(_number(row[name], 3) for name in accuracies),
                 _number(earned(row), 2) + (f" {row['unit']}" if len(units) > 1 else ""),
                 *(_number(row[name], _RISKS[name][1]) for name in risks),
@@ -237,6 +246,10 @@ def _is_number(value: Any) -> bool:
 
 def _number(value: float | None, digits: int) -> str:
     return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def _ends(interval: tuple[float, float] | None) -> str:
+    return "-" if interval is None else " to ".join(_number(end, 1) for end in interval)
 
 
 def _percent(value: float | None) -> str:

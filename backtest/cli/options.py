@@ -31,6 +31,24 @@ RunsFolder: TypeAlias = Annotated[
     Path, typer.Option("--runs", metavar="DIR", help="The folder that holds the run folders.")
 ]
 
+Settings: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Any setting: strategy.weights=FILE; in a sweep also a list: seed=[0,1] (repeatable).",
+    ),
+]
+
+Executor: TypeAlias = Annotated[
+    str,
+    typer.Option(help="What carries out the runs: local, local:workers=2, inline, ray:gpus=1, ..."),
+]
+
+Limit: TypeAlias = Annotated[
+    int | None, typer.Option(help="Stop a run after this many events; it is marked partial.")
+]
+
 StrategySettings: TypeAlias = Annotated[
     list[str] | None,
     typer.Option(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backtest.cli import completion
-from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths, RunsFolder
+from backtest.cli.options import AsJson, DisabledPlugins, Limit, PluginPaths, RunsFolder, Settings
 from backtest.cli.project import yield_to_file
 
 if TYPE_CHECKING:
@@ -114,21 +114,12 @@ def run(
     warmup: Annotated[
         int | None, typer.Option(help="Number of leading events that update state but never trade.")
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="Stop after this many events; the run is marked partial.")
-    ] = None,
+    limit: Limit = None,
     seed: Annotated[int | None, typer.Option(help="Seed for everything random.")] = None,
     device: Annotated[
         str | None, typer.Option(help="The device to run the model on: cpu or cuda.")
     ] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Any setting: strategy.weights=FILE, server.max_age=1s (repeatable).",
-        ),
-    ] = None,
+    setting: Settings = None,
     undropped: Annotated[
         bool | None,
         typer.Option(

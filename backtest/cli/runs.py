@@ -51,7 +51,8 @@ def list_runs(
         rows = [_cells(_row(s)) for s in found[:limit]]
         print_table(headers, rows, right=("earned", "MB"))
     for error in unreadable:
-        err.print(f"Not listed: {error.place}: {error.problem}", soft_wrap=True)
+        remedy = f". {error.remedy}" if error.remedy else ""
+        err.print(f"Not listed: {error.place}: {error.problem}{remedy}", soft_wrap=True)
     size = sum(s.bytes for s in found)
     hidden = len(found) - len(found[:limit])
     err.print(
@@ -129,7 +130,8 @@ def rm(
     """Remove finished runs.
 
     Runs that are being written, and whatever is not a finished run, are never touched. The stored
-    predictions that the runs used are kept; `backtest predictions prune` removes those.
+    predictions that the runs used are kept; `backtest predictions prune` removes those, and
+    `backtest runs prune` the weights that they were trained to.
 
     Example: backtest runs rm 'eager-*' --where 'partial'
     """
@@ -161,6 +163,28 @@ def rm(
         "`backtest predictions prune` removes them.",
         soft_wrap=True,
     )
+
+
+@runs.command("prune", cls=Command)
+def prune(folder: RunsFolder = Path("runs"), as_json: AsJson = False) -> None:
+    """Remove trained weights that no finished run uses.
+
+    They are kept in runs/weights, for runs with [training]; a new run with the same training trains
+    again. Weights that a process is training are never touched.
+
+    Example: backtest runs prune
+    """
+    from backtest.cli.console import err, print_json
+    from backtest.comparison.run_store import remove_weights, stored_runs
+
+    stored, unreadable = stored_runs(folder)
+    removed, size = remove_weights(folder, stored)
+    if as_json:
+        print_json({"removed": removed, "bytes": size})
+        return
+    if unreadable:
+        err.print(f"Runs that cannot be read count as none: {len(unreadable)} of them.")
+    err.print(f"Removed the weights of {len(removed)} trainings, {size / 1e6:,.1f} MB.")
 
 
 def _row(stored: StoredRun) -> dict[str, Any]:

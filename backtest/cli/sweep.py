@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths, RunsFolder
+from backtest.cli.options import (
+    AsJson,
+    DisabledPlugins,
+    Executor,
+    Limit,
+    PluginPaths,
+    RunsFolder,
+    Settings,
+)
 from backtest.cli.project import yield_to_file
 from backtest.cli.sweep_table import figure, title
 
@@ -29,10 +37,7 @@ def sweep(
         ),
     ],
     runs: RunsFolder = Path("runs"),
-    executor: Annotated[
-        str,
-        typer.Option(help="What runs the sweep: local, local:workers=2, inline, ray:gpus=1, ..."),
-    ] = "local",
+    executor: Executor = "local",
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Only show what would run, and how long it would take."),
@@ -41,18 +46,8 @@ def sweep(
         str | None,
         typer.Option(metavar="SPAN", help="Set aside any run that takes longer: 10min."),
     ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(help="Stop each run after this many events; the runs are marked partial."),
-    ] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Any setting, or a list: seed=[0,1,2], strategy.smoothing=0.2 (repeatable).",
-        ),
-    ] = None,
+    limit: Limit = None,
+    setting: Settings = None,
     plugin: PluginPaths = None,
     no_plugin: DisabledPlugins = None,
     as_json: AsJson = False,

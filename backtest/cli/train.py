@@ -63,18 +63,20 @@ def train(
 
     Each tower learns its own target. Training stops when predictions of the last part of the window
     no longer improve. After Ctrl-C or a crash, the same command continues from its checkpoint. A
-    manifest and a plot of the losses are written next to the weights. `backtest docs training`
+    manifest and a page with the losses are written next to the weights. `backtest docs training`
     lists the settings.
 
     Example: backtest train data/market weights.safetensors --end 2025-09-01T15:00:00Z --set depth=2
     """
     from backtest.cli.console import err, out
     from backtest.cli.progress import reporting
+    from backtest.core.atomic import new_file
     from backtest.core.grammar import Spec
     from backtest.core.parameters import build
     from backtest.core.settings import override, read_table
     from backtest.data.dataset import open_dataset
     from backtest.errors import UsageError
+    from backtest.report.loss_page import loss_page
     from backtest.runs.run_config import parse_instant
     from backtest.training.settings import FitSettings
     from backtest.training.train import train as train_ensemble
@@ -107,4 +109,9 @@ def train(
             on_progress=lambda done, total: progress("train", done, total),
             epoch_done=epoch_done,
         )
-    out.print(f"{made.weights} (see {made.manifest} and {made.plot})", soft_wrap=True)
+    losses = output.with_suffix(".loss.html")
+    with new_file(losses) as path:
+        training, validation = zip(*((e.training, e.validation) for e in made.epochs), strict=True)
+        text = loss_page(output.stem, training, validation, made.best)
+        path.write_text(text, encoding="utf-8")
+    out.print(f"{made.weights} (see {made.manifest} and {losses})", soft_wrap=True)

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backtest.cli.options import AsJson, DisabledPlugins, PluginPaths, RunsFolder
+from backtest.cli.options import (
+    AsJson,
+    DisabledPlugins,
+    Executor,
+    PluginPaths,
+    RunsFolder,
+    Settings,
+)
 
 if TYPE_CHECKING:
     from backtest.experiments.tuning import Result, Study
@@ -21,21 +28,11 @@ def tune(
         Path, typer.Argument(metavar="FILE.toml", help="A run file with [search] and [tune].")
     ],
     runs: RunsFolder = Path("runs"),
-    executor: Annotated[
-        str,
-        typer.Option(help="What runs the trials: local, local:workers=2, inline, ray:gpus=1, ..."),
-    ] = "local",
+    executor: Executor = "local",
     trials: Annotated[
         int | None, typer.Option(help="Number of trials in all, earlier ones included.")
     ] = None,
-    setting: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="Any setting: tune.objective=net, strategy.hidden=16 (repeatable).",
-        ),
-    ] = None,
+    setting: Settings = None,
     plugin: PluginPaths = None,
     no_plugin: DisabledPlugins = None,
     as_json: AsJson = False,

@@ -12,21 +12,20 @@ import numpy as np
 
 from backtest.comparison.conditions import Expression, MissingValue, parse_expression
 from backtest.comparison.figures import FIGURES, not_annualised, tear_sheet
-from backtest.comparison.profits import Profits, in_currency, profits
+from backtest.comparison.profits import Profits, profits
+from backtest.comparison.quantiles import sojourn_interval
+from backtest.comparison.rows import MONEY, facts
 from backtest.comparison.run_selection import FailedRun
 from backtest.comparison.run_settings import labels_of, settings, shared_zone, short_ids, ticks
 from backtest.core.notebook import notebook_html
 from backtest.core.text import suggestion, suggestion_or_list
 from backtest.errors import UsageError
 from backtest.runs.folder import Run
-from backtest.trading.layout import COSTS
 
 if TYPE_CHECKING:
     import polars as pl
 
-_MONEY = ("net", "ideal", "missed", "silence", "liquidity", "decision", *COSTS)
-
-_IN_UNIT = (*_MONEY, "net_points", "drawdown", "turnover", "exposure")
+_IN_UNIT = (*MONEY, "net_points", "drawdown", "turnover", "exposure")
 """Amounts in the unit that a run is paid in."""
 
 ALIASES = {"net_pnl": "net", "points": "net_points", "correlation": "agreement", "id": "run"}
@@ -37,7 +36,7 @@ FIELDS = (
     "response_model", "sizing", "accountant", "warmup", "seed", "dataset", "partial", "in_sample",
     "folds", "trials", "events", "response_rate", "conflated_rate", "lost_rate", "sojourn_growth",
     "p50_ms", "p99_ms", "max_ms", "agreement", "rmse", "ic", "r2", "net_points", "currency", "unit",
-    *_MONEY, *FIGURES, "not_annualised",
+    *MONEY, *FIGURES, "not_annualised",
 )  # fmt: skip
 """The fields of every row, in order."""
 
@@ -86,6 +85,12 @@ class Comparison:
         """What each trial earned over time, by run id."""
         known = {run.id: earned for run, earned in zip(self.runs, self.profits, strict=True)}
         return {run.id: known.get(run.id) or profits(run) for run in self.trials}
+
+    @cached_property
+    def p99_intervals(self) -> tuple[tuple[float, float] | None, ...]:
+        """95 % interval of each run's p99 sojourn time, ms, read from its table of timing; ``None``
+        where its events are too few."""
+        return tuple(map(sojourn_interval, self.runs))
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
@@ -275,53 +280,9 @@ def amounts_apart(row: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
 
 
 def _row(run: Run, earned: Profits) -> dict[str, Any]:
-    manifest, metrics = run.manifest, run.metrics
-    timing, account = metrics["timing"], metrics["account"]
-    sojourn = timing["latency_ns"]["sojourn"]
-    reference, targets = (metrics["accuracy"].get(k) or {} for k in ("reference", "targets"))
-    labels, config = manifest["labels"], manifest["config"]
-    row: dict[str, Any] = {
-        "run": run.id,
-        "strategy": labels["strategy"],
-        "class": manifest["conformance"],
-        "policy": labels["policy"],
-        "service_model": labels["service"],
-        "scale": config["latency"]["scale"],
-        **{f"{kind}_model": labels[kind] for kind in ("feed", "entry", "response")},
-        "sizing": labels["sizing"],
-        "accountant": labels["accountant"],
-        "warmup": config["warmup"],
-        "seed": config["seed"],
-        "dataset": manifest["dataset"],
-        "partial": manifest["partial"],
-        "in_sample": manifest["in_sample"],
-        "folds": len(manifest["folds"]) if "folds" in manifest else None,
-        "trials": sum(study["trials"] for study in manifest.get("studies", {}).values()) or None,
-        "events": timing["events"],
-        "response_rate": timing["response_rate"],
-        "conflated_rate": _share(timing, "conflated"),
-        "lost_rate": _share(timing, "dropped", "expired"),
-        "sojourn_growth": timing.get("sojourn_growth"),
-        **{f"{q}_ms": None if ns is None else ns / 1e6 for q, ns in sojourn.items()},
-        "agreement": reference.get("correlation"),
-        "rmse": reference.get("rmse"),
-        "ic": targets.get("ic"),
-        "r2": targets.get("r2"),
-        "net_points": account.get("net_points"),
-        "currency": account.get("currency"),
-        "unit": earned.unit,
-    }
-    for name in _MONEY:
-        row[name] = in_currency(run, account.get(name))
     figures = tear_sheet(run, earned)
-    row |= {k: _finite(figures[k]) for k in FIGURES}
-    return row | {"not_annualised": not_annualised(earned)}
-
-
-def _share(timing: dict[str, Any], *statuses: str) -> float | None:
-    """The share of events that came to one of these ends; ``None``: there are no events."""
-    total = timing["events"]
-    return sum(timing[status] for status in statuses) / total if total else None
+    rest = {k: _finite(figures[k]) for k in FIGURES} | {"not_annualised": not_annualised(earned)}
+    return facts(run) | rest
 
 
 def _finite(value: float | None) -> float | None:

@@ -7,19 +7,28 @@ from typing import Any
 
 from backtest.comparison.comparison import Comparison, amounts_apart
 from backtest.comparison.conditions import Expression, MissingValue
-from backtest.comparison.verdict import contests, earned
+from backtest.comparison.fields import contests
+from backtest.comparison.rows import earned
 from backtest.core.text import first_of
 from backtest.errors import GateError, UsageError
 
 
 def measured(compared: Comparison, baseline: int | None) -> list[dict[str, Any]]:
-    """The rows, with what each gained over a baseline where there is one."""
+    """The rows with the interval of their p99, and what each gained over a baseline, if any.
+
+    Raises:
+        DataError: a run's table of timing cannot be read.
+    """
+    whole = [
+        row | dict(zip(("p99_ms_low", "p99_ms_high"), interval or (None, None), strict=True))
+        for row, interval in zip(compared.rows, compared.p99_intervals, strict=True)
+    ]
     if baseline is None:
-        return list(compared.rows)
+        return whole
     against = {c.worse: c for c in contests(compared, baseline, range(len(compared.rows)))}
     base = compared.rows[baseline]
     rows = []
-    for k, row in enumerate(compared.rows):
+    for k, row in enumerate(whole):
         contest = against.get(k)
         mine, theirs = earned(row), earned(amounts_apart(row, base))
         figures: dict[str, Any] = {

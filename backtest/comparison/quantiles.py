@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from math import ceil, floor, sqrt
 from statistics import NormalDist
 from typing import TypeAlias
@@ -11,6 +12,10 @@ import numpy as np
 from backtest.comparison.intervals import CONFIDENCE, variance_of_mean
 from backtest.comparison.student import critical
 from backtest.core.arrays import Float64Array, Int64Array
+from backtest.core.arrow import integers
+from backtest.core.quantiles import Quantiles
+from backtest.runs.folder import Run
+from backtest.timing.outcomes import Status
 
 GROUPS = 500
 """Groups of consecutive values that show how far neighbours go together."""
@@ -90,6 +95,54 @@ def quantile_interval(values: Values, q: float) -> tuple[float, float] | None:
     shares.add(values)
     ranks = ranks_in_time(n, q, shares.shares())
     return None if ranks is None else (float(ordered[ranks[0] - 1]), float(ordered[ranks[1] - 1]))
+
+
+def p99_intervals(
+    delays: Mapping[str, Quantiles], again: Iterable[tuple[str, Int64Array]]
+) -> dict[str, tuple[float, float] | None]:
+    """The interval of each 99th percentile at ``CONFIDENCE``, ms, within a 4096th.
+
+    Args:
+        delays: all delays by name, ns.
+        again: the same delays in the order of time, piece by piece; not read if there are none.
+
+    Returns:
+        ``None`` for a name as for ``ranks_in_time``.
+    """
+    bounds = {name: of.at(np.array([0.99])) for name, of in delays.items()}
+    shares = {
+        name: SharesBelow(int(bound[0]), delays[name].count)
+        for name, bound in bounds.items()
+        if bound is not None
+    }
+    for name, values in again if shares else ():
+        shares[name].add(values)
+    found: dict[str, tuple[float, float] | None] = dict.fromkeys(delays)
+    for name, below in shares.items():
+        ranks = ranks_in_time(delays[name].count, 0.99, below.shares())
+        if ranks is not None:
+            low, high = delays[name].ranked(np.array(ranks)) / 1e6
+            found[name] = float(low), float(high)
+    return found
+
+
+def sojourn_interval(run: Run) -> tuple[float, float] | None:
+    """The interval of the 99th percentile of a run's sojourn times, ms, from two passes over them.
+
+    Raises:
+        DataError: its table of timing cannot be read.
+    """
+
+    def sojourns() -> Iterable[tuple[str, Int64Array]]:
+        for rows in run.pieces("timing", ("ts_received", "ts_ended", "status")):
+            answered = integers(rows["status"]) == Status.ANSWERED
+            stayed = integers(rows["ts_ended"]) - integers(rows["ts_received"])
+            yield "sojourn", stayed[answered]
+
+    counted = Quantiles()
+    for _, values in sojourns():
+        counted.add(values)
+    return p99_intervals({"sojourn": counted}, sojourns())["sojourn"]
 
 
 class SharesBelow:

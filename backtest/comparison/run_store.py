@@ -11,6 +11,7 @@ from backtest.comparison.comparison import compare
 from backtest.core.atomic import is_being_written, remove_folder
 from backtest.core.text import first_of, suggested_path, suggestion
 from backtest.errors import DataError, UsageError
+from backtest.inference.fitted import WEIGHTS
 from backtest.runs.folder import Run, open_run, run_folders
 
 
@@ -116,6 +117,28 @@ def remove(stored: StoredRun) -> bool:
         DataError: it cannot be removed.
     """
     return not is_being_written(stored.run.folder) and remove_folder(stored.run.folder)
+
+
+def remove_weights(folder: Path, stored: Sequence[StoredRun]) -> tuple[list[str], int]:
+    """Remove the weights of trainings that none of a folder's runs used.
+
+    Args:
+        folder: of the runs.
+        stored: all of its runs.
+
+    Returns:
+        The keys of the trainings, and the bytes of their weights.
+    """
+    used = {(s.run.manifest.get("training") or {}).get("key") for s in stored}
+    removed, size = [], 0
+    for path in sorted((folder / WEIGHTS).glob("[!.]*.safetensors")):
+        # Whoever trains holds the lock until the weights are read back.
+        if path.stem in used or path.with_suffix(".lock").exists():
+            continue
+        size += path.stat().st_size
+        path.unlink()
+        removed.append(path.stem)
+    return removed, size
 
 
 def size_of(folder: Path) -> int:

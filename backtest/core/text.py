@@ -47,9 +47,9 @@ def suggestion_or_list(wanted: str, known: Collection[str], title: str = "Known"
     return suggestion(wanted, known) or f"{title}: {first_of(known, _LISTED) or 'none'}."
 
 
-def first_of(names: Collection[str], most: int = 5) -> str:
+def first_of(names: Collection[str], most: int = 5, separator: str = ", ") -> str:
     """``a, b, c and 1,497 more``: names, if there are more than ``most`` without the rest."""
-    shown = ", ".join(itertools.islice(names, most))
+    shown = separator.join(itertools.islice(names, most))
     return shown if len(names) <= most else f"{shown} and {len(names) - most:,} more"
 
 

@@ -283,8 +283,7 @@ class Card(_Table):
             except ValueError as error:
                 wrong.append(f"{toml.key(symbol)}: {error}")
         if wrong:
-            more = f"; and {len(wrong) - _SHOWN:,} more" if len(wrong) > _SHOWN else ""
-            raise ValueError("; ".join(sorted(wrong)[:_SHOWN]) + more)
+            raise ValueError(first_of(sorted(wrong), _SHOWN, "; "))
         return instruments
 
     def without_zone(self) -> Card:

@@ -17,7 +17,6 @@ from backtest.core.hashing import sha256_of
 from backtest.core.parts import Parts
 from backtest.core.table_writer import TableWriter
 from backtest.core.times import format_utc
-from backtest.errors import DataError
 from backtest.experiments.folds import Fold, Folds
 from backtest.runs.folder import MANIFEST, Run
 from backtest.runs.run_config import RunConfig
@@ -37,7 +36,6 @@ FIGURES = ("net", "net_points", "sharpe", "drawdown", "response_rate", "p99_ms",
 
 _MIDS = ("mid", "mid_half_ticks")
 _FORMAT = 1
-_ROWS = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +79,7 @@ def stitch(
             _write_rows(folds, tables, timing)
             if equity is not None:
                 tables.write("equity", equity)
-            for rows in _pieces(folds[0].run.folder / "instruments.parquet"):
+            for rows in _pieces(folds[0].run, "instruments"):
                 tables.write("instruments", rows)
             metrics = {
                 "timing": timing.metrics(),
@@ -191,29 +189,29 @@ def _write_rows(folds: Sequence[FoldRun], tables: TableWriter, timing: _Timing) 
     """Write the tables of events, answers and fills; events and batches are numbered anew."""
     events = batches = 0
     for each in folds:
-        begin, folder = each.fold.test[0], each.run.folder
-        warm, rest, first_batch, last_batch = _extent(folder, begin)
-        for rows in _pieces(folder / "timing.parquet"):
+        begin = each.fold.test[0]
+        warm, rest, first_batch, last_batch = _extent(each.run, begin)
+        for rows in _pieces(each.run, "timing"):
             kept = _from(rows, "ts_event", begin)
             moved = _moved(kept, "batch", batches - first_batch)
             timing.add(moved)
             tables.write("timing", moved)
         for name in ("predictions", "fills"):
-            for rows in _pieces(folder / f"{name}.parquet"):
+            for rows in _pieces(each.run, name):
                 number = _whole(rows["event"], -1)
                 kept = rows.filter((number >= warm) | (number < 0))
                 tables.write(name, _moved(kept, "event", events - warm))
-        for rows in _pieces(folder / "points.parquet"):
+        for rows in _pieces(each.run, "points"):
             tables.write("points", _from(rows, "ts", begin))
         events += rest
         batches += last_batch + 1 - first_batch
 
 
-def _extent(folder: Path, begin: int) -> tuple[int, int, int, int]:
+def _extent(run: Run, begin: int) -> tuple[int, int, int, int]:
     """Events before and from an instant on, and the latter's first and last batch."""
     before = rest = 0
     first, last = 2**62, -1
-    for rows in _pieces(folder / "timing.parquet", ("ts_event", "batch")):
+    for rows in _pieces(run, "timing", ("ts_event", "batch")):
         late = _whole(rows["ts_event"], 0) >= begin
         before += int((~late).sum())
         rest += int(late.sum())
@@ -224,21 +222,13 @@ def _extent(folder: Path, begin: int) -> tuple[int, int, int, int]:
     return before, rest, min(first, last + 1), last
 
 
-def _pieces(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+def _pieces(run: Run, name: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """A table of a run, piece by piece; none if it has no such table."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    if not path.exists():
-        return
-    try:
-        with pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False) as file:
-            if not file.metadata.num_rows:
-                yield file.schema_arrow.empty_table().select(columns or file.schema_arrow.names)
-            for batch in file.iter_batches(_ROWS, columns=columns):
-                yield pa.table(batch)
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"it cannot be read: {error}", place=str(path)) from None
+    if run.has_table(name):
+        for piece in run.pieces(name, columns or run.columns(name)):
+            yield pa.table(piece)
 
 
 def _whole(column: Any, absent: int) -> Int64Array:
@@ -273,19 +263,14 @@ def _stitched_equity(folds: Sequence[FoldRun]) -> pa.Table | None:
     equity tables.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     from backtest.core.arrow import symbol_array, time_array
 
-    paths = [each.run.folder / "equity.parquet" for each in folds]
-    if not all(path.exists() for path in paths):
+    if not all(each.run.has_table("equity") for each in folds):
         return None
-    try:
-        tables = [pq.read_table(path, page_checksum_verification=True) for path in paths]
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"an equity table cannot be read: {error}") from None
     tables = [
-        _from(table, "ts", each.fold.test[0] + 1) for table, each in zip(tables, folds, strict=True)
+        _from(pa.concat_tables(_pieces(each.run, "equity")), "ts", each.fold.test[0] + 1)
+        for each in folds
     ]
     names = [table["symbol"].cast("string").to_pylist() for table in tables]
     symbols = sorted({name for of_fold in names for name in of_fold})

@@ -68,6 +68,7 @@ def planned_fit(bound: BoundStrategy, stretch: Stream, end: int, purge: int) -> 
             remedy="Name their columns under [targets] in its card.",
         )
     start = stretch.extent.first if stretch.start is None else stretch.start
+    shared = bound.strategy.shared_fit()
     key = sha256_of(
         {
             "data": dataset.data_hash(),
@@ -76,9 +77,9 @@ def planned_fit(bound: BoundStrategy, stretch: Stream, end: int, purge: int) -> 
             "stretch": [start, end, purge],
             "symbols": stretch.symbols,
             "nonfinite": stretch.nonfinite,
-            "strategy": bound.table,
+            "strategy": bound.table if shared is None else shared,
             "fingerprint": bound.strategy.fingerprint(),
-            "origin": bound.origin,
+            "origin": bound.origin if shared is None else None,
             "seed": bound.session.seed,
             "device": device_model(bound.session.device),
             "versions": versions(),

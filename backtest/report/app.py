@@ -22,6 +22,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from backtest.comparison.comparison import Comparison, compare
+from backtest.comparison.rows import earned
 from backtest.core.parts import Parts
 from backtest.errors import BacktestError
 from backtest.report.growing_store import GrowingStore
@@ -160,9 +161,9 @@ def _runs(rows: list[dict[str, Any]]) -> Markup:
         (
             Markup('<a href="/run/{}">{}</a>').format(row["run"], row["run"]),
             row["created"].removesuffix("+00:00").replace("T", " "),
-            amount(row["earned"]),
+            amount(earned(row)),
             row["unit"],
-            *(row[name] for name in factors[:-1]),
+            *(row[name] for name in ("dataset", "strategy", "policy", "service_model", "sizing")),
             number(float(row["scale"])),
             percent(row["response_rate"]),
             amount(row["p99_ms"], 3),

@@ -181,12 +181,15 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 
 def _numbers(values: Float64Array, *, exact: bool = False) -> list[float | int | None]:
-    """Numbers for JSON, to five digits or, where ``exact``, to a microsecond."""
+    """Numbers for JSON, to a thousandth of their range at least, or to a microsecond."""
+    finite = values[np.isfinite(values)]
+    span, largest = (np.ptp(finite), np.abs(finite).max()) if len(finite) else (0.0, 0.0)
+    digits = 15 if not span else int(np.clip(5 + np.floor(np.log10(largest / span)), 5, 15))
     found: list[float | int | None] = []
     for value in values.tolist():
         if not np.isfinite(value):
             found.append(None)
             continue
-        rounded = round(value, 6) if exact else float(f"{value:.5g}")
+        rounded = round(value, 6) if exact else float(f"{value:.{digits}g}")
         found.append(int(rounded) if rounded == int(rounded) and abs(rounded) < 1e15 else rounded)
     return found

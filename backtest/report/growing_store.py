@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from backtest.comparison.profits import in_currency
+from backtest.comparison.rows import facts
 from backtest.comparison.run_selection import runs_at, runs_of_sweep
 from backtest.core.json_text import read_json_table
 from backtest.errors import BacktestError, DataError
@@ -52,7 +52,8 @@ class GrowingStore:
         return (*manifests, *sweeps)
 
     def rows(self) -> list[dict[str, Any]]:
-        """The main figures of every finished run, the newest first; damaged ones are left out."""
+        """The facts of every finished run, and when it was ``created``, the newest first; damaged
+        ones are left out."""
         found = []
         for path in self._manifests():
             changed = _changed(path)
@@ -109,22 +110,4 @@ def _changed(path: Path) -> int:
 
 
 def _row(run: Run) -> dict[str, Any]:
-    manifest, metrics = run.manifest, run.metrics
-    timing, account, labels = metrics["timing"], metrics["account"], manifest["labels"]
-    points = account.get("net_points")
-    p99 = timing["latency_ns"]["sojourn"].get("p99")
-    return {
-        "run": run.id,
-        "created": str(manifest.get("created", "")),
-        "dataset": str(manifest["dataset"]),
-        "strategy": str(labels["strategy"]),
-        "policy": str(labels["policy"]),
-        "service": str(labels["service"]),
-        "sizing": str(labels["sizing"]),
-        "scale": manifest["config"]["latency"]["scale"],
-        "events": timing["events"],
-        "response_rate": timing["response_rate"],
-        "p99_ms": None if p99 is None else p99 / 1e6,
-        "earned": points if points is not None else in_currency(run, account.get("net")),
-        "unit": "points" if points is not None else str(account.get("currency") or ""),
-    }
+    return facts(run) | {"created": str(run.manifest.get("created", ""))}

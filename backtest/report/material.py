@@ -10,8 +10,9 @@ from functools import cached_property
 from math import inf
 
 from backtest.comparison.comparison import Comparison
+from backtest.comparison.fields import Field, fields
+from backtest.comparison.rows import earned
 from backtest.comparison.run_settings import chosen
-from backtest.comparison.verdict import Field, earned, fields
 from backtest.core.arrays import Float64Array
 from backtest.report.agreement import Agreement, agreement_of
 from backtest.report.charts import Axis
@@ -20,6 +21,7 @@ from backtest.report.pace import Pace, pace_of
 from backtest.report.tear_sheet import Exposure, exposure
 from backtest.report.trades import Trades, trades_of
 from backtest.runs.folder import Run
+from backtest.trading.capacity import COLUMNS, Capacity, CapacityFollower
 
 SHOWN = 8
 """Runs that charts show at first, at most."""
@@ -118,3 +120,17 @@ class Material:
     def trades(self) -> Trades | None:
         """Round trips and fills of a single run; ``None`` of several, or where there are none."""
         return None if self.single is None else trades_of(self.single)
+
+    @cached_property
+    def capacity(self) -> Capacity | None:
+        """What a single run would have earned at other sizes; ``None`` of several, without fills or
+        displayed sizes, or where a run of an earlier version did not note them."""
+        run = self.single
+        if run is None or not run.has_table("fills"):
+            return None
+        if not set(COLUMNS) <= set(run.columns("fills")):
+            return None
+        follower = CapacityFollower()
+        for piece in run.pieces("fills", COLUMNS):
+            follower.add(piece)
+        return follower.capacity()

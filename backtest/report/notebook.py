@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from backtest.comparison.comparison import Comparison, compare
-from backtest.comparison.verdict import earned, fields, verdict
+from backtest.comparison.fields import fields
+from backtest.comparison.rows import earned
+from backtest.comparison.verdict import verdict
 from backtest.core.notebook import notebook_html
 from backtest.report.html import amount, bullets, paragraph, percent, table
 from backtest.runs.folder import Run

@@ -9,7 +9,7 @@ from itertools import groupby
 import numpy as np
 import pyarrow as pa
 
-from backtest.comparison.quantiles import SharesBelow, ranks_in_time
+from backtest.comparison.quantiles import p99_intervals
 from backtest.core.arrays import BoolArray, Float64Array, Int64Array
 from backtest.core.arrow import Codes, integers
 from backtest.core.quantiles import Quantiles, bins_of
@@ -116,40 +116,22 @@ def pace_of(run: Run) -> Pace:
     np.divide(in_time, arrivals, out=share, where=arrivals > 0)
     network = {"network": _milliseconds(_network(run))}
     median = gaps.at(np.array([0.5]))
+    again = (
+        each for rows in run.pieces("timing", _COLUMNS) for each in _piece(rows, codes).delays()
+    )
     return Pace(
         edges[1:] / 1e9,
         arrivals,
         share,
         line.deepest(),
         {cause: _milliseconds(of) for cause, of in delays.items()} | network,
-        _p99_intervals(run, delays),
+        p99_intervals(delays, again) | {"network": None},
         batches.by_size(),
         (first, last),
         int(arrivals.sum()),
         len(codes.names),
         None if median is None else int(median[0]),
     )
-
-
-def _p99_intervals(run: Run, delays: dict[str, Quantiles]) -> dict[str, tuple[float, float] | None]:
-    """The interval of the 99th percentile of each cause, ms; the table is read once more."""
-    bounds = {cause: of.at(np.array([0.99])) for cause, of in delays.items()}
-    shares = {
-        cause: SharesBelow(int(bound[0]), delays[cause].count)
-        for cause, bound in bounds.items()
-        if bound is not None
-    }
-    codes = Codes()
-    for rows in run.pieces("timing", _COLUMNS) if shares else ():
-        for cause, values in _piece(rows, codes).delays():
-            shares[cause].add(values)
-    found: dict[str, tuple[float, float] | None] = dict.fromkeys((*delays, "network"))
-    for cause, below in shares.items():
-        ranks = ranks_in_time(delays[cause].count, 0.99, below.shares())
-        if ranks is not None:
-            low, high = delays[cause].ranked(np.array(ranks)) / 1e6
-            found[cause] = float(low), float(high)
-    return found
 
 
 def _piece(rows: pa.RecordBatch, codes: Codes) -> _Piece:

@@ -55,6 +55,8 @@ def render_report(
     failures: list[tuple[str, str]] = []
     chapters = []
     chosen = _sections(plugins, sections)
+    # Runs are picked for charts, and where they are served, also to compare them.
+    picked = live or bool(sections) or len(compared.runs) <= MOST_RUNS
     if len(compared.runs) > MOST_RUNS and not sections:
         chosen = [(name, section) for name, section in chosen if section.many]
     for name, section in chosen:
@@ -71,7 +73,8 @@ def render_report(
             chapters.append({"name": name, "title": section.title, "content": content})
     html = page(
         title or _title(compared), _subtitle(compared), chapters,
-        entries=material.names, first=material.first, live=live,
+        entries=material.names if picked else (), first=material.first if picked else (),
+        live=live,
     )  # fmt: skip
     return Rendered(html, tuple(failures))
 
@@ -91,6 +94,7 @@ def page(
         title, subtitle: of the page.
         chapters: each a ``name``, a ``title`` and ``content`` (escaped HTML).
         entries: names of what readers can pick, such as runs; ``Series.entry`` counts them from 0.
+            Rows of tables that stand for an entry without a name cannot be picked.
         first: entries that are picked at first.
         live: whether ``backtest open`` serves it, and tells it of changes.
     """

@@ -138,6 +138,8 @@ class Run:
     def pieces(self, name: str, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         """Columns of a table in its order, at most ``tables.PIECE_ROWS`` rows at once.
 
+        A table without rows is one piece without any.
+
         Raises:
             DataError: while iterating: the run has no such table, or it cannot be read or lacks
                 what readers rely on.

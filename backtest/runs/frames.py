@@ -30,10 +30,11 @@ def fill_frame(path: Path, money_unit: Decimal, zone: str) -> pl.LazyFrame:
     """A row a fill, in the order of arrival.
 
     ``event`` (its number; -1: the fill closes a position at the end of the window), ``symbol``,
-    ``lots`` (signed), ``price`` (currency), ``price_half_ticks``, ``ts_event``, ``ts_received``,
-    ``ts_begun``, ``ts_ended``, ``ts_venue`` (Datetime ns in the zone); in currency ``notional``,
-    ``cash`` (what it brought in), ``decision``, each cost, and ``net`` (decision less costs), which
-    adds up to the net of the account.
+    ``lots`` (signed), ``displayed`` (lots at the touch when its order arrived), ``taken`` (of these
+    by own fills before it), ``price`` (currency), ``price_half_ticks``, ``ts_event``,
+    ``ts_received``, ``ts_begun``, ``ts_ended``, ``ts_venue`` (Datetime ns in the zone); in currency
+    ``notional``, ``cash`` (what it brought in), ``decision``, each cost, and ``net`` (decision less
+    costs), which adds up to the net of the account.
 
     Args:
         path: of the table.

@@ -16,14 +16,16 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    model_validator,
 )
 
 from backtest.core.json_text import read_json_table
-from backtest.core.text import suggested_path
+from backtest.core.text import first_of, suggested_path
 from backtest.core.zones import known_zone
 from backtest.errors import DataError
 
 _REMEDY = "Name the folder of a finished run, or run it again with --no-reuse."
+_OLDER = "Run it again with --no-reuse, or remove its folder."
 _LARGEST = 10**100
 """Money and figures: their squares are numbers of float64 still."""
 
@@ -85,6 +87,12 @@ class _Part(_Table):
 class _Entry(_Part):
     span: _Count | None = None
 
+    @model_validator(mode="after")
+    def _spanned(self) -> _Entry:
+        if self.name == "constant" and self.span is None:
+            raise ValueError("constant has no span")
+        return self
+
 
 class _Latency(_Table):
     service: _Part
@@ -105,7 +113,7 @@ class _Config(_Table):
     latency: _Latency
     window: _Window
     limit: _Count | None
-    symbols: list[str] | None = None
+    symbols: list[str] | None
     seed: Annotated[int, Field(ge=0)]
     device: str
     undropped: bool = False
@@ -137,6 +145,12 @@ class _Predictions(_Table):
     resumed: _Resumed | None = None
 
 
+class _Notes(_Table):
+    answers: _Predictions
+    undropped: _Predictions | None = None
+    reference: _Predictions | None = None
+
+
 class _Calendar(_Table):
     zone: Annotated[str, AfterValidator(known_zone)]
     sessions: _Sessions | None
@@ -157,7 +171,7 @@ class _Manifest(_Table):
     labels: _Labels
     config: _Config
     determined_by: _Inputs
-    predictions: dict[str, _Predictions]
+    predictions: _Notes
     seconds: Annotated[float, Field(ge=0, le=1e15)] | None = None
 
 
@@ -263,10 +277,13 @@ def _checked(path: Path, model: type[BaseModel]) -> dict[str, Any]:
     try:
         model.model_validate(value)
     except ValidationError as error:
-        first, *others = error.errors()
-        key = ".".join(map(str, first["loc"]))
-        more = f", and {len(others)} more such keys" if others else ""
-        problem = first["msg"].removeprefix("Value error, ")
-        problem = f"is not the folder of a run: {key}: {problem}{more}"
+        errors = error.errors()
+        keys = [".".join(map(str, each["loc"])) for each in errors]
+        named = first_of(keys, 1)
+        if {"run", "digest"} <= value.keys() and errors[0]["type"] == "missing":
+            problem = f"is the folder of a run in an older format, without {named}"
+            raise DataError(problem, place=str(path), remedy=_OLDER) from None
+        problem = errors[0]["msg"].removeprefix("Value error, ")
+        problem = f"is not the folder of a run: {named}: {problem}"
         raise DataError(problem, place=str(path), remedy=_REMEDY) from None
     return value

@@ -56,7 +56,10 @@ COLUMNS: Mapping[str, Mapping[str, Kind]] = {
 """What readers ask for, by table."""
 
 _LATER: Mapping[str, Mapping[str, Kind]] = {
-    "fills": {"price": "number", "price_half_ticks": "whole"},
+    "fills": {
+        **dict.fromkeys(("price_half_ticks", "displayed", "taken"), "whole"),
+        "price": "number",
+    },
     "equity": {"mid": "number?", "mid_half_ticks": "whole?"},
     "points": {"symbol": "text"},
 }
@@ -100,6 +103,8 @@ def read_pieces(
 ) -> Iterator[pa.RecordBatch]:
     """Columns of a table in its order, at most ``PIECE_ROWS`` rows at once.
 
+    A table without rows is one piece without any, which has the columns.
+
     Args:
         path, name, events: as for ``read_table``.
         chosen: the columns.
@@ -108,6 +113,7 @@ def read_pieces(
         DataError: while iterating, as ``read_table``, as far as the chosen columns tell.
     """
     import polars as pl
+    import pyarrow as pa
 
     with _opened(path) as file:
         present = file.schema_arrow.names
@@ -122,6 +128,9 @@ def read_pieces(
             assert isinstance(frame, pl.DataFrame)
             checks.add(frame)
             yield rows
+        if not file.metadata.num_rows:
+            schema = pa.schema([file.schema_arrow.field(c) for c in chosen])
+            yield pa.RecordBatch.from_pylist([], schema)
         checks.finish()
 
 

@@ -103,7 +103,7 @@ def close_positions(terms: Terms, books: Books, positions: Int64Array) -> None:
             raise too_large(terms.symbols[s], f"closing {abs(held)} lots", abs(cash))
         fill[at.EVENT], fill[at.SYMBOL], fill[at.LOTS], fill[at.PRICE] = -1, s, -held, price
         fill[at.ORDER] = -1
-        fill[at.T0 : at.FILLED + 1] = terms.rules.end
+        fill[at.T0 : at.FILLED + 1], fill[at.DISPLAYED] = terms.rules.end, displayed
         fill[at.CASH], fill[at.SPREAD], fill[at.FEES], fill[at.TRADED] = (
             cash,
             spread,

@@ -39,7 +39,7 @@ class FillTable:
         """Some fills.
 
         Args:
-            fills: as ``Venue.take_fills`` gives them, int64 [TRADED, k]; the columns lie in it.
+            fills: as ``Venue.take_fills`` gives them, int64 [KNOWN, k]; the columns lie in it.
         """
         from backtest.core.arrow import batch_of, symbol_array, time_array
 
@@ -51,6 +51,8 @@ class FillTable:
                 "maker": fills[at.MAKER] != 0,
                 "symbol": symbol_array(symbol, self._symbols),
                 "lots": fills[at.LOTS],
+                "displayed": fills[at.DISPLAYED],
+                "taken": fills[at.TAKEN],
                 "price": self.prices(symbol, half_ticks),
                 "price_half_ticks": half_ticks,
                 **{name: time_array(fills[at.T0 + k]) for k, name in enumerate(INSTANTS)},

@@ -120,9 +120,10 @@ TRANSIT_EVENT, TRANSIT_ORDER, TRANSIT_ARRIVED, TRANSIT_SIZE = range(4)
 
 # A fill [n, FILL_SIZE]. T0 to T4 are the five instants of the message that made its order, FILLED
 # is when it was filled; then the order's number, whether it rested, and the costs, FEED to FEES;
-# lots without a sign, when the confirmation arrives, and what the costs are made of: the touch or
-# the order's price in ticks, the size displayed there, ask - bid of the last two-sided quote, and
-# the doubled mids at the instants and right before the fill.
+# lots without a sign, the size displayed at the touch, and what own fills had taken of it before.
+# The table of fills has the columns up to there; behind them are when the confirmation arrives, and
+# what the costs are made of: the touch or the order's price in ticks, ask - bid of the last
+# two-sided quote, and the doubled mids at the instants and right before the fill.
 (
     EVENT,
     SYMBOL,
@@ -147,9 +148,10 @@ TRANSIT_EVENT, TRANSIT_ORDER, TRANSIT_ARRIVED, TRANSIT_SIZE = range(4)
     IMPACT,
     FEES,
     TRADED,
+    DISPLAYED,
+    TAKEN,
     KNOWN,
     TOUCH,
-    DISPLAYED,
     GAP,
     M0,
     M1,
@@ -158,7 +160,7 @@ TRANSIT_EVENT, TRANSIT_ORDER, TRANSIT_ARRIVED, TRANSIT_SIZE = range(4)
     M4,
     MF,
     FILL_SIZE,
-) = range(34)
+) = range(35)
 
 # What is added up by symbol [S, 2, SUM_SIZE], in two parts: the rest, and how many whole LIMITs.
 # The columns CASH to TRADED of the fills, and their number.

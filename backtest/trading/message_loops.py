@@ -286,11 +286,13 @@ def _take(s, message, lots, row, first_row, ticks, orders):
     if taken == 0:
         return 0
     bid, ask = ticks.bid[row], ticks.ask[row]
+    before = book[at.BOUGHT if buys else at.SOLD]
     deplete(book, message[ol.SIDE], ticks.ask_since[row] if buys else ticks.bid_since[row], taken)
     fill = orders.fills[record_fill(s, message, taken, orders)]
     fill[at.FILLED], fill[at.MAKER] = message[ol.AT4], 0
     fill[at.TOUCH] = ask if buys else bid
     fill[at.DISPLAYED] = ticks.ask_size[row] if buys else ticks.bid_size[row]
+    fill[at.TAKEN] = before
     fill[at.GAP] = last_gap(row + first_row, bid, ask, ticks.stale)
     fill[at.MF] = fill[at.M4]
     fill[at.KNOWN] = report(

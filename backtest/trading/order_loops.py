@@ -198,7 +198,8 @@ def fill_resting(s, place, lots, row, before, ticks, orders, response):
     book, order = orders.books[s], orders.working[place]
     fill = orders.fills[record_fill(s, order, lots, orders)]
     fill[at.FILLED], fill[at.MAKER] = ticks.ts_event[row], 1
-    fill[at.TOUCH], fill[at.DISPLAYED], fill[at.GAP] = order[ol.PRICE], 0, 0
+    fill[at.TOUCH], fill[at.GAP] = order[ol.PRICE], 0
+    fill[at.DISPLAYED] = fill[at.TAKEN] = 0
     fill[at.MF] = ticks.mid[before]
     order[ol.DONE_LOTS] += lots
     time = ticks.ts_event[row]

@@ -241,7 +241,6 @@ def _fill(event, arrived, first_row, market, me, order, fills, state):
     lots = min(abs(order[at.ORDER_LOTS]), left_at_touch(me, buys, displayed, since))
     if lots <= 0:
         return True
-    me[at.BOUGHT if buys else at.SOLD] += lots
     filled = lots if buys else -lots
     order[at.ORDER_FILLED] = filled
     me[at.POSITION] += filled
@@ -251,9 +250,12 @@ def _fill(event, arrived, first_row, market, me, order, fills, state):
     fill[at.SYMBOL] = market.symbol[row]
     fill[at.LOTS] = filled
     fill[at.TRADED] = lots
+    fill[at.DISPLAYED] = displayed
+    side = at.BOUGHT if buys else at.SOLD
+    fill[at.TAKEN] = me[side]
+    me[side] += lots
     fill[at.KNOWN] = order[at.ORDER_KNOWN]
     fill[at.TOUCH] = touch
-    fill[at.DISPLAYED] = displayed
     fill[at.GAP] = last_gap(here + first_row, market.bid[here], market.ask[here], market.stale)
     fill[at.T0] = ts_event[row]
     fill[at.T1] = market.received[row]

@@ -186,8 +186,8 @@ class Venue(ABC):
         self._trading.fills[count : self._reported] = books.closing
 
     def take_fills(self) -> Int64Array:
-        """The fills that no later one can precede, by (arrival, symbol), int64 [TRADED, k]:
-        the columns of ``layout`` before ``TRADED``."""
+        """The fills that no later one can precede, by (arrival, symbol), int64 [KNOWN, k]:
+        the columns of ``layout`` before ``KNOWN``."""
         trading = self._trading
         state, fills = trading.state, trading.fills[: trading.state[at.FILLS]]
         if self.terms.reports:
@@ -197,7 +197,7 @@ class Venue(ABC):
         done = (fills[:, at.FILLED] < bound) | (bound == at.LATEST)
         rows = np.flatnonzero(done)
         rows = rows[by_arrival(fills[rows, at.FILLED], fills[rows, at.SYMBOL])]
-        taken = np.empty((at.TRADED, len(rows)), dtype=np.int64)
+        taken = np.empty((at.KNOWN, len(rows)), dtype=np.int64)
         self._booking.take_columns(fills, rows, taken)
         left = fills[~done]
         fills[: len(left)] = left

@@ -24,8 +24,9 @@ from backtest.core.callbacks import ProgressCallback
 from backtest.core.interrupts import raise_if_interrupted
 from backtest.errors import DataError, RunError
 from backtest.strategies.ensemble import Ensemble, EnsembleConfig
+from backtest.strategies.ensemble_init import init_weights
+from backtest.strategies.ensemble_parameters import FreeParameters, Scales
 from backtest.strategies.state_tree import map_leaves
-from backtest.training.scaling import FreeParameters, Scales
 from backtest.training.sequences import Sequences
 from backtest.training.settings import FitSettings
 
@@ -91,7 +92,9 @@ class Fit:
             settings.heads,
             data.features.shape[1],
         )
-        self._parameters = FreeParameters(config, Scales.of(data), settings.seed, settings.device)
+        first = init_weights(config, settings.seed, device=settings.device)
+        scales = Scales.of([(data.features, data.targets)])
+        self._parameters = FreeParameters(first, scales)
         self._optimiser = torch.optim.Adam(self._parameters.free.values(), lr=settings.rate)
         self._data, self._held_out = (_Loaded(d, settings.device) for d in (data, held_out))
         self._state: Any = None

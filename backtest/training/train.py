@@ -1,9 +1,9 @@
-"""Trains an ensemble on a dataset and writes its weights, what they came from, and the losses."""
+"""Trains an ensemble on a dataset and writes its weights, what they came from and the losses."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from backtest.strategies.device import find_device
 from backtest.strategies.tensor_files import write_safetensors
 from backtest.strategies.weight_files import TRAINED_FROM, TRAINED_TO, file_sha256
 from backtest.training.fitting import Epoch, Fit
-from backtest.training.loss_plot import loss_svg
 from backtest.training.sequences import Sequences, read_window
 from backtest.training.settings import FitSettings
 
@@ -28,16 +27,18 @@ _TOWERS = 4
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """What a training left: paths of the weights, their manifest and the plot of the losses."""
+    """What a training left.
+
+    Attributes:
+        weights, manifest: paths, ``NAME.safetensors`` and ``NAME.manifest.json``.
+        epochs: their losses.
+        best: the epoch whose weights were kept.
+    """
 
     weights: Path
     manifest: Path
-    plot: Path
-
-    @classmethod
-    def beside(cls, weights: Path) -> Trained:
-        """``NAME.safetensors``, ``NAME.manifest.json``, ``NAME.loss.svg``."""
-        return cls(weights, weights.with_suffix(".manifest.json"), weights.with_suffix(".loss.svg"))
+    epochs: Sequence[Epoch]
+    best: int
 
 
 def train(
@@ -71,7 +72,6 @@ def train(
             training.
         RunError: the loss is no longer finite.
     """
-    made = Trained.beside(output)
     checkpoint = output.with_suffix(".checkpoint")
     _check(dataset, output, overwrite)
     find_device(settings.device)
@@ -87,13 +87,11 @@ def train(
         raise UsageError(str(error), place="training") from None
     ensemble = fit.run(on_progress, epoch_done)
     window = data.window[0], held_out.window[1]
-    with new_file(made.weights) as path:
+    with new_file(output) as path:
         metadata = {TRAINED_FROM: str(window[0]), TRAINED_TO: str(window[1])}
         write_safetensors(path, ensemble.state_dict(), metadata)
-        weights = {"file": made.weights.name, "sha256": file_sha256(path)}
+        weights = {"file": output.name, "sha256": file_sha256(path)}
     epochs, best = fit.progress.epochs, fit.progress.best
-    with new_file(made.plot) as path:
-        path.write_text(loss_svg(epochs, best), encoding="utf-8")
     manifest = {
         "weights": weights,
         "data": {"name": dataset.name, "hash": inputs["data"]},
@@ -105,6 +103,7 @@ def train(
         "best_epoch": best,
         "losses": [asdict(epoch) for epoch in epochs],
     }
+    made = Trained(output, output.with_suffix(".manifest.json"), epochs, best)
     with new_file(made.manifest) as path:
         path.write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
     checkpoint.unlink(missing_ok=True)

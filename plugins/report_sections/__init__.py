@@ -6,7 +6,10 @@ from collections.abc import Callable
 
 from backtest.plugins.hookspecs import hookimpl
 from backtest.plugins.report_sections.accuracy import AccuracySection, AgreementSection
+from backtest.plugins.report_sections.capacity import CapacitySection
 from backtest.plugins.report_sections.folds import FoldsSection
+from backtest.plugins.report_sections.frontier import Frontier
+from backtest.plugins.report_sections.leaderboard import Effects, Leaderboard
 from backtest.plugins.report_sections.money import (
     Attribution,
     Equity,
@@ -17,7 +20,7 @@ from backtest.plugins.report_sections.provenance import DataSummary, WhatWasRun
 from backtest.plugins.report_sections.speed import LatencyDistributions, Load, ServiceTime
 from backtest.plugins.report_sections.tear_sheet import Drawdowns, ExposureSection, KeyFigures
 from backtest.plugins.report_sections.trades import LargestFills, RoundTripSection
-from backtest.plugins.report_sections.verdict import Effects, Frontier, Leaderboard, VerdictSection
+from backtest.plugins.report_sections.verdict import VerdictSection
 from backtest.plugins.report_sections.when import WhenAndWhere
 from backtest.report.sections import ReportSection
 
@@ -35,6 +38,7 @@ _SECTIONS: dict[str, type[ReportSection]] = {
     "when-and-where": WhenAndWhere,
     "round-trips": RoundTripSection,
     "largest-fills": LargestFills,
+    "capacity": CapacitySection,
     "latency": LatencyDistributions,
     "load": Load,
     "latency-scale": LatencyScale,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from markupsafe import Markup
 
-from backtest.comparison.verdict import Field
+from backtest.comparison.fields import Field
 from backtest.core.arrays import Float64Array
 from backtest.report.charts import Series
 from backtest.report.html import details

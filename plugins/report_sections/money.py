@@ -10,8 +10,8 @@ from markupsafe import Markup
 
 from backtest.comparison.break_even import Crossing, crossing
 from backtest.comparison.profits import gains
+from backtest.comparison.rows import earned
 from backtest.comparison.run_settings import settings
-from backtest.comparison.verdict import earned
 from backtest.core.arrays import Float64Array
 from backtest.plugins.report_sections.fields import series_of
 from backtest.report.charts import Axis, Chart

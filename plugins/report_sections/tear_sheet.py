@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from backtest.comparison.drawdowns import drawdowns, rolling_sharpe
 from backtest.comparison.figures import ANNUALISED, annualisation, days_of, not_annualised
-from backtest.comparison.verdict import earned
+from backtest.comparison.rows import earned
 from backtest.core.zones import clock_text
 from backtest.plugins.report_sections.trades import span
 from backtest.report.charts import Axis, Chart, Series
@@ -139,7 +139,7 @@ class Drawdowns(ReportSection):
         shown = paragraph("Profits were never below their highest so far.")
         if rows:
             spans = ("length", "to the bottom")
-            headers = ("", f"depth, {unit}", "begin", "bottom", "recovery", *spans)
+            headers = ("rank", f"depth, {unit}", "begin", "bottom", "recovery", *spans)
             shown = table(
                 headers, rows, right=(headers[1], *spans), bars=headers[1:2],
                 caption=f"The deepest drawdowns, measured at the ends of time buckets, {zone}",

@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
+from backtest.api import run
 from backtest.cli import main
 from backtest.cli.formats import to_csv, to_markdown
+from backtest.report.pace import pace_of
 from backtest.runs.folder import Run
 
 HOSTILE = [
@@ -45,6 +47,27 @@ def test_all_runs_of_a_folder(finished_runs: Path, capsys: pytest.CaptureFixture
     out = capsys.readouterr().out
     assert "Where the money went" in out
     assert "imbalance, " in out.splitlines()[-1]
+
+
+def test_the_interval_of_the_p99_is_that_of_the_report(
+    finished_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    latency = {"service": "affine:1ms,1ms"}
+    long = run(runs=tmp_path, dataset="sample", strategy="imbalance", latency=latency)
+    short = Run(sorted(path.parent for path in finished_runs.glob("*/manifest.json"))[0])
+    interval = pace_of(long).p99["sojourn"]
+    assert interval is not None
+    assert (
+        interval[0] <= long.metrics["timing"]["latency_ns"]["sojourn"]["p99"] / 1e6 <= interval[1]
+    )
+    assert call(long.folder, short.folder, "--json") == 0
+    first, second = json.loads(capsys.readouterr().out)
+    assert (first["p99_ms_low"], first["p99_ms_high"]) == interval
+    assert (second["p99_ms_low"], second["p99_ms_high"]) == (None, None)
+    assert call(long.folder, short.folder) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "p99 ms, 95 %" in lines[0]
+    assert f"  {interval[0]:,.1f} to {interval[1]:,.1f}  " in lines[1]
 
 
 def test_a_baseline_adds_columns(finished_runs: Path, capsys: pytest.CaptureFixture[str]) -> None:

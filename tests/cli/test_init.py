@@ -14,6 +14,8 @@ import pytest
 from backtest.cli import main
 from backtest.cli.init import StartingPoint
 
+pytestmark = pytest.mark.one_python
+
 ROOT = Path(__file__).parents[2]
 KINDS = [kind.value for kind in StartingPoint]
 

@@ -68,6 +68,37 @@ def test_they_are_listed_newest_first_with_their_size(
     assert f"Not listed: {folder / 'damaged'}" in captured.err
 
 
+def test_a_run_in_an_older_format_is_said_to_be_one(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    older = sorted(ids_on_disk(folder))[0]
+    path = folder / older / MANIFEST
+    manifest = json.loads(path.read_text())
+    del manifest["labels"]["sizing"], manifest["in_sample"]
+    path.write_text(json.dumps(manifest))
+    assert call(folder, "list") == 0
+    told = capsys.readouterr().err
+    assert f"Not listed: {path}: is the folder of a run in an older format, without " in told
+    assert "Run it again with --no-reuse, or remove its folder." in told
+
+
+def test_weights_that_no_run_uses_are_pruned(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = folder / "weights"
+    weights.mkdir()
+    for key in ("used", "unused", "training"):
+        (weights / f"{key}.safetensors").write_bytes(b"x" * 10)
+    (weights / "training.lock").touch()
+    path = folder / sorted(ids_on_disk(folder))[0] / MANIFEST
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"training": {"key": "used"}}))
+    assert call(folder, "prune", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"removed": ["unused"], "bytes": 10}
+    assert sorted(p.stem for p in weights.glob("*.safetensors")) == ["training", "used"]
+    assert call(folder, "prune") == 0
+    assert "Removed the weights of 0 trainings" in capsys.readouterr().err
+
+
 def test_conditions_are_those_of_compare(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     every = listed(folder, capsys)
     partial = listed(folder, capsys, "--where", "partial")

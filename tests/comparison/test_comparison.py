@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from backtest.comparison.comparison import Comparison, compare
+from backtest.comparison.fields import contests, fields
 from backtest.comparison.figures import FIGURES
 from backtest.comparison.run_selection import runs_at
-from backtest.comparison.verdict import contests, fields, verdict
+from backtest.comparison.verdict import verdict
 from backtest.errors import UsageError
 
 

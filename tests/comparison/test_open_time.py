@@ -21,10 +21,10 @@ import pytest
 import backtest
 from backtest.comparison.comparison import compare
 from backtest.comparison.drawdowns import RollingSharpe, rolling_sharpe
+from backtest.comparison.fields import contests
 from backtest.comparison.figures import not_annualised
 from backtest.comparison.intervals import total_difference
 from backtest.comparison.profits import Profits, gains, profits
-from backtest.comparison.verdict import contests
 from backtest.data.dataset import open_dataset
 from backtest.errors import DataError
 from backtest.market.calendar import MarketHours

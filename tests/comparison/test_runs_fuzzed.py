@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from backtest.comparison.comparison import compare
 from backtest.comparison.run_selection import runs_at, runs_of_sweep
 from backtest.errors import BacktestError
-from backtest.plugins.manager import Plugins, load_plugins
+from backtest.plugins.manager import Plugins
 from backtest.report.page import render_report
 from backtest.runs.folder import MANIFEST, open_run
 from tests.mutations import (
@@ -35,11 +35,6 @@ from tests.mutations import (
 
 METRICS = "metrics.json"
 TABLES = ("timing", "predictions", "fills", "equity", "points")
-
-
-@pytest.fixture(scope="module")
-def plugins() -> Plugins:
-    return load_plugins(entry_points=False)
 
 
 @pytest.fixture(scope="module")

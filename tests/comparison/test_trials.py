@@ -13,6 +13,7 @@ import pytest
 from backtest.cli import main
 from backtest.comparison import trials as module
 from backtest.comparison.comparison import Comparison, compare
+from backtest.comparison.fields import fields
 from backtest.comparison.overfitting import (
     deflated_benchmark,
     independent_trials,
@@ -21,7 +22,7 @@ from backtest.comparison.overfitting import (
 from backtest.comparison.profits import Profits
 from backtest.comparison.run_selection import runs_at
 from backtest.comparison.trials import Trials, trials_behind
-from backtest.comparison.verdict import fields, verdict
+from backtest.comparison.verdict import verdict
 from backtest.core.arrays import Float64Array
 from backtest.plugins.manager import load_plugins
 from backtest.report.page import render_report

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from backtest.cli import main
 from backtest.comparison.comparison import Comparison, compare
+from backtest.comparison.fields import contests, fields
 from backtest.comparison.gates import judge, measured, parse_gates
 from backtest.comparison.run_selection import runs_at
-from backtest.comparison.verdict import contests, fields, verdict
+from backtest.comparison.verdict import verdict
 from backtest.errors import GateError
 from backtest.plugins.manager import load_plugins
 from backtest.report.page import render_report
 from backtest.runs.folder import Run
 from tests.changed_runs import changed, stretched
+from tests.stored import charts
 
 KRW = "metrics__account__currency"
 
@@ -113,14 +113,6 @@ def test_tables_name_one_currency_each(
         assert f"{row['net']:,.2f} {row['unit']}" in out
     titles = re.findall(r"Where the money went \((\w+)\)", out)
     assert sorted(titles) == ["KRW", "USD"]
-
-
-def charts(text: str) -> dict[str, Any]:
-    """The data of a page's charts, by title."""
-    found = re.findall(
-        r"<figcaption>([^<]*)</figcaption>.*?<script type=\"application/json\">(.*?)</script>", text
-    )
-    return {title: json.loads(data) for title, data in found}
 
 
 def test_report_sections_name_one_currency_each(foreign: Comparison) -> None:

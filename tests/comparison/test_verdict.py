@@ -9,7 +9,8 @@ import pytest
 
 from backtest.api import run
 from backtest.comparison.comparison import Comparison, compare
-from backtest.comparison.verdict import Field, verdict
+from backtest.comparison.fields import Field, fields
+from backtest.comparison.verdict import verdict
 from backtest.runs.folder import Run
 from tests.changed_runs import changed
 
@@ -99,3 +100,15 @@ def test_agreement_is_not_called_accuracy(served: dict[str, Run]) -> None:
     assert f"IC of {row['ic']:.3f} against the dataset's targets" in text
     assert "agree with its own to every event at a correlation of 1.000" in text
     assert "accuracy" not in compared.rows[0]
+
+
+def test_training_is_no_condition_of_the_market(served: dict[str, Run], tmp_path: Path) -> None:
+    other = served["skipping"]
+    settings = {**other.manifest["config"], "training": {"start": None, "end": 5, "purge": 0}}
+    data = other.manifest["determined_by"]["data"]
+    trained = changed(other, tmp_path / "trained", data=data, config=settings)
+    assert "training.end" in [
+        name for name, _ in compare([served["batching"], trained]).differences()
+    ]
+    (field,) = fields(compare([served["batching"], trained]))
+    assert len(field.members) == 2

@@ -197,7 +197,7 @@ def test_a_mistake_in_many_tables_is_told_once_with_its_count() -> None:
     )
     with pytest.raises(DataError) as caught:
         card(text + "".join(f"[instruments.X{s}]\nlot_size = '1'\n" for s in symbols))
-    assert caught.value.problem.endswith("; and 995 more")
+    assert caught.value.problem.endswith(" and 995 more")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -384,3 +387,40 @@ def test_training_is_not_taken_for_what_every_run_costs(walk: Walk, tmp_path: Pa
     assert costs.seconds(sum(r.metrics["timing"]["events"] for r in folds_of(swept)), ()) < (
         wall - sum(trained) + 1e-6
     )
+
+
+def test_a_damaged_fold_is_not_joined(walk: Walk) -> None:
+    swept = walk("line")
+    shutil.rmtree(the_run(swept).folder)
+    path = folds_of(swept)[1].folder / "fills.parquet"
+    fills = pq.read_table(path)
+    events = pc.add(fills["event"], 10**9)
+    pq.write_table(fills.set_column(fills.schema.get_field_index("event"), "event", events), path)
+    (entry,) = json.loads(walk("line").file.read_text())["runs"]
+    assert entry["state"] == "failed"
+    assert "fills.parquet" in entry["error"]
+
+
+def test_a_fold_that_trades_nothing_is_joined(walk: Walk) -> None:
+    swept = walk("line", sizing="sign:threshold=1e30")
+    run = the_run(swept)
+    assert run.table("fills").is_empty()
+    assert [len(piece) for piece in run.pieces("fills", ["event", "lots"])] == [0]
+
+
+def test_variants_of_the_ensemble_are_trained_once_for_each_fold(
+    small_dataset: Path, tmp_path: Path
+) -> None:
+    weights = "weights=random:0:32x1,epochs=1,lanes=4"
+    done = backtest.sweep(
+        {
+            "dataset": str(small_dataset),
+            "strategy": [f"batched:{weights}", f"stateless:{weights}"],
+            "latency": {"service": "constant:1ms"},
+            "folds": {"train": "150ms", "test": "150ms"},
+        },
+        runs=tmp_path,
+        executor="inline",
+    )
+    assert all(point.error is None for point in done.points)
+    assert len(list((tmp_path / "weights").glob("*.safetensors"))) == 3

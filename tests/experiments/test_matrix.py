@@ -9,7 +9,7 @@ import pytest
 
 from backtest.errors import UsageError
 from backtest.experiments.matrix import Matrix, parse_matrix
-from backtest.plugins.manager import Plugins, load_plugins
+from backtest.plugins.manager import Plugins
 
 BASE = """
 dataset = "sample"
@@ -18,11 +18,6 @@ policy = ["one", "all"]
 seed = [0, 1]
 latency = { service = ["affine:35.8ms,0.5ms", "constant:1ms"], entry = "constant:250us" }
 """
-
-
-@pytest.fixture(scope="module")
-def plugins() -> Plugins:
-    return load_plugins(entry_points=False)
 
 
 def parse(plugins: Plugins, text: str, *settings: str) -> Matrix:

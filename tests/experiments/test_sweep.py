@@ -271,7 +271,7 @@ def test_a_sweep_that_is_killed_goes_on_to_the_same_table(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    slow = mixed(tmp_path, small_dataset, "slow")
+    slow = mixed(tmp_path, small_dataset, "slow", times=4)
     words = (slow, "--plugin", plugin, "--json")
     runs = tmp_path / "runs"
     with process(*words, "--runs", runs, "--executor", "local:workers=2") as sweep:

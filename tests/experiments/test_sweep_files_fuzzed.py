@@ -14,7 +14,7 @@ from backtest.core.hashing import sha256_of
 from backtest.core.settings import override, read_table
 from backtest.errors import BacktestError
 from backtest.experiments.matrix import parse_matrix
-from backtest.plugins.manager import Plugins, load_plugins
+from backtest.plugins.manager import Plugins
 from backtest.runs.run_config import PARTS, parse_config
 from tests.mutations import (
     EDITS,
@@ -79,11 +79,6 @@ SETTINGS = st.lists(
     ),
     max_size=2,
 )
-
-
-@pytest.fixture(scope="module")
-def plugins() -> Plugins:
-    return load_plugins(entry_points=False)
 
 
 def check(path: Path, text: bytes, settings: list[str], plugins: Plugins) -> None:

@@ -12,7 +12,8 @@ import pytest
 from backtest.api import run
 from backtest.cli import main
 from backtest.comparison.comparison import FIELDS, compare
-from backtest.comparison.verdict import fields, verdict
+from backtest.comparison.fields import fields
+from backtest.comparison.verdict import verdict
 from backtest.errors import UsageError
 from backtest.experiments import tuning
 from backtest.experiments.executors import Job, Outcome

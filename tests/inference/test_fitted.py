@@ -77,6 +77,48 @@ def test_a_trained_strategy_predicts_what_it_was_taught(train: Train, strategy: 
     assert untrained.metrics["accuracy"]["targets"]["correlation"] < learnt["correlation"]
 
 
+ENSEMBLE = "weights=random:0:32x1,rate=0.01,epochs=6,lanes=4,chunk=8"
+
+
+def test_variants_of_the_ensemble_share_what_they_learn(train: Train, tmp_path: Path) -> None:
+    done = train(f"batched:{ENSEMBLE}")
+    # Of 300 events; the first feature is the target.
+    assert done.metrics["accuracy"]["targets"]["ic"] > 0.8
+    assert done.manifest["in_sample"] is False
+    (path,) = weights(tmp_path / "runs")
+    whole = path.read_bytes()
+    for variant in ("eager", "stateless", "pruned:depth=1"):
+        other = train(f"{variant}{',' if ':' in variant else ':'}{ENSEMBLE}")
+        assert other.manifest["training"]["weights"] == done.manifest["training"]["weights"]
+    assert weights(tmp_path / "runs") == [path]
+    given = train(f"batched:{path}", training={})
+    assert np.array_equal(
+        done.table("predictions")["forecast"].to_numpy(),
+        given.table("predictions")["forecast"].to_numpy(),
+    )
+    assert given.manifest["in_sample"] is False
+    train(f"batched:{ENSEMBLE},fit_seed=1")
+    assert len(weights(tmp_path / "runs")) == 2
+    path.unlink()
+    train(f"eager:{ENSEMBLE}", policy="one")
+    assert path.read_bytes() == whole
+
+
+def test_training_of_an_ensemble_begins_with_weights_that_are_given(
+    train: Train, tmp_path: Path, middle: int
+) -> None:
+    first = train(f"batched:{ENSEMBLE}", training={"end": middle})
+    (path,) = weights(tmp_path / "runs")
+    still = "rate=1e-9,epochs=1,lanes=4"
+    again = train(f"batched:{path},{still}")
+    assert again.metrics["accuracy"]["targets"]["ic"] == pytest.approx(
+        first.metrics["accuracy"]["targets"]["ic"], abs=1e-4
+    )
+    assert (
+        train(f"batched:weights=random:0:32x1,{still}").metrics["accuracy"]["targets"]["ic"] < 0.7
+    )
+
+
 def test_the_manifest_tells_the_training_and_whether_the_run_is_in_sample(
     train: Train, middle: int, small_dataset: Path
 ) -> None:
@@ -130,7 +172,14 @@ def changed_after(dataset: Path, at: int, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("strategy", ["line", "net:epochs=3,lanes=4,chunk=8,validation=0"])
+LEARNERS = [
+    "line",
+    "net:epochs=3,lanes=4,chunk=8,validation=0",
+    "batched:weights=random:0:32x1,epochs=1,lanes=4,chunk=8,validation=0",
+]
+
+
+@pytest.mark.parametrize("strategy", LEARNERS)
 def test_what_comes_after_the_stretch_changes_no_weight(
     train: Train, small_dataset: Path, tmp_path: Path, strategy: str
 ) -> None:
@@ -143,7 +192,7 @@ def test_what_comes_after_the_stretch_changes_no_weight(
     assert digests[299] != own  # the last event of the stretch
 
 
-@pytest.mark.parametrize("strategy", ["line", "net:epochs=3,lanes=4,chunk=8,validation=0"])
+@pytest.mark.parametrize("strategy", LEARNERS)
 def test_purged_targets_change_no_weight(
     train: Train, small_dataset: Path, tmp_path: Path, middle: int, strategy: str
 ) -> None:

@@ -80,6 +80,12 @@ def test_charts_of_too_many_runs_are_left_out_and_said_to_be(
     assert titles == ["Leaderboard", "What each setting does", "What was run"]
     assert "there are no charts: choose fewer, or a section" in text
     assert '<figure class="chart">' in html(compared, "equity")
+    # Without charts there is nothing to pick runs for, but where they are served.
+    picks = '<script type="application/json" id="entries">{"names":['
+    assert picks + "]" in text
+    assert picks + '"' in html(compared, "equity")
+    live = render_report(compared, load_plugins(entry_points=False), live=True).html
+    assert picks + '"' in live
 
 
 def test_manifests_of_many_runs_are_left_to_their_folders(

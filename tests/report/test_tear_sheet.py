@@ -33,16 +33,18 @@ from backtest.report.page import render_report
 from backtest.report.trades import trades_of
 from backtest.runs import tables
 from backtest.runs.folder import Run
+from backtest.trading.capacity import COLUMNS, LEAST_FILLED, SIZES, CapacityFollower
 from backtest.trading.layout import COSTS
 from tests.new_york import ZONE, make_run, write_dataset
+from tests.stored import charts, table, without_prices
 
 UNIT = 10**9
 SINGLE = [
     "Key figures", "Drawdowns", "Exposure and positions", "PnL by day, hour and symbol",
-    "Round trips", "Largest fills",
+    "Round trips", "Largest fills", "Capacity",
 ]  # fmt: skip
 SECTIONS = ("key-figures", "drawdowns", "exposure", "when-and-where", "round-trips",
-            "largest-fills")  # fmt: skip
+            "largest-fills", "capacity")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -130,25 +132,6 @@ def page(finished: Run) -> str:
 @pytest.fixture(scope="module")
 def shown(page: str) -> Tables:
     return Tables(page)
-
-
-def charts(page: str) -> dict[str, Any]:
-    """The data of every chart, by its caption."""
-    found = re.findall(
-        r'<figcaption>([^<]*)</figcaption>.*?<script type="application/json">(.*?)</script>',
-        page, re.DOTALL,
-    )  # fmt: skip
-    return {name: json.loads(data) for name, data in found}
-
-
-def table(finished: Run, name: str) -> list[dict[str, Any]]:
-    """A table's rows as they are stored, instants in ns."""
-    stored = pq.read_table(finished.folder / f"{name}.parquet")
-    for k, column in enumerate(stored.schema):
-        if pa.types.is_timestamp(column.type):
-            stored = stored.set_column(k, column.name, stored[column.name].cast("int64"))
-    rows: list[dict[str, Any]] = stored.to_pylist()
-    return rows
 
 
 def value(text: str) -> float:
@@ -463,15 +446,38 @@ def test_the_largest_fills(finished: Run, shown: Tables, monkeypatch: pytest.Mon
     assert few.largest == whole.largest[:3]
 
 
+def test_capacity(finished: Run, shown: Tables, page: str) -> None:
+    found, drawn = CapacityFollower(), charts(page)
+    for piece in finished.pieces("fills", COLUMNS):
+        found.add(piece)
+    capacity = found.capacity()
+    assert capacity is not None
+    rows = shown.tables["PnL against size; money in USD"][1:]
+    assert [row[0] for row in rows] == [f"{size:,} ×" for size in SIZES]
+    assert rows[0][1] == f"{finished.metrics['account']['net'] / UNIT:,.2f}"
+    assert rows[0][3] == "100.0 %"
+    for k, (row, size) in enumerate(zip(rows, SIZES, strict=True)):
+        share = value(row[3].removesuffix(" %"))
+        assert share == pytest.approx(100 * capacity.traded[k], abs=0.05)
+        net, point = capacity.net[k] / UNIT, drawn["PnL against size"]["series"][0]["y"][k]
+        if capacity.traded[k] < LEAST_FILLED:
+            assert (row[1], row[2], point) == ("–", "–", None)
+        else:
+            assert value(row[1]) == pytest.approx(net, abs=0.005)
+            assert value(row[2]) == pytest.approx(net / size, abs=0.005)
+            assert point == pytest.approx(net, rel=1e-4)
+
+
+def test_an_old_run_has_no_capacity(finished: Run, tmp_path: Path) -> None:
+    old = tmp_path / "old"
+    shutil.copytree(finished.folder, old)
+    fills = pq.read_table(old / "fills.parquet")
+    pq.write_table(fills.drop_columns(["displayed", "taken"]), old / "fills.parquet")
+    assert "Capacity" not in html(Run(old), "capacity", "round-trips")
+
+
 def test_an_old_run_shows_lots_instead_of_values(finished: Run, tmp_path: Path) -> None:
-    shutil.copytree(finished.folder, tmp_path / "old")
-    (tmp_path / "old" / "instruments.parquet").unlink()
-    for name in ("fills", "equity"):
-        path = tmp_path / "old" / f"{name}.parquet"
-        stored = pq.read_table(path)
-        absent = [c for c in ("price", "mid", "mid_half_ticks") if c in stored.column_names]
-        pq.write_table(stored.drop_columns(absent), path)
-    text = html(Run(tmp_path / "old"), *SECTIONS)
+    text = html(without_prices(finished, tmp_path), *SECTIONS)
     assert "values in currency are not known" in text
     drawn = charts(text)
     assert "Value of all positions at the mid" not in drawn

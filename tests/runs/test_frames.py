@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from backtest.api import run
@@ -24,6 +22,7 @@ from backtest.errors import DataError
 from backtest.runs.folder import Run
 from backtest.trading.layout import COSTS
 from docs.generate import FOLDER
+from tests.stored import table, without_prices
 
 UNIT = 10**9
 
@@ -45,30 +44,6 @@ def finished(small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> R
         sizing="proportional:gain=9",
         latency={"service": "affine:1ms,0.1ms", "entry": "constant:50us"},
     )
-
-
-def without_prices(finished: Run, folder: Path) -> Run:
-    """The same run as one had it before its tables held prices and instruments."""
-    shutil.copytree(finished.folder, folder / "old")
-    (folder / "old" / "instruments.parquet").unlink()
-    for name in ("fills", "equity"):
-        path = folder / "old" / f"{name}.parquet"
-        table = pq.read_table(path)
-        pq.write_table(table.drop_columns([c for c in table.column_names if c in OLD]), path)
-    return Run(folder / "old")
-
-
-OLD = ("price", "mid", "mid_half_ticks")
-
-
-def table(finished: Run, name: str) -> list[dict[str, Any]]:
-    """A table's rows as they are stored, instants in ns."""
-    stored = pq.read_table(finished.folder / f"{name}.parquet")
-    for k, column in enumerate(stored.schema):
-        if pa.types.is_timestamp(column.type):
-            stored = stored.set_column(k, column.name, stored[column.name].cast("int64"))
-    rows: list[dict[str, Any]] = stored.to_pylist()
-    return rows
 
 
 def rows_of(frame: pl.LazyFrame) -> list[dict[str, Any]]:

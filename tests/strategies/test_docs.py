@@ -11,6 +11,8 @@ import pytest
 from backtest.strategies.base import Session, Strategy
 from tests.conformance_inputs import CHECKS, Case, random_events
 
+pytestmark = pytest.mark.one_python
+
 PAGE = Path(__file__).parents[2] / "docs" / "strategies.md"
 BLOCKS = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.M | re.S)
 EVENTS = random_events(60, symbols=4, features=3, seed=6)

@@ -12,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from backtest.core.arrow import batch_of, time_array
+from backtest.core.quantiles import bins_of
 from backtest.market.events import NO_TIME
-from backtest.timing import metrics
+from backtest.timing import metrics, quantile_loops
 from backtest.timing.metrics import DelayTally, read_delays
 from backtest.timing.outcomes import Status, Timing
 
@@ -146,3 +147,10 @@ def test_growth_needs_two_receipts() -> None:
     found = DelayTally()
     found.add(now, timing)
     assert found.metrics(lambda: [(now, timing)])["sojourn_growth"] is None
+
+
+def test_compiled_bins_are_those_of_the_plain_ones() -> None:
+    random = np.random.default_rng(8)
+    values = np.concatenate([np.arange(70_000), 2 ** random.uniform(0, 62, 2000)]).astype(np.int64)
+    compiled = [quantile_loops.bin_of(value) for value in values.tolist()]
+    assert compiled == bins_of(values, quantile_loops.MANTISSA).tolist()

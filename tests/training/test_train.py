@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -21,10 +21,8 @@ from backtest.data.synthetic.market import Market
 from backtest.errors import DataError, RunError, UsageError
 from backtest.strategies.ensemble import EnsembleConfig, load_weights
 from backtest.strategies.ensemble_init import init_weights
+from backtest.strategies.ensemble_parameters import FreeParameters, Scales
 from backtest.strategies.weight_files import file_sha256, training_window
-from backtest.training.fitting import Epoch
-from backtest.training.loss_plot import loss_svg
-from backtest.training.scaling import FreeParameters, Scales
 from backtest.training.sequences import read_window
 from backtest.training.settings import FitSettings
 from backtest.training.train import train
@@ -99,7 +97,6 @@ def test_the_manifest_records_its_origin(dataset: Dataset, trained: Path) -> Non
     assert first["events"] + second["events"] == len(ts)
     assert training_window(trained) == (ts[0], ts[-1] + 1)
     assert (first["start_ns"], second["end_ns"]) == (ts[0], ts[-1] + 1)
-    ElementTree.fromstring(trained.with_suffix(".loss.svg").read_text())
 
 
 def test_validation_is_what_the_weights_give(dataset: Dataset, trained: Path) -> None:
@@ -180,12 +177,25 @@ def test_scales_are_folded_into_the_weights(dataset: Dataset) -> None:
     scales = Scales(np.array(mean, np.float32), np.array(deviation, np.float32), 10.0)
     config = EnsembleConfig(32, 16, 1, 2, features=6)
     plain = init_weights(config, 3)
-    folded = FreeParameters(config, scales, 3, "cpu").ensemble()
+    folded = FreeParameters(plain, scales).ensemble()
     x = torch.from_numpy(data.features[:5])
     wanted, _ = plain((x - torch.tensor(scales.mean)) / torch.tensor(scales.deviation),
                       plain.init_state(5))  # fmt: skip
     found, _ = folded(x, folded.init_state(5))
     torch.testing.assert_close(found, 10 * wanted, rtol=1e-4, atol=1e-4)
+    again = FreeParameters(folded, scales, scaled=False).ensemble().state_dict()
+    torch.testing.assert_close(again, folded.state_dict(), rtol=1e-5, atol=1e-5)
+
+
+def test_scales_do_not_depend_on_the_pieces() -> None:
+    random = np.random.default_rng(2)
+    features = 1e5 + random.normal(size=(100, 3)).astype(np.float32) * [0.5, 3, 0]
+    features, targets = features.astype(np.float32), np.ones((100, 2), np.float32)
+    scales = Scales.of(zip(np.split(features, [1, 30]), np.split(targets, [1, 30]), strict=True))
+    np.testing.assert_allclose(scales.mean, features.mean(axis=0, dtype=np.float64), rtol=1e-7)
+    wanted = features.std(axis=0, dtype=np.float64)
+    np.testing.assert_allclose(scales.deviation, [*wanted[:2], 1], rtol=1e-6)
+    assert scales.target == 1
 
 
 def test_one_target_is_every_tower_s(tmp_path: Path) -> None:
@@ -228,16 +238,19 @@ def test_from_the_command_line(
     assert not left.value.code
     assert "epoch 0: loss" in capsys.readouterr().err
     assert output.exists()
+    losses = json.loads(output.with_suffix(".manifest.json").read_text())["losses"]
+    page = output.with_suffix(".loss.html").read_text()
+    drawn = re.search(r'<script type="application/json">(\{"x".*?)</script>', page)
+    assert drawn is not None
+    data = json.loads(drawn[1])
+    for line, name in zip(data["series"], ("training", "validation"), strict=True):
+        assert line["name"] == name
+        assert line["y"] == pytest.approx([epoch[name] for epoch in losses], rel=1e-4)
     for setting, problem in (("depht=2", "depth"), ("epochs=0", "at least 1")):
         with pytest.raises(SystemExit) as left:
             main(["train", dataset.location, str(output), "--set", setting])
         assert left.value.code == 2
         assert problem in capsys.readouterr().err
-
-
-def test_the_plot_of_a_single_epoch_is_drawn() -> None:
-    root = ElementTree.fromstring(loss_svg([Epoch(0.5, 0.5, (0.5,))], 0))
-    assert root.tag.endswith("svg")
 
 
 def test_every_setting_is_documented() -> None:

@@ -12,10 +12,15 @@ const charts = (() => {
   ];
   const DASHES = [undefined, [7, 4], [2, 3]];
   const css = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-  const figure = (value) => {
-    const size = Math.abs(value), short = Number(value.toPrecision(5));
+  const figure = (value, digits = 5) => {
+    const size = Math.abs(value), short = Number(value.toPrecision(digits));
     if (size !== 0 && (size < 1e-4 || size >= 1e9)) return short.toExponential().replace("e+", "e");
-    return short.toLocaleString("en", { maximumSignificantDigits: 5 });
+    return short.toLocaleString("en", { maximumSignificantDigits: digits });
+  };
+  // How many digits tell values of a range apart: more than 5 where they differ in their last ones.
+  const digits = (low, high) => {
+    const more = Math.floor(Math.log10(Math.max(Math.abs(low), Math.abs(high)) / (high - low)));
+    return Number.isFinite(more) ? Math.min(Math.max(5 + more, 5), 15) : 5;
   };
 
   const clock = (zone, start, end) => {
@@ -27,12 +32,12 @@ const charts = (() => {
     });
     return (seconds) => format.format(new Date(seconds * 1e3)).replace(",", "");
   };
-  const reader = (axis, xs) => {
+  const reader = (axis, xs, exact = 5) => {
     if (axis.ticks) {
       const names = new Map(axis.ticks.map(([value, text]) => [value, text]));
       return (value) => names.get(value) ?? figure(axis.complement ? 100 * (1 - value) : value) + (axis.complement ? " %" : "");
     }
-    if (axis.kind !== "time") return figure;
+    if (axis.kind !== "time") return (value) => figure(value, exact);
     return clock(axis.zone, xs[0], xs[xs.length - 1]);
   };
 
@@ -88,7 +93,10 @@ const charts = (() => {
         made.splits = (u, k, low, high) => decades(low, high);
         made.filter = (u, splits) => splits;
       }
-      made.values = (u, splits) => splits.map((v) => (v === null ? null : figure(v)));
+      made.values = (u, splits) => {
+        const exact = digits(splits[0], splits[splits.length - 1]);
+        return splits.map((v) => (v === null ? null : figure(v, exact)));
+      };
     }
     return made;
   };
@@ -198,6 +206,8 @@ const charts = (() => {
       ctx.save();
       ctx.font = `${12 * ratio}px system-ui, sans-serif`;
       ctx.fillStyle = css("--ink");
+      ctx.textAlign = "left"; // the axes, drawn before, leave theirs
+      ctx.textBaseline = "alphabetic";
       for (const p of this.points.filter((point) => picks.has(point.entry))) {
         const text = picks.names[p.entry], wide = ctx.measureText(text).width, high = 14 * ratio;
         const x = u.valToPos(p.x, "x", true), y = u.valToPos(p.y, "y", true);
@@ -220,7 +230,7 @@ const charts = (() => {
       this.at = idx;
       if (this.spec.points) return this.readPoint(u, left, top);
       if (idx === null || idx === undefined || left < 0) { this.readout.textContent = ""; return; }
-      const x = reader(this.spec.x, u.data[0]), y = reader(this.spec.y, []);
+      const x = reader(this.spec.x, u.data[0]), y = reader(this.spec.y, [], digits(u.scales.y.min, u.scales.y.max));
       const values = this.shown.map((s, k) => [s.name, last(u.data[k + 1], idx)]).filter(([, v]) => v !== null);
       this.readout.textContent = `${x(u.data[0][idx])} — ` + values.map(([name, v]) => `${name} ${y(v)}`).join("; ");
     }

@@ -31,31 +31,32 @@ for (const box of document.querySelectorAll(".effects")) {
     const most = sign ? Math.max(-low, high) : high - low || 1;
     const share = sign ? Math.abs(value) / most : (value - low) / most;
     const colour = sign && value < 0 ? "var(--bad)" : "var(--good)";
-    cell.style.backgroundColor = `color-mix(in srgb, ${colour} ${Math.round(8 + 52 * share)}%, transparent)`;
+    cell.style.backgroundColor = `color-mix(in srgb, ${colour} ${Math.round(8 + 38 * share)}%, transparent)`;
   };
-  const table = (caption, heads_, body) => {
+  const table = (caption, heads_, body, texts = 1) => { // the first columns are texts, the others numbers
     const made = document.createElement("table");
     made.createCaption().textContent = caption;
     const head = made.createTHead().insertRow();
-    for (const text of heads_) {
+    heads_.forEach((text, k) => {
       const cell = document.createElement("th");
       cell.scope = "col";
+      if (k >= texts) cell.className = "n";
       cell.textContent = text;
       head.append(cell);
-    }
+    });
     const rows_ = made.createTBody();
     for (const [name, values] of body) {
       const row = rows_.insertRow(), title = document.createElement("th");
       title.scope = "row";
       title.textContent = name;
       row.append(title);
-      for (const [text, value, low, high, hint] of values) {
+      values.forEach(([text, value, low, high, hint], k) => {
         const cell = row.insertCell();
-        if (tables.number(String(text)) !== null || text === "–") cell.className = "n";
+        if (k + 1 >= texts) cell.className = "n";
         cell.textContent = text;
         if (hint) cell.title = hint;
         if (low !== undefined) paint(cell, value, low, high);
-      }
+      });
     }
     const scroll = document.createElement("div");
     scroll.className = "scroll";
@@ -81,7 +82,7 @@ for (const box of document.querySelectorAll(".effects")) {
     const known = effects.map(([, , v]) => v).filter(Boolean).map((v) => v.mean);
     const low = Math.min(...known), high = Math.max(...known);
     made.push(table(`Mean ${name} by factor, over everything else`, ["factor", "level", "mean", "least", "most", "runs"],
-      effects.map(([factor, level, v]) => [factor, [[level], [shown(v?.mean), v?.mean, low, high], [shown(v?.low)], [shown(v?.high)], [v ? v.count : 0]]])));
+      effects.map(([factor, level, v]) => [factor, [[level], [shown(v?.mean), v?.mean, low, high], [shown(v?.low)], [shown(v?.high)], [v ? v.count : 0]]]), 2));
     box.querySelector(".shown").replaceChildren(...made);
   };
   show();

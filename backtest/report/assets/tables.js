@@ -183,7 +183,7 @@ const tables = (() => {
     }
 
     link(row) { // a row that stands for a run picks it, and lights it up in the charts
-      if (row.dataset.entry === undefined) return;
+      if (row.dataset.entry === undefined || picks.names[row.dataset.entry] === undefined) return;
       const entry = Number(row.dataset.entry), head = row.cells[0], name = text(head);
       head.dataset.text = name;
       const box = document.createElement("input");
