@@ -102,6 +102,14 @@ def print_and_quote_of_one_execution_in_either_order(simulate: Simulate) -> None
 
 
 @case
+def what_is_paid_is_paid_once(simulate: Simulate) -> None:
+    # The quote's fall from 10 to 4 explains 4 and 2 of the prints; the other 4 are the rest ahead.
+    quote = q(10, b=4)
+    rows = [q(0), quote, sold(10, 100, 4, b=4), sold(10, 100, 6, b=4), sold(20, 100, 2)]
+    assert Run(simulate, rows, [new(1, 1, 100, 9)]).makers == [(1, 20, 2, 200)]
+
+
+@case
 def a_fall_that_a_later_print_explains_is_not_explained_twice(simulate: Simulate) -> None:
     # power:1. ahead 10 of 20. Quote 14: c = 6, credit 6·10/20 = 3. The print of 6 finds 3 paid,
     # takes 3 more: ahead 4. Quote 7: c = 7, credit 7·4/14 = 2: ahead 2, so that 5 fill 3.
@@ -462,6 +470,8 @@ def a_replace_takes_and_rests(simulate: Simulate) -> None:
     instants = [(f.t0, f.t1, f.t2, f.t3, f.t4) for f in run.result.fills]
     assert instants == [(1, 1, 1, 1, 1), (4, 5, 6, 10, 11), (4, 5, 6, 10, 11)]
     assert run.kinds(1) == ["accepted", "filled", "replaced", "filled", "filled"]
+    some = Run(simulate, rows, [new(1, 1, 100, 4), replace(change, total=4)])
+    assert some.takers == [(1, 11, 2, 204)]  # 2 of the 4 were filled, 3 are displayed
     kept = replace(change, price=100, total=3)  # the place stays, and so do its instants
     run = Run(simulate, [*rows, sold(40, 100, 9)], [new(1, 1, 100, 4), kept])
     assert {f.t0 for f in run.result.fills} == {1}

@@ -133,6 +133,35 @@ def money_adds_up(market: OrderMarket, simulate: Simulate) -> None:
             assert marked == hold - adverse - fill.spread - fill.fees
 
 
+def terms_are_what_they_say(market: OrderMarket, simulate: Simulate) -> None:
+    """Every term of every fill, from the rows alone."""
+
+    def mid(symbol: int, rows: tuple[Row, ...]) -> int:
+        last = [r for r in rows if r.symbol == symbol and is_two_sided(r.event())][-1]
+        assert last.bid is not None
+        assert last.ask is not None
+        return last.bid + last.ask
+
+    for fill in market.run(simulate).fills:
+        symbol, q, money = fill.symbol, fill.lots, market.value[fill.symbol]
+
+        def at(t: int, symbol: int = symbol) -> int:
+            return mid(symbol, tuple(r for r in market.rows if r.ts <= t))
+
+        before = at(fill.t4) if fill.row is None else mid(symbol, market.rows[: fill.row])
+        touch = fill.price_half_ticks - sign(fill) * fill.impact_half_ticks
+        assert fill.feed == q * (at(fill.t1) - at(fill.t0)) * money
+        assert fill.queueing == q * (at(fill.t2) - at(fill.t1)) * money
+        assert fill.service == q * (at(fill.t3) - at(fill.t2)) * money
+        assert fill.entry == q * (at(fill.t4) - at(fill.t3)) * money
+        assert fill.rest == q * (before - at(fill.t4)) * money
+        assert fill.spread == q * (touch - before) * money
+        assert fill.impact == abs(q) * fill.impact_half_ticks * money
+        charge = (market.maker if fill.maker else market.taker)(symbol, q, fill.price_half_ticks)
+        assert fill.fees == charge
+        assert fill.cash == -q * fill.price_half_ticks * money - charge
+
+
 def the_mirrored_market_trades_alike(market: OrderMarket, simulate: Simulate) -> None:
     """Mirrored fills and the same money."""
     here, there = market.run(simulate), market.run(mirrored(simulate))
@@ -273,6 +302,7 @@ CHECKS: dict[str, Check] = {
         resting_fills_take_what_was_printed_or_shown,
         reports_and_fills_agree,
         money_adds_up,
+        terms_are_what_they_say,
         the_mirrored_market_trades_alike,
         prices_may_be_shifted,
         sizes_scale,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from tests.order_cases import q, sold
+from tests.order_cases import bought, q, sold
 from tests.order_oracle import Result
 from tests.order_records import Message, OrderRules, Row
 from tests.quote_oracle import SILENT, Answer, DeskRules, Wanted
@@ -153,6 +153,16 @@ def inventory_counts_when_confirmed(simulate: Quoting) -> None:
         (16, "replace", 1, 99, 4),
         (16, "replace", 2, 101, 5),
     ]
+
+
+@case
+def a_short_position_counts_too(simulate: Quoting) -> None:
+    # 3 lots sold: 202 + 2 half ticks in the middle, room for 4 - 3 = 1 to sell, 7 to buy.
+    rows = [q(0, a=0), bought(10, 102, 3, a=0), q(20)]
+    both: Wanted = (2, 6, 2, 6)
+    wanted: dict[int, Wanted] = {0: both, 2: both}
+    result = run(simulate, rows, wanted, skew=Fraction(2, 3), position_limit=4)
+    assert sent(result)[2:] == [(21, "replace", 1, 101, 6), (21, "replace", 2, 103, 4)]
 
 
 @case

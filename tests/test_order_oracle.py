@@ -60,6 +60,7 @@ OF_QUOTES = (
     "resting_fills_take_what_was_printed_or_shown",
     "reports_and_fills_agree",
     "money_adds_up",
+    "terms_are_what_they_say",
 )
 
 
