@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from typing import Any
@@ -23,12 +24,14 @@ from backtest.trading.order_terms import FillRules, OrderTerms
 from backtest.trading.order_venue import OrderVenue
 from backtest.trading.orders import OrderRules as VenueRules
 from backtest.trading.queue_models import Optimistic, Power, QueueModel, Through, Trades
+from backtest.trading.quoting import KEEP, QuotingRule
 from backtest.trading.sizing import SizingRule
 from backtest.trading.terms import ClosingQuotes, Terms
 from tests.oracle import NoClosingQuote, Rows
 from tests.order_markets import Fees
 from tests.order_oracle import ORDER_TERMS, Result, no_fee
 from tests.order_records import Fill, Message, OrderRules, Report, Row
+from tests.quote_oracle import Answer, DeskRules
 
 MODELS: dict[str, QueueModel] = {
     "through": Through(),
@@ -81,10 +84,80 @@ def simulate_orders(
         fills=_fill_rules(rules), cancel=0, replace=0, listed=listed, listed_latency=latency
     )
     terms = _terms(rows, rules, response_of_row, impact, worth, (maker_fee, taker_fee), orders)
+    return _run(terms, rows, [], chunk, worth if value is not None else None)
+
+
+@dataclass(frozen=True)
+class _Wanted(QuotingRule):
+    """Gives what the oracle's answers want, by the number of the event that predictions hold."""
+
+    wanted: dict[int, Any]
+    skew: Any
+    requote_band: int
+    resize_band: int
+    min_interval: int
+    post_only: str
+
+    def quote(self, predictions: Any, quotes: Any) -> Int64Array:
+        rows = [self.wanted[int(number)] for number in predictions[:, 0]]
+        return np.array([[KEEP if n is None else n for n in row] for row in rows], dtype=np.int64)
+
+
+def simulate_quotes(
+    rows: Sequence[Row],
+    answers: Sequence[Answer],
+    desk: DeskRules,
+    rules: OrderRules,
+    response_of_row: Sequence[int],
+    entry: Sequence[int],
+    cancel: Sequence[int],
+    replacing: Sequence[int],
+    response: Sequence[int],
+    *,
+    impact: Fraction = Fraction(0),
+    value: Sequence[int] | None = None,
+    maker_fee: Any = no_fee,
+    taker_fee: Any = no_fee,
+    chunk: int = 7,
+) -> Result:
+    """As ``tests.quote_oracle.simulate_quotes``, where both kinds of response are the same."""
+    assert [*response] == [*response_of_row]
+    count = max((row.symbol for row in rows), default=0) + 1
+    worth = [1] * count if value is None else [*value]
+
+    def of(spans: Sequence[int]) -> Any:
+        return lambda first, stop: np.array(spans[first:stop], dtype=np.int64)
+
+    silent = (None, None, None, None)
+    rule = _Wanted(
+        {answer.event: answer.wanted or silent for answer in answers},
+        desk.skew,
+        desk.requote_band,
+        desk.resize_band,
+        desk.min_interval,
+        desk.post_only,
+    )
+    orders = OrderTerms(
+        fills=_fill_rules(rules), cancel=of(cancel), replace=of(replacing), quoting=rule
+    )
+    terms = _terms(
+        rows, rules, response_of_row, impact, worth, (maker_fee, taker_fee), orders,
+        entry=of(entry), limit=desk.position_limit,
+    )  # fmt: skip
+    return _run(terms, rows, answers, chunk, worth if value is not None else None)
+
+
+def _run(
+    terms: Terms,
+    rows: Sequence[Row],
+    answers: Sequence[Answer],
+    chunk: int,
+    worth: Sequence[int] | None,
+) -> Result:
     venue = _venue(terms)
-    fills, log = _drive(venue, rows, chunk)
-    result = _result(rows, fills, log, worth if value is not None else None)
-    if value is not None:
+    fills, log = _drive(venue, rows, answers, chunk)
+    result = _result(rows, fills, log, worth)
+    if worth is not None:
         account = figures(terms, venue.books)
         for s in sorted({row.symbol for row in rows}):
             of = account["by_symbol"][f"S{s}"]
@@ -183,7 +256,9 @@ def _venue(terms: Terms) -> OrderVenue:
         return OrderVenue(Window(columns, rows=4), terms)
 
 
-def _drive(venue: OrderVenue, rows: Sequence[Row], chunk: int) -> tuple[Int64Array, Int64Array]:
+def _drive(
+    venue: OrderVenue, rows: Sequence[Row], answers: Sequence[Answer], chunk: int
+) -> tuple[Int64Array, Int64Array]:
     """All fills [k, TRADED] and the whole log, of rows given as they come.
 
     Raises:
@@ -191,7 +266,7 @@ def _drive(venue: OrderVenue, rows: Sequence[Row], chunk: int) -> tuple[Int64Arr
     """
     fills, log = [], []
     try:
-        for _ in _pieces(venue, rows, chunk):
+        for _ in _pieces(venue, rows, answers, chunk):
             fills.append(venue.take_fills().T)
             log.append(venue.take_log())
     except RunError as error:
@@ -199,20 +274,39 @@ def _drive(venue: OrderVenue, rows: Sequence[Row], chunk: int) -> tuple[Int64Arr
     return np.concatenate(fills), np.concatenate(log)
 
 
-def _pieces(venue: OrderVenue, rows: Sequence[Row], chunk: int) -> Iterator[None]:
+def _pieces(
+    venue: OrderVenue, rows: Sequence[Row], answers: Sequence[Answer], chunk: int
+) -> Iterator[None]:
     window, columns, count = venue._window, _columns(rows), len(rows)
+    waiting = sorted(answers, key=lambda answer: answer.t3)
     for first in range(0, count, chunk):
         stop = min(first + chunk, count)
         places = window.extend(stop - first)
         for name, column in columns.items():
             window[name][places] = column[first:stop]
         venue.follow(first, stop, last=stop == count)
-        venue.settle(first, stop, np.zeros(stop - first, dtype=np.float32))
-        venue.advance(rows[stop - 1].ts)
+        now = rows[stop - 1].ts
+        _answer(venue, [answer for answer in waiting if answer.t3 < now])
+        waiting = [answer for answer in waiting if answer.t3 >= now]
+        settled = min([stop, *(answer.event for answer in waiting)])
+        venue.settle(0, settled, np.zeros(settled, dtype=np.float32))
+        venue.advance(now)
         yield
         window.release(venue.needs)
+    _answer(venue, [a for a in waiting if a.t3 <= venue.terms.rules.end])
+    venue.settle(0, count, np.zeros(count, dtype=np.float32))
     venue.finish()
     yield
+
+
+def _answer(venue: OrderVenue, answers: Sequence[Answer]) -> None:
+    window = venue._window
+    for answer in answers:
+        row = answer.event - window.first
+        window["received"][row], window["begun"][row] = answer.t1, answer.t2
+        window["ended"][row], window["predictions"][row] = answer.t3, answer.event
+    numbers = np.array([answer.event for answer in answers], dtype=np.int64)
+    venue.answer(numbers, np.zeros(len(numbers), dtype=np.float32))
 
 
 def _result(
@@ -241,6 +335,7 @@ def _result(
         (result.closes if closes else result.fills).append(made)
     for entry in log.tolist():
         kind = ol.REPORTS[entry[ol.L_KIND]]
+        kind = "filled" if kind == "took" else kind
         silent = kind in ("rejected", "late")
         result.reports.append(
             Report(

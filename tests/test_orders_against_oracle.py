@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from random import Random
 
@@ -10,9 +11,11 @@ from hypothesis import given, settings
 
 from tests.oracle import NoClosingQuote
 from tests.order_engine import simulate_orders as engine
+from tests.order_engine import simulate_quotes as quoting_engine
 from tests.order_markets import OrderMarket, order_markets, random_market
 from tests.order_oracle import Result
 from tests.order_oracle import simulate_orders as oracle
+from tests.quote_markets import QuoteMarket, quote_markets, random_quotes
 
 PROPERTIES = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 
@@ -39,15 +42,29 @@ def agree(market: OrderMarket, chunk: int) -> None:
     def in_chunks(*arguments: object, **options: object) -> Result:
         return engine(*arguments, **options, chunk=chunk)  # type: ignore[arg-type]
 
+    compare(lambda: market.run(oracle), lambda: market.run(in_chunks))
+
+
+def quotes_agree(market: QuoteMarket, chunk: int) -> None:
+    market = replace(market, response=market.market.response_of_row)
+
+    def in_chunks(*arguments: object, **options: object) -> Result:
+        return quoting_engine(*arguments, **options, chunk=chunk)  # type: ignore[arg-type]
+
+    compare(market.run, lambda: market.run(in_chunks))
+
+
+def compare(expected: Callable[[], Result], found: Callable[[], Result]) -> None:
+    """Hold one result against the other."""
     try:
-        theirs = seen(market.run(oracle))
+        theirs = seen(expected())
     except NoClosingQuote:
         with pytest.raises(NoClosingQuote):
-            market.run(in_chunks)
+            found()
         return
-    mine = seen(market.run(in_chunks))
-    for name, expected in theirs.items():
-        assert mine[name] == expected, name
+    mine = seen(found())
+    for name, values in theirs.items():
+        assert mine[name] == values, name
 
 
 def test_random_lists_agree() -> None:
@@ -60,3 +77,15 @@ def test_random_lists_agree() -> None:
 @given(market=order_markets())
 def test_drawn_lists_agree(market: OrderMarket) -> None:
     agree(market, 5)
+
+
+def test_random_quotes_agree() -> None:
+    for seed in range(800):
+        random = Random(seed)
+        quotes_agree(random_quotes(random), random.choice((1, 3, 7, 64)))
+
+
+@PROPERTIES
+@given(market=quote_markets())
+def test_drawn_quotes_agree(market: QuoteMarket) -> None:
+    quotes_agree(market, 5)

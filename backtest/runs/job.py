@@ -22,12 +22,17 @@ from backtest.runs.closed_loop import LiveStrategy, Rows, loop_columns, why_clos
 from backtest.runs.replay import EVENT_COLUMNS, Gaps, Replay, ServedTally
 from backtest.runs.scenario import Scenario
 from backtest.runs.settling import Interrupted, Settling, answer_columns, event_columns
-from backtest.timing.latency import LatencyModel, RecordedService, message_latency
+from backtest.runs.venues import order_metrics, order_terms, venue_columns, venues
+from backtest.timing.latency import (
+    LatencyModel,
+    OrderMessage,
+    RecordedService,
+    message_latency,
+)
 from backtest.trading.accountant import Account, RunTerms, SettledEvents
 from backtest.trading.fill_table import instrument_table
 from backtest.trading.orders import OrderRules
 from backtest.trading.terms import ClosingQuotes, Latency, Terms
-from backtest.trading.venue import Venue
 
 if TYPE_CHECKING:
     from backtest.runs.writer import OpenRun
@@ -195,15 +200,18 @@ class Job:
         targets = len(dataset.targets)
         sessions = _hours(dataset)
         order_rules = scenario.accountant.order_rules(sessions, self.end)
-        if order_rules is None and self._reacts:
+        if order_rules is None and (self._reacts or scenario.rests):
             raise UsageError(
-                "the strategy reacts to its fills, but the accountant makes none",
+                "the strategy reacts to its fills, but the accountant makes none"
+                if self._reacts
+                else "orders are to rest, but the accountant makes none",
                 place=f"accountant {scenario.resolved['accountant']['name']!r}",
                 remedy="Choose the accountant market.",
             )
         columns = answer_columns(strategy.outputs, targets, answers)
         columns |= event_columns(quotes=dataset.has_quotes)
-        columns |= Venue.COLUMNS if order_rules is not None else {}
+        if order_rules is not None:
+            columns |= venue_columns(scenario.rests)
         columns |= self._loop_columns() if self._reacts else {}
         replay = self._replay(
             rules=rules,
@@ -223,9 +231,10 @@ class Job:
             has_sizes=dataset.layout.has("bid_size"),
             sink=opened.tables,
         )
-        venue = None
+        venue, bracket = None, {}
         if order_rules is not None:
-            venue = Venue(replay.window, self._venue_terms(terms, order_rules, orders, compared))
+            venue_terms = self._venue_terms(terms, order_rules, orders, compared)
+            venue, bracket = venues(replay.window, venue_terms)
             traded = instrument_table(terms.symbols, terms.instruments)
             opened.tables.write("instruments", traded)
         settlement = scenario.accountant.open(replace(terms, venue=venue))
@@ -238,6 +247,7 @@ class Job:
             warmup=terms.warmup,
             settlement=settlement,
             venue=venue,
+            bracket=[*bracket.values()],
             sink=opened.tables,
             write=partial(self._write, opened),
             gaps=gaps,
@@ -254,6 +264,9 @@ class Job:
             "accuracy": settling.accuracies(),
             "account": dict(account.metrics),
         }
+        if bracket:
+            assert venue is not None
+            metrics["orders"] = order_metrics(venue, bracket)
         return account, metrics
 
     def _venue_terms(
@@ -271,8 +284,9 @@ class Job:
             warmup=run.warmup,
             ends=self._scenario.accountant.bucket_ends(run.start, run.end),
             closing=closing,
-            ideal=ideal,
+            ideal=ideal and not self._scenario.rests,
             reports=self._reacts,
+            orders=order_terms(self._scenario, run, self._latency),
         )
 
     def _reacting(self, replay: Replay, settling: Settling) -> LiveStrategy:
@@ -293,7 +307,7 @@ class Job:
         opened.write_events(settled)
         self._progress("charge", settled.first + len(settled), self.stream.count)
 
-    def _latency(self, stream: Literal["entry", "response"]) -> Latency:
+    def _latency(self, stream: OrderMessage) -> Latency:
         config = self._scenario.config
         model: LatencyModel = getattr(self._scenario, stream)
         return message_latency(model, config.seed, stream, config.latency.scale)

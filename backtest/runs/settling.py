@@ -63,6 +63,7 @@ class Settling:
         warmup: events at the beginning that do not count.
         settlement: the accountant's.
         venue: where orders are filled, if anything is traded.
+        bracket: other venues that are given the same answers, whose fills are not written.
         sink: takes the fills.
         write: given what is final before it is overwritten.
         gaps: where an answer may turn out to be wrong because an event before it has none.
@@ -79,6 +80,7 @@ class Settling:
         warmup: int,
         settlement: Settlement,
         venue: Venue | None,
+        bracket: Sequence[Venue] = (),
         sink: TableSink,
         write: Callable[[SettledEvents], None],
         gaps: Gaps | None = None,
@@ -92,6 +94,7 @@ class Settling:
         self._warmup = warmup
         self._settlement = settlement
         self._venue = venue
+        self._venues = [*bracket, *([venue] if venue is not None else [])]
         self._sink = sink
         self._fills: FillTable | None = None
         self._write = write
@@ -108,13 +111,13 @@ class Settling:
         Raises:
             Interrupted: an event was answered after one of its line that was not.
         """
-        venue = self._venue
-        needs = None if venue is None else (lambda: venue.needs)
+        venues = self._venues
+        needs = (lambda: min(venue.needs for venue in venues)) if venues else None
         for progress in self._replay.run(self._appended, needs):
             self._settle(progress)
-        if venue is not None:
+        for venue in venues:
             venue.finish()
-            self._write_fills(venue)
+            self._take_fills(venue)
 
     def confirmed(self, now: int) -> list[Confirmation]:
         """Fills that became known by ``now`` since this was last asked, by when they did.
@@ -123,16 +126,17 @@ class Settling:
         """
         venue = self._venue
         assert venue is not None
-        self._trade(venue, now)
+        self._trade(now)
         return venue.confirmed(now)
 
-    def _trade(self, venue: Venue, now: int) -> None:
+    def _trade(self, now: int) -> None:
         """Trade what has been answered, as far as it is ready before ``now``."""
         window = self._window
         numbers = self._replay.server.take_answered()
-        if len(numbers):
-            venue.answer(numbers, window["forecast"][numbers - window.first])
-        venue.advance(now)
+        for venue in self._venues:
+            if len(numbers):
+                venue.answer(numbers, window["forecast"][numbers - window.first])
+            venue.advance(now)
 
     def accuracies(self) -> dict[str, Any]:
         """How far the run's answers lie from the reference, and from the targets."""
@@ -151,9 +155,9 @@ class Settling:
             self._put_answers(self._answers, events, rows)
         if self._targets is not None:
             window["targets"][rows] = self._targets.take(len(events))
-        if self._venue is not None:
+        for venue in self._venues:
             first = window.stop - len(events)
-            self._venue.follow(first, window.stop, last=self._replay.complete)
+            venue.follow(first, window.stop, last=self._replay.complete)
 
     def _put_answers(self, answers: RunAnswers, events: EventBatch, rows: slice) -> None:
         window = self._window
@@ -178,24 +182,30 @@ class Settling:
             self._gaps.add(settled.events.symbol, settled.answered)
             if self._gaps.found:
                 raise Interrupted
-        if self._venue is not None:
-            self._trade(self._venue, self._replay.server.now)
+        if self._venues:
+            self._trade(self._replay.server.now)
+        for venue in self._venues:
             forecast = settled.answers.forecast
             undropped: Float32Array | None = forecast  # the same array, where they are the same
             if "undropped" in self._window:
                 undropped = self._window["undropped"][rows]
-            self._venue.settle(progress.first, progress.stop, forecast, undropped)
-            self._write_fills(self._venue)
+            venue.settle(progress.first, progress.stop, forecast, undropped)
+            self._take_fills(venue)
         self._settlement.add(settled)
         self._compare(settled, rows)
         self._write(settled)
 
-    def _write_fills(self, venue: Venue) -> None:
-        fills, first = venue.take_fills(), self._fills is None
+    def _take_fills(self, venue: Venue) -> None:
+        """Take the fills and reports that are final, and write those of the run's own venue."""
+        fills, log, first = venue.take_fills(), venue.take_log(), self._fills is None
+        if venue is not self._venue:
+            return
         if self._fills is None:
             self._fills = FillTable(venue.terms.symbols, venue.terms.instruments)
         if fills.shape[1] or first:  # even without a row the table is written
             self._sink.write("fills", self._fills.rows(fills))
+        if log is not None and (len(log) or first):
+            self._sink.write("orders", self._fills.reports(log))
 
     def _compare(self, settled: SettledEvents, rows: slice) -> None:
         """Add the answered events after the warm-up to the accuracies."""

@@ -26,7 +26,7 @@ def hear(s, now, orders):
         if told[ol.R_KNOWN] > now:
             return
         book[ol.FIRST_REPORT] = told[ol.R_NEXT]
-        if told[ol.R_KIND] == ol.FILLED:
+        if told[ol.R_KIND] == ol.FILLED or told[ol.R_KIND] == ol.TOOK:
             book[at.CONFIRMED] += told[ol.R_LOTS]
         if told[ol.R_SIDE] != 0:
             _note(orders.desks[s, 0 if told[ol.R_SIDE] > 0 else 1], told)
@@ -37,7 +37,7 @@ def hear(s, now, orders):
 def _note(desk, told):
     """One report on an order of one side."""
     kind = told[ol.R_KIND]
-    if kind == ol.FILLED:
+    if kind == ol.FILLED or kind == ol.TOOK:
         if told[ol.R_ID] == desk[ol.D_ID]:
             desk[ol.D_FILLED] += abs(told[ol.R_LOTS])
             if desk[ol.D_FILLED] == desk[ol.D_TOTAL]:
@@ -93,10 +93,12 @@ def _prices(command, anchor, held, rules):
     """Bid and ask in ticks, rounded away from each other; held lots move both against them."""
     under = rules[ol.SKEW_UNDER]
     shift = rules[ol.SKEW] * held
-    bid = ((anchor - command[ol.C_BID_OFFSET]) * under - shift) // (2 * under)
-    ask = -((-(anchor + command[ol.C_ASK_OFFSET]) * under + shift) // (2 * under))
+    below, above = command[ol.C_BID_OFFSET], command[ol.C_ASK_OFFSET]
+    silent = below == SILENT or above == SILENT  # a side that is silent is given any price
+    below, above = 0 if below == SILENT else below, 0 if above == SILENT else above
+    bid = ((anchor - below) * under - shift) // (2 * under)
+    ask = -((-(anchor + above) * under + shift) // (2 * under))
     both = command[ol.C_BID_LOTS] > 0 and command[ol.C_ASK_LOTS] > 0
-    silent = command[ol.C_BID_OFFSET] == SILENT or command[ol.C_ASK_OFFSET] == SILENT
     if both and not silent and bid >= ask:
         both_sides = bid + ask
         bid, ask = (both_sides - 1) // 2, -((-both_sides - 1) // 2)

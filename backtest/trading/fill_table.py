@@ -11,6 +11,7 @@ import numpy as np
 from backtest.core.arrays import Float64Array, Int64Array
 from backtest.market.instruments import Instrument
 from backtest.trading import layout as at
+from backtest.trading import order_layout as ol
 from backtest.trading.layout import COSTS
 
 if TYPE_CHECKING:
@@ -59,6 +60,36 @@ class FillTable:
                 "cash": fills[at.CASH],
                 "decision": fills[at.DECISION],
                 **{name: fills[at.FEED + k] for k, name in enumerate(COSTS)},
+            }
+        )
+
+    def reports(self, log: Int64Array) -> pa.RecordBatch:
+        """Some rows of the table ``orders``: what the venue reported of orders that rest.
+
+        Args:
+            log: as ``OrderVenue.take_log`` gives it, int64 [n, LOG_SIZE].
+        """
+        from backtest.core.arrow import batch_of, symbol_array, time_array
+
+        symbol, price, side, kind = (
+            log[:, k].copy() for k in (ol.L_SYMBOL, ol.L_PRICE, ol.L_SIDE, ol.L_KIND)
+        )
+        times = ("ts_venue", "ts_known", *INSTANTS[:5])
+        places = (ol.L_TIME, ol.L_KNOWN, *range(ol.L_T0, ol.L_T4 + 1))
+        return batch_of(
+            {
+                "symbol": symbol_array(symbol, self._symbols),
+                "order": log[:, ol.L_ID].copy(),
+                "report": symbol_array(kind, ol.REPORTS),
+                "side": symbol_array((side < 0).astype(np.int64), ("buy", "sell")),
+                "lots": np.abs(log[:, ol.L_LOTS]),
+                "price": self.prices(symbol, 2 * price),
+                "price_half_ticks": 2 * price,
+                "event": log[:, ol.L_EVENT].copy(),
+                **{
+                    name: time_array(log[:, place].copy())
+                    for name, place in zip(times, places, strict=True)
+                },
             }
         )
 

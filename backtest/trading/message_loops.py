@@ -296,7 +296,7 @@ def _take(s, message, lots, row, first_row, ticks, orders):
     fill[at.GAP] = last_gap(row + first_row, bid, ask, ticks.stale)
     fill[at.MF] = fill[at.M4]
     fill[at.KNOWN] = report(
-        s, ol.FILLED, message, message[ol.SIDE] * taken, fill[at.TOUCH], message[ol.AT4],
+        s, ol.TOOK, message, message[ol.SIDE] * taken, fill[at.TOUCH], message[ol.AT4],
         message[ol.RESPONSE], orders,
     )  # fmt: skip
     return taken

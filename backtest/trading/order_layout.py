@@ -31,9 +31,9 @@ THROUGH, TRADES, OPTIMISTIC, POWER = range(4)
 # Fills by quotes through an order's price, and by prints through it; prints inside the spread.
 CROSS_NONE, CROSS_DISPLAYED, CROSS_FULL = range(3)
 
-# What the venue reports.
-ACCEPTED, REJECTED, FILLED, CANCELLED, REPLACED, EXPIRED, LATE = range(7)
-REPORTS = ("accepted", "rejected", "filled", "cancelled", "replaced", "expired", "late")
+# What the venue reports: an order may be filled while it rests, or take.
+ACCEPTED, REJECTED, FILLED, TOOK, CANCELLED, REPLACED, EXPIRED, LATE = range(8)
+REPORTS = ("accepted", "rejected", "filled", "took", "cancelled", "replaced", "expired", "late")
 
 # Why a loop returned, besides the reasons of ``layout``: a price that is wanted is too large.
 PRICE_OVERFLOW = 64

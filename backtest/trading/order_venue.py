@@ -81,6 +81,7 @@ class OrderVenue(Venue):
             **pools,
         )
         self._listed = 0
+        self._counts = np.zeros((2, len(ol.REPORTS)), dtype=np.int64)
         if terms.orders.listed is not None:
             books[np.unique(terms.orders.listed.symbol), ol.PINNED] = 1
 
@@ -230,16 +231,25 @@ class OrderVenue(Venue):
             self._grow()
 
     def take_log(self) -> Int64Array:
-        """What was reported that nothing later can precede, in the order of time, [n, LOG_SIZE]."""
+        """By time, then symbol, int64 [n, LOG_SIZE]."""
         state, log = self._trading.state, self._trading.log
         entries = log[: state[ol.LOGGED]]
         bound = min(self._now, self._checked)
         done = (entries[:, ol.L_TIME] < bound) | (bound == at.LATEST)
         taken = entries[done]
+        np.add.at(self._counts[0], taken[:, ol.L_KIND], 1)
+        np.add.at(self._counts[1], taken[:, ol.L_KIND], np.abs(taken[:, ol.L_LOTS]))
         left = entries[~done]
         log[: len(left)] = left
         state[ol.LOGGED] = len(left)
         return taken[by_arrival(taken[:, ol.L_TIME], taken[:, ol.L_SYMBOL])]
+
+    def figures(self) -> dict[str, Any]:
+        """What became of the orders, after the end: reports and lots of each kind."""
+        return {
+            name: {"reports": count, "lots": lots}
+            for name, count, lots in zip(ol.REPORTS, *self._counts.tolist(), strict=True)
+        }
 
     def _grow(self) -> None:
         """Enlarge whatever one step more might fill."""

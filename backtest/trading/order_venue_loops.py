@@ -13,6 +13,7 @@ from backtest.trading.desk_loops import hear, quote
 from backtest.trading.layout import SILENT
 from backtest.trading.message_loops import receive, send
 from backtest.trading.order_loops import meet_row, remove, report
+from backtest.trading.quotes_loops import last_row
 
 
 @compiled
@@ -140,8 +141,11 @@ def _carry_out(s, command, first_row, ticks, orders, rules):
     if abs(orders.books[s][at.CONFIRMED]) > at.MOST_LOTS:
         return at.POSITION_OVERFLOW
     if action == ol.QUOTE:
-        anchor = ticks.mid[command[ol.C_EVENT] - first_row]
-        fits = quote(s, command, anchor, first_row, ticks, orders, rules)
+        book, row = orders.books[s], command[ol.C_EVENT] - first_row
+        here = last_row(
+            book, at.POINTER, row, command[ol.C_T0], first_row, ticks.ts_event, ticks.next_quote
+        )
+        fits = quote(s, command, ticks.mid[here], first_row, ticks, orders, rules)
         return at.DONE if fits else ol.PRICE_OVERFLOW
     latency = command[ol.C_ENTRY]
     if action == ol.REPLACE:

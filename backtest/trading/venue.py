@@ -204,6 +204,10 @@ class Venue(ABC):
         state[at.FILLS] = state[at.ATTRIBUTED] = self._reported = len(left)
         return taken
 
+    def take_log(self) -> Int64Array | None:
+        """What the venue reported that nothing later can precede; ``None``: it keeps no log."""
+        return None
+
     def confirmed(self, now: int) -> list[Confirmation]:
         """Fills that became known by ``now`` since this was last asked, by when they did."""
         self._report()
