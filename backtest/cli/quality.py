@@ -173,9 +173,8 @@ def _print_figures(figures: dict[str, Any]) -> None:
             facts.append(("numbers that are no prices", text))
     if figures["trades"]:
         trades = figures["trades"]
-        names = ("buyer", "seller", "unknown")
-        counts = ", ".join(f"{trades[name]:,} {name}" for name in names)
-        facts.append(("trades by aggressor", counts))
+        sides = ", ".join(f"{trades[side]:,} {side}" for side in ("buyer", "seller", "unknown"))
+        facts.append(("trades by aggressor", sides))
     if figures["feed_latency_ns"]:
         feed = figures["feed_latency_ns"]
         text = f"{_spans(feed['not_negative'])}; {feed['negative']:,} negative"

@@ -18,7 +18,7 @@ SYMBOLS = ("AAA", "BBB", "CCC")
 
 
 def quote_events(rows: int, *, seed: int = 3, symbols: int = 3) -> EventBatch:
-    """Quotes, trades and aggressors of several symbols: shared instants, one-sided and crossed quotes."""
+    """Quotes and trades with aggressors: shared instants, one-sided and crossed quotes."""
     rng = np.random.default_rng(seed)
     frame = random_events(rows, seed=seed, start=START)
     columns: dict[str, Any] = {

@@ -152,7 +152,8 @@ def test_an_aggressor_goes_with_the_trade_that_is_taken_out(tmp_path: Path) -> N
     write_canonical(tmp_path / "d", card_of(), [events])
     found = read_events(open_dataset(tmp_path / "d")).aggressor
     assert found is not None
-    assert (found.dtype, found.tolist()) == (np.int8, [0] * 100)
+    assert found.dtype == np.int8
+    assert not found.any()
 
 
 def test_aggressors_need_trades_and_a_name_of_their_own(tmp_path: Path) -> None:

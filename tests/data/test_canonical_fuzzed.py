@@ -75,8 +75,9 @@ def check(folder: Path, rows: list[tuple[Any, ...]], signed: bool, zero: bool) -
         np.testing.assert_array_equal(kept[stays], given_prices[stays])
     assert events.aggressor is not None
     assert events.aggressor.dtype == np.int8
-    kept = np.where(events.trade_price == NO_PRICE, 0, batch.aggressor)
-    assert events.aggressor.tolist() == kept.tolist()
+    assert batch.aggressor is not None
+    sides = np.where(events.trade_price == NO_PRICE, 0, batch.aggressor)
+    assert events.aggressor.tolist() == sides.tolist()
     assert sum(dataset.card.notes.get(MENDED, {}).values()) == absent
 
 

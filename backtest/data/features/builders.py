@@ -30,8 +30,9 @@ INPUTS = (
     "trade_size",
     "aggressor",
 )
-"""What an expression may read, all Int64: ns, ticks and lots, and 1, -1 or 0 (unknown); null where a side is absent, where
-the event is not a trade, and throughout if the dataset has no such column."""
+"""What an expression may read, all Int64: ns, ticks and lots; who initiated the trade: 1 the buyer,
+-1 the seller, 0 unknown. Null where a side is absent, where the event is not a trade, and
+throughout if the dataset has no such column."""
 
 PriceUnit: TypeAlias = Literal["bp", "ticks"]
 """Differences of prices: in basis points of the mid, or in ticks of the instrument."""

@@ -112,7 +112,8 @@ def test_streams_in_the_total_order_however_files_and_batches_are_cut(
     assert events.aggressor is not None
     assert events.bid.tolist() == expected_order(files, with_seq)
     sides = [_side((0, 0, "", bid)) or 0 for bid in events.bid.tolist()]
-    assert (events.aggressor.dtype, events.aggressor.tolist()) == (np.int8, sides)
+    assert events.aggressor.dtype == np.int8
+    assert events.aggressor.tolist() == sides
 
 
 @given(markets(), st.integers(-1, 13), st.integers(0, 14), st.sets(st.sampled_from("ABC")))
