@@ -1,8 +1,8 @@
 """Writes canonical Parquet: what every source produces and the event bus reads at full speed.
 
 ``docs/data.md`` is the reference of the format. Integers are delta-encoded and float32 columns
-byte-stream-split, which zstd then packs best; the few symbols and aggressors are dictionary-encoded;
-pages carry checksums, so that damage is found on reading.
+byte-stream-split, which zstd then packs best; symbols and aggressors, of which there are few, have
+dictionaries. Pages carry checksums, so that damage is found on reading.
 """
 
 from __future__ import annotations

@@ -393,7 +393,12 @@ def test_the_mapping_in_the_docs_is_one(tmp_path: Path) -> None:
     (example,) = [block for block in blocks if "[symbol]" in block]
     found = read_mapping(mapping(tmp_path, example))
     assert found.time.unit == "us"
-    assert found.numbers().keys() == {"bid", "ask", "bid_size", "ask_size"}
+    trade = {"trade_price", "trade_size"}
+    assert found.numbers().keys() == {"bid", "ask", "bid_size", "ask_size", *trade}
+    assert found.trade is not None
+    assert found.trade.sides() == {
+        "buy": 1, "b": 1, "1": 1, "sell": -1, "s": -1, "-1": -1, "none": 0
+    }  # fmt: skip
 
 
 PRICES = """
