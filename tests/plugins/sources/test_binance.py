@@ -244,9 +244,11 @@ def test_repeated_empty_and_crossed_messages_are_counted(tmp_path: Path) -> None
 
 def test_the_side_that_is_not_the_maker_initiated_a_trade(tmp_path: Path) -> None:
     text: dict[str, Any] = {"s": "BTCUSDT", "p": "10.5", "q": "1", "T": T0, "M": True}
+    rows: list[dict[str, Any]] = [{"m": False, "q": "0"}]  # no trade
+    rows += [{"m": True}, {"m": False}, {}, {"m": None}]
     lines = [
-        message(T0 * MS, "btcusdt@trade", text | {"t": number} | maker)
-        for number, maker in enumerate(({"m": True}, {"m": False}, {}, {"m": None}))
+        message(T0 * MS, "btcusdt@trade", text | {"t": number} | row)
+        for number, row in enumerate(rows)
     ]
     dataset, _ = ingested(written(tmp_path, "x", lines), tmp_path / "out")
     events = read_events(dataset)
