@@ -223,7 +223,10 @@ class CanonicalWriter:
         for name, values in values_of.items():
             if values is not None:
                 marker, absent = _ABSENT_WITH[name]
-                column = pa.array(values, mask=values_of[marker] == absent)
+                missing = values_of[marker] == absent
+                column = pa.array(values, mask=missing)
+                if name == "aggressor":  # 0 says as much as null, and is read twice as fast
+                    column = column.fill_null(0)
                 columns[name] = column.view(TIMESTAMP) if name == "ts_recv" else column
         columns |= self._feature_columns(batch.features, n)
         columns |= self._target_columns(targets, n)
