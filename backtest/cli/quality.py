@@ -171,6 +171,10 @@ def _print_figures(figures: dict[str, Any]) -> None:
         if quotes["no_prices"]:
             text = ", ".join(f"{count:,} in {name}" for name, count in quotes["no_prices"].items())
             facts.append(("numbers that are no prices", text))
+    if figures["trades"]:
+        trades = figures["trades"]
+        sides = ", ".join(f"{trades[side]:,} {side}" for side in ("buyer", "seller", "unknown"))
+        facts.append(("trades by aggressor", sides))
     if figures["feed_latency_ns"]:
         feed = figures["feed_latency_ns"]
         text = f"{_spans(feed['not_negative'])}; {feed['negative']:,} negative"

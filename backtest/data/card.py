@@ -115,6 +115,17 @@ class Columns(_Table):
     ask_size: _Text = "ask_size"
     trade_price: _Text = "trade_price"
     trade_size: _Text = "trade_size"
+    aggressor: _Text = "aggressor"
+
+    def reserved(self) -> set[str]:
+        """Names that features and targets cannot have.
+
+        ``aggressor`` is not reserved until a card names its column: it was a free name before.
+        """
+        names = dict(self)
+        if "aggressor" not in self.model_fields_set:
+            del names["aggressor"]
+        return set(names.values())
 
 
 class Features(_Table):
@@ -254,7 +265,7 @@ class Card(_Table):
     def _apart(
         cls, table: Features | Targets | None, info: ValidationInfo
     ) -> Features | Targets | None:
-        taken = set(dict(info.data.get("columns", Columns())).values())
+        taken = info.data.get("columns", Columns()).reserved()
         features = info.data.get("features")
         if features is not None:
             taken |= {features.packed, *features.all}

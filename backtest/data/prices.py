@@ -1,4 +1,4 @@
-"""Which numbers are prices and sizes: the rule by which 0, negative ones and markers are absent.
+"""Which numbers are prices, sizes and aggressors.
 
 A price is absent or a finite number. 0 and negative numbers count as absent unless the card sets
 ``signed_prices = true`` for the symbol, and 2^63 - 1, which several vendors write for "no price",
@@ -12,7 +12,7 @@ import sys
 import numpy as np
 from numpy.typing import NDArray
 
-from backtest.core.arrays import BoolArray, Int32Array, Int64Array
+from backtest.core.arrays import BoolArray, Int8Array, Int32Array, Int64Array
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE
 
@@ -65,6 +65,28 @@ def unusable_size(lots: Int64Array) -> int | None:
     if not len(lots) or (lots.min() >= 0 and lots.max() <= LIMIT):
         return None
     return int(np.argmax((lots < 0) | (lots > LIMIT)))
+
+
+def wrong_aggressors(aggressor: Int8Array, trade_price: Int64Array) -> BoolArray:
+    """Rows whose aggressor is not -1, 0 or 1, or that have one without a trade, bool [n].
+
+    Args:
+        aggressor: who initiated each trade, as ``EventBatch`` has it, integers [n].
+        trade_price: int64 ticks [n] as they are stated; ``NO_PRICE`` where there is no trade.
+    """
+    wrong: BoolArray = (aggressor < -1) | (aggressor > 1)
+    return wrong | ((aggressor != 0) & (trade_price == NO_PRICE))
+
+
+def wrong_aggressor(row: str, name: str, value: int, *, place: str) -> DataError:
+    """What to raise for a row of ``wrong_aggressors``."""
+    problem = "there is no trade" if value in (-1, 1) else "an aggressor is 1, -1 or 0"
+    return DataError(
+        f"{row} has {value} in {name!r}: {problem}",
+        place=place,
+        remedy="1 means the buyer, -1 the seller, 0 unknown or no trade. Correct or remove the row:"
+        " `backtest data validate --quarantine DIR`.",
+    )
 
 
 def is_marker(numbers: NDArray[np.generic], further: tuple[float, ...] = ()) -> BoolArray:

@@ -70,16 +70,21 @@ def layout_of(card: Card, footer: Footer) -> Layout:
         else:
             types[name] = wanted if wanted == "text" else str(found[name])
 
+    floats = {packed, *(features if packed is None else ()), *targets}
     core = {
         canonical: name
         for canonical, name in names.items()
-        if name in found or canonical in renamed or canonical in ("ts_event", "symbol")
+        if canonical in renamed
+        or canonical in ("ts_event", "symbol")
+        or (name in found and name not in floats)
     }
     for canonical, name in core.items():
         if canonical in TIMES:
             take(name, "timestamp[ns, UTC] or int64 ns", [TIMESTAMP, pa.int64()])
         elif canonical == "symbol":
             take(name, "text", _text_types(found.get(name)))
+        elif canonical == "aggressor":
+            take(name, "int8", [pa.int8()])
         else:
             take(name, "int64", [pa.int64()])
     for pair in PAIRS:
@@ -88,6 +93,9 @@ def layout_of(card: Card, footer: Footer) -> Layout:
             problems.append(f"column {lone[0]!r} is there without its other half of {pair}")
     if "bid_size" in core and "bid" not in core:
         problems.append("sizes are there without the quotes they belong to")
+    if "aggressor" in core and "trade_price" not in core:
+        name = names["aggressor"]
+        problems.append(f"column {name!r} is there without the trades it belongs to")
     if packed is not None:
         width = 4 * len(features)
         take(packed, f"fixed_size_binary[{width}]", [pa.binary(width)])

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from backtest.core.arrays import BoolArray, Float32Array, Int32Array, Int64Array
+from backtest.core.arrays import BoolArray, Float32Array, Int8Array, Int32Array, Int64Array
 
 NO_PRICE = int(np.iinfo(np.int64).min)
 """A side of the quote, or a trade, that is absent."""
@@ -29,8 +29,9 @@ ABSENT = {
     "ask_size": 0,
     "trade_price": NO_PRICE,
     "trade_size": 0,
+    "aggressor": 0,
 }
-"""What a column holds in a row that has no value."""
+"""The columns whose values may be absent, and what each holds in a row that has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,8 @@ class EventBatch:
         bid_size, ask_size: displayed size at the touch, int64 lots [n], or ``None``.
         trade_price, trade_size: the trade, if the event is one, int64 ticks and lots [n];
             ``NO_PRICE`` and 0 where it is not; ``None`` if the dataset has no trades.
+        aggressor: who initiated the trade, int8 [n]: 1 the buyer, -1 the seller; 0 where that is
+            unknown or the event is no trade; ``None`` if the dataset has no such column.
         features: float32 [n, F] view in any memory order, or ``None`` if not asked for.
     """
 
@@ -59,6 +62,7 @@ class EventBatch:
     ask_size: Int64Array | None = None
     trade_price: Int64Array | None = None
     trade_size: Int64Array | None = None
+    aggressor: Int8Array | None = None
     features: Float32Array | None = None
 
     def __len__(self) -> int:

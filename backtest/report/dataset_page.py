@@ -65,6 +65,12 @@ def _overview(d: dict[str, Any]) -> Markup:
             ("locked quotes", _count(d["quotes"]["locked"])),
             ("one-sided quotes", _count(d["quotes"]["one_sided"])),
         ]
+    if d["trades"]:
+        facts += [
+            ("trades initiated by buyers", _count(d["trades"]["buyer"])),
+            ("trades initiated by sellers", _count(d["trades"]["seller"])),
+            ("trades whose initiator is unknown", _count(d["trades"]["unknown"])),
+        ]
     if d["feed_latency_ns"]:
         latency = d["feed_latency_ns"]
         facts += [

@@ -22,8 +22,10 @@ from backtest.timing.server_rules import ServerRules
 LiveService = Callable[[Batch], int]
 """Serves a batch that the server has sent: its scaled service time, ns."""
 
+_NARROW = {"symbol": np.int32, "aggressor": np.int8}
+
 EVENT_COLUMNS: Mapping[str, ColumnType] = {
-    name: np.int32 if name == "symbol" else np.int64 for name in COLUMNS if name != "features"
+    name: _NARROW.get(name, np.int64) for name in COLUMNS if name != "features"
 }
 """Columns of a window that hold events as they come; ``features`` have a width besides."""
 

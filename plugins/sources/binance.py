@@ -16,7 +16,9 @@ class BinanceStream(Source):
 
     Files may be plain, compressed (gzip, zstd, bzip2, xz) or zip archives, whatever their names.
 
-    ``bookTicker`` and ``trade`` become events; every other stream is left out and counted. Symbols
+    ``bookTicker`` and ``trade`` become events; every other stream is left out and counted, and so
+    are futures trades outside the order book (``X`` is not MARKET). A trade's aggressor is the
+    side that was not the maker (``m``). Symbols
     are the venue's names, those of USD-margined futures with ``.um`` added, so that they stay apart
     from spot. Inverse (coin-margined) contracts, and those not in ``currency``, are not tradable.
 

@@ -89,7 +89,7 @@ class _Spool:
                 remedy="Messages of one stream must be in time order: sort the file's lines.",
             )
         self.last = int(times[-1])
-        columns = {"recv": rows.recv, "venue": rows.venue}
+        columns: Columns = {"recv": rows.recv, "venue": rows.venue, "aggressor": rows.aggressor}
         columns |= {f"price{i}": price for i, price in enumerate(rows.price)}
         columns |= {f"size{i}": size for i, size in enumerate(rows.size)}
         batch = pa.record_batch({name: pa.array(values) for name, values in columns.items()})
@@ -104,7 +104,7 @@ class _Spool:
             self._writer.close()
             self._writer = None
 
-    def batches(self) -> Iterator[tuple[dict[str, Int64Array], tuple[int, int]]]:
+    def batches(self) -> Iterator[tuple[Columns, tuple[int, int]]]:
         """Columns of each batch, and the scales of its prices and sizes."""
         with pa.OSFile(str(self.path)) as file:
             reader = pa.ipc.open_file(file)
@@ -271,9 +271,10 @@ class _Reading:
                     remedy="Correct tick_sizes or lot_sizes, or leave them to be inferred.",
                 ) from None
             if spool.kind == "bookTicker":
-                yield quotes(symbol, times, *(np.where(p > 0, p, NO_PRICE) for p in prices), *sizes)
+                shown = [np.where(p > 0, p, NO_PRICE) for p in prices]
+                yield quotes(symbol, times, *shown, *sizes, aggressors=True)
             else:
-                yield trades(symbol, times, prices[0], sizes[0])
+                yield trades(symbol, times, prices[0], sizes[0], columns["aggressor"])
 
     def _times(self, recv: Int64Array, venue: Int64Array) -> dict[str, Int64Array]:
         if venue[0] == NO_TIME:

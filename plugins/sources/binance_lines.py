@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.json as pj
 
-from backtest.core.arrays import BoolArray, Int64Array
+from backtest.core.arrays import BoolArray, Int8Array, Int64Array
 from backtest.errors import DataError
 from backtest.market.events import NO_TIME
 from backtest.plugins.sources.decimals import parse_decimals
@@ -27,15 +27,16 @@ BinanceMarket: TypeAlias = Literal["spot", "um", "cm"]
 
 _FAULTS = (pa.ArrowException, ValueError)
 _LINE = re.compile(rb'([0-9]{1,18}|[1-8][0-9]{18}) (?:\{"stream": ?"[^"@]+@([A-Za-z]+)|\{)')
-_TEXT, _INT = pa.string(), pa.int64()
+_TEXT, _INT, _BOOL = pa.string(), pa.int64(), pa.bool_()
 _COMMON = [("s", _TEXT), ("T", _INT)]
 _INVERSE = "USD_(PERP|[0-9]{6})$"
 """How names of coin-margined contracts end; dated USD-margined ones end as in USDT_240927."""
 _FIELDS: dict[RowKind, list[tuple[str, Any]]] = {
     "bookTicker": [*_COMMON, ("u", _INT), *((name, _TEXT) for name in "baBA")],
-    "trade": [*_COMMON, ("t", _INT), ("p", _TEXT), ("q", _TEXT), ("M", pa.bool_())],
+    "trade": [*_COMMON, ("t", _INT), *((n, _TEXT) for n in "pqX"), ("m", _BOOL), ("M", _BOOL)],
 }
 _NEEDED = {"bookTicker": ("s", "u", "b", "a", "B", "A"), "trade": ("s", "t", "p", "q", "T")}
+_OFF_BOOK = "trades outside the order book"
 _SECONDS = (631_152_000, 4_102_444_800)
 """1990 and 2100: a time outside them was written in another unit."""
 
@@ -52,6 +53,7 @@ class MessageRows:
         update: the venue's number of the message, int64 [n].
         price: [2, n] bid and ask, or [1, n], whole numbers of 10^-price_scale.
         size: alike, of 10^-size_scale.
+        aggressor: who initiated each trade, int8 [n]: 1 the buyer, -1 the seller, 0 unknown.
     """
 
     symbol: str
@@ -65,6 +67,7 @@ class MessageRows:
     price_scale: int
     size: Int64Array
     size_scale: int
+    aggressor: Int8Array
 
     def keep(self, rows: BoolArray) -> MessageRows:
         """Some of them."""
@@ -80,6 +83,7 @@ class MessageRows:
             self.price_scale,
             self.size[:, rows],
             self.size_scale,
+            self.aggressor[rows],
         )
 
 
@@ -107,7 +111,7 @@ def read_rows(file: Packed, time_unit: str, skipped: Counter[str]) -> Iterator[M
                 skipped[_what(stream, line)] += 1
         for kind, found in chosen.items():
             if found:
-                yield from _parsed(file, kind, found, time_unit)
+                yield from _parsed(file, kind, found, time_unit, skipped)
 
 
 def first_receipt(file: Packed) -> int:
@@ -136,9 +140,20 @@ def _blocks(file: Packed, size: int = BLOCK_BYTES) -> Iterator[tuple[int, list[b
 
 
 def _parsed(
-    file: Packed, kind: RowKind, found: list[tuple[int, bytes, bytes]], time_unit: str
+    file: Packed,
+    kind: RowKind,
+    found: list[tuple[int, bytes, bytes]],
+    time_unit: str,
+    skipped: Counter[str],
 ) -> Iterator[MessageRows]:
     data = _json(file, kind, found)
+    if kind == "trade":
+        # Futures say how a trade came about; those of the insurance fund may be far from the book.
+        book = pc.fill_null(pc.equal(data["X"], "MARKET"), True)
+        kept = book.to_numpy(zero_copy_only=False)
+        skipped[_OFF_BOOK] += int(np.count_nonzero(~kept))
+        data = {name: values.filter(book) for name, values in data.items()}
+        found = [line for line, keep in zip(found, kept, strict=True) if keep]
     for name in _NEEDED[kind]:
         if data[name].null_count:
             row = pc.index(data[name].is_null(), True).as_py()
@@ -160,6 +175,7 @@ def _parsed(
     names = data["s"].dictionary_encode()
     codes = names.indices.to_numpy()
     update = data["u" if kind == "bookTicker" else "t"].to_numpy()
+    aggressor = _aggressors(data["m"]) if kind == "trade" else np.zeros(len(line), dtype=np.int8)
     for code, symbol in enumerate(names.dictionary.to_pylist()):
         for market in np.unique(markets[codes == code]):
             rows = (codes == code) & (markets == market)
@@ -177,7 +193,15 @@ def _parsed(
                 price_scale,
                 size,
                 size_scale,
+                aggressor[rows],
             )
+
+
+def _aggressors(buyer_is_maker: pa.Array) -> Int8Array:
+    """Who initiated each trade, int8 [n]: the side that was not the maker; 0 if that is unknown."""
+    side = pc.if_else(buyer_is_maker, pa.scalar(-1, pa.int8()), pa.scalar(1, pa.int8()))
+    sides: Int8Array = pc.fill_null(side, 0).to_numpy()
+    return sides
 
 
 def _markets(kind: RowKind, data: dict[str, pa.Array]) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from backtest.core.arrays import BoolArray, Int64Array
+from backtest.core.arrays import BoolArray, Int8Array, Int64Array
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.reading.decode import Columns
 from backtest.data.reading.merge import SortedFile, stream
@@ -33,8 +33,14 @@ class Lane:
     chunks: Iterator[Columns]
 
 
-def quotes(symbol: int, times: dict[str, Int64Array], *quote: Int64Array) -> Columns:
-    """Rows of a lane that set the quote: bid, ask (ticks), bid size and ask size (lots), [n]."""
+def quotes(
+    symbol: int, times: dict[str, Int64Array], *quote: Int64Array, aggressors: bool = False
+) -> Columns:
+    """Rows of a lane that set the quote: bid, ask (ticks), bid size and ask size (lots), [n].
+
+    Args:
+        aggressors: the lanes of trades say who initiated them; all lanes have the same columns.
+    """
     n = len(times["ts_event"])
     return {
         "symbol": np.full(n, symbol, dtype=np.int32),
@@ -42,13 +48,18 @@ def quotes(symbol: int, times: dict[str, Int64Array], *quote: Int64Array) -> Col
         **dict(zip(QUOTE, quote, strict=True)),
         "trade_price": np.full(n, NO_PRICE, dtype=np.int64),
         "trade_size": np.zeros(n, dtype=np.int64),
+        **({"aggressor": np.zeros(n, dtype=np.int8)} if aggressors else {}),
     }
 
 
 def trades(
-    symbol: int, times: dict[str, Int64Array], price: Int64Array, size: Int64Array
+    symbol: int,
+    times: dict[str, Int64Array],
+    price: Int64Array,
+    size: Int64Array,
+    aggressor: Int8Array | None = None,
 ) -> Columns:
-    """Rows of a lane that are trades: price in ticks and size in lots, [n]."""
+    """Rows of a lane that are trades: price in ticks, size in lots, aggressor if known, [n]."""
     n = len(price)
     absent, nothing = np.full(n, NO_PRICE, dtype=np.int64), np.zeros(n, dtype=np.int64)
     return {
@@ -57,6 +68,7 @@ def trades(
         **dict(zip(QUOTE, (absent, absent, nothing, nothing), strict=True)),
         "trade_price": price,
         "trade_size": size,
+        **({} if aggressor is None else {"aggressor": aggressor}),
     }
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backtest.core.arrays import BoolArray, Int64Array
+from backtest.core.arrays import BoolArray, Int8Array, Int64Array
 from backtest.core.text import suggestion_or_list
 from backtest.data.canonical import NO_PRICES, CanonicalWriter
 from backtest.data.card import Calendar, Card, Features, Targets
@@ -27,7 +27,7 @@ from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
 from backtest.plugins.sources.decimals import floats_to_grid, parse_decimals, step_of, to_grid
 from backtest.plugins.sources.mapped_files import InputTable
-from backtest.plugins.sources.mapping import Mapping, read_mapping
+from backtest.plugins.sources.mapping import Mapping, Trades, read_mapping
 from backtest.plugins.sources.rows import first_failure, refuse_nonfinite
 
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -190,9 +190,8 @@ class _Reader:
 
     def _decoded(self, symbols: pa.Array) -> Iterator[Columns]:
         mapping = self.mapping
-        text = [mapping.time.event, mapping.time.receive, mapping.symbol.column]
         row = 0
-        for batch in self.file.batches(mapping.columns(), {name for name in text if name}):
+        for batch in self.file.batches(mapping.columns(), mapping.texts()):
             if not batch.num_rows:
                 continue
             ids = pc.index_in(self._symbol(batch, row), symbols)
@@ -207,6 +206,9 @@ class _Reader:
                 columns["ts_recv"] = np.where(known, np.maximum(received, ts), NO_TIME)
             for canonical in mapping.numbers():
                 columns[canonical] = self._grid(batch, canonical, row)
+            if mapping.trade is not None:
+                traded = columns["trade_price"] != NO_PRICE
+                columns["aggressor"] = self._aggressors(batch, mapping.trade, traded, row)
             for canonical, table in (("features", mapping.features), ("targets", mapping.targets)):
                 if table is not None:
                     columns[canonical] = self._floats(batch, canonical, table.columns, row)
@@ -289,6 +291,28 @@ class _Reader:
         result[rows] = steps
         return result
 
+    def _aggressors(
+        self, batch: pa.RecordBatch, trade: Trades, traded: BoolArray, first_row: int
+    ) -> Int8Array:
+        """Who initiated each trade, int8 [n]; 0 where there is none, or the cell is empty."""
+        column = batch.column(trade.aggressor)
+        try:
+            text = _text(column)
+        except _FAULTS:
+            row, error = first_failure(column, _text, _FAULTS)
+            self._refuse(first_row + row, f"cannot be read: {trade.aggressor!r}: {error}")
+        plain = pc.fill_null(pc.utf8_lower(pc.utf8_trim_whitespace(text)), "")
+        meaning = {"": 0} | trade.sides()
+        places = pc.index_in(plain, pa.array([*meaning])).fill_null(-1).to_numpy()
+        unlisted = np.flatnonzero(traded & (places < 0))
+        if len(unlisted):
+            i = int(unlisted[0])
+            value = text[i].as_py()
+            problem = f"has {value!r:.80} in {trade.aggressor!r}, which [trade] does not list"
+            self._refuse(first_row + i, problem)
+        sides = np.array([*meaning.values()], dtype=np.int8)[places]
+        return np.where(traded, sides, np.int8(0))
+
     def _absent(self, numbers: Any, canonical: str) -> BoolArray:
         """Which numbers as the file has them are no prices or sizes, bool [n]; they are counted."""
         unknown: BoolArray = np.isnan(numbers)
@@ -321,7 +345,7 @@ class _Reader:
         raise DataError(
             f"row {row} {problem}",
             place=self.file.place,
-            remedy="Mend the row, or the units that the mapping states.",
+            remedy="Mend the row, or what the mapping states.",
         )
 
 

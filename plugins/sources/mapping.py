@@ -93,6 +93,47 @@ class SizeMapping(_Table):
     trade: _Text | None = None
 
 
+def plain_text(value: object) -> str:
+    """A value of ``[trade]`` as it is compared: text, a whole number, true or false.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if not isinstance(value, (str, int)):
+        raise ValueError(f"write it as text, a whole number, true or false, not as {value!r}")
+    return str(value).strip().lower()
+
+
+_Values: TypeAlias = Annotated[
+    tuple[Annotated[str, BeforeValidator(plain_text)], ...], Field(strict=False)
+]
+
+
+class Trades(_Table):
+    """``[trade]``: a column that says who initiated a trade, and what it holds for each side.
+
+    Values are compared as text, without regard to case and surrounding blanks.
+    """
+
+    aggressor: _Text
+    buyer: Annotated[_Values, Field(min_length=1)]
+    seller: Annotated[_Values, Field(min_length=1)]
+    unknown: _Values = ()
+
+    @model_validator(mode="after")
+    def _apart(self) -> Trades:
+        values = [*{*self.buyer}, *{*self.seller}, *{*self.unknown}]
+        twice = sorted({value for value in values if values.count(value) > 1})
+        if twice:
+            raise ValueError(f"{', '.join(map(repr, twice))} cannot mean two things")
+        return self
+
+    def sides(self) -> dict[str, int]:
+        """What each value means: 1 the buyer, -1 the seller, 0 unknown."""
+        lists = ((self.buyer, 1), (self.seller, -1), (self.unknown, 0))
+        return {value: side for values, side in lists for value in values}
+
+
 class Floats(_Table):
     """``[features]`` and ``[targets]``: float columns."""
 
@@ -108,6 +149,7 @@ class Mapping(_Table):
     symbol: Symbols
     price: Prices | None = None
     size: SizeMapping | None = None
+    trade: Trades | None = None
     features: Floats | None = None
     targets: Floats | None = None
     instrument: InstrumentTable = InstrumentTable()
@@ -128,17 +170,19 @@ class Mapping(_Table):
         trade = None if price is None else price.trade
         if (trade is None) != (size is None or size.trade is None):
             raise ValueError("price.trade and size.trade must be given together")
+        if self.trade is not None and trade is None:
+            raise ValueError("trade.aggressor needs price.trade and size.trade")
         if self.instrument.tick_size is not None or self.instrument.lot_size is not None:
             raise ValueError("tick_size belongs in [price], lot_size in [size]")
         floats = self.floats()
         repeated = sorted({name for name in floats if floats.count(name) > 1})
         if repeated:
             raise ValueError(f"features and targets name {', '.join(map(repr, repeated))} twice")
-        text = {self.time.event, self.time.receive, self.symbol.column} & set(floats)
+        text = set(self.texts()) & set(floats)
         if text:
             raise ValueError(
-                f"{', '.join(sorted(map(repr, text)))} holds times or symbols, so it cannot be a"
-                " feature or target"
+                f"{', '.join(sorted(map(repr, text)))} holds times or symbols, or says who"
+                " initiated trades, so it cannot be a feature or target"
             )
         taken = sorted(set(floats) & set(dict(Columns()).values()))
         if taken:
@@ -168,11 +212,16 @@ class Mapping(_Table):
         tables = (self.features, self.targets)
         return tuple(name for table in tables if table is not None for name in table.columns)
 
+    def texts(self) -> tuple[str, ...]:
+        """Columns that are read as text where the format has no types."""
+        aggressor = None if self.trade is None else self.trade.aggressor
+        own = (self.time.event, self.time.receive, self.symbol.column, aggressor)
+        return tuple(name for name in own if name is not None)
+
     def columns(self) -> tuple[str, ...]:
         """Every column that is read, each once."""
-        own = [self.time.event, self.time.receive, self.symbol.column]
-        own += [column for column, _, _ in self.numbers().values()]
-        return tuple(dict.fromkeys([*(name for name in own if name), *self.floats()]))
+        numbers = [column for column, _, _ in self.numbers().values()]
+        return tuple(dict.fromkeys([*self.texts(), *numbers, *self.floats()]))
 
 
 def read_mapping(path: Path) -> Mapping:

@@ -11,20 +11,20 @@ from backtest.data.canonical import write_canonical
 from backtest.data.card import Card, Features, Targets
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.features.builders import random_events
-from backtest.market.events import NO_PRICE, EventBatch
+from backtest.market.events import ABSENT, EventBatch
 
 START = 1_700_000_000_000_000_000
 SYMBOLS = ("AAA", "BBB", "CCC")
 
 
 def quote_events(rows: int, *, seed: int = 3, symbols: int = 3) -> EventBatch:
-    """Quotes and trades of several symbols: shared instants, one-sided and crossed quotes."""
+    """Quotes and trades with aggressors: shared instants, one-sided and crossed quotes."""
     rng = np.random.default_rng(seed)
     frame = random_events(rows, seed=seed, start=START)
     columns: dict[str, Any] = {
-        name: frame[name].fill_null(NO_PRICE if not name.endswith("_size") else 0).to_numpy()
-        for name in frame.columns
+        name: frame[name].fill_null(ABSENT.get(name, 0)).to_numpy() for name in frame.columns
     }
+    columns["aggressor"] = columns["aggressor"].astype(np.int8)
     ts = columns["ts_event"]
     recv = ts + rng.integers(10_000, 2_000_000, rows)
     return EventBatch(

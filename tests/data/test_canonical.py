@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from backtest.data import canonical
 from backtest.data.canonical import write_canonical
+from backtest.data.card import Features
 from backtest.data.dataset import open_dataset
 from backtest.data.reading.bus import read_events
 from backtest.errors import DataError
@@ -31,9 +32,13 @@ def test_the_columns_are_as_documented(tmp_path: Path) -> None:
         ts_recv=random_events(1000).ts_event,
         trade_price=np.full(1000, NO_PRICE),
         trade_size=np.zeros(1000, dtype=np.int64),
+        aggressor=np.zeros(1000, dtype=np.int8),
     )
     assert events.ts_recv is not None
     events.ts_recv[3] = NO_TIME
+    for name, value in (("trade_price", 105), ("trade_size", 2), ("aggressor", -1)):
+        getattr(events, name)[[4, 7]] = value
+    events.aggressor[7] = 0  # type: ignore[index]
     write_canonical(tmp_path / "d", card_of(), [events])
     file = pq.ParquetFile(tmp_path / "d" / "events-00000.parquet")
     text = pa.dictionary(pa.int16(), pa.string())
@@ -45,6 +50,7 @@ def test_the_columns_are_as_documented(tmp_path: Path) -> None:
         "symbol": text,
         **dict.fromkeys(("bid", "ask", "bid_size", "ask_size"), pa.int64()),
         **dict.fromkeys(("trade_price", "trade_size"), pa.int64()),
+        "aggressor": pa.int8(),
         **dict.fromkeys(("f0", "f1", "f2"), pa.float32()),
     }
     table = file.read()
@@ -52,7 +58,8 @@ def test_the_columns_are_as_documented(tmp_path: Path) -> None:
     absent = int((events.bid == NO_PRICE).sum())  # type: ignore[union-attr]
     assert table["bid"].null_count == table["bid_size"].null_count == absent > 0
     assert table["ts_recv"].null_count == 1
-    assert table["trade_size"].null_count == 1000
+    assert table["trade_size"].null_count == 998
+    assert table["aggressor"].to_pylist() == [-1 if row == 4 else 0 for row in range(1000)]
     assert {file.metadata.row_group(0).column(i).compression for i in range(4)} == {"ZSTD"}
     assert_same(read_events(open_dataset(tmp_path / "d"), features=True), events)
 
@@ -100,6 +107,14 @@ def changed(**columns: Any) -> EventBatch:
     return dataclasses.replace(random_events(100), **columns)
 
 
+def traded(aggressor: int, price: int = 105) -> EventBatch:
+    """A trade in row 40 whose aggressor, if the price is none, belongs to nothing."""
+    columns = {"trade_price": np.full(100, NO_PRICE), "trade_size": np.zeros(100, np.int64)}
+    columns |= {"aggressor": np.zeros(100, np.int64)}
+    columns["trade_price"][40], columns["aggressor"][40] = price, aggressor
+    return changed(**columns)
+
+
 def with_value(value: float) -> EventBatch:
     events = random_events(100)
     assert events.features is not None
@@ -115,16 +130,38 @@ def with_value(value: float) -> EventBatch:
         (changed(symbol=np.full(100, -1, np.int32)), "row 100 has symbol id -1"),
         (with_value(np.nan), "row 140 has nan in 'f1'"),
         (with_value(-np.inf), "row 140 has -inf in 'f1'"),
+        (traded(2), "row 140 has 2 in 'aggressor': an aggressor is 1, -1 or 0"),
+        (traded(-128), "row 140 has -128 in 'aggressor'"),
+        (traded(257), "row 140 has 257 in 'aggressor'"),  # 1 in eight bits
+        (traded(-1, NO_PRICE), "row 140 has -1 in 'aggressor': there is no trade"),
     ],
 )
 def test_what_cannot_be_events_is_refused_by_row(
     tmp_path: Path, events: EventBatch, problem: str
 ) -> None:
-    first = random_events(100)
+    first = random_events(100) if events.aggressor is None else traded(1)
     shift = first.ts_event[-1] - first.ts_event[0]
     later = dataclasses.replace(events, ts_event=events.ts_event + shift)
     with pytest.raises(DataError, match=problem):
         write_canonical(tmp_path / "d", card_of(), [first, later])
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_an_aggressor_goes_with_the_trade_that_is_taken_out(tmp_path: Path) -> None:
+    events = traded(1, price=0)
+    write_canonical(tmp_path / "d", card_of(), [events])
+    found = read_events(open_dataset(tmp_path / "d")).aggressor
+    assert found is not None
+    assert found.dtype == np.int8
+    assert not found.any()
+
+
+def test_aggressors_need_trades_and_a_name_of_their_own(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="without the trades they belong to"):
+        write_canonical(tmp_path / "d", card_of(), [changed(aggressor=np.zeros(100, np.int8))])
+    card = card_of().model_copy(update={"features": Features(columns=("f0", "aggressor", "f2"))})
+    with pytest.raises(DataError, match="two columns would be called 'aggressor'"):
+        write_canonical(tmp_path / "d", card, [traded(1)])
     assert [*tmp_path.iterdir()] == []
 
 

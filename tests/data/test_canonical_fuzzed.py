@@ -26,17 +26,20 @@ PRICES = st.sampled_from(
     [NO_PRICE, 100, 101, 0, -5, 2**62 - 1, 2**62, -(2**62), MOST, 9_999_999_999]
 )
 SIZES = st.sampled_from([0, 1, 7, -1, LEAST, 2**62, 2**62 + 1, MOST])
+AGGRESSORS = st.sampled_from([0, 0, 0, 1, -1, 2, -128])
 NUMBERS = st.sampled_from([0.0, 1.5, -3e38, 7e4, float("nan"), float("inf"), float("-inf")])
 ROWS = st.tuples(
     st.integers(-1, 3), TIMES, st.sampled_from([T0, NO_TIME, 0, MOST]), PRICES, PRICES, PRICES,
-    SIZES, SIZES, SIZES, NUMBERS, NUMBERS,
+    SIZES, SIZES, SIZES, AGGRESSORS, NUMBERS, NUMBERS,
 )  # fmt: skip
 
 
 def batch_of(rows: list[tuple[Any, ...]]) -> tuple[EventBatch, Any]:
     symbol, *whole, feature, target = (np.array(column) for column in zip(*rows, strict=True))
-    names = ("ts_event", "ts_recv", "bid", "ask", "trade_price", "bid_size", "ask_size")
-    columns = dict(zip((*names, "trade_size"), (c.astype(np.int64) for c in whole), strict=True))
+    names: tuple[str, ...] = ("ts_event", "ts_recv", "bid", "ask", "trade_price")
+    names += ("bid_size", "ask_size")
+    names = (*names, "trade_size", "aggressor")
+    columns: dict[str, Any] = dict(zip(names, (c.astype(np.int64) for c in whole), strict=True))
     features = feature.astype(np.float32)[:, None]
     targets = target.astype(np.float32)[:, None]
     return EventBatch(symbol=symbol.astype(np.int32), features=features, **columns), targets
@@ -70,6 +73,11 @@ def check(folder: Path, rows: list[tuple[Any, ...]], signed: bool, zero: bool) -
         absent += int(np.count_nonzero((given_prices != NO_PRICE) & (kept == NO_PRICE)))
         stays = kept != NO_PRICE
         np.testing.assert_array_equal(kept[stays], given_prices[stays])
+    assert events.aggressor is not None
+    assert events.aggressor.dtype == np.int8
+    assert batch.aggressor is not None
+    sides = np.where(events.trade_price == NO_PRICE, 0, batch.aggressor)
+    assert events.aggressor.tolist() == sides.tolist()
     assert sum(dataset.card.notes.get(MENDED, {}).values()) == absent
 
 

@@ -99,6 +99,10 @@ SMALL = {"format": "1", "name": '"x"', "symbols": '["A", "B"]'}
         ({"files": "[]"}, "files: "),
         ({"symbls": '["A"]'}, "symbls: no such key"),
         ({"columns": '{ bidd = "b" }'}, "columns.bidd: no such key"),
+        (
+            {"columns": '{ aggressor = "aggressor" }', "features": '{ columns = ["aggressor"] }'},
+            "features: 'aggressor' is already used by another table",
+        ),
         ({"columns": '{ bid = "x", ask = "x" }'}, "columns: named more than once: 'x'"),
         ({"features": "{}"}, "features: give either columns, or packed and names"),
         ({"features": '{ columns = ["a"], packed = "f", names = ["a"] }'}, "features: give either"),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from backtest.data.canonical import write_canonical
@@ -37,6 +38,7 @@ def columns(symbol: str = "A") -> dict[str, Any]:
         "ask_size": [2] * rows,
         "trade_price": TRADE,
         "trade_size": [3] * rows,
+        "aggressor": pa.array([1, -1, None, 1, 0, 1], pa.int8()),
     }
 
 
@@ -54,6 +56,9 @@ def test_other_peoples_files_are_read_without_what_is_no_price(tmp_path: Path) -
     assert events.trade_size is not None
     assert events.bid_size.tolist() == [1, 0, 0, 1, 0, 1]  # none beside a price that is none
     assert events.trade_size.tolist() == [0, 3, 3, 0, 0, 3]
+    assert events.aggressor is not None
+    assert events.aggressor.tolist() == [0, -1, 0, 0, 0, 1]
+    assert events.aggressor.dtype == np.int8
     assert events.valid_quote().tolist() == [True] + [False] * 5
     bus = EventBus(dataset)
     assert sum(map(len, bus)) == len(BID)

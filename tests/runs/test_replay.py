@@ -23,6 +23,7 @@ from backtest.runs.replay import EVENT_COLUMNS, Gaps, Replay, ServedTally
 from backtest.timing.outcomes import Status, Timing
 from backtest.timing.server_rules import ServerRules
 from backtest.timing.simulation import simulate
+from tests.data.made import quote_dataset
 from tests.parquet_files import dataset_of
 
 SERVERS = {
@@ -130,10 +131,25 @@ def test_what_a_dataset_lacks_is_absent(tmp_path: Path) -> None:
     list(replay.run())
     absent = {
         "ts_recv": NO_TIME, "bid": NO_PRICE, "ask": NO_PRICE, "bid_size": UNLIMITED,
-        "ask_size": UNLIMITED, "trade_price": NO_PRICE, "trade_size": 0,
+        "ask_size": UNLIMITED, "trade_price": NO_PRICE, "trade_size": 0, "aggressor": 0,
     }  # fmt: skip
     for name, value in absent.items():
         assert set(replay.window[name][:5].tolist()) == {value}, name
+
+
+def test_a_window_holds_who_initiated_a_trade(tmp_path: Path) -> None:
+    dataset = quote_dataset(tmp_path / "d", 500)
+    stream = Stream(dataset)
+    replay = Replay(
+        stream, SERVERS["keeps up"], FEED,
+        symbols=3, end=stream.extent.last + 1, columns=EVENT_COLUMNS,
+    )  # fmt: skip
+    list(replay.run())
+    wanted = read_events(dataset).aggressor
+    assert wanted is not None
+    assert set(wanted.tolist()) == {-1, 0, 1}
+    assert replay.window["aggressor"].dtype == np.int8
+    np.testing.assert_array_equal(replay.window["aggressor"][: len(wanted)], wanted)
 
 
 def test_rows_that_somebody_else_needs_stay(

@@ -9,20 +9,30 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from backtest.core.arrays import Float32Array, Int64Array
+from backtest.core.arrays import Float32Array
 from backtest.errors import PluginError
 from backtest.market.events import NO_PRICE, EventBatch
 
 if TYPE_CHECKING:
     import polars as pl
 
-INPUTS = ("ts_event", "bid", "ask", "bid_size", "ask_size", "trade_price", "trade_size")
-"""What an expression may read, all Int64: ns, ticks and lots; null where a side is absent, where
-the event is not a trade, and throughout if the dataset has no such column."""
+INPUTS = (
+    "ts_event",
+    "bid",
+    "ask",
+    "bid_size",
+    "ask_size",
+    "trade_price",
+    "trade_size",
+    "aggressor",
+)
+"""What an expression may read, all Int64: ns, ticks and lots; who initiated the trade: 1 the buyer,
+-1 the seller, 0 unknown. Null where a side is absent, where the event is not a trade, and
+throughout if the dataset has no such column."""
 
 PriceUnit: TypeAlias = Literal["bp", "ticks"]
 """Differences of prices: in basis points of the mid, or in ticks of the instrument."""
@@ -34,6 +44,7 @@ _PRESENT_WITH = {
     "ask_size": "ask",
     "trade_price": "trade_price",
     "trade_size": "trade_price",
+    "aggressor": "trade_price",
 }
 
 
@@ -124,11 +135,11 @@ def to_frame(batch: EventBatch) -> pl.DataFrame:
     """Events of one symbol as the columns of ``INPUTS``."""
     import polars as pl
 
-    columns: dict[str, Int64Array | None] = {name: getattr(batch, name) for name in INPUTS}
+    columns: dict[str, Any] = {name: getattr(batch, name) for name in INPUTS}
     n = len(batch)
     frame = pl.DataFrame(
         [
-            pl.Series(name, np.zeros(n, dtype=np.int64) if values is None else values)
+            pl.Series(name, np.zeros(n, np.int64) if values is None else values).cast(pl.Int64)
             for name, values in columns.items()
         ]
     )
@@ -222,6 +233,7 @@ def random_events(n: int, *, seed: int, start: int) -> pl.DataFrame:
         "ask": rng.random(n) < 0.95,
         "trade_price": rng.random(n) < 0.3,
     }
+    columns["aggressor"] = rng.integers(-1, 2, n)
     return pl.DataFrame(columns).with_columns(
         pl.when(pl.Series(present[marker])).then(pl.col(name)).alias(name)
         for name, marker in _PRESENT_WITH.items()

@@ -15,14 +15,13 @@ from backtest.data.quality.rules import in_sessions
 from backtest.data.quality.tally import Busiest, Histogram, Moments, Timeline
 from backtest.data.reading.bus import stream_all
 from backtest.errors import DataError
-from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
+from backtest.market.events import ABSENT, NO_PRICE, NO_TIME, EventBatch
 
 _QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
 _NAMES = ("p01", "p25", "p50", "p75", "p99")
 _WINDOWS = (1_000_000, 100_000_000, 1_000_000_000)
 _LARGEST = 5
 _PICTURED = 24
-_VALUES = ("ts_recv", "bid", "ask", "bid_size", "ask_size", "trade_price", "trade_size")
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
@@ -59,6 +58,7 @@ class _Tally:
         self._timeline = Timeline(min(symbols, _PICTURED))
         self._spread = Histogram(symbols)
         self._crossed = self._locked = self._one_sided = 0
+        self._bought = self._sold = 0
         self._recorded = self._early = 0
         self._earliest: int | None = None
         self._latency = Histogram()
@@ -80,9 +80,12 @@ class _Tally:
         if batch.trade_price is not None:
             traded = batch.trade_price != NO_PRICE
             self._trades += np.bincount(symbol[traded], minlength=len(self._trades))
+        if batch.aggressor is not None:
+            self._bought += int(np.count_nonzero(batch.aggressor == 1))
+            self._sold += int(np.count_nonzero(batch.aggressor == -1))
         if batch.ts_recv is not None:
             self._add_latency(ts, batch.ts_recv)
-        columns = {name: getattr(batch, name) for name in ("symbol", "ts_event", *_VALUES)}
+        columns = {name: getattr(batch, name) for name in ("symbol", "ts_event", *ABSENT)}
         columns |= {"features": batch.features, "targets": targets}
         marked = self._duplicates.mark({k: v for k, v in columns.items() if v is not None})
         self._identical += int(np.count_nonzero(marked))
@@ -183,6 +186,7 @@ class _Tally:
             "same_instant_and_symbol": self._together,
             "identical": self._identical,
             "quotes": self._quotes() if dataset.has_quotes else None,
+            "trades": self._trade_counts() if dataset.layout.has("trade_price") else None,
             "feed_latency_ns": self._feed_latency(),
             "sessions": self._sessions(),
             "symbols": self._symbols(),
@@ -204,6 +208,11 @@ class _Tally:
             "spread_ticks": _quantiles(self._spread),
             "no_prices": dict(self.absent),
         }
+
+    def _trade_counts(self) -> dict[str, int]:
+        count = int(self._trades.sum())
+        known = {"buyer": self._bought, "seller": self._sold}
+        return {"count": count, **known, "unknown": count - self._bought - self._sold}
 
     def _feed_latency(self) -> dict[str, Any] | None:
         if not self._dataset.layout.has("ts_recv"):

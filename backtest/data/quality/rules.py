@@ -12,9 +12,10 @@ import pyarrow as pa
 from backtest.core.arrays import BoolArray, Float32Array, Int32Array, Int64Array
 from backtest.core.times import EPOCH_1980, format_span, format_utc, in_another_unit
 from backtest.data.parquet import mapped_errors
+from backtest.data.prices import wrong_aggressors
 from backtest.data.quality.duplicates import Duplicates
 from backtest.data.quality.price_checks import PriceChecks, RowFlags
-from backtest.data.reading.decode import Columns, int64_column
+from backtest.data.reading.decode import Columns, integer_column
 from backtest.data.reading.matrices import nonfinite_cells, packed_matrix, wide_matrix
 from backtest.data.schema import Layout
 from backtest.market.events import ABSENT, NO_PRICE, NO_TIME
@@ -92,6 +93,12 @@ RULES: Mapping[str, QualityRule] = {
         "Sort the file by ts_event (stably), or remove the rows: --quarantine DIR.",
     ),
     "size": QualityRule("error", "a negative size", "Remove the rows: --quarantine DIR."),
+    "aggressor": QualityRule(
+        "error",
+        "an aggressor other than -1, 0 and 1, or one without a trade",
+        "1 means the buyer, -1 the seller, 0 unknown: ingest the data again, or remove the rows:"
+        " --quarantine DIR.",
+    ),
     "nonfinite": QualityRule(
         "error",
         "NaN, infinity or null among the features",
@@ -206,7 +213,7 @@ class RowChecks:
     def _columns(self, batch: pa.RecordBatch) -> Columns:
         """The batch as arrays, nulls as the bus has them, unknown symbols as -1."""
         layout, core = self._layout, self._layout.core
-        columns: Columns = {"ts_event": int64_column(batch.column(core["ts_event"]), NO_TIME)}
+        columns: Columns = {"ts_event": integer_column(batch.column(core["ts_event"]), NO_TIME)}
         symbol = batch.column(core["symbol"])
         with mapped_errors(self._place):  # text that is not UTF-8
             codes = [self._ids.get(name, -1) for name in symbol.dictionary.to_pylist()]
@@ -214,7 +221,7 @@ class RowChecks:
         columns["symbol"] = np.array([*codes, -1], dtype=np.int32)[indices]
         for name, absent in ABSENT.items():
             if layout.has(name):
-                columns[name] = int64_column(batch.column(core[name]), absent)
+                columns[name] = integer_column(batch.column(core[name]), absent)
         if layout.packed:
             columns["features"] = packed_matrix(batch.column(layout.packed), len(layout.features))
         elif layout.features:
@@ -237,6 +244,10 @@ class RowChecks:
         for size in ("bid_size", "ask_size", "trade_size"):
             if size in columns:
                 yield "size", columns[size] < 0, _cell(size, columns[size])
+        if "aggressor" in columns:
+            aggressor = columns["aggressor"]
+            wrong = wrong_aggressors(aggressor, columns["trade_price"])
+            yield "aggressor", wrong, _cell("aggressor", aggressor)
         for rule, noun in (("nonfinite", "features"), ("target", "targets")):
             matrix = columns.get(noun)
             bad = None if matrix is None else nonfinite_cells(matrix)
@@ -284,7 +295,7 @@ class RowChecks:
     def _seq(self, batch: pa.RecordBatch) -> Int64Array | None:
         if not self._layout.has("seq"):
             return None
-        return int64_column(batch.column(self._layout.core["seq"]), NO_TIME)
+        return integer_column(batch.column(self._layout.core["seq"]), NO_TIME)
 
     def _other_unit(self, ts: Int64Array, good: BoolArray) -> BoolArray:
         if self.reference is None and good.any():

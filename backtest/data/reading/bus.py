@@ -18,12 +18,11 @@ from backtest.core.text import suggestion_or_list
 from backtest.data.reading.decode import Columns, Decoder, Nonfinite, Policy, Selection
 from backtest.data.reading.plan import Scan
 from backtest.errors import UsageError
-from backtest.market.events import EventBatch, concatenate
+from backtest.market.events import ABSENT, EventBatch, concatenate
 
 if TYPE_CHECKING:
     from backtest.data.dataset import Dataset
 
-_VALUES = ("ts_recv", "bid", "ask", "bid_size", "ask_size", "trade_price", "trade_size")
 _BATCHES_AHEAD = 2
 
 
@@ -47,7 +46,7 @@ class EventBus:
         UsageError: an unknown symbol or feature, or a window that ends before it starts.
         DataError: files that cannot be read or whose columns differ; while iterating, besides:
             unsorted rows, unknown symbols, damaged pages, NaN or infinity, negative sizes, prices
-            and sizes beyond 2^62.
+            and sizes beyond 2^62, aggressors of no trade or other than -1, 0 and 1.
     """
 
     def __init__(
@@ -73,7 +72,7 @@ class EventBus:
             start,
             end,
             symbols,
-            values=_VALUES,
+            values=tuple(ABSENT),
             features=self.features,
             nonfinite=nonfinite,
         )
@@ -232,7 +231,7 @@ def stream_all(
         None,
         None,
         None,
-        values=_VALUES,
+        values=tuple(ABSENT),
         features=dataset.features,
         targets=dataset.targets,
         nonfinite=nonfinite,

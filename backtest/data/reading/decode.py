@@ -23,6 +23,8 @@ from backtest.data.prices import (
     too_large,
     unusable_price,
     unusable_size,
+    wrong_aggressor,
+    wrong_aggressors,
 )
 from backtest.data.reading.matrices import (
     ROWS,
@@ -132,7 +134,8 @@ class Decoder:
 
         Raises:
             DataError: unsorted rows, a null where none may be, an unknown symbol, NaN or infinity,
-                a negative size, prices or sizes beyond 2^62.
+                a negative size, prices or sizes beyond 2^62, an aggressor of no trade or other
+                than -1, 0 and 1.
         """
         selection, layout = self._selection, self._layout
         ts = self._required("ts_event", batch, first_row)
@@ -160,13 +163,15 @@ class Decoder:
             batch = batch.filter(pa.array(keep))
         columns: Columns = {
             "symbol": ids,
-            "ts_event": int64_column(self._column("ts_event", batch)),
+            "ts_event": integer_column(self._column("ts_event", batch)),
         }
         if layout.has("seq"):
-            columns["seq"] = int64_column(self._column("seq", batch))
+            columns["seq"] = integer_column(self._column("seq", batch))
         for name in selection.values:
             if layout.has(name):
-                columns[name] = int64_column(self._column(name, batch), ABSENT[name])
+                columns[name] = integer_column(self._column(name, batch), ABSENT[name])
+        if "aggressor" in columns:  # before a price that is none makes its trade absent
+            self._check_aggressors(columns, first_row, rows)
         self._check_quotes(columns, first_row, rows)
         if selection.features:
             features = self._features(batch)
@@ -196,7 +201,7 @@ class Decoder:
                 place=self._place,
                 remedy="Remove the row, or ingest the data again.",
             )
-        return int64_column(column)
+        return integer_column(column)
 
     def _seq(self, batch: pa.RecordBatch, first_row: int) -> Int64Array | None:
         return self._required("seq", batch, first_row) if self._layout.has("seq") else None
@@ -259,6 +264,15 @@ class Decoder:
             )
         return ids
 
+    def _check_aggressors(self, columns: Columns, first_row: int, rows: Int64Array | None) -> None:
+        aggressor = columns["aggressor"]
+        wrong = wrong_aggressors(aggressor, columns["trade_price"])
+        if wrong.any():
+            i = int(np.argmax(wrong))
+            where = self._row(i, columns["symbol"], first_row, rows)
+            name = self._layout.core["aggressor"]
+            raise wrong_aggressor(where, name, int(aggressor[i]), place=self._place)
+
     def _check_quotes(self, columns: Columns, first_row: int, rows: Int64Array | None) -> None:
         """Make absent what is no price, and refuse sizes and prices that cannot be counted."""
         for price, size in SIDES:
@@ -269,6 +283,8 @@ class Decoder:
                     self.absent[price] += int(np.count_nonzero(absent))
                     columns[price] = np.where(absent, NO_PRICE, ticks)
                     lots = None if lots is None else np.where(absent, 0, lots)
+                    if price == "trade_price" and "aggressor" in columns:
+                        columns["aggressor"] = np.where(absent, np.int8(0), columns["aggressor"])
                 wrong = unusable_price(columns[price])
                 if wrong is not None:
                     value = int(columns[price][wrong])
@@ -332,11 +348,11 @@ class Decoder:
         )
 
 
-def int64_column(column: pa.Array, absent: int | None = None) -> Int64Array:
-    """A column of integers or instants, its nulls replaced by ``absent``."""
+def integer_column(column: pa.Array, absent: int | None = None) -> NDArray[Any]:
+    """A column of integers or instants, of its type or int64, its nulls replaced by ``absent``."""
     if pa.types.is_timestamp(column.type):
         column = column.view(pa.int64())
     if absent is not None and column.null_count:
         column = pc.fill_null(column, absent)
-    values: Int64Array = column.to_numpy()
+    values: NDArray[Any] = column.to_numpy()
     return values

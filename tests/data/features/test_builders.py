@@ -255,6 +255,13 @@ def test_a_frame_has_nulls_where_something_is_absent() -> None:
     )
     wanted = frame(ts_event=[5, 6], bid=[None, 7], ask=[9, 8], bid_size=[None, 2], ask_size=[1, 0])
     assert to_frame(batch).equals(wanted)
+    one, two = np.array([NO_PRICE, 7]), np.array([0, 2])
+    sides = np.array([0, -1], np.int8)
+    trade = EventBatch(
+        batch.symbol, batch.ts_event, trade_price=one, trade_size=two, aggressor=sides
+    )
+    columns = {"trade_price": [None, 7], "trade_size": [None, 2], "aggressor": [None, -1]}
+    assert to_frame(trade).equals(frame(ts_event=[5, 6], **columns))
 
 
 BUILDERS = {

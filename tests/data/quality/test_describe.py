@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from html.parser import HTMLParser
@@ -90,6 +91,12 @@ def test_figures(tmp_path: Path) -> None:
         assert row["spread_ticks_p50"] == spread[int(np.ceil(len(spread) / 2)) - 1]
         assert row["mid_ticks"][-1] == (e.bid[valid[-1]] + e.ask[valid[-1]]) / 2
     assert figures["same_instant_and_symbol"] == together
+    traded = e.trade_price != NO_PRICE
+    assert e.aggressor is not None
+    sides = {"buyer": 1, "seller": -1, "unknown": 0}
+    counts = {name: np.count_nonzero(e.aggressor[traded] == side) for name, side in sides.items()}
+    assert figures["trades"] == {"count": traded.sum(), **counts}
+    assert min(counts.values()) > 0
     assert figures["identical"] == 0
 
 
@@ -158,11 +165,22 @@ def test_events_without_quotes_or_receipts(tmp_path: Path) -> None:
     write_canonical(tmp_path / "d", Card(name="bare", symbols=("A", "B")), [events])
     figures = describe(open_dataset(tmp_path / "d"))
     assert figures["quotes"] is None
+    assert figures["trades"] is None
     assert figures["events_per_s"] is None
     assert figures["gaps_ns"] is None
     assert figures["feed_latency_ns"]["recorded"] == 0
     assert figures["symbols"][1]["first"] is None
     assert "bare" in render(figures)
+
+
+def test_trades_of_a_dataset_that_says_of_none_who_initiated_it(tmp_path: Path) -> None:
+    events = dataclasses.replace(quote_events(100), aggressor=None)
+    write_canonical(tmp_path / "d", Card(name="bare", symbols=SYMBOLS), [events])
+    figures = describe(open_dataset(tmp_path / "d"))
+    assert events.trade_price is not None
+    count = int((events.trade_price != NO_PRICE).sum())
+    assert figures["trades"] == {"count": count, "buyer": 0, "seller": 0, "unknown": count}
+    assert f"0, 0, {count}" in render(figures)
 
 
 def test_an_unsorted_dataset_is_refused(tmp_path: Path) -> None:

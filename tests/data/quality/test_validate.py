@@ -19,6 +19,7 @@ from backtest.data.quality.rules import RULES
 from backtest.data.quality.validate import Validation, validate
 from backtest.data.reading.bus import read_events
 from backtest.errors import DataError
+from backtest.market.events import NO_PRICE
 from tests.data.made import START, feature_dataset
 
 ROWS = 200
@@ -45,6 +46,9 @@ def clean(rows: int = ROWS) -> dict[str, Any]:
         "bid_size": np.full(rows, 2),
         "ask_size": np.full(rows, 3),
     }
+    columns["trade_price"] = np.where(np.arange(rows) % 4, NO_PRICE, 102)
+    columns["trade_size"] = np.where(np.arange(rows) % 4, 0, 1)
+    columns["aggressor"] = np.array([1, 0, 0, 0, -1, 0, 0, 0], np.int8)[np.arange(rows) % 8]
     rng = np.random.default_rng(0)
     for name in ("f0", "f1", "y"):
         columns[name] = rng.normal(size=rows).astype(np.float32)
@@ -65,7 +69,11 @@ def put(column: str, rows: Any, value: Any) -> Edit:
         values = list(columns[column])
         for row in np.atleast_1d(rows):
             values[row] = value(columns, row) if callable(value) else value
-        kind = {"symbol": pa.string(), **dict.fromkeys(("f0", "f1", "y"), pa.float32())}
+        kind = {
+            "symbol": pa.string(),
+            "aggressor": pa.int8(),
+            **dict.fromkeys(("f0", "f1", "y"), pa.float32()),
+        }
         columns[column] = pa.array(values, kind.get(column, pa.int64()))
 
     return edit
@@ -89,6 +97,9 @@ BAD = {
     "units": (put("ts_event", [6, 7, 70], lambda c, i: c["ts_event"][i] // 1000), 3, 6, "0000"),
     "unsorted": (put("ts_event", [20, 30], START), 2, 20, "2023-11-14T22:13:20Z"),
     "size": (put("ask_size", 190, -1), 1, 190, "ask_size -1"),
+    "aggressor": (put("aggressor", [4, 72], 2), 2, 4, "aggressor 2"),
+    "aggressor lowest": (put("aggressor", 9, -128), 1, 9, "aggressor -128"),
+    "aggressor without a trade": (put("aggressor", [6, 66], -1), 2, 6, "aggressor -1"),
     "nonfinite": (put("f1", [4, 8, 199], float("nan")), 3, 4, "nan in 'f1'"),
     "nonfinite inf": (put("f0", 65, float("-inf")), 1, 65, "-inf in 'f0'"),
     "nonfinite null": (put("f0", 65, None), 1, 65, "nan in 'f0'"),

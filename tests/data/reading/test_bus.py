@@ -57,6 +57,11 @@ def expected_order(files: list[list[Row]], with_seq: bool) -> list[int]:
     return [bid for *_, bid in sorted(keyed)]
 
 
+def _side(row: Row) -> int | None:
+    """Some aggressor that goes with the row."""
+    return (None, 1, 0, -1)[row[3] % 4]
+
+
 def dataset_from(folder: Path, files: list[list[Row]], with_seq: bool, row_group: int) -> Dataset:
     columns = {}
     for number, rows in enumerate(files):
@@ -65,6 +70,9 @@ def dataset_from(folder: Path, files: list[list[Row]], with_seq: bool, row_group
             "symbol": [row[2] for row in rows],
             "bid": [row[3] for row in rows],
             "ask": [row[3] + 1 for row in rows],
+            "trade_price": [row[3] for row in rows],
+            "trade_size": [1] * len(rows),
+            "aggressor": pa.array([_side(row) for row in rows], pa.int8()),
         } | ({"seq": [row[1] for row in rows]} if with_seq else {})
     # Bids number the rows from 0, which is no price elsewhere.
     instruments = {"default": {"signed_prices": True}}
@@ -99,8 +107,13 @@ def test_streams_in_the_total_order_however_files_and_batches_are_cut(
         dataset = dataset_from(Path(folder), files, with_seq, row_group)
         batches = [*EventBus(dataset, batch_rows=batch_rows, read_ahead=ahead)]
     assert all(1 <= len(batch) <= batch_rows for batch in batches)
-    found = [bid for batch in batches if batch.bid is not None for bid in batch.bid.tolist()]
-    assert found == expected_order(files, with_seq)
+    events = concatenate(batches)
+    assert events.bid is not None
+    assert events.aggressor is not None
+    assert events.bid.tolist() == expected_order(files, with_seq)
+    sides = [_side((0, 0, "", bid)) or 0 for bid in events.bid.tolist()]
+    assert events.aggressor.dtype == np.int8
+    assert events.aggressor.tolist() == sides
 
 
 @given(markets(), st.integers(-1, 13), st.integers(0, 14), st.sets(st.sampled_from("ABC")))
@@ -207,6 +220,7 @@ def test_absent_values_get_their_markers(tmp_path: Path) -> None:
                 "ask_size": [2, 2],
                 "trade_price": [8, None],
                 "trade_size": [3, None],
+                "aggressor": pa.array([-1, None], pa.int8()),
             }
         },
     )
@@ -222,8 +236,11 @@ def test_absent_values_get_their_markers(tmp_path: Path) -> None:
         "ask_size": [2, 2],
         "trade_price": [8, NO_PRICE],
         "trade_size": [3, 0],
+        "aggressor": [-1, 0],
         "features": None,
     }
+    assert events.aggressor is not None
+    assert events.aggressor.dtype == np.int8
 
 
 @pytest.mark.parametrize("layout", ["wide", "packed"])
@@ -397,6 +414,62 @@ def test_files_whose_columns_differ_are_refused_before_anything_is_read(tmp_path
         EventBus(dataset)
     (tmp_path / "c.parquet").unlink()
     assert len(read_events(open_dataset(tmp_path))) == 2
+
+
+def test_an_aggressor_has_its_type_and_its_trade(tmp_path: Path) -> None:
+    rows = {"ts_event": [1], "symbol": ["A"], "trade_price": [5], "trade_size": [1]}
+    wide = dataset_of(tmp_path / "a", {"a.parquet": rows | {"aggressor": [1]}})
+    with pytest.raises(DataError, match="'aggressor' is int64, not int8"):
+        EventBus(wide)
+    lone = {"ts_event": [1], "symbol": ["A"], "aggressor": pa.array([0], pa.int8())}
+    with pytest.raises(DataError, match="'aggressor' is there without the trades it belongs to"):
+        EventBus(dataset_of(tmp_path / "b", {"a.parquet": lone}))
+    renamed = rows | {"side": pa.array([-1], pa.int8())}
+    dataset = dataset_of(tmp_path / "c", {"a.parquet": renamed}, columns={"aggressor": "side"})
+    assert read_events(dataset).aggressor == [-1]
+
+
+@pytest.mark.parametrize("layout", ["wide", "packed"])
+def test_a_feature_may_be_called_aggressor_as_before(tmp_path: Path, layout: str) -> None:
+    rows = {"ts_event": [1], "symbol": ["A"], "trade_price": [5], "trade_size": [1]}
+    values = pa.array([0.5], pa.float32())
+    if layout == "wide":
+        features: dict[str, Any] = {"columns": ["aggressor"]}
+        dataset = dataset_of(
+            tmp_path, {"a.parquet": rows | {"aggressor": values}}, features=features
+        )
+    else:
+        packed = pa.FixedSizeBinaryArray.from_buffers(pa.binary(4), 1, [None, values.buffers()[1]])
+        features = {"packed": "f", "names": ["aggressor"]}
+        dataset = dataset_of(tmp_path, {"a.parquet": rows | {"f": packed}}, features=features)
+    events = read_events(dataset, features=True)
+    assert events.features is not None
+    assert events.features.tolist() == [[0.5]]
+    assert events.aggressor is None
+
+
+@pytest.mark.parametrize("symbols", [None, ["B"]])
+@pytest.mark.parametrize(
+    ("value", "price", "problem"),
+    [
+        (2, 5, r"row 2 \(B\) has 2 in 'side': an aggressor is 1, -1 or 0"),
+        (-128, 5, r"row 2 \(B\) has -128 in 'side'"),
+        (1, None, r"row 2 \(B\) has 1 in 'side': there is no trade"),
+    ],
+)
+def test_an_aggressor_that_cannot_be_is_refused_by_its_row(
+    tmp_path: Path, value: int, price: int | None, problem: str, symbols: list[str] | None
+) -> None:
+    rows = {
+        "ts_event": [1, 2, 3],
+        "symbol": ["A", "A", "B"],
+        "trade_price": [5, None, price],
+        "trade_size": [1, None, 1],
+        "side": pa.array([1, 0, value], pa.int8()),
+    }
+    dataset = dataset_of(tmp_path, {"a.parquet": rows}, columns={"aggressor": "side"})
+    with pytest.raises(DataError, match=problem):
+        read_events(dataset, symbols=symbols)
 
 
 def test_columns_of_other_types_are_all_named(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from backtest.data.dataset import Dataset, open_dataset
+from backtest.data.quality.validate import validate
 from backtest.data.reading.bus import read_events
 from backtest.data.sources import IngestReport, ingest
 from backtest.errors import DataError
@@ -38,10 +39,12 @@ def spot_quote(recv: int, u: int, quote: str, symbol: str = "BTCUSDT") -> str:
     return message(recv, f"{symbol.lower()}@bookTicker", data)
 
 
-def spot_trade(recv: int, t: int, ms: int, trade: str, symbol: str = "BTCUSDT") -> str:
+def spot_trade(
+    recv: int, t: int, ms: int, trade: str, symbol: str = "BTCUSDT", *, maker_buys: bool = True
+) -> str:
     price, size = trade.split()
     data = {"e": "trade", "E": ms + 1, "s": symbol, "t": t, "p": price, "q": size, "T": ms}
-    return message(recv, f"{symbol.lower()}@trade", data | {"m": True, "M": True})
+    return message(recv, f"{symbol.lower()}@trade", data | {"m": maker_buys, "M": True})
 
 
 def futures_quote(recv: int, u: int, ms: int, quote: str, symbol: str = "BTCUSD_PERP") -> str:
@@ -50,10 +53,10 @@ def futures_quote(recv: int, u: int, ms: int, quote: str, symbol: str = "BTCUSD_
     return message(recv, f"{symbol.lower()}@bookTicker", data | {"T": ms, "E": ms + 1})
 
 
-def futures_trade(recv: int, t: int, ms: int, trade: str, symbol: str) -> str:
+def futures_trade(recv: int, t: int, ms: int, trade: str, symbol: str, how: str = "MARKET") -> str:
     price, size = trade.split()
     data = {"e": "trade", "E": ms, "T": ms, "s": symbol, "t": t, "p": price, "q": size}
-    return message(recv, f"{symbol.lower()}@trade", data | {"X": "MARKET", "m": False})
+    return message(recv, f"{symbol.lower()}@trade", data | {"X": how, "m": False})
 
 
 DEPTH = message(T0 * MS, "btcusdt@depth@100ms", {"e": "depthUpdate", "b": [["1", "2"]], "a": []})
@@ -93,7 +96,7 @@ def sample(count: int = 600) -> list[str]:
             lines.append(spot_quote(recv, i, f"{bid}.1{i % 10} 1.5{i % 7} {bid + 1}.25 0.001"))
         else:
             event = recv // MS + 1270 - int(draw.integers(0, 200)) if lines else recv // MS + 1270
-            lines.append(spot_trade(recv, i, event, f"{bid}.5 0.25"))
+            lines.append(spot_trade(recv, i, event, f"{bid}.5 0.25", maker_buys=i % 3 > 0))
     trades = [i for i, line in enumerate(lines) if "@trade" in line]
     times = sorted(json.loads(lines[i].split(" ", 1)[1])["data"]["T"] for i in trades)
     for i, ms in zip(trades, times, strict=True):  # the venue's times of a stream never go back
@@ -128,7 +131,9 @@ def plainly(
         steps = [Decimal(d[k]) / (ticks if k in "bap" else lots)[name] for k in names]
         assert all(step == int(step) for step in steps)
         order = (ts, kind != "trade", symbol, number)
-        events.append((order, ts, received, symbol, kind, [int(step) for step in steps]))
+        aggressor = [] if kind == "bookTicker" else [-1 if d["m"] else 1]
+        numbers = [*map(int, steps), *aggressor]
+        events.append((order, ts, received, symbol, kind, numbers))
     return sorted(events)
 
 
@@ -139,7 +144,7 @@ def with_standing(events: Iterable[Any]) -> list[tuple[int, ...]]:
         if kind == "bookTicker":
             standing[symbol] = tuple(numbers)
         quote = standing.get(symbol, (NO_PRICE, NO_PRICE, 0, 0))
-        trade = (NO_PRICE, 0) if kind == "bookTicker" else tuple(numbers)
+        trade = (NO_PRICE, 0, 0) if kind == "bookTicker" else tuple(numbers)
         rows.append((symbol, ts, received, *quote, *trade))
     return rows
 
@@ -147,7 +152,7 @@ def with_standing(events: Iterable[Any]) -> list[tuple[int, ...]]:
 def rows_of(dataset: Dataset) -> list[tuple[int, ...]]:
     e = read_events(dataset)
     columns: Any = (e.symbol, e.ts_event, e.ts_recv, e.bid, e.ask)
-    columns += (e.bid_size, e.ask_size, e.trade_price, e.trade_size)
+    columns += (e.bid_size, e.ask_size, e.trade_price, e.trade_size, e.aggressor)
     return [tuple(row) for row in np.stack(columns, axis=1).tolist()]
 
 
@@ -237,6 +242,38 @@ def test_repeated_empty_and_crossed_messages_are_counted(tmp_path: Path) -> None
     assert events.ask.tolist() == [NO_PRICE, 102, 102]
 
 
+def test_the_side_that_is_not_the_maker_initiated_a_trade(tmp_path: Path) -> None:
+    text: dict[str, Any] = {"s": "BTCUSDT", "p": "10.5", "q": "1", "T": T0, "M": True}
+    rows: list[dict[str, Any]] = [{"m": False, "q": "0"}]  # no trade
+    rows += [{"m": True}, {"m": False}, {}, {"m": None}]
+    lines = [
+        message(T0 * MS, "btcusdt@trade", text | {"t": number} | row)
+        for number, row in enumerate(rows)
+    ]
+    dataset, _ = ingested(written(tmp_path, "x", lines), tmp_path / "out")
+    events = read_events(dataset)
+    assert events.aggressor is not None
+    assert events.aggressor.tolist() == [-1, 1, 0, 0]
+    assert validate(dataset).usable
+
+
+def test_futures_trades_outside_the_book_are_left_out(tmp_path: Path) -> None:
+    hows = ("MARKET", "INSURANCE_FUND", "MARKET", "ADL", "NA")
+    prices = ("10.5", "7.5", "10.6", "9.123", "0")  # those left out set no grid
+    lines = [
+        futures_trade((T0 + i) * MS, i, T0 + i, f"{price} 1", "BTCUSDT", how)
+        for i, (price, how) in enumerate(zip(prices, hows, strict=True))
+    ]
+    dataset, report = ingested(written(tmp_path, "x", lines), tmp_path / "out")
+    assert report.refused == {"trades outside the order book": 3}
+    assert (report.read, report.written) == (5, 2)
+    events = read_events(dataset)
+    assert events.trade_price is not None
+    assert events.trade_price.tolist() == [105, 106]
+    none = written(tmp_path, "y", lines[1:2])
+    assert "no quotes or trades" in str(refused(none, tmp_path / "no"))
+
+
 def test_given_grids_are_used_and_checked(tmp_path: Path) -> None:
     path = written(tmp_path, "x", [spot_trade(T0 * MS, 1, T0, "100.5 1.5")])
     dataset, _ = ingested(
@@ -270,6 +307,9 @@ BAD_LINES = {
     "has no 'T'": message(T0 * MS, "x@trade", {"s": "X", "t": 2, "p": "1", "q": "1"}),
     "'-1' is not a decimal number": spot_trade(T0 * MS, 2, T0, "-1 1"),
     "'1e5' is not a decimal number": spot_trade(T0 * MS, 2, T0, "1 1e5"),
+    "is not as expected": message(
+        T0 * MS, "x@trade", {"s": "X", "t": 2, "p": "1", "q": "1", "T": T0, "m": "yes"}
+    ),
     "changed from": message(T0 * MS, "x@trade", {"s": 1, "t": 2, "p": "1", "q": "1", "T": T0}),
     "earlier time than the line before it": spot_trade(T0 * MS, 2, T0 - 1, "10.5 1"),
     "the venue's time is not in ms": spot_trade(T0 * MS, 2, T0 * 1000, "10.5 1"),

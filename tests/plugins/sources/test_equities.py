@@ -69,6 +69,7 @@ def rows_of(dataset: Dataset) -> list[tuple[int, ...]]:
     e = read_events(dataset)
     columns: Any = (e.symbol, e.ts_event, e.bid, e.ask, e.bid_size, e.ask_size)
     columns += (e.trade_price, e.trade_size)
+    assert e.aggressor is None  # the format does not say
     return [tuple(row) for row in np.stack(columns, axis=1).tolist()]
 
 

@@ -63,10 +63,17 @@ lot_size = "0.5"
 bid = "bs"
 ask = "as"
 trade = "q"
+[trade]
+aggressor = "side"
+buyer = ["buy", 1, true]
+seller = ["sell", -1, "ä"]
+unknown = [0]
 [instrument]
 signed_prices = SIGNED
 """
-NAMES = ("when", "sym", "bid$", "ask$", "price$", "bs", "as", "q")
+NAMES = ("when", "sym", "bid$", "ask$", "price$", "bs", "as", "q", "side")
+MEANINGS = dict.fromkeys(("buy", "1", "true"), 1) | dict.fromkeys(("sell", "-1", "ä"), -1)
+MEANINGS |= dict.fromkeys(("", "null", "0"), 0)
 
 PRICES = st.one_of(
     st.decimals(-50, 50, places=2).map(str),
@@ -82,8 +89,9 @@ TIMES = st.one_of(
     st.integers(0, 5).map(lambda n: str(T0 + n)),
     st.sampled_from(["", "0", "-1", str(T0 * 1000), str(T0 // 1000), f"{T0}.5", f"{T0}.0", "now"]),
 )
+VALUES = st.sampled_from([*MEANINGS, "Buy", " SELL ", "TRUE", "Ä", "false", "1.0", "no", "+1"])
 ROWS = st.tuples(
-    TIMES, st.sampled_from(["A", "B", "", "ä"]), PRICES, PRICES, PRICES, SIZES, SIZES, SIZES
+    TIMES, st.sampled_from(["A", "B", "", "ä"]), PRICES, PRICES, PRICES, SIZES, SIZES, SIZES, VALUES
 )
 
 
@@ -130,10 +138,17 @@ def side(price: str, size: str, signed: bool) -> tuple[int, int] | None:
     return nothing if (ticks == 0 and not signed) or lots < 0 else (ticks, lots)
 
 
+def told_price(price: str, size: str, signed: bool) -> bool:
+    """There is a price, though its negative size makes the trade absent."""
+    return side(price, "1", signed) not in (None, (NO_PRICE, 0)) and side(price, size, signed) == (
+        NO_PRICE, 0,
+    )  # fmt: skip
+
+
 def plain(rows: list[tuple[str, ...]], signed: bool) -> list[tuple[Any, ...]] | None:
     """The events of the rows in order, or ``None`` if one is refused."""
     events: list[tuple[Any, ...]] = []
-    for when, symbol, bid, ask, price, *sizes in rows:
+    for when, symbol, bid, ask, price, *sizes, value in rows:
         if not when.replace(".", "", 1).isdigit() or not symbol:
             return None
         ns = int(Decimal(when) * 1000)  # half a microsecond is 500 ns
@@ -142,7 +157,11 @@ def plain(rows: list[tuple[str, ...]], signed: bool) -> list[tuple[Any, ...]] | 
         sides = [side(p, s, signed) for p, s in zip((bid, ask, price), sizes, strict=True)]
         if None in sides or (events and ns < events[-1][0]):
             return None
-        events.append((ns, symbol, *sides))
+        traded = sides[2] != (NO_PRICE, 0)
+        meaning = MEANINGS.get(value.strip().lower())
+        if meaning is None and (traded or told_price(price, sizes[2], signed)):
+            return None
+        events.append((ns, symbol, *sides, meaning if traded else 0))
     return events
 
 
@@ -154,7 +173,8 @@ def found(folder: Path) -> list[tuple[Any, ...]]:
         for price, size in (("bid", "bid_size"), ("ask", "ask_size"), ("trade_price", "trade_size"))
     ]
     names = [dataset.symbols[s] for s in e.symbol]
-    return [*zip(e.ts_event.tolist(), names, *sides, strict=True)]
+    assert e.aggressor is not None
+    return [*zip(e.ts_event.tolist(), names, *sides, e.aggressor.tolist(), strict=True)]
 
 
 @FUZZED
@@ -271,9 +291,11 @@ def test_mappings_are_used_or_refused(
         text += f"[targets]\ncolumns = {targets!r}\n" if targets else ""
         (folder / "mapping.toml").write_text(text)
         header = [*NAMES, "x", "y", "bid", "symbol", "seq", "ts_event"]
-        values = [T0, "A", 14, 21, 7, 1, 1, 1, 0.5, 0.25, 1, 2, 3, 4]
+        values = [T0, "A", 14, 21, 7, 1, 1, 1, "buy", 0.5, 0.25, 1, 2, 3, 4]
         (folder / "in.csv").write_text(f"{','.join(header)}\n{','.join(map(str, values))}\n")
-        table = {n: [str(v) if n == "sym" else v] for n, v in zip(header, values, strict=True)}
+        table = {
+            n: [str(v) if n in ("sym", "side") else v] for n, v in zip(header, values, strict=True)
+        }
         pq.write_table(pa.table(table), folder / "in.parquet")
         for kind, file in ((MappedCsv, "in.csv"), (MappedParquet, "in.parquet")):
             try:

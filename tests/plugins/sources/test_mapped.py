@@ -60,6 +60,12 @@ currency = "EUR"
 fee_rate = "0.0002"
 """
 
+TRADE = """
+[trade]
+aggressor = "side"
+buyer = ["buy", 1]
+"""
+
 TIMES = """
 name = "mine"
 [time]
@@ -359,6 +365,13 @@ def test_a_flipped_bit_in_a_page_is_found(tmp_path: Path) -> None:
         ('tick_size = "0.01"', 'tick_size = "1e-999999999"', "not between 1e-30 and 1e30"),
         ('tick_size = "0.01"', 'tick_size = "1e-20"', "the card that it would have: instruments"),
         ('fee_rate = "0.0002"', 'fee_rate = "1e999999999"', "not between 1e-30 and 1e30"),
+        ("[targets]", f"{TRADE}[targets]", "trade.seller"),
+        ("[targets]", f"{TRADE}seller = []\n[targets]", "trade.seller"),
+        ("[targets]", f"{TRADE}seller = [1.5]\n[targets]", "write it as text, a whole number"),
+        ("[targets]", f"{TRADE}seller = [[1]]\n[targets]", "write it as text, a whole number"),
+        ("[targets]", f"{TRADE}seller = [' BUY']\n[targets]", "'buy' cannot mean two things"),
+        ("[targets]", f"{TRADE}seller = [1, 'x', true]\n[targets]", "'1' cannot mean two things"),
+        ("[targets]", f"{TRADE.replace('side', 'x')}seller = ['s']\n[targets]", "'x' holds times"),
         ('name = "mine"', f"name = {'[' * 5000}", "nests deeper than 64 levels"),
         ('name = "mine"', "name = ", "not TOML"),
     ],
@@ -380,7 +393,12 @@ def test_the_mapping_in_the_docs_is_one(tmp_path: Path) -> None:
     (example,) = [block for block in blocks if "[symbol]" in block]
     found = read_mapping(mapping(tmp_path, example))
     assert found.time.unit == "us"
-    assert found.numbers().keys() == {"bid", "ask", "bid_size", "ask_size"}
+    trade = {"trade_price", "trade_size"}
+    assert found.numbers().keys() == {"bid", "ask", "bid_size", "ask_size", *trade}
+    assert found.trade is not None
+    assert found.trade.sides() == {
+        "buy": 1, "b": 1, "1": 1, "sell": -1, "s": -1, "-1": -1, "none": 0
+    }  # fmt: skip
 
 
 PRICES = """
@@ -485,6 +503,111 @@ def test_negative_and_unknown_sizes_are_never_written(tmp_path: Path) -> None:
         "trade_price with a negative size: that side absent": 1,
     }
     assert validate(dataset).usable
+
+
+SIDED = """
+name = "mine"
+[time]
+event = "when"
+unit = "s"
+zone = "UTC"
+[symbol]
+value = "ONE"
+[price]
+unit = "1"
+tick_size = "0.01"
+trade = "p"
+[size]
+unit = "1"
+lot_size = "1"
+trade = "q"
+[trade]
+aggressor = "side"
+LISTS
+"""
+
+
+def sided(folder: Path, lists: str, side: list[Any]) -> tuple[dict[str, list[Any]], Path]:
+    """Trades at 1.00, but for the second row, which is none, and the last, which is refused."""
+    rows = len(side)
+    table: dict[str, list[Any]] = {"when": [T0] * rows, "p": [1.0] * rows, "q": [1] * rows}
+    table["p"][1] = table["q"][1] = None
+    table["q"][-1] = -1
+    return table | {"side": side}, mapping(folder, SIDED.replace("LISTS", lists))
+
+
+@pytest.mark.parametrize(
+    ("lists", "side", "kind"),
+    [
+        (
+            'buyer = ["buy"]\nseller = ["sell"]',
+            [" Buy ", "what", "SELL", None, "sell", "buy"],
+            "string",
+        ),
+        (
+            'buyer = ["B"]\nseller = ["S"]\nunknown = ["N"]',
+            ["B", "S", "S", "n", "s", "B"],
+            "string",
+        ),
+        ("buyer = [1]\nseller = [-1]\nunknown = [0]", [1, 7, -1, 0, -1, 1], "int8"),
+        ("buyer = [1]\nseller = [-1, 2]", [1, 7, -1, None, 2, 1], "double"),
+        ("buyer = [false]\nseller = [true]", [False, True, True, None, True, False], "bool_"),
+        ('buyer = ["0"]\nseller = ["1"]', ["0", "1", "1", "", "1", "0"], "string"),
+    ],
+)
+def test_who_initiated_a_trade_is_read_by_the_values_that_are_listed(
+    tmp_path: Path, lists: str, side: list[Any], kind: str
+) -> None:
+    table, toml = sided(tmp_path, lists, side)
+    arrow = pa.array(side, getattr(pa, kind if kind != "double" else "float64")())
+    coded = arrow.dictionary_encode() if kind == "string" else arrow
+    made = [
+        ingested(csv(tmp_path / "in.csv", table), toml, tmp_path / "a"),
+        ingested(
+            parquet(tmp_path / "b.parquet", table, side=arrow), toml, tmp_path / "b", MappedParquet
+        ),
+        ingested(
+            parquet(tmp_path / "c.parquet", table, side=coded), toml, tmp_path / "c", MappedParquet
+        ),
+    ]
+    for dataset, report in made:
+        events = read_events(dataset)
+        assert events.aggressor is not None
+        assert events.aggressor.tolist() == [1, 0, -1, 0, -1, 0]
+        assert events.trade_price is not None
+        assert events.trade_price.tolist() == [100, NO_PRICE, 100, 100, 100, NO_PRICE]
+        assert report.repaired == {"trade_price with a negative size: that side absent": 1}
+        assert validate(dataset).usable
+        assert dataset.card.sha256 == made[0][0].card.sha256
+
+
+@pytest.mark.parametrize("value", ["both", "buyer", "1.5", "-", "\x1b[31m", "ß" * 200])
+def test_a_value_that_is_not_listed_is_refused_by_its_row(tmp_path: Path, value: str) -> None:
+    side = ["buy", "x", "sell", value, "sell", "buy"]
+    table, toml = sided(tmp_path, 'buyer = ["buy"]\nseller = ["sell"]', side)
+    told = refused(csv(tmp_path / "in.csv", table), toml)
+    assert "row 3 has " in told
+    assert "in 'side', which [trade] does not list" in told
+    assert "\x1b" not in told
+    assert len(told) < 400
+    path = parquet(tmp_path / "in.parquet", table)
+    assert "row 3 has " in refused(path, toml, MappedParquet)
+
+
+def test_a_column_of_no_text_says_nothing(tmp_path: Path) -> None:
+    table, toml = sided(tmp_path, 'buyer = ["buy"]\nseller = ["sell"]', ["buy"] * 3)
+    for cells in (pa.array([b"buy", b"\xff", b"buy"], pa.binary()), pa.array([[1]] * 3)):
+        path = parquet(tmp_path / "in.parquet", table, side=cells)
+        assert "cannot be read: 'side'" in refused(path, toml, MappedParquet)
+
+
+def test_an_aggressor_needs_trades(tmp_path: Path) -> None:
+    toml = SIDED.replace("LISTS", "buyer = [1]\nseller = [2]")
+    for line in ('trade = "p"', 'trade = "q"'):
+        toml = toml.replace(line, "")
+    toml = toml.replace("[trade]", '[features]\ncolumns = ["p"]\n[trade]')
+    path = csv(tmp_path / "in.csv", sided(tmp_path, "", [1, 1])[0])
+    assert "trade.aggressor needs price.trade" in refused(path, mapping(tmp_path, toml))
 
 
 def test_the_last_row_of_zeros_closes_nothing(tmp_path: Path) -> None:

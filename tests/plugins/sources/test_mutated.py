@@ -42,7 +42,7 @@ def binance(folder: Path) -> tuple[bytes, Source]:
     for i in range(20):
         data = f'"T":{WHEN // 1000 + i},"s":"BTCUSDT"'
         quote = f'{{"u":{i},{data},"b":"10.{i}","B":"1.5","a":"11.{i}","A":"2"}}'
-        trade = f'{{"t":{i},{data},"p":"10.{i}","q":"0.5","M":true}}'
+        trade = f'{{"t":{i},{data},"p":"10.{i}","q":"0.5","m":true,"M":true}}'
         for stream, text in (("bookTicker", quote), ("trade", trade), ("depth", "{}")):
             lines.append(f'{(WHEN + i) * 1000} {{"stream":"btcusdt@{stream}","data":{text}}}\n')
     return "".join(lines).encode(), BinanceStream()
