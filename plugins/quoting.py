@@ -59,11 +59,11 @@ class Leaning(TwoSided):
 
     Attributes:
         gain: half ticks for each unit of the forecast.
-        pull: in units of the forecast.
+        pull: in units of the forecast; ``None``: never.
     """
 
     gain: float = 0.0
-    pull: float = float("inf")
+    pull: float | None = None
 
     def quote(self, predictions: Float32Array, quotes: Quotes) -> Int64Array:
         wanted = super().quote(predictions, quotes)
@@ -71,8 +71,9 @@ class Leaning(TwoSided):
         lean = np.clip(self.gain * forecast, -1e9, 1e9)
         wanted[:, 0] -= np.floor(lean).astype(np.int64)
         wanted[:, 2] += np.ceil(lean).astype(np.int64)
-        wanted[forecast < -self.pull, 1] = 0
-        wanted[forecast > self.pull, 3] = 0
+        if self.pull is not None:
+            wanted[forecast < -self.pull, 1] = 0
+            wanted[forecast > self.pull, 3] = 0
         return wanted
 
 

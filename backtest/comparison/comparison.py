@@ -33,16 +33,18 @@ ALIASES = {"net_pnl": "net", "points": "net_points", "correlation": "agreement",
 
 FIELDS = (
     "run", "strategy", "class", "policy", "service_model", "scale", "feed_model", "entry_model",
-    "response_model", "sizing", "accountant", "warmup", "seed", "dataset", "partial", "in_sample",
-    "folds", "trials", "events", "response_rate", "conflated_rate", "lost_rate", "sojourn_growth",
-    "p50_ms", "p99_ms", "max_ms", "agreement", "rmse", "ic", "r2", "net_points", "currency", "unit",
-    *MONEY, *FIGURES, "not_annualised",
+    "cancel_model", "replace_model", "response_model", "sizing", "quoting", "queue", "accountant",
+    "warmup", "seed", "dataset", "partial", "in_sample", "folds", "trials", "events",
+    "response_rate", "conflated_rate", "lost_rate", "sojourn_growth", "p50_ms", "p99_ms", "max_ms",
+    "agreement", "rmse", "ic", "r2", "net_points", "currency", "unit", *MONEY, *FIGURES,
+    "not_annualised",
 )  # fmt: skip
 """The fields of every row, in order."""
 
 _TEXTS = (
     "run", "strategy", "class", "policy", "service_model", "feed_model", "entry_model",
-    "response_model", "sizing", "accountant", "dataset", "currency", "unit", "not_annualised",
+    "cancel_model", "replace_model", "response_model", "sizing", "quoting", "queue", "accountant",
+    "dataset", "currency", "unit", "not_annualised",
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from backtest.core.zones import HOUR_NS
 
 SIGNIFICANCE = 1 - CONFIDENCE
 
-_VARIANT = ("strategy", "policy", "sizing")
+_VARIANT = ("strategy", "policy", "sizing", "quoting")
 _SIGNS = {"fingerprint.", "source.", "training.", "version."}
 """Settings that begin so are no conditions: variants may differ in them, such as in training."""
 
@@ -137,7 +137,7 @@ def fields(compared: Comparison) -> list[Field]:
     variants: dict[tuple[str, ...], set[str]] = {}
     for table in tables:
         others = tuple(str(table.get(n)) for n in differing if n != "latency.service")
-        key = (*(str(table[n]) for n in _VARIANT), *others)
+        key = (*(str(table.get(n)) for n in _VARIANT), *others)
         variants.setdefault(key, set()).add(str(table["latency.service"]))
     if all(len(services) == 1 for services in variants.values()):
         differing = [name for name in differing if name != "latency.service"]

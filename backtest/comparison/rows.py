@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from backtest.comparison.profits import in_currency
+from backtest.comparison.run_settings import MESSAGES
 from backtest.runs.folder import Run
 from backtest.trading.layout import COSTS
 
@@ -31,8 +32,8 @@ def facts(run: Run) -> dict[str, Any]:
         "policy": labels["policy"],
         "service_model": labels["service"],
         "scale": config["latency"]["scale"],
-        **{f"{kind}_model": labels[kind] for kind in ("feed", "entry", "response")},
-        "sizing": labels["sizing"],
+        **{f"{kind}_model": labels.get(kind) for kind in MESSAGES},
+        **{kind: labels.get(kind) for kind in ("sizing", "quoting", "queue")},
         "accountant": labels["accountant"],
         "warmup": config["warmup"],
         "seed": config["seed"],

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from backtest.core.arrays import Float32Array, Int64Array
 from backtest.core.parts import Parts
@@ -33,6 +33,7 @@ from backtest.trading.accountant import Account, RunTerms, SettledEvents
 from backtest.trading.fill_table import instrument_table
 from backtest.trading.orders import OrderRules
 from backtest.trading.terms import ClosingQuotes, Latency, Terms
+from backtest.trading.venue import Venue
 
 if TYPE_CHECKING:
     from backtest.runs.writer import OpenRun
@@ -231,7 +232,8 @@ class Job:
             has_sizes=dataset.layout.has("bid_size"),
             sink=opened.tables,
         )
-        venue, bracket = None, {}
+        venue: Venue | None = None
+        bracket: dict[str, Venue] = {}
         if order_rules is not None:
             venue_terms = self._venue_terms(terms, order_rules, orders, compared)
             venue, bracket = venues(replay.window, venue_terms)

@@ -77,7 +77,11 @@ class _Labels(_Table):
     entry: str
     response: str
     accountant: str
-    sizing: str
+    sizing: str | None = None
+    quoting: str | None = None
+    queue: str | None = None
+    cancel: str | None = None
+    replace: str | None = None
 
 
 class _Part(_Table):
@@ -232,6 +236,7 @@ class _Account(_Table):
     queueing: _Figure | None = None
     service: _Figure | None = None
     entry: _Figure | None = None
+    rest: _Figure | None = None
     spread: _Figure | None = None
     impact: _Figure | None = None
     fees: _Figure | None = None

@@ -70,8 +70,8 @@ class Window(_Table):
 class Latency(_Table):
     """Where time is lost. ``feed`` is ``recorded`` by default if the dataset has receipts.
 
-    ``cancel`` and ``replace`` are of such messages, where orders rest; by default as ``entry``, with
-    draws of their own.
+    ``cancel`` and ``replace`` are of such messages, where orders rest; by default as ``entry``,
+    with draws of their own.
     """
 
     service: Component
@@ -104,7 +104,7 @@ class Training(_Table):
 
 
 class Fills(_Table):
-    """What no data tell of how resting orders fill; see ``backtest.trading.order_terms.FillRules``."""
+    """What no data tell of how resting orders fill, as in ``trading.order_terms.FillRules``."""
 
     queue: Component = "trades"
     through: Literal["volume", "full"] = "volume"
@@ -120,8 +120,8 @@ class RunConfig(_Table):
     ``symbols`` are those wanted (``None``: all); ``warmup`` counts events; ``limit`` keeps the
     first events of the window only (the run is partial); ``undropped`` also answers every event,
     for agreement and the ideal PnL; ``nonfinite`` refuses NaN and infinity among features, or sets
-    them to 0 and counts them. With ``quoting`` orders rest, as ``fills`` says, and ``sizing`` counts
-    for nothing.
+    them to 0 and counts them. With ``quoting`` orders rest, as ``fills`` says, and ``sizing`` is
+    not used.
     """
 
     dataset: str

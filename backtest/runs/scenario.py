@@ -142,7 +142,7 @@ def resolve(config: RunConfig, plugins: Parts) -> Scenario:
     elif training.start is not None or training.purge:
         raise UsageError("training.end is missing", place="training", remedy="Say when it ends.")
     tables = {place: as_table(made[place], name) for place, name in names.items()}
-    resolved = config.model_dump(exclude={"sizing", "quoting", "fills"}) | {
+    resolved: dict[str, Any] = config.model_dump(exclude={"sizing", "quoting", "fills"}) | {
         "strategy": bound.table,
         **{k: tables[k] for k in ("policy", "accountant", "sizing", "quoting") if k in tables},
         "latency": {k: tables[k] for k in _LATENCIES if k in tables}
@@ -154,7 +154,7 @@ def resolve(config: RunConfig, plugins: Parts) -> Scenario:
         del resolved["training"]
     labels = {place: as_text(made[place], name) for place, name in names.items()}
     labels["strategy"] = as_text(bound.strategy, bound.name)
-    absent = dict.fromkeys(_ABSENT - made.keys())
+    absent: dict[str, Any] = dict.fromkeys(_ABSENT - made.keys())
     return Scenario(config, dataset, bound, **made, **absent, resolved=resolved, labels=labels)
 
 
@@ -187,12 +187,14 @@ def _order_parts(config: RunConfig, *, listed: bool) -> dict[str, tuple[Kind, An
             remedy="Leave it out.",
         )
     latency = config.latency
-    quoting = {} if listed else {"quoting": ("quoting rule", config.quoting)}
-    return quoting | {
+    found: dict[str, tuple[Kind, Any]] = {
         "queue": ("queue model", config.fills.queue),
         "cancel": ("latency model", latency.cancel or latency.entry),
         "replace": ("latency model", latency.replace or latency.entry),
     }
+    if not listed:
+        found["quoting"] = ("quoting rule", config.quoting)
+    return found
 
 
 def identify(scenario: Scenario, plugins: Parts) -> tuple[str, dict[str, Any]]:
@@ -202,7 +204,8 @@ def identify(scenario: Scenario, plugins: Parts) -> tuple[str, dict[str, Any]]:
         "policy": ("batching policy", scenario.resolved["policy"]),
         "accountant": ("accountant", scenario.resolved["accountant"]),
     }
-    for place, kind in (("sizing", "sizing rule"), ("quoting", "quoting rule")):
+    makers: dict[str, Kind] = {"sizing": "sizing rule", "quoting": "quoting rule"}
+    for place, kind in makers.items():
         if place in scenario.resolved:
             parts[place] = (kind, scenario.resolved[place])
     if "fills" in scenario.resolved:

@@ -74,8 +74,9 @@ def order_terms(
     )
     listed = None
     if scenario.quoting is None:
+        messages: Any = getattr(scenario.bound.strategy, "messages", None)
         place = f"strategy {scenario.bound.name!r}"
-        listed = OrderList.of(scenario.bound.strategy.messages(), run.symbols, place)
+        listed = OrderList.of(messages(), run.symbols, place)
     return OrderTerms(
         fills=rules,
         cancel=latency("cancel"),

@@ -21,7 +21,7 @@ from backtest.timing.draws import Draws, Stream
 from backtest.timing.layout import LONGEST
 
 OrderMessage: TypeAlias = Literal["entry", "cancel", "replace", "response"]
-"""Messages between a trader and the venue: those that make, cancel and change orders, and reports."""
+"""Messages between a trader and the venue: orders, cancels and replacements, and reports."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,7 +55,8 @@ class OrderVenue(Venue):
         from backtest.trading.target_loops import find_opinions
 
         assert terms.orders is not None
-        self._loops, self._ticks, self._find_opinions = order_venue_loops, Ticks, find_opinions
+        self._loops, self._find_opinions = order_venue_loops, find_opinions
+        self._ticks: Any = Ticks
         self._orders: OrderTerms = terms.orders
         self._order_rules = terms.orders.rule_table(terms.rules.position_limit)
         self._limit = at.NO_TIME

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 import numpy as np
 
@@ -33,11 +32,11 @@ class QuotingRule(ABC):
             the touch) or ``no`` (it takes).
     """
 
-    skew: ClassVar[float] | float = 0.0
-    requote_band: ClassVar[int] | int = 0
-    resize_band: ClassVar[int] | int = 0
-    min_interval: ClassVar[int] | int = 0
-    post_only: ClassVar[str] | str = "reject"
+    skew: float = 0.0
+    requote_band: int = 0
+    resize_band: int = 0
+    min_interval: int = 0
+    post_only: str = "reject"
 
     @abstractmethod
     def quote(self, predictions: Float32Array, quotes: Quotes) -> Int64Array:

@@ -140,6 +140,7 @@ class TargetVenue(Venue):
 
     def _sized(self, events: Int64Array, forecast: Float32Array) -> Int64Array:
         terms = self.terms
+        assert terms.sizing is not None
         targets = target_lots(terms.sizing, forecast, self._quotes.at(events))
         targets = terms.rules.clip(targets)
         return np.require(targets, requirements=["C", "W"])

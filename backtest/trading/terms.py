@@ -86,7 +86,7 @@ class Terms:
         symbols: the dataset's symbol table [S].
         instruments: one for each symbol [S].
         rules: of orders: sessions and the end of the window are among them.
-        sizing: from forecast to target position.
+        sizing: from forecast to target position; ``None`` where orders rest.
         entry, response: order entry and response latency.
         warmup: events before this number never trade.
         ends: ends of the time buckets of the equity table, ns, ascending; the last is the window's.
@@ -101,7 +101,7 @@ class Terms:
     symbols: Sequence[str]
     instruments: Sequence[Instrument]
     rules: OrderRules
-    sizing: SizingRule
+    sizing: SizingRule | None
     entry: Latency
     response: Latency
     warmup: int
