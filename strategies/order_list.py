@@ -1,4 +1,4 @@
-"""A list of orders in place of answers: what was sent is sent again."""
+"""A list of orders in place of answers: messages to the venue that are sent as they are."""
 
 from __future__ import annotations
 
@@ -34,10 +34,9 @@ class OrderListStrategy(Strategy):
     file: Path
 
     needs_features: ClassVar[bool] = False
-    silent_nan: ClassVar[bool] = True
 
     def predict(self, batch: EventBatch) -> Float32Array:
-        return np.full((len(batch), 1), np.nan, dtype=np.float32)
+        return np.zeros((len(batch), 1), dtype=np.float32)
 
     def messages(self) -> dict[str, list[Any]]:
         """The columns of the file, times as int64 ns.

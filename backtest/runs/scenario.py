@@ -142,12 +142,13 @@ def resolve(config: RunConfig, plugins: Parts) -> Scenario:
     elif training.start is not None or training.purge:
         raise UsageError("training.end is missing", place="training", remedy="Say when it ends.")
     tables = {place: as_table(made[place], name) for place, name in names.items()}
-    resolved: dict[str, Any] = config.model_dump(exclude={"sizing", "quoting", "fills"}) | {
-        "strategy": bound.table,
-        **{k: tables[k] for k in ("policy", "accountant", "sizing", "quoting") if k in tables},
-        "latency": {k: tables[k] for k in _LATENCIES if k in tables}
-        | {"scale": config.latency.scale},
-    }
+    resolved = config.model_dump(exclude={"sizing", "quoting", "fills"})
+    resolved["strategy"] = bound.table
+    for place in ("policy", "accountant", "sizing", "quoting"):
+        if place in tables:
+            resolved[place] = tables[place]
+    resolved["latency"] = {k: tables[k] for k in _LATENCIES if k in tables}
+    resolved["latency"]["scale"] = config.latency.scale
     if "queue" in tables:
         resolved["fills"] = config.fills.model_dump() | {"queue": tables["queue"]}
     if training.end is None:
