@@ -170,7 +170,7 @@ def _order_parts(config: RunConfig, *, listed: bool) -> dict[str, tuple[Kind, An
     """
     if config.quoting is None and not listed:
         for place, given in (
-            ("fills", config.fills != Fills()),
+            ("fills", _differs(config.fills)),
             ("latency.cancel", config.latency.cancel is not None),
             ("latency.replace", config.latency.replace is not None),
         ):
@@ -196,6 +196,13 @@ def _order_parts(config: RunConfig, *, listed: bool) -> dict[str, tuple[Kind, An
     if not listed:
         found["quoting"] = ("quoting rule", config.quoting)
     return found
+
+
+def _differs(fills: Fills) -> bool:
+    """Whether anything differs from the defaults; a sweep writes these out as tables."""
+    default = Fills()
+    queues = [parse_spec(each.queue, place="fills.queue") for each in (fills, default)]
+    return queues[0] != queues[1] or fills.model_copy(update={"queue": default.queue}) != default
 
 
 def identify(scenario: Scenario, plugins: Parts) -> tuple[str, dict[str, Any]]:
