@@ -27,7 +27,7 @@ Table = dict[str, list[Any]]
 
 @pytest.fixture
 def market(tmp_path: Path) -> Path:
-    """100 lots at the bid of A, then prints of 80, 30 and 50; a quote of B, which does not trade."""
+    """100 lots at the bid of A, then prints of 80, 30 and 50; B, which does not trade."""
     printed = [0, 80, 30, 50, 0]
     write_canonical(
         tmp_path / "market",
