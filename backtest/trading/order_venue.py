@@ -51,7 +51,7 @@ class OrderVenue(Venue):
     def __init__(self, window: Window, terms: Terms) -> None:
         super().__init__(window, terms)
         from backtest.trading import order_venue_loops
-        from backtest.trading.order_loops import Orders, Ticks
+        from backtest.trading.order_book_loops import Orders, Ticks
         from backtest.trading.target_loops import find_opinions
 
         assert terms.orders is not None
