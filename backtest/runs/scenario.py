@@ -181,8 +181,11 @@ def _order_parts(config: RunConfig, *, listed: bool) -> dict[str, tuple[Kind, An
         UsageError: something is said of resting orders where none rest, or a list is to be quoted.
     """
     if config.quoting is None and not listed:
+        usual = Fills()
+        chosen = parse_spec(config.fills.queue, place="fills.queue").name != usual.queue
+        others = config.fills.model_copy(update={"queue": usual.queue})
         for place, given in (
-            ("fills", config.fills != Fills()),
+            ("fills", chosen or others != usual),
             ("latency.cancel", config.latency.cancel is not None),
             ("latency.replace", config.latency.replace is not None),
         ):

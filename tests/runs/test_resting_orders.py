@@ -102,7 +102,7 @@ def run(dataset: Path, runs: Path, **settings: Any) -> Run:
     return backtest.run(runs=runs, **{**given, **settings})
 
 
-def fees() -> dict[str, Fees]:
+def fees() -> dict[str, Any]:
     value = (WORTH, WORTH)
     return {
         "taker_fee": Fees(Fraction("0.0003"), 0, value),
@@ -251,6 +251,48 @@ def test_a_list_of_orders_is_the_oracles(rows: list[Row], dataset: Path, tmp_pat
     rules = OrderRules(end=end_of(rows))
     expected = simulate_orders(rows, named, rules, response, value=[WORTH, WORTH], **fees())
     assert_same(made, expected)
+
+
+PLUGIN = '''
+from dataclasses import dataclass
+
+import backtest
+from backtest.core.parameters import OutputPath
+from backtest.strategies.imbalance import Imbalance
+
+
+@dataclass
+class Listening(Imbalance):
+    """Notes the fills that it hears of, and does not mind them."""
+
+    log: OutputPath | None = None
+
+    def on_fills(self, fills):
+        with self.log.open("a") as log:
+            for fill in fills:
+                log.write(f"{fill.symbol} {fill.lots} {fill.half_ticks} {fill.known}\\n")
+
+
+@backtest.hookimpl
+def backtest_register_strategies(register):
+    register("listening", Listening)
+'''
+
+
+def test_a_strategy_that_hears_of_its_fills_is_quoted_alike(dataset: Path, tmp_path: Path) -> None:
+    plugin, log = tmp_path / "listening.py", tmp_path / "heard"
+    plugin.write_text(PLUGIN)
+    strategy = {"name": "listening", "log": str(log)}
+    made = run(dataset, tmp_path / "runs", strategy=strategy, quoting=QUOTING, plugins=[plugin])
+    assert made.manifest["loop"]["kind"] == "closed"
+    fills, apart = made.table("fills"), run(dataset, tmp_path / "runs", quoting=QUOTING)
+    assert fills.equals(apart.table("fills"))
+    assert made.table("orders").equals(apart.table("orders"))
+    heard = [tuple(map(int, line.split())) for line in log.read_text().splitlines()]
+    told = made.table("orders").filter(pl.col("report").cast(pl.String).is_in(["filled", "took"]))
+    known = sorted(told["ts_known"].cast(pl.Int64).to_list())
+    assert [row[3] for row in heard] == known[: len(heard)]
+    assert len(heard) > len(known) * 0.9
 
 
 def test_a_retouched_list_is_another_run(dataset: Path, tmp_path: Path) -> None:
