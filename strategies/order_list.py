@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -38,7 +37,7 @@ class OrderListStrategy(Strategy):
     needs_features: ClassVar[bool] = False
 
     def bind(self, session: Session) -> None:
-        """Read the file, so that what is hashed is what is sent.
+        """Read the file.
 
         Raises:
             DataError: it cannot be read.
@@ -47,8 +46,8 @@ class OrderListStrategy(Strategy):
         import pyarrow.parquet as pq
 
         try:
-            content = self.file.read_bytes()
-            self._messages: pa.Table = pq.read_table(pa.BufferReader(content))
+            with self.file.open("rb") as file:
+                self._messages: pa.Table = pq.read_table(file)
         except OSError as error:
             raise DataError(
                 f"it cannot be read: {error.strerror or error}",
@@ -61,10 +60,6 @@ class OrderListStrategy(Strategy):
                 place=str(self.file),
                 remedy="Write it anew, for example with polars' write_parquet.",
             ) from None
-        self._sha256 = hashlib.sha256(content).hexdigest()
-
-    def fingerprint(self) -> dict[str, str]:
-        return {"orders": self._sha256}
 
     def predict(self, batch: EventBatch) -> Float32Array:
         return np.zeros((len(batch), 1), dtype=np.float32)

@@ -19,9 +19,10 @@ from backtest.trading.accountant import RunTerms
 from backtest.trading.order_list import OrderList
 from backtest.trading.order_terms import FillRules, OrderTerms
 from backtest.trading.order_venue import OrderVenue
+from backtest.trading.orders import Latency
 from backtest.trading.queue_models import Optimistic, QueueModel, Through, check_known
 from backtest.trading.target_venue import TargetVenue
-from backtest.trading.terms import Latency, Terms
+from backtest.trading.terms import Terms
 from backtest.trading.venue import Venue
 
 _BRACKET: Mapping[str, QueueModel] = {"through": Through(), "optimistic": Optimistic()}

@@ -13,6 +13,7 @@ from backtest.market.window import Window
 from backtest.trading import layout as at
 from backtest.trading import order_layout as ol
 from backtest.trading.order_terms import OrderTerms
+from backtest.trading.orders import Latency
 from backtest.trading.quoting import wanted_quotes
 from backtest.trading.terms import Terms
 from backtest.trading.venue import Venue, by_arrival, grown
@@ -51,7 +52,7 @@ class OrderVenue(Venue):
     def __init__(self, window: Window, terms: Terms) -> None:
         super().__init__(window, terms)
         from backtest.trading import order_venue_loops
-        from backtest.trading.order_loops import Orders, Ticks
+        from backtest.trading.order_book_loops import Orders, Ticks
         from backtest.trading.target_loops import find_opinions
 
         assert terms.orders is not None
@@ -117,6 +118,11 @@ class OrderVenue(Venue):
             symbols, places = np.unique(self._window["symbol"][rows], return_index=True)
             found = unseen[symbols]
             books[symbols[found], ol.CURSOR] = places[found] + first
+
+    def _follow_latency(self, name: str, latency: Latency, first: int, stop: int) -> None:
+        super()._follow_latency(name, latency, first, stop)
+        if not callable(latency):  # here every event's is read from the window
+            self._window[name][self._window.rows(first, stop)] = latency
 
     def _check_sizes(self, rows: slice) -> None:
         window = self._window

@@ -14,7 +14,7 @@ import pytest
 from backtest.api import run
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Card, InstrumentTable
-from backtest.errors import DataError, UsageError
+from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, EventBatch
 from backtest.runs.folder import Run
 from backtest.trading.order_list import OrderList
@@ -53,7 +53,7 @@ def market(tmp_path: Path) -> Path:
     return tmp_path / "market"
 
 
-def table(*changed: tuple[str, Any], rows: int = 2) -> Table:
+def table(*changed: tuple[str, Any]) -> Table:
     """A new order and its cancel, but for what is changed."""
     columns: Table = {
         "ts_sent": [START + MS, START + 25 * MS],
@@ -67,7 +67,7 @@ def table(*changed: tuple[str, Any], rows: int = 2) -> Table:
         "post_only": ["no", None],
     }
     columns |= dict(changed)
-    return {name: values[:rows] for name, values in columns.items() if values is not None}
+    return {name: values for name, values in columns.items() if values is not None}
 
 
 def replay(market: Path, orders: Any) -> Run:
@@ -98,15 +98,6 @@ def test_a_list_is_sent_as_it_is(market: Path) -> None:
     assert done.table("orders")["report"].to_list() == ["accepted", "filled", "cancelled"]
 
 
-def test_another_list_in_the_same_file_is_another_run(market: Path) -> None:
-    first = replay(market, table())
-    second = replay(market, table(rows=1))
-    assert made(second) == [10, 40]
-    assert not second.reused
-    assert second.id != first.id
-    assert replay(market, table()).id == first.id
-
-
 def test_what_no_action_needs_may_be_left_out(market: Path) -> None:
     least = table(("tif", None), ("post_only", None))
     assert made(replay(market, least)) == [10]
@@ -117,11 +108,6 @@ def test_what_no_action_needs_may_be_left_out(market: Path) -> None:
 def test_an_empty_list_sends_nothing(market: Path) -> None:
     done = replay(market, pl.DataFrame(table()).head(0).to_arrow())
     assert done.table("fills").is_empty()
-
-
-def test_rows_are_sent_in_the_order_of_time(market: Path) -> None:
-    turned: Any = {name: values[::-1] for name, values in table().items()}
-    assert made(replay(market, turned)) == [10]
 
 
 @pytest.mark.parametrize(
@@ -209,16 +195,3 @@ def test_a_file_that_cannot_be_read_is_named(market: Path, content: bytes | None
     with pytest.raises(DataError, match=r"orders\.parquet") as caught:
         replay(market, content)
     assert caught.value.remedy
-
-
-def test_a_list_is_not_quoted(market: Path) -> None:
-    file = market.parent / "orders.parquet"
-    pl.DataFrame(table()).write_parquet(file)
-    with pytest.raises(UsageError, match="nothing to quote"):
-        run(
-            dataset=str(market),
-            strategy=f"order-list:{file}",
-            quoting="two-sided",
-            latency={"service": "constant:0ns"},
-            runs=market.parent / "runs",
-        )
