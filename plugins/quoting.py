@@ -51,11 +51,11 @@ class TwoSided(QuotingRule):
 
 @dataclass(frozen=True)
 class Leaning(TwoSided):
-    """The same, leaning towards the forecast: the mean of the outputs.
+    """A bid and an ask that lean towards the forecast: the mean of the outputs.
 
-    A quote is withdrawn where the forecast is against it by more than ``pull``, since it would be
-    filled by those who know; a forecast in its favour brings it nearer by ``gain`` half ticks for
-    each unit.
+    They are those of ``TwoSided`` where the forecast is 0. A quote is withdrawn where the forecast
+    is against it by more than ``pull``, since it would be filled by those who know; a forecast in
+    its favour brings it nearer by ``gain`` half ticks for each unit.
 
     Attributes:
         gain: half ticks for each unit of the forecast.

@@ -4,28 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from backtest.core.arrays import Float32Array
 from backtest.errors import DataError
 from backtest.market.events import EventBatch
-from backtest.strategies.base import Strategy
+from backtest.strategies.base import Session, Strategy
 
-_COLUMNS = ("ts_sent", "symbol", "action", "id", "side", "price", "total", "tif", "post_only")
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass
 class OrderListStrategy(Strategy):
     """Sends the orders of a Parquet file as they are, and has no opinion of its own.
 
-    The file has a row a message: ``ts_sent`` (timestamp, or int64 ns), ``symbol``, ``action``
-    (``new``, ``cancel``, ``cancel_all``, ``replace``) and ``id``; where the action needs them
-    ``side`` (``buy``, ``sell``; of ``cancel_all`` empty for both), ``price`` in ticks and ``total``
-    in lots, of which those filled are a part; perhaps ``tif`` (``gtc``, ``ioc``, ``fok``) and
-    ``post_only`` (``no``, ``reject``, ``slide``). Rows of one instant are sent in the order of the
-    file.
+    The file has a row a message: ``ts_sent`` (an instant with a time zone, or int64 ns),
+    ``symbol``, ``action`` (``new``, ``cancel``, ``cancel_all``, ``replace``) and ``id``; where the
+    action needs them ``side`` (``buy``, ``sell``; of ``cancel_all`` empty for both), ``price`` in
+    ticks and ``total`` in lots, of which those filled are a part; perhaps ``tif`` (``gtc``,
+    ``ioc``, ``fok``) and ``post_only`` (``no``, ``reject``, ``slide``). They are sent in the order
+    of time, those of one instant in the order of the file.
 
     Attributes:
         file: its path.
@@ -35,37 +36,34 @@ class OrderListStrategy(Strategy):
 
     needs_features: ClassVar[bool] = False
 
-    def predict(self, batch: EventBatch) -> Float32Array:
-        return np.zeros((len(batch), 1), dtype=np.float32)
-
-    def messages(self) -> dict[str, list[Any]]:
-        """The columns of the file, times as int64 ns.
+    def bind(self, session: Session) -> None:
+        """Read the file.
 
         Raises:
-            DataError: it cannot be read, or lacks a column.
+            DataError: it cannot be read.
         """
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        place = str(self.file)
         try:
-            table = pq.read_table(self.file)
-        except (OSError, pa.ArrowException) as error:
-            raise DataError(f"it cannot be read: {error}", place=place) from None
-        missing = [name for name in _COLUMNS[:4] if name not in table.column_names]
-        if missing:
+            with self.file.open("rb") as file:
+                self._messages: pa.Table = pq.read_table(file)
+        except OSError as error:
             raise DataError(
-                f"it has no column {', '.join(missing)}",
-                place=place,
-                remedy=f"An order list has the columns {', '.join(_COLUMNS)}.",
-            )
-        columns: dict[str, list[Any]] = {}
-        for name in _COLUMNS:
-            if name in table.column_names:
-                column = table[name]
-                if pa.types.is_timestamp(column.type):
-                    column = column.cast(pa.timestamp("ns", column.type.tz)).cast(pa.int64())
-                if column.null_count:
-                    raise DataError(f"column {name} lacks values", place=place)
-                columns[name] = column.to_pylist()
-        return columns
+                f"it cannot be read: {error.strerror or error}",
+                place=str(self.file),
+                remedy="Give the path of a Parquet file of orders.",
+            ) from None
+        except pa.ArrowException as error:
+            raise DataError(
+                f"it is no Parquet file that can be read: {error}",
+                place=str(self.file),
+                remedy="Write it anew, for example with polars' write_parquet.",
+            ) from None
+
+    def predict(self, batch: EventBatch) -> Float32Array:
+        return np.zeros((len(batch), 1), dtype=np.float32)
+
+    def messages(self) -> pa.Table:
+        """The rows of the file, unchecked."""
+        return self._messages

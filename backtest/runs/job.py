@@ -31,8 +31,8 @@ from backtest.timing.latency import (
 )
 from backtest.trading.accountant import Account, RunTerms, SettledEvents
 from backtest.trading.fill_table import instrument_table
-from backtest.trading.orders import OrderRules
-from backtest.trading.terms import ClosingQuotes, Latency, Terms
+from backtest.trading.orders import Latency, OrderRules
+from backtest.trading.terms import ClosingQuotes, Terms
 from backtest.trading.venue import Venue
 
 if TYPE_CHECKING:

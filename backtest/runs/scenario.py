@@ -38,8 +38,8 @@ _LATENCIES = ("service", "feed", "entry", "cancel", "replace", "response")
 _ABSENT = {"sizing", "quoting", "queue", "cancel", "replace"}
 """Parts that only some runs have."""
 
-_PARTS = ("policy", "service", "feed", "entry", "response", "accountant", "sizing")
-"""The parts of a scenario besides its strategy."""
+_PARTS = (*_LATENCIES, "policy", "accountant", "sizing", "quoting", "queue")
+"""The parts of a scenario besides its strategy; ``None`` where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ class Scenario:
             "strategy": self.bound.strategy,
             **{place: getattr(self, place) for place in _PARTS},
         }
-        digests = {place: file_digests(part) for place, part in parts.items()}
+        digests = {k: file_digests(part) for k, part in parts.items() if part is not None}
         return {place: of for place, of in digests.items() if of}
 
     @property

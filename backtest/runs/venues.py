@@ -19,9 +19,10 @@ from backtest.trading.accountant import RunTerms
 from backtest.trading.order_list import OrderList
 from backtest.trading.order_terms import FillRules, OrderTerms
 from backtest.trading.order_venue import OrderVenue
-from backtest.trading.queue_models import Optimistic, QueueModel, Through
+from backtest.trading.orders import Latency
+from backtest.trading.queue_models import Optimistic, QueueModel, Through, check_known
 from backtest.trading.target_venue import TargetVenue
-from backtest.trading.terms import Latency, Terms
+from backtest.trading.terms import Terms
 from backtest.trading.venue import Venue
 
 _BRACKET: Mapping[str, QueueModel] = {"through": Through(), "optimistic": Optimistic()}
@@ -57,12 +58,14 @@ def order_terms(
         latency: scaled latency of each kind of message.
 
     Raises:
-        UsageError: the queue model needs displayed sizes, which the dataset lacks; or a message of
-            the order list is none.
+        UsageError: the compiled loops do not know the queue model, or it needs displayed sizes,
+            which the dataset lacks.
+        DataError: the order list has a row that is no message.
     """
     queue, fills = scenario.queue, scenario.config.fills
     if queue is None:
         return None
+    check_known(queue)
     if queue.needs_sizes and not run.has_sizes:
         raise UsageError(
             "places in a queue need displayed sizes, which the dataset lacks",
@@ -74,9 +77,14 @@ def order_terms(
     )
     listed = None
     if scenario.quoting is None:
-        messages: Any = getattr(scenario.bound.strategy, "messages", None)
-        place = f"strategy {scenario.bound.name!r}"
-        listed = OrderList.of(messages(), run.symbols, place)
+        strategy: Any = scenario.bound.strategy
+        place = str(getattr(strategy, "file", f"strategy {scenario.bound.name!r}"))
+        tradable = {
+            name
+            for name, instrument in zip(run.symbols, run.instruments, strict=True)
+            if instrument.tradable
+        }
+        listed = OrderList.of(strategy.messages(), run.symbols, place, tradable=tradable)
     return OrderTerms(
         fills=rules,
         cancel=latency("cancel"),

@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backtest.core.arrays import Int64Array
-from backtest.errors import UsageError
+from backtest.core.arrays import BoolArray, Int64Array
+from backtest.core.text import suggestion_or_list
+from backtest.errors import DataError
 from backtest.trading import order_layout as ol
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 ACTIONS = {"new": ol.NEW, "cancel": ol.CANCEL, "cancel_all": ol.CANCEL_ALL, "replace": ol.REPLACE}
 SIDES = {"buy": 1, "sell": -1, "": 0}
 TIMES_IN_FORCE = {"gtc": ol.GTC, "ioc": ol.IOC, "fok": ol.FOK}
 POST_ONLY = {"no": ol.MAY_TAKE, "reject": ol.REJECT, "slide": ol.SLIDE}
 
+REQUIRED = ("ts_sent", "symbol", "action", "id")
+COLUMNS = (*REQUIRED, "side", "price", "total", "tif", "post_only")
+
 _MOST_LOTS = 2**53
 _MOST_PRICE = 2**60
+_MOST_INSTANT = 2**63 - 1
+
+_NULLS = "Null is only what the row's action does not need."
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,72 +61,179 @@ class OrderList:
 
     @classmethod
     def of(
-        cls, columns: Mapping[str, Sequence[Any]], symbols: Sequence[str], place: str
+        cls,
+        columns: pa.Table | Mapping[str, Sequence[Any]],
+        symbols: Sequence[str],
+        place: str,
+        *,
+        tradable: Collection[str] | None = None,
     ) -> OrderList:
-        """Messages from columns of names and numbers.
+        """Messages from columns of names and numbers, in any order of time.
 
         Args:
-            columns: ``ts_sent`` (int64 ns), ``symbol``, ``action`` and ``id``; where an action
-                needs them ``side``, ``price`` (ticks) and ``total``; perhaps ``tif`` (``gtc``) and
-                ``post_only`` (``no``).
+            columns: ``ts_sent`` (an instant with a time zone, or int64 ns), ``symbol``, ``action``
+                and ``id``; where an action needs them ``side``, ``price`` (ticks) and ``total``;
+                perhaps ``tif`` (``gtc``) and ``post_only`` (``no``). What an action does not need
+                may be null. Other columns are ignored.
             symbols: the symbol table.
             place: what errors name.
+            tradable: those of the symbols that orders may be for; ``None``: all.
 
         Raises:
-            UsageError: naming the first row that is no message.
+            DataError: a column is missing or of another type; or naming the first row that is no
+                message.
         """
-        count = len(columns["ts_sent"])
-        blank: dict[str, Any] = {
-            "side": "",
-            "price": 0,
-            "total": 0,
-            "tif": "gtc",
-            "post_only": "no",
-        }
-        coded: dict[str, Int64Array] = {"sent": _whole(columns["ts_sent"], "ts_sent", place)}
-        numbers = {name: k for k, name in enumerate(symbols)}
-        for name, codes in (
-            ("symbol", numbers),
-            ("action", ACTIONS),
-            ("side", SIDES),
-            ("tif", TIMES_IN_FORCE),
-            ("post_only", POST_ONLY),
-        ):
-            coded[name] = _codes(columns.get(name) or [blank[name]] * count, codes, name, place)
-        for name in ("id", "price", "total"):
-            coded[name] = _whole(columns.get(name) or [blank.get(name, 0)] * count, name, place)
-        found = cls(**coded)
-        found._check(place)
-        order = np.argsort(found.sent, kind="stable")
-        return cls(**{name: column[order] for name, column in coded.items()})
+        import pyarrow as pa
 
-    def _check(self, place: str) -> None:
-        makes = (self.action == ol.NEW) | (self.action == ol.REPLACE)
-        for wrong, problem in (
-            ((self.action == ol.NEW) & (self.side == 0), "a new order needs a side, buy or sell"),
-            (makes & (self.total < (self.action == ol.NEW)), "an order needs lots above 0"),
-            (makes & (self.total > _MOST_LOTS), "an order has at most 2^53 lots"),
-            (np.abs(self.price) > _MOST_PRICE, "a price is at most 2^60 ticks"),
-        ):
-            rows = np.flatnonzero(wrong)
-            if len(rows):
-                raise UsageError(f"row {rows[0]}: {problem}", place=place)
-
-
-def _whole(values: Sequence[Any], name: str, place: str) -> Int64Array:
-    column = np.asarray(values)
-    if column.dtype.kind not in "iu":
-        raise UsageError(f"{name} holds {column.dtype}, not whole numbers", place=place)
-    return column.astype(np.int64)
-
-
-def _codes(values: Sequence[str], codes: Mapping[str, int], name: str, place: str) -> Int64Array:
-    found = np.empty(len(values), dtype=np.int64)
-    for row, value in enumerate(values):
-        if value not in codes:
-            known = ", ".join(key for key in list(codes)[:8] if key)
-            raise UsageError(
-                f"row {row}: {name} is {value!r}, which is none of {known}", place=place
+        table = columns if isinstance(columns, pa.Table) else pa.table(dict(columns))
+        reader = _Reader(table, place)
+        action = reader.codes("action", ACTIONS)
+        new = action == ol.NEW
+        makes = new | (action == ol.REPLACE)
+        every = np.ones(len(action), dtype=np.bool_)
+        found = cls(
+            sent=reader.whole("ts_sent", every, least=-_MOST_INSTANT, most=_MOST_INSTANT),
+            symbol=reader.codes("symbol", {name: k for k, name in enumerate(symbols)}),
+            action=action,
+            id=reader.whole("id", action != ol.CANCEL_ALL),
+            side=reader.codes("side", SIDES, blank=""),
+            price=reader.whole("price", makes, least=-_MOST_PRICE, most=_MOST_PRICE),
+            total=reader.whole("total", makes, least=0, most=_MOST_LOTS),
+            tif=reader.codes("tif", TIMES_IN_FORCE, blank="gtc"),
+            post_only=reader.codes("post_only", POST_ONLY, blank="no"),
+        )
+        reader.refuse(new & (found.side == 0), "a new order has no side", "Write buy or sell.")
+        reader.refuse(
+            new & (found.total == 0),
+            "a new order has a total of 0 lots",
+            "A total is 1 or more; to withdraw an order, use the action cancel.",
+        )
+        if tradable is not None:
+            fixed = np.array([name not in tradable for name in symbols], dtype=np.bool_)
+            reader.refuse(
+                fixed[found.symbol],
+                "the symbol does not trade",
+                "The dataset card says tradable = false; leave the symbol out of the list.",
             )
-        found[row] = codes[value]
-    return found
+        order = np.argsort(found.sent, kind="stable")
+        return cls(**{name: getattr(found, name)[order] for name in cls.__slots__})
+
+
+class _Reader:
+    """Reads the columns of a list, row by row checked."""
+
+    def __init__(self, table: pa.Table, place: str) -> None:
+        self._table, self._place = table, place
+        names = table.column_names
+        missing = [name for name in REQUIRED if name not in names]
+        if missing:
+            raise self._error(
+                f"it has no column {', '.join(missing)}",
+                f"An order list has the columns {', '.join(COLUMNS)}; those after id may be left "
+                "out where no row needs them.",
+            )
+        for name in COLUMNS:
+            if names.count(name) > 1:
+                raise self._error(f"it has {names.count(name)} columns called {name}", "Keep one.")
+
+    def refuse(self, wrong: BoolArray, problem: str, remedy: str) -> None:
+        """Name the first of the rows that are wrong, bool [n], if there are any."""
+        rows = np.flatnonzero(wrong)
+        if len(rows):
+            raise self._error(f"row {rows[0]}: {problem}", remedy)
+
+    def whole(
+        self, name: str, needed: BoolArray, *, least: int = -(2**63), most: int = 2**63 - 1
+    ) -> Int64Array:
+        """A column of whole numbers, int64 [n]; 0 where none is needed.
+
+        Args:
+            needed: the rows that must have one, bool [n].
+            least, most: what it may be there.
+        """
+        import pyarrow as pa
+
+        if name not in self._table.column_names:
+            self.refuse(needed, f"{name} is missing", _NULLS)
+            return np.zeros(len(needed), dtype=np.int64)
+        column = self._table[name].combine_chunks()
+        if name == "ts_sent" and pa.types.is_timestamp(column.type):
+            column = self._instants(column)
+        if pa.types.is_null(column.type):
+            column = column.cast(pa.int64())
+        if not pa.types.is_integer(column.type):
+            raise self._error(
+                f"column {name} holds {column.type}, not whole numbers",
+                "Cast it to int64: prices are ticks, totals lots, and instants ns.",
+            )
+        self.refuse(needed & _is_null(column), f"{name} is missing", _NULLS)
+        given = column.fill_null(0).to_numpy(zero_copy_only=False)
+        values = given.astype(np.int64)
+        beyond = (values < 0) & (given > 0)  # of uint64
+        wrong = np.flatnonzero(needed & (beyond | (values < least) | (values > most)))
+        if len(wrong):
+            raise self._error(
+                f"row {wrong[0]}: {name} is {given[wrong[0]]:,}",
+                f"It must lie between {least:,} and {most:,}.",
+            )
+        return np.where(needed, values, 0)
+
+    def codes(self, name: str, codes: Mapping[str, int], blank: str | None = None) -> Int64Array:
+        """The codes of a column of words, int64 [n].
+
+        Args:
+            codes: by word.
+            blank: what is meant where there is none; ``None``: there must be one.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        if name not in self._table.column_names and blank is not None:
+            return np.full(len(self._table), codes[blank], dtype=np.int64)
+        column = self._table[name].combine_chunks()
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        if pa.types.is_null(column.type) or pa.types.is_string_view(column.type):
+            column = column.cast(pa.string())
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+            known = ", ".join(repr(word) for word in [*codes][:4])
+            raise self._error(
+                f"column {name} holds {column.type}, not text", f"Write words, such as {known}."
+            )
+        if blank is None:
+            self.refuse(_is_null(column), f"{name} is missing", _NULLS)
+        else:
+            column = column.fill_null(blank)
+        places = pc.index_in(column, value_set=pa.array(list(codes), type=column.type))
+        unknown = np.flatnonzero(_is_null(places))
+        if len(unknown):
+            word = column[int(unknown[0])].as_py()
+            raise self._error(
+                f"row {unknown[0]}: {name} is {word!r}",
+                suggestion_or_list(word, [key for key in codes if key]),
+            )
+        numbers = np.array(list(codes.values()), dtype=np.int64)
+        return numbers[places.to_numpy(zero_copy_only=False)]
+
+    def _instants(self, column: Any) -> Any:
+        import pyarrow as pa
+
+        if column.type.tz is None:
+            raise self._error(
+                "the instants of ts_sent have no time zone",
+                "Store them with the zone UTC, or as int64 ns.",
+            )
+        try:
+            return column.cast(pa.timestamp("ns", column.type.tz)).cast(pa.int64())
+        except pa.ArrowInvalid:
+            raise self._error(
+                "ts_sent has instants outside the years 1678 to 2262", "Correct them."
+            ) from None
+
+    def _error(self, problem: str, remedy: str) -> DataError:
+        return DataError(problem, place=self._place, remedy=remedy)
+
+
+def _is_null(column: Any) -> BoolArray:
+    """Where an Arrow array has no value, bool [n]."""
+    return np.asarray(column.is_null().to_numpy(zero_copy_only=False), dtype=np.bool_)

@@ -13,9 +13,9 @@ from backtest.errors import UsageError
 from backtest.trading import layout as at
 from backtest.trading import order_layout as ol
 from backtest.trading.order_list import POST_ONLY, OrderList
+from backtest.trading.orders import Latency
 from backtest.trading.queue_models import QueueModel
 from backtest.trading.quoting import QuotingRule
-from backtest.trading.terms import Latency
 
 _FINEST_SKEW = 10**6
 

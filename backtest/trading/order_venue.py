@@ -13,8 +13,9 @@ from backtest.market.window import Window
 from backtest.trading import layout as at
 from backtest.trading import order_layout as ol
 from backtest.trading.order_terms import OrderTerms
+from backtest.trading.orders import Latency
 from backtest.trading.quoting import wanted_quotes
-from backtest.trading.terms import Latency, Terms
+from backtest.trading.terms import Terms
 from backtest.trading.venue import Venue, by_arrival, grown
 
 _ENTRIES = 1 << 8

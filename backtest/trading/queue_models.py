@@ -5,14 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from backtest.errors import PluginError, UsageError
 from backtest.trading.order_layout import OPTIMISTIC, POWER, THROUGH, TRADES
+
+_CODES = {THROUGH, TRADES, OPTIMISTIC, POWER}
+_NUMBERS = {THROUGH, TRADES, OPTIMISTIC, *(POWER + n for n in range(1, 5))}
+_REMEDY = (
+    "Derive it from Through, Trades, Power or Optimistic and leave code and number as they are: "
+    "only what the compiled loops know can be chosen."
+)
 
 
 class QueueModel:
     """A model of the queue at an order's price.
 
     What no data tell is assumed, so a report shows what a run earns between the least and the most
-    that can be assumed: ``Through`` and ``Optimistic``.
+    that can be assumed: ``Through`` and ``Optimistic``. The rules themselves are compiled, and a
+    class only says which of them applies; one of other rules is refused when it is defined.
 
     Attributes:
         code: what the compiled loops know it by.
@@ -22,10 +31,31 @@ class QueueModel:
     code: ClassVar[int]
     needs_sizes: ClassVar[bool] = True
 
+    def __init_subclass__(cls) -> None:
+        if getattr(cls, "code", None) not in _CODES:
+            raise PluginError(
+                f"the compiled loops have no rule for the queue model {cls.__name__!r}",
+                remedy=_REMEDY,
+            )
+
     @property
     def number(self) -> int:
         """The code, with the model's parameter in it."""
         return self.code
+
+
+def check_known(model: object) -> None:
+    """Refuse what the compiled loops have no rule for.
+
+    Raises:
+        UsageError: it is no queue model, or has another number than the shipped ones.
+    """
+    if not isinstance(model, QueueModel) or model.number not in _NUMBERS:
+        raise UsageError(
+            f"the compiled loops have no rule for {type(model).__name__!r}",
+            place="fills.queue",
+            remedy=_REMEDY,
+        )
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -28,15 +28,9 @@ from backtest.trading.layout import (
     TERM_SIZE,
     WORTH,
 )
-from backtest.trading.orders import OrderRules
+from backtest.trading.order_terms import OrderTerms
+from backtest.trading.orders import Latency, OrderRules
 from backtest.trading.sizing import SizingRule
-
-if TYPE_CHECKING:
-    from backtest.trading.order_terms import OrderTerms
-
-Latency: TypeAlias = int | Callable[[int, int], Int64Array]
-"""Scaled latency of the orders from all events, ns; or of those from the events ``first`` to
-``stop - 1``, as a function of the two, int64 ns [stop - first]."""
 
 
 class ClosingQuotes:

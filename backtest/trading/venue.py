@@ -18,10 +18,10 @@ from backtest.market.window import Window
 from backtest.trading import layout as at
 from backtest.trading.account_tables import Books, close_positions
 from backtest.trading.confirmations import Confirmations
-from backtest.trading.orders import Confirmation
+from backtest.trading.orders import Confirmation, Latency
 from backtest.trading.quote_links import QuoteLinks
 from backtest.trading.refusals import refusal
-from backtest.trading.terms import Latency, Terms, session_times
+from backtest.trading.terms import Terms, session_times
 
 
 class Venue(ABC):

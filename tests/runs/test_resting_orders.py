@@ -305,6 +305,35 @@ def test_a_retouched_list_is_another_run(dataset: Path, tmp_path: Path) -> None:
     assert ids[0] != ids[1]
 
 
+RULE = """
+from dataclasses import dataclass
+from pathlib import Path
+
+import backtest
+from backtest.plugins.quoting import TwoSided
+
+@dataclass(frozen=True)
+class Tabled(TwoSided):
+    table: Path = Path("none")
+
+@backtest.hookimpl
+def backtest_register_quoting_rules(register):
+    register("tabled", Tabled)
+"""
+
+
+def test_a_file_that_a_quoting_rule_reads_is_an_input(dataset: Path, tmp_path: Path) -> None:
+    plugin, table = tmp_path / "tabled.py", tmp_path / "table"
+    plugin.write_text(RULE)
+    ids = set()
+    for content in ("1", "2", "1"):
+        table.write_text(content)
+        quoting = {"name": "tabled", "table": str(table)}
+        made = run(dataset, tmp_path / "runs", quoting=quoting, plugins=[plugin], limit=100)
+        ids.add(made.id)
+    assert len(ids) == 2
+
+
 def test_what_does_not_fit_together_is_refused(
     dataset: Path, small_dataset: Path, tmp_path: Path
 ) -> None:

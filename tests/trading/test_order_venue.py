@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from backtest.core.arrays import Int64Array
-from backtest.errors import RunError, UsageError
+from backtest.errors import RunError
 from backtest.market.quotes import Quotes
 from backtest.trading.order_list import OrderList
 from backtest.trading.quoting import KEEP, QuotingRule, wanted_quotes
@@ -86,25 +86,3 @@ def test_lists_are_sorted_by_sending_and_keep_the_order_of_one_instant() -> None
     )
     assert listed.id.tolist() == [2, 1, 3]
     assert listed.sent.tolist() == [3, 5, 5]
-
-
-@pytest.mark.parametrize(
-    ("changed", "problem"),
-    [
-        ({"symbol": ["C"]}, "symbol is 'C'"),
-        ({"action": ["amend"]}, "action is 'amend'"),
-        ({"side": [""]}, "needs a side"),
-        ({"total": [0]}, "lots above 0"),
-        ({"total": [2**60]}, "at most 2"),
-        ({"price": [2**61]}, "at most 2"),
-        ({"price": [0.5]}, "not whole numbers"),
-        ({"tif": ["day"]}, "tif is 'day'"),
-    ],
-)
-def test_messages_that_are_none(changed: dict[str, list[Any]], problem: str) -> None:
-    columns: dict[str, list[Any]] = {
-        "ts_sent": [1], "symbol": ["A"], "action": ["new"], "id": [1], "side": ["buy"],
-        "price": [100], "total": [1],
-    }  # fmt: skip
-    with pytest.raises(UsageError, match=problem):
-        OrderList.of(columns | changed, ["A"], "list")
