@@ -178,7 +178,9 @@ def _print_money(compared: Comparison, unit: str, ids: bool) -> None:
     ]
     if not with_money:
         return
-    terms = ("ideal", "missed", "decision", *COSTS, "net")
+    rested = any(compared.rows[k]["rest"] for k in with_money)
+    costs = [cost for cost in COSTS if cost != "rest" or rested]
+    terms = ("ideal", "missed", "decision", *costs, "net")
     cells = []
     for k in with_money:
         row = compared.rows[k]

@@ -15,11 +15,12 @@ from backtest.data.reading.bus import EventBus
 from backtest.errors import BacktestError, DataError
 from backtest.market.events import EventBatch
 from backtest.runs.folder import Run
+from backtest.trading.fill_table import CLOSING, closing
 
 HORIZONS_NS = np.concatenate([[0], np.logspace(6, 10.5, 28)]).astype(np.int64)
 """Where markouts are read: 1 ms to about 30 s after the fill."""
 
-_FILLS = ("event", "symbol", "lots", "ts_venue")
+_FILLS = (*CLOSING, "symbol", "lots", "ts_venue")
 
 
 def markouts_of(runs: Sequence[Run]) -> list[Float64Array | None]:
@@ -163,9 +164,7 @@ def _fills(run: Run, symbols: Sequence[str]) -> Iterator[Int64Array]:
             )
         symbol = np.array([numbers[name] for name in codes.names], dtype=np.int64)[code]
         columns = (symbol, integers(piece["lots"]), integers(piece["ts_venue"]))
-        # The fills that close positions at the window's end belong to no event.
-        chosen = integers(piece["event"]) >= 0
-        yield np.array([*columns, np.zeros_like(symbol)])[:, chosen]
+        yield np.array([*columns, np.zeros_like(symbol)])[:, ~closing(piece)]
 
 
 def _dataset(run: Run) -> Dataset | None:

@@ -123,10 +123,11 @@ class Material:
 
     @cached_property
     def capacity(self) -> Capacity | None:
-        """What a single run would have earned at other sizes; ``None`` of several, without fills or
-        displayed sizes, or where a run of an earlier version did not note them."""
+        """What a single run would have earned at other sizes; ``None`` of several, where orders
+        rest, without fills or displayed sizes, or where a run of an earlier version did not note
+        them."""
         run = self.single
-        if run is None or not run.has_table("fills"):
+        if run is None or run.rests or not run.has_table("fills"):
             return None
         if not set(COLUMNS) <= set(run.columns("fills")):
             return None
