@@ -14,7 +14,7 @@ from backtest.trading import layout as at
 from backtest.trading import order_layout as ol
 from backtest.trading.order_terms import OrderTerms
 from backtest.trading.quoting import wanted_quotes
-from backtest.trading.terms import Terms
+from backtest.trading.terms import Latency, Terms
 from backtest.trading.venue import Venue, by_arrival, grown
 
 _ENTRIES = 1 << 8
@@ -117,6 +117,11 @@ class OrderVenue(Venue):
             symbols, places = np.unique(self._window["symbol"][rows], return_index=True)
             found = unseen[symbols]
             books[symbols[found], ol.CURSOR] = places[found] + first
+
+    def _follow_latency(self, name: str, latency: Latency, first: int, stop: int) -> None:
+        # The loops read every message's latency from the window, that of a constant model too.
+        spans = latency(first, stop) if callable(latency) else latency
+        self._window[name][self._window.rows(first, stop)] = spans
 
     def _check_sizes(self, rows: slice) -> None:
         window = self._window
