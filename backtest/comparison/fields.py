@@ -125,14 +125,18 @@ def fields(compared: Comparison) -> list[Field]:
     The main one is the largest, of equally large ones that of unscaled latency, and of these the
     slowest, then the first by its title; members are in the order of what they earned.
 
-    A variant is a strategy with its policy and sizing, and with its own service times where no
-    variant was run under several.
+    A variant is a strategy with its policy and sizing or quoting, and with its own service times
+    where no variant was run under several. What is assumed of resting orders is no condition of
+    runs whose orders do not rest, where all others assume the same.
     """
     tables = [settings(run) for run in compared.runs]
+    resting = [table for table in tables if table.get("quoting") or table.get("latency.cancel")]
     differing = [
         name
         for name, _ in compared.differences()
-        if name not in _VARIANT and not any(name.startswith(s) for s in _SIGNS)
+        if name not in _VARIANT
+        and not any(name.startswith(s) for s in _SIGNS)
+        and not (_of_resting(name) and len({str(table.get(name)) for table in resting}) < 2)
     ]
     variants: dict[tuple[str, ...], set[str]] = {}
     for table in tables:
@@ -161,6 +165,11 @@ def fields(compared: Comparison) -> list[Field]:
         return -len(rows), abs(rows[0]["scale"] - 1), -slowest, field.title
 
     return sorted(found, key=order)
+
+
+def _of_resting(name: str) -> bool:
+    """Whether a setting tells how resting orders fare."""
+    return name.startswith("fills.") or name in ("latency.cancel", "latency.replace")
 
 
 def _rank(row: dict[str, Any]) -> float:

@@ -29,6 +29,8 @@ from backtest.runs.record_types import (
 
 _REMEDY = "Name the folder of a finished run, or run it again with --no-reuse."
 _OLDER = "Run it again with --no-reuse, or remove its folder."
+
+
 class _Loop(Table):
     kind: str
     why: str | None = None

@@ -25,7 +25,7 @@ _LARGEST = 1e100
 _REMEDY = "The file is damaged, or of another program: run it again with --no-reuse."
 
 Kind: TypeAlias = str
-"""``time``, ``whole``, ``number``, ``flag`` or ``text``; with ``?`` behind it where rows may lack it."""
+"""``time``, ``whole``, ``number``, ``flag`` or ``text``; with ``?`` where rows may lack it."""
 
 COLUMNS: Mapping[str, Mapping[str, Kind]] = {
     "timing": {

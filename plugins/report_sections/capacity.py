@@ -25,7 +25,7 @@ class CapacitySection(ReportSection):
 
     def render(self, material: Material) -> Markup | None:
         found = material.capacity
-        if material.single is not None and material.single.rests:
+        if material.rested:
             return paragraph(
                 "No estimate: it scales up what orders took at the touch, and how much more orders "
                 "that rest would be filled depends on the queue. Run other sizes and compare."
