@@ -11,7 +11,7 @@ from backtest.comparison.intervals import CONFIDENCE, Estimate, total_difference
 from backtest.comparison.multiple_testing import holm
 from backtest.comparison.profits import Profits, gains
 from backtest.comparison.rows import earned
-from backtest.comparison.run_settings import labels_of, settings, ticks
+from backtest.comparison.run_settings import labels_of, settings, ticks, told_apart
 from backtest.core.zones import HOUR_NS
 
 SIGNIFICANCE = 1 - CONFIDENCE
@@ -130,13 +130,12 @@ def fields(compared: Comparison) -> list[Field]:
     runs whose orders do not rest, where all others assume the same.
     """
     tables = [settings(run) for run in compared.runs]
-    resting = [table for table in tables if table.get("quoting") or table.get("latency.cancel")]
     differing = [
         name
-        for name, _ in compared.differences()
+        for name, values in compared.differences()
         if name not in _VARIANT
         and not any(name.startswith(s) for s in _SIGNS)
-        and not (_of_resting(name) and len({str(table.get(name)) for table in resting}) < 2)
+        and told_apart(name, values)
     ]
     variants: dict[tuple[str, ...], set[str]] = {}
     for table in tables:
@@ -165,11 +164,6 @@ def fields(compared: Comparison) -> list[Field]:
         return -len(rows), abs(rows[0]["scale"] - 1), -slowest, field.title
 
     return sorted(found, key=order)
-
-
-def _of_resting(name: str) -> bool:
-    """Whether a setting tells how resting orders fare."""
-    return name.startswith("fills.") or name in ("latency.cancel", "latency.replace")
 
 
 def _rank(row: dict[str, Any]) -> float:

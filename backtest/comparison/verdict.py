@@ -137,9 +137,9 @@ def queue_range(name: str, row: dict[str, Any]) -> str | None:
     if least is None or most is None or net is None:
         return None
     text = (
-        f"Orders of {name} rest: its net is {least:,.2f} {row['unit']} if nothing fills before the "
-        f"market trades through (through), {net:,.2f} under {row['queue'] or 'its queue model'}, "
-        f"and {most:,.2f} if nobody is ahead (optimistic)."
+        f"The orders of {name} rest: it nets {least:,.2f} {row['unit']} if they fill only when the "
+        f"market goes through their prices (through), {net:,.2f} under "
+        f"{row['queue'] or 'its queue model'}, and {most:,.2f} if nobody is ahead (optimistic)."
     )
     if min(least, net, most) <= 0 < max(least, net, most):
         text += " Whether it earns anything depends on the queue."

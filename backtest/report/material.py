@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from backtest.comparison.comparison import Comparison
 from backtest.comparison.fields import Field, fields
 from backtest.comparison.rows import earned
-from backtest.comparison.run_settings import chosen
+from backtest.comparison.run_settings import chosen, told_apart
 from backtest.core.arrays import Float64Array
 from backtest.data.dataset import Dataset
 from backtest.report.agreement import Agreement, agreement_of
@@ -71,7 +71,7 @@ class Material:
         return [
             (name.removeprefix("latency."), tuple("–" if v is None else str(v) for v in values))
             for name, values in self.compared.differences()
-            if chosen(name)
+            if chosen(name) and told_apart(name, values)
         ]
 
     @cached_property

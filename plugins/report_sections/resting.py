@@ -24,17 +24,10 @@ MOST_PARTICIPATION = 0.1
 _SHOWN = (0, 3, 6, 9)
 """Horizons with a row in the tables: 0.1, 1, 10 and 60 s."""
 
-_KINDS = {
-    "accepted": "a new order",
-    "replaced": "an order was moved or resized",
-    "filled": "a resting order, in whole or in part",
-    "took": "an order, on its arrival",
-    "cancelled": "what was left of an order",
-    "expired": "at the end of a session, or of the window",
-    "rejected": "a new order or a replacement that would have taken, met own orders, or came while "
-    "the market was closed",
-    "late": "a cancel or replacement of an order that was gone",
-}
+_KINDS = (
+    *("accepted", "replaced", "filled", "took"),
+    *("cancelled", "expired", "rejected", "late"),
+)
 _QUANTILES = (0.1, 0.5, 0.9, 0.99)
 
 
@@ -79,9 +72,9 @@ def _bracket(resting: RestingOrders, queue: str, units: int, currency: str) -> M
     )
     known = [net for net in nets if net is not None]
     if known and min(known) <= 0 < max(known):
-        text += "Here the sign of the profit depends on it, so a profit is not shown yet."
+        text += "Here it decides whether anything is earned, so a profit is not shown yet."
     else:
-        text += "Here the sign of the profit does not depend on it."
+        text += "Here it does not decide whether anything is earned."
     return shown + paragraph(text)
 
 
@@ -117,11 +110,15 @@ def _percentile(quantile: float) -> str:
 
 def _reports(resting: RestingOrders) -> Markup:
     numbers = ("reports", "lots")
-    rows = [
-        (kind, *(f"{resting.reports[kind][name]:,}" for name in numbers), what)
-        for kind, what in _KINDS.items()
-    ]
-    return table(("report", *numbers, "on"), rows, right=numbers, caption="Reports of the venue")
+    rows = [(kind, *(f"{resting.reports[kind][name]:,}" for name in numbers)) for kind in _KINDS]
+    note = (
+        "filled: while the order rested; took: on its arrival. Lots are those filled, those that "
+        "were left when an order was cancelled or expired, or else all of the order. rejected: a "
+        "new order or replacement that was not to take but would have, that met own orders, or "
+        "that came while the market was closed. late: a message found its order gone."
+    )
+    shown = table(("report", *numbers), rows, right=numbers, caption="Reports of the venue")
+    return shown + paragraph(note, "note")
 
 
 def _markouts(
@@ -194,7 +191,7 @@ def _picked_off(
             "its order was on its way."
         )
     after = span(float(HORIZONS_NS[STALE_HORIZON]))
-    numbers = ("fills", "lots", f"adverse after {after}, {currency}")
+    numbers = ("fills", "lots", "adverse")
     late = None if markouts is None else markouts.late
     rows = [
         (name, f"{resting.late[k][0]:,}", f"{resting.late[k][1]:,}",
@@ -204,8 +201,9 @@ def _picked_off(
     total = None if late is None else sum(late) / units
     rows.append(("all", f"{fills:,}", f"{lots:,}", amount(total)))
     shown = table(
-        ("stage", *numbers), rows, right=numbers, caption="Picked off in flight, by stage"
-    )
+        ("stage", *numbers), rows, right=numbers,
+        caption=f"Picked off in flight, by stage; adverse after {after}, {currency}",
+    )  # fmt: skip
     note = (
         f"{percent((lots - sudden) / maker.lots)} of the maker lots were filled while a message "
         "that withdrew or changed their order was on its way: its event had happened, and it had "
