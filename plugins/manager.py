@@ -27,8 +27,9 @@ from backtest.core.tracebacks import describe
 from backtest.core.version import __version__
 from backtest.errors import PluginError, UsageError
 from backtest.plugins import hookspecs
+from backtest.plugins.code_digest import code_sha256
 from backtest.plugins.hooktable import hooks
-from backtest.plugins.loading import load_file, source_sha256
+from backtest.plugins.loading import load_file
 
 SHIPPED = (
     "backtest.strategies.registration",
@@ -203,7 +204,7 @@ class Plugins:
         return build(self.get(kind, parsed.name, place=place), parsed, place=place)
 
     def origin(self, kind: Kind, name: str) -> Origin:
-        """Where a part comes from; ``sha256`` is that of the file that defines its class.
+        """Where a part comes from; ``sha256`` is that of its code, see ``plugins.code_digest``.
 
         Raises:
             UsageError: there is none of this name.
@@ -283,8 +284,7 @@ class Plugins:
                 " it cannot be set",
                 remedy="Put @dataclass above the class, and leave out __init__.",
             )
-        defined_in = Origin(origin.plugin, origin.distribution, origin.version, source_sha256(part))
-        digest = source_sha256(part)
+        digest = code_sha256(part, origin.distribution)
         if digest is None:  # a class that was typed in: two of the same name must not share results
             from backtest.plugins.class_source import class_sha256
 
@@ -349,7 +349,7 @@ def load_plugins(
 def _load_and_add(plugins: Plugins, origin: Origin, load: Callable[[], object]) -> None:
     try:
         plugin = load()
-        origin = replace(origin, sha256=source_sha256(plugin))
+        origin = replace(origin, sha256=code_sha256(plugin, origin.distribution))
     except KeyboardInterrupt:
         raise
     # A plugin may even exit, or raise something that is not an Exception, while it is imported.

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 import backtest
+from backtest.core.parameters import OutputPath
 
 
 @dataclass
@@ -21,7 +22,7 @@ class Line(backtest.Strategy):
     """Least squares of the targets on the features; notes each training in a file."""
 
     ridge: float = 1.0
-    log: Path | None = None
+    log: OutputPath | None = None
     wait: float = 0.0
     stateful = False
 

@@ -335,7 +335,7 @@ def _result(
         (result.closes if closes else result.fills).append(made)
     for entry in log.tolist():
         kind = ol.REPORTS[entry[ol.L_KIND]]
-        kind = "filled" if kind == "took" else kind
+        rested, kind = kind == "filled", "filled" if kind == "took" else kind
         silent = kind in ("rejected", "late")
         result.reports.append(
             Report(
@@ -346,6 +346,7 @@ def _result(
                 kind,  # type: ignore[arg-type]
                 0 if silent else abs(entry[ol.L_LOTS]),
                 0 if silent else entry[ol.L_PRICE],
+                rested,
             )
         )
     result.fills.sort(key=lambda fill: fill.symbol)

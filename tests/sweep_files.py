@@ -17,13 +17,14 @@ from pathlib import Path
 import numpy as np
 
 import backtest
+from backtest.core.parameters import OutputPath
 
 
 @dataclass
 class Faulty(backtest.Strategy):
     """Answers by the imbalance of sizes, once it has done its mischief."""
 
-    log: Path
+    log: OutputPath
     fault: str = "none"
     times: int = 1
     lean: float = 0.0

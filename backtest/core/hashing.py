@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,34 @@ def canonical_json(value: Any) -> str:
 def sha256_of(value: Any) -> str:
     """SHA-256 of a value's canonical JSON, hexadecimal."""
     return hashlib.sha256(canonical_json(value).encode()).hexdigest()
+
+
+def content_sha256(path: Path) -> str | None:
+    """SHA-256 of a file, or of names and content of all files below a folder; ``None``: neither.
+
+    A file that has not changed since it was read is not read again.
+    """
+    try:
+        if path.is_file():
+            state = path.stat()
+            identity = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
+            return _file_sha256(path.resolve(), identity)
+        if not path.is_dir():
+            return None
+        digest = hashlib.sha256()
+        for file in sorted(path.rglob("*")):
+            if file.is_file():
+                digest.update(f"{file.relative_to(path).as_posix()}\0".encode())
+                digest.update(f"{content_sha256(file)}\0".encode())
+        return digest.hexdigest()
+    except (OSError, ValueError):  # too long a name, or one with a NUL
+        return None
+
+
+@lru_cache(maxsize=256)
+def _file_sha256(path: Path, identity: tuple[int, ...]) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache

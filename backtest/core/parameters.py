@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
 from backtest.core.grammar import Spec, format_spec, parse_value
+from backtest.core.hashing import content_sha256
 from backtest.core.text import suggestion
 from backtest.core.times import format_duration, parse_duration
 from backtest.errors import UsageError
@@ -28,6 +29,9 @@ _SHOWN = 80
 
 Nanoseconds: TypeAlias = Annotated[int, "ns"]
 """A span of time: int64 ns inside, written with a unit (``250us``, ``35.8ms``) outside."""
+
+OutputPath: TypeAlias = Annotated[Path, "output"]
+"""A file that the component writes: what it holds determines no result (see ``file_digests``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,6 +253,27 @@ def as_table(component: Any, name: str) -> dict[str, Any]:
     return table
 
 
+def file_digests(component: Any) -> dict[str, str]:
+    """SHA-256 of the content of every file, or folder of files, that a parameter names.
+
+    A run's result depends on what a file holds, not on where it lies. Text counts as a name where a
+    file of that name is there. An ``OutputPath`` does not count.
+    """
+    found = {}
+    for parameter in parameters(type(component)):
+        if OutputPath in (parameter.type, *get_args(parameter.type)):
+            continue
+        value = getattr(component, parameter.name)
+        values = value if isinstance(value, (list, tuple)) else [value]
+        named = [Path(item) for item in values if isinstance(item, (str, Path)) and str(item)]
+        # A folder must be meant as one: text is often the name of one by chance, "." is a default.
+        kept = [p for p in named if p != Path() and (isinstance(value, Path) or not p.is_dir())]
+        digests = [digest for path in kept if (digest := content_sha256(path)) is not None]
+        if digests:
+            found[parameter.name] = "+".join(digests)
+    return found
+
+
 def as_text(component: Any, name: str) -> str:
     """The component as ``parse_spec`` reads it, without parameters that have their default."""
     given = {
@@ -317,6 +342,8 @@ def _finite(value: float) -> float:
 def _type_name(kind: Any) -> str:
     if kind == Nanoseconds:
         return "a time span"
+    if get_origin(kind) is Annotated:
+        return _type_name(get_args(kind)[0])
     if get_origin(kind) is Literal:
         return " | ".join(map(str, get_args(kind)))
     if get_origin(kind) in (Union, types.UnionType):

@@ -35,7 +35,7 @@ class Origin:
     Attributes:
         plugin: the plugin's name: a shipped module's, an entry point's, or a file's path as given.
         distribution, version: the installed package; ``None`` for a single file.
-        sha256: of the source file that defines it; ``None`` where there is none to read.
+        sha256: of its code, the modules beside it included; ``None`` where there is none to read.
     """
 
     plugin: str

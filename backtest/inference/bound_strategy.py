@@ -15,7 +15,7 @@ from backtest.core.environment import device_model, versions
 from backtest.core.grammar import parse_spec
 from backtest.core.hashing import sha256_of
 from backtest.core.marks import Marks
-from backtest.core.parameters import as_table
+from backtest.core.parameters import as_table, file_digests
 from backtest.data.reading.stream import Stream, piece_size
 from backtest.errors import RunError, UsageError
 from backtest.market.events import EventBatch
@@ -167,6 +167,7 @@ class BoundStrategy:
                 "nonfinite": stream.nonfinite,
                 "strategy": self.table,
                 "fingerprint": self.fingerprint(),
+                "files": file_digests(self.strategy),
                 "origin": self.origin,
                 "seed": self.session.seed,
                 "device": device_model(self.session.device),

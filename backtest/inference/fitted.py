@@ -22,6 +22,7 @@ from backtest.core.atomic import new_file, sweep_all, writing
 from backtest.core.callbacks import ProgressCallback
 from backtest.core.environment import device_model, versions
 from backtest.core.hashing import sha256_of
+from backtest.core.parameters import file_digests
 from backtest.core.tracebacks import describe
 from backtest.data.reading.stream import Stream
 from backtest.data.training_data import training_data
@@ -79,6 +80,7 @@ def planned_fit(bound: BoundStrategy, stretch: Stream, end: int, purge: int) -> 
             "nonfinite": stretch.nonfinite,
             "strategy": bound.table if shared is None else shared,
             "fingerprint": bound.strategy.fingerprint(),
+            "files": file_digests(bound.strategy) if shared is None else None,
             "origin": bound.origin if shared is None else None,
             "seed": bound.session.seed,
             "device": device_model(bound.session.device),

@@ -10,7 +10,7 @@ from backtest.core.callbacks import ProgressCallback
 from backtest.core.environment import device_model, versions
 from backtest.core.grammar import parse_spec
 from backtest.core.hashing import sha256_of
-from backtest.core.parameters import as_table, as_text
+from backtest.core.parameters import as_table, as_text, file_digests
 from backtest.core.parts import Kind
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.reading.stream import Stream
@@ -37,6 +37,9 @@ _LATENCIES = ("service", "feed", "entry", "cancel", "replace", "response")
 
 _ABSENT = {"sizing", "quoting", "queue", "cancel", "replace"}
 """Parts that only some runs have."""
+
+_PARTS = ("policy", "service", "feed", "entry", "response", "accountant", "sizing")
+"""The parts of a scenario besides its strategy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,15 @@ class Scenario:
             return self
         bound = fitted(self.bound, self.stretch, folder, reuse=reuse, progress=progress)
         return replace(self, bound=bound)
+
+    def files(self) -> dict[str, dict[str, str]]:
+        """Digests of the files that parameters of its parts name, by part and parameter."""
+        parts = {
+            "strategy": self.bound.strategy,
+            **{place: getattr(self, place) for place in _PARTS},
+        }
+        digests = {place: file_digests(part) for place, part in parts.items()}
+        return {place: of for place, of in digests.items() if of}
 
     @property
     def rests(self) -> bool:
@@ -169,8 +181,11 @@ def _order_parts(config: RunConfig, *, listed: bool) -> dict[str, tuple[Kind, An
         UsageError: something is said of resting orders where none rest, or a list is to be quoted.
     """
     if config.quoting is None and not listed:
+        usual = Fills()
+        chosen = parse_spec(config.fills.queue, place="fills.queue").name != usual.queue
+        others = config.fills.model_copy(update={"queue": usual.queue})
         for place, given in (
-            ("fills", config.fills != Fills()),
+            ("fills", chosen or others != usual),
             ("latency.cancel", config.latency.cancel is not None),
             ("latency.replace", config.latency.replace is not None),
         ):
@@ -219,6 +234,7 @@ def identify(scenario: Scenario, plugins: Parts) -> tuple[str, dict[str, Any]]:
         "config": {k: v for k, v in scenario.resolved.items() if k != "dataset"},
         "data": scenario.dataset.data_hash(),
         "fingerprint": scenario.bound.fingerprint(),
+        "files": scenario.files(),
         "origins": {
             place: plugins.origin(kind, table["name"]).identity()
             for place, (kind, table) in parts.items()

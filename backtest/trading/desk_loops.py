@@ -10,7 +10,7 @@ from backtest.trading import layout as at
 from backtest.trading import order_layout as ol
 from backtest.trading.layout import SILENT
 from backtest.trading.message_loops import send
-from backtest.trading.order_loops import release
+from backtest.trading.order_book_loops import release
 
 _LARGE = 4.6e18
 """Below 2^62 by more than what estimates round."""

@@ -9,17 +9,19 @@ from backtest.core.compiled import compiled
 from backtest.trading import layout as at
 from backtest.trading import order_layout as ol
 from backtest.trading.layout import NO_PRICE
-from backtest.trading.order_loops import (
+from backtest.trading.order_book_loops import (
     allot,
+    answer,
     deplete,
+    find,
     insert,
-    quote_of,
     record_fill,
     release,
-    remove,
     report,
     unlink,
+    withdraw,
 )
+from backtest.trading.order_loops import quote_of
 from backtest.trading.queue_loops import join
 from backtest.trading.quotes_loops import (
     is_open,
@@ -100,65 +102,22 @@ def receive(s, row, first_row, ticks, orders, rules, money, opens, closes):
         if message[ol.SIDE] <= 0:
             _cancel_side(s, book[ol.SELLS], message, orders)
     else:
-        working = _find(book, message[ol.ID], orders.working)
+        working = find(book, message[ol.ID], orders.working)
         if working < 0:
-            _answer(s, ol.LATE, message, message, orders)
+            answer(s, ol.LATE, message, message, orders)
         elif action == ol.CANCEL:
             message[ol.SIDE] = orders.working[working][ol.SIDE]
-            _withdraw(s, working, message, True, orders)
+            withdraw(s, working, message, True, orders)
         else:
             _replace(s, working, message, row, first_row, ticks, orders, rules, money)
     release(orders.messages, ol.MESSAGES, place, orders.state)
 
 
 @compiled
-def _answer(s, kind, order, message, orders):
-    """Report on a message at its arrival, with the order's lots and price."""
-    return report(
-        s, kind, message, order[ol.TOTAL], order[ol.PRICE], message[ol.AT4], message[ol.RESPONSE],
-        orders,
-    )  # fmt: skip
-
-
-@compiled
-def _find(book, order_id, working):
-    """The symbol's working order with an id; -1: there is none."""
-    for head in (ol.BUYS, ol.SELLS):
-        place = book[head]
-        while place >= 0:
-            if working[place][ol.ID] == order_id:
-                return place
-            place = working[place][ol.NEXT]
-    return -1
-
-
-@compiled
-def _withdraw(s, place, message, asked, orders):
-    """Cancel a working order, since a message asked for it or meets it."""
-    order = orders.working[place]
-    report(
-        s, ol.CANCELLED, order, order[ol.TOTAL] - order[ol.DONE_LOTS], order[ol.PRICE],
-        message[ol.AT4], message[ol.RESPONSE], orders,
-    )  # fmt: skip
-    orders.reports[orders.books[s][ol.LAST_REPORT]][ol.R_ANSWERS] = asked
-    _name_message(message, orders)
-    remove(orders.books[s], place, orders)
-
-
-@compiled
-def _name_message(message, orders):
-    """The latest entry of the log is due to a message other than that which made the order."""
-    entry = orders.log[orders.state[ol.LOGGED] - 1]
-    entry[ol.L_EVENT] = message[ol.EVENT]
-    for k in range(5):
-        entry[ol.L_T0 + k] = message[ol.AT0 + k]
-
-
-@compiled
 def _cancel_side(s, place, message, orders):
     while place >= 0:
         after = orders.working[place][ol.NEXT]
-        _withdraw(s, place, message, False, orders)
+        withdraw(s, place, message, False, orders)
         place = after
 
 
@@ -168,22 +127,22 @@ def _enter(s, message, row, first_row, ticks, orders, rules, money, opens, close
     book = orders.books[s]
     arrived = message[ol.AT4]
     closed = not money[at.ALWAYS_OPEN] and not is_open(arrived, opens, closes)
-    known = _find(book, message[ol.ID], orders.working) >= 0
+    known = find(book, message[ol.ID], orders.working) >= 0
     if closed or known or row < 0 or message[ol.MID3] == NO_PRICE:
-        _answer(s, ol.REJECTED, message, message, orders)
+        answer(s, ol.REJECTED, message, message, orders)
         return
     if not _post_only(message, row, ticks):
-        _answer(s, ol.REJECTED, message, message, orders)
+        answer(s, ol.REJECTED, message, message, orders)
         return
     lots = message[ol.TOTAL]
     if message[ol.TIF] == ol.FOK and _takable(book, message, lots, row, ticks) < lots:
-        _answer(s, ol.ACCEPTED, message, message, orders)
-        _answer(s, ol.CANCELLED, message, message, orders)
+        answer(s, ol.ACCEPTED, message, message, orders)
+        answer(s, ol.CANCELLED, message, message, orders)
         return
     if not _meet_own(s, message, orders, rules):
-        _answer(s, ol.REJECTED, message, message, orders)
+        answer(s, ol.REJECTED, message, message, orders)
         return
-    _answer(s, ol.ACCEPTED, message, message, orders)
+    answer(s, ol.ACCEPTED, message, message, orders)
     left = lots - _take(s, message, lots, row, first_row, ticks, orders)
     if left == 0:
         return
@@ -213,16 +172,16 @@ def _replace(s, place, message, row, first_row, ticks, orders, rules, money):
     message[ol.SIDE], message[ol.POST] = order[ol.SIDE], order[ol.POST]
     left = message[ol.TOTAL] - order[ol.DONE_LOTS]
     if left <= 0:
-        _withdraw(s, place, message, True, orders)
+        withdraw(s, place, message, True, orders)
         return
     if message[ol.PRICE] == order[ol.PRICE] and message[ol.TOTAL] <= order[ol.TOTAL]:
         order[ol.TOTAL] = message[ol.TOTAL]
-        _answer(s, ol.REPLACED, message, message, orders)
+        answer(s, ol.REPLACED, message, message, orders)
         return
     if not _post_only(message, row, ticks) or not _meet_own(s, message, orders, rules):
-        _answer(s, ol.REJECTED, message, message, orders)
+        answer(s, ol.REJECTED, message, message, orders)
         return
-    _answer(s, ol.REPLACED, message, message, orders)
+    answer(s, ol.REPLACED, message, message, orders)
     unlink(book, place, orders)
     taken = _take(s, message, left, row, first_row, ticks, orders)
     order[ol.DONE_LOTS] += taken
@@ -261,7 +220,7 @@ def _meet_own(s, message, orders, rules):
         if rules[ol.REJECT_SELF_TRADE]:
             return False
         after = orders.working[place][ol.NEXT]
-        _withdraw(s, place, message, False, orders)
+        withdraw(s, place, message, False, orders)
         place = after
     return True
 

@@ -51,7 +51,7 @@ class OrderVenue(Venue):
     def __init__(self, window: Window, terms: Terms) -> None:
         super().__init__(window, terms)
         from backtest.trading import order_venue_loops
-        from backtest.trading.order_loops import Orders, Ticks
+        from backtest.trading.order_book_loops import Orders, Ticks
         from backtest.trading.target_loops import find_opinions
 
         assert terms.orders is not None
@@ -119,9 +119,9 @@ class OrderVenue(Venue):
             books[symbols[found], ol.CURSOR] = places[found] + first
 
     def _follow_latency(self, name: str, latency: Latency, first: int, stop: int) -> None:
-        # The loops read every message's latency from the window, that of a constant model too.
-        spans = latency(first, stop) if callable(latency) else latency
-        self._window[name][self._window.rows(first, stop)] = spans
+        super()._follow_latency(name, latency, first, stop)
+        if not callable(latency):  # here every event's is read from the window
+            self._window[name][self._window.rows(first, stop)] = latency
 
     def _check_sizes(self, rows: slice) -> None:
         window = self._window

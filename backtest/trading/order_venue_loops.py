@@ -12,7 +12,8 @@ from backtest.trading import order_layout as ol
 from backtest.trading.desk_loops import hear, quote
 from backtest.trading.layout import SILENT
 from backtest.trading.message_loops import receive, send
-from backtest.trading.order_loops import meet_row, remove, report
+from backtest.trading.order_book_loops import remove, report
+from backtest.trading.order_loops import meet_row
 from backtest.trading.quotes_loops import last_row
 
 

@@ -59,6 +59,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 from backtest import hookimpl
+from backtest.core.parameters import OutputPath
 from backtest.data.reading import stream
 from backtest.inference import checkpoints
 from backtest.strategies.imbalance import Imbalance
@@ -69,7 +70,7 @@ checkpoints._SHARE = 0
 
 @dataclass
 class Killed(Imbalance):
-    marker: Path = Path()
+    marker: OutputPath = Path()
     calls = 0
 
     def predict(self, batch):
