@@ -130,7 +130,7 @@ def resolve(config: RunConfig, plugins: Parts) -> Scenario:
         "entry": ("latency model", config.latency.entry),
         "response": ("latency model", config.latency.response),
         "accountant": ("accountant", config.accountant),
-        **_order_parts(config, listed=hasattr(bound.strategy, "messages")),
+        **_order_parts(config, plugins, listed=hasattr(bound.strategy, "messages")),
     }
     names = {place: parse_spec(part, place=place).name for place, (_, part) in parts.items()}
     made = {place: plugins.create(kind, part, place=place) for place, (kind, part) in parts.items()}
@@ -159,7 +159,9 @@ def resolve(config: RunConfig, plugins: Parts) -> Scenario:
     return Scenario(config, dataset, bound, **made, **absent, resolved=resolved, labels=labels)
 
 
-def _order_parts(config: RunConfig, *, listed: bool) -> dict[str, tuple[Kind, Any]]:
+def _order_parts(
+    config: RunConfig, plugins: Parts, *, listed: bool
+) -> dict[str, tuple[Kind, Any]]:
     """The parts that orders are made and filled by: those of orders that rest, or of others.
 
     Args:
@@ -170,7 +172,7 @@ def _order_parts(config: RunConfig, *, listed: bool) -> dict[str, tuple[Kind, An
     """
     if config.quoting is None and not listed:
         for place, given in (
-            ("fills", config.fills != Fills()),
+            ("fills", not _usual(config.fills, plugins)),
             ("latency.cancel", config.latency.cancel is not None),
             ("latency.replace", config.latency.replace is not None),
         ):
@@ -196,6 +198,17 @@ def _order_parts(config: RunConfig, *, listed: bool) -> dict[str, tuple[Kind, An
     if not listed:
         found["quoting"] = ("quoting rule", config.quoting)
     return found
+
+
+def _usual(fills: Fills, plugins: Parts) -> bool:
+    """Whether these are the default rules, however the queue model is written."""
+    usual = Fills()
+    if fills.model_copy(update={"queue": usual.queue}) != usual:
+        return False
+    queue, other = (
+        plugins.create("queue model", of.queue, place="fills.queue") for of in (fills, usual)
+    )
+    return bool(queue == other)
 
 
 def identify(scenario: Scenario, plugins: Parts) -> tuple[str, dict[str, Any]]:
