@@ -19,6 +19,7 @@ from backtest.core.arrays import Float32Array
 from backtest.inference.answering import RunAnswers
 from backtest.inference.answers import AnswerStream
 from backtest.inference.bound_strategy import BoundStrategy
+from backtest.market.calendar import MarketHours
 from backtest.market.events import EventBatch
 from backtest.market.window import Window
 from backtest.plugins.accountants.market import MarketAccountant
@@ -154,7 +155,7 @@ def trading_terms(market: Market, accountant: MarketAccountant, **others: Any) -
     return terms_of(
         market,
         rules=accountant.order_rules(market.sessions, market.end),
-        ends=accountant.bucket_ends(start, market.end),
+        ends=accountant.bucket_ends(start, market.end, MarketHours()),
         **others,
     )
 
@@ -227,7 +228,7 @@ def closed_loop(market: Market, rules: ServerRules, *, piece: int = 100) -> Ran:
     columns = _columns(None) | loop_columns(bound, present)
     replay = _replay(market, events, rules, piece, columns, live=True)
     sink, accountant = Collected(), accountant_of(market)
-    terms = trading_terms(market, accountant, ideal=False, silent_nan=False, reports=True)
+    terms = trading_terms(market, accountant, ideal=False, reports=True)
     venue = TargetVenue(replay.window, terms)
     settlement = accountant.open(run_terms(market, sink, venue))
     settling = Settling(
