@@ -212,9 +212,7 @@ def _count(stream: Stream, span: tuple[int, int]) -> int:
         return 0
 
 
-def _fold_config(
-    config: RunConfig, fold: Fold, warm: int, trained: bool, bucket: int
-) -> RunConfig:
+def _fold_config(config: RunConfig, fold: Fold, warm: int, trained: bool, bucket: int) -> RunConfig:
     """A combination's run of one fold.
 
     Args:

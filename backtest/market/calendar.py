@@ -104,7 +104,7 @@ class MarketHours:
         return found
 
     def spans(self, start: int, ends: Int64Array) -> Int64Array:
-        """Open time of each bucket, ns [n]: they end at ``ends``, and the first began at ``start``."""
+        """Open time of the buckets that end at ``ends``, the first begun at ``start``, ns [n]."""
         found: Int64Array = np.diff(self.open_before(np.append(start, ends)))
         return found
 

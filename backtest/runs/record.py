@@ -221,6 +221,7 @@ class _AgainstTargets(_Table):
 class _Accuracy(_Table):
     reference: _Against | None
     targets: _AgainstTargets | None = None
+    no_opinion: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class _Account(_Table):

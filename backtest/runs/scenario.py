@@ -159,9 +159,7 @@ def resolve(config: RunConfig, plugins: Parts) -> Scenario:
     return Scenario(config, dataset, bound, **made, **absent, resolved=resolved, labels=labels)
 
 
-def _order_parts(
-    config: RunConfig, plugins: Parts, *, listed: bool
-) -> dict[str, tuple[Kind, Any]]:
+def _order_parts(config: RunConfig, plugins: Parts, *, listed: bool) -> dict[str, tuple[Kind, Any]]:
     """The parts that orders are made and filled by: those of orders that rest, or of others.
 
     Args:
