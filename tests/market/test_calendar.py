@@ -65,7 +65,7 @@ def test_buckets_are_cut_within_sessions(
     assert min(spans) > 0
     left = iter(spans)
     for opens, closes in inside:
-        lengths = []
+        lengths: list[int] = []
         while sum(lengths) < closes - opens:
             lengths.append(next(left))
         assert sum(lengths) == closes - opens  # none has open time of two sessions
