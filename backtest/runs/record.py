@@ -188,6 +188,7 @@ class _AgainstTargets(Table):
 class _Accuracy(Table):
     reference: _Against | None
     targets: _AgainstTargets | None = None
+    no_opinion: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
 class _Account(Table):

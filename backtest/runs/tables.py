@@ -25,7 +25,8 @@ _LARGEST = 1e100
 _REMEDY = "The file is damaged, or of another program: run it again with --no-reuse."
 
 Kind: TypeAlias = str
-"""``time``, ``whole``, ``number``, ``flag`` or ``text``; with ``?`` where rows may lack it."""
+"""``time``, ``whole``, ``number``, ``opinion`` (a number, or NaN for none), ``flag`` or ``text``;
+with ``?`` behind it where rows may lack it."""
 
 COLUMNS: Mapping[str, Mapping[str, Kind]] = {
     "timing": {
@@ -37,7 +38,7 @@ COLUMNS: Mapping[str, Mapping[str, Kind]] = {
         "status": "whole",
         "batch": "whole?",
     },
-    "predictions": {"event": "whole", "forecast": "number"},
+    "predictions": {"event": "whole", "forecast": "opinion"},
     "fills": {
         "event": "whole",
         "symbol": "text",
@@ -247,7 +248,7 @@ def _columns(name: str, present: list[str]) -> dict[str, Kind]:
     """What readers ask for of a table, a strategy's outputs among them."""
     outputs = [c for c in present if name == "predictions" and c.startswith(OUTPUT)]
     later = {c: kind for c, kind in _LATER.get(name, {}).items() if c in present}
-    return {**COLUMNS.get(name, {}), **later, **dict.fromkeys(outputs, "number")}
+    return {**COLUMNS.get(name, {}), **later, **dict.fromkeys(outputs, "opinion")}
 
 
 def _check_type(schema: pa.Schema, column: str, kind: Kind, path: Path) -> None:
@@ -264,6 +265,7 @@ def _check_type(schema: pa.Schema, column: str, kind: Kind, path: Path) -> None:
         "whole": lambda t: pa.types.is_integer(t) and t != pa.uint64(),
         "number": pa.types.is_floating,
         "flag": pa.types.is_boolean,
+        "opinion": pa.types.is_floating,
         "text": lambda t: pa.types.is_string(t) or pa.types.is_large_string(t),
     }
     if not fits[kind.removesuffix("?")](found):
@@ -281,7 +283,9 @@ def _check_values(frame: pl.DataFrame, columns: Mapping[str, Kind], path: Path) 
             instants = values.cast(pl.Int64)
             if ((instants >= _MOST_NS) | (instants <= -_MOST_NS)).any():
                 raise _refused(f"column {column!r} holds an instant beyond 2^62 ns", path)
-        if kind.startswith("number") and not (values.cast(pl.Float64).abs() <= _LARGEST).all():
+        if kind == "opinion":
+            values = values.fill_nan(0.0)
+        if values.dtype.is_float() and not (values.cast(pl.Float64).abs() <= _LARGEST).all():
             raise _refused(f"column {column!r} holds a number beyond 1e100", path)
 
 
