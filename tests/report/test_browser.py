@@ -180,8 +180,8 @@ def test_the_tear_sheet_of_a_hostile_run(finished_runs: Path, tmp_path: Path) ->
 )
 def test_labels_of_times_do_not_overlap(tmp_path: Path, begin: str, end: str) -> None:
     """In a chart as narrow as on a phone, where the date changes near the left edge."""
-    edges = [datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() for text in (begin, end)]
-    x = np.linspace(*edges, 50)
+    first, last = (datetime.fromisoformat(t).replace(tzinfo=UTC).timestamp() for t in (begin, end))
+    x = np.linspace(first, last, 50)
     chart = Chart("Net", Axis.of_clock("UTC"), Axis("USD"), [Series("net", None, x, np.sin(x))])
     chapter = {"name": "a", "title": "A", "content": chart.render()}
     html = page("Title", "", [chapter], entries=(), first=())
