@@ -96,7 +96,6 @@ def terms_of(market: Market, **others: Any) -> Terms:
         "ends": np.append(np.arange(start + 7, market.end, 7), market.end).astype(np.int64),
         "closing": closing,
         "ideal": True,
-        "silent_nan": True,
     }
     return Terms(**{**given, **others})
 

@@ -12,6 +12,9 @@ from backtest.trading.layout import COSTS
 MONEY = ("net", "ideal", "missed", "silence", "liquidity", "decision", *COSTS)
 """Amounts of money in the account of a run, from what was possible to what each cause cost."""
 
+BRACKET = ("through", "optimistic")
+"""Queue models that fill the least and the most; of both, runs whose orders rest know the net."""
+
 
 def facts(run: Run) -> dict[str, Any]:
     """The figures of a run that its manifest and metrics hold, by the names of a comparison's rows.
@@ -56,7 +59,12 @@ def facts(run: Run) -> dict[str, Any]:
         "currency": account.get("currency"),
         "unit": str(account.get("currency") or "") if points is None else "points",
     }
-    return row | {name: in_currency(run, account.get(name)) for name in MONEY}
+    bracket = (metrics.get("orders") or {}).get("bracket", {})
+    bounds = {f"net_{name}": bracket.get(name, {}).get("net") for name in BRACKET}
+    return row | {
+        name: in_currency(run, amount)
+        for name, amount in ({name: account.get(name) for name in MONEY} | bounds).items()
+    }
 
 
 def earned(row: dict[str, Any]) -> float | None:

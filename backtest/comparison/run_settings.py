@@ -62,6 +62,21 @@ def chosen(name: str) -> bool:
     return name not in found and not name.startswith(("fingerprint.", "version.", "source."))
 
 
+def told_apart(name: str, values: Sequence[Any]) -> bool:
+    """Whether a setting that differs tells runs apart that it applies to.
+
+    How resting orders fare applies to runs alone whose orders rest; they are told apart from the
+    others by their quoting rules.
+
+    Args:
+        name: of the setting.
+        values: each run's; ``None`` where it has none.
+    """
+    if name.startswith("fills.") or name in ("latency.cancel", "latency.replace"):
+        return len({str(value) for value in values if value is not None}) > 1
+    return True
+
+
 def order(run: Run) -> tuple[Any, ...]:
     """What runs are sorted by: dataset, strategy, policy, latencies and the rest of ``FACTORS``.
 

@@ -274,7 +274,8 @@ class Job:
     def _venue_terms(
         self, run: RunTerms, rules: OrderRules, orders: tuple[Latency, Latency], ideal: bool
     ) -> Terms:
-        closing = ClosingQuotes(len(run.symbols), rules)
+        closing, hours = ClosingQuotes(len(run.symbols), rules), self._dataset.hours
+        ends = self._scenario.accountant.bucket_ends(run.start, run.end, hours)
         self.stream.look_back(closing.look_back)
         return Terms(
             symbols=run.symbols,
@@ -284,7 +285,8 @@ class Job:
             entry=orders[0],
             response=orders[1],
             warmup=run.warmup,
-            ends=self._scenario.accountant.bucket_ends(run.start, run.end),
+            ends=ends,
+            spans=None if hours.always else hours.spans(run.start, ends),
             closing=closing,
             ideal=ideal and not self._scenario.rests,
             reports=self._reacts,

@@ -142,7 +142,7 @@ def resolve(config: RunConfig, plugins: Parts) -> Scenario:
         "entry": ("latency model", config.latency.entry),
         "response": ("latency model", config.latency.response),
         "accountant": ("accountant", config.accountant),
-        **_order_parts(config, listed=hasattr(bound.strategy, "messages")),
+        **_order_parts(config, plugins, listed=hasattr(bound.strategy, "messages")),
     }
     names = {place: parse_spec(part, place=place).name for place, (_, part) in parts.items()}
     made = {place: plugins.create(kind, part, place=place) for place, (kind, part) in parts.items()}
@@ -171,7 +171,7 @@ def resolve(config: RunConfig, plugins: Parts) -> Scenario:
     return Scenario(config, dataset, bound, **made, **absent, resolved=resolved, labels=labels)
 
 
-def _order_parts(config: RunConfig, *, listed: bool) -> dict[str, tuple[Kind, Any]]:
+def _order_parts(config: RunConfig, plugins: Parts, *, listed: bool) -> dict[str, tuple[Kind, Any]]:
     """The parts that orders are made and filled by: those of orders that rest, or of others.
 
     Args:
@@ -181,11 +181,8 @@ def _order_parts(config: RunConfig, *, listed: bool) -> dict[str, tuple[Kind, An
         UsageError: something is said of resting orders where none rest, or a list is to be quoted.
     """
     if config.quoting is None and not listed:
-        usual = Fills()
-        chosen = parse_spec(config.fills.queue, place="fills.queue").name != usual.queue
-        others = config.fills.model_copy(update={"queue": usual.queue})
         for place, given in (
-            ("fills", chosen or others != usual),
+            ("fills", not _usual(config.fills, plugins)),
             ("latency.cancel", config.latency.cancel is not None),
             ("latency.replace", config.latency.replace is not None),
         ):
@@ -211,6 +208,17 @@ def _order_parts(config: RunConfig, *, listed: bool) -> dict[str, tuple[Kind, An
     if not listed:
         found["quoting"] = ("quoting rule", config.quoting)
     return found
+
+
+def _usual(fills: Fills, plugins: Parts) -> bool:
+    """Whether these are the default rules, however the queue model is written."""
+    usual = Fills()
+    if fills.model_copy(update={"queue": usual.queue}) != usual:
+        return False
+    queue, other = (
+        plugins.create("queue model", of.queue, place="fills.queue") for of in (fills, usual)
+    )
+    return bool(queue == other)
 
 
 def identify(scenario: Scenario, plugins: Parts) -> tuple[str, dict[str, Any]]:

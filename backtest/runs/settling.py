@@ -9,7 +9,7 @@ import numpy as np
 
 from backtest.core.arrays import BoolArray, Float32Array
 from backtest.core.rows import Rows
-from backtest.inference.accuracy import AccuracyTally, TargetTally
+from backtest.inference.accuracy import AccuracyTally, OpinionTally, TargetTally
 from backtest.inference.answering import RunAnswers
 from backtest.inference.answers import Answers
 from backtest.inference.bound_strategy import BoundStrategy
@@ -101,6 +101,7 @@ class Settling:
         self._gaps = gaps
         outputs = bound.strategy.outputs
         compared = answers is not None and answers.reference is not None
+        self._opinions = OpinionTally() if bound.strategy.no_opinion else None
         self._against_reference = AccuracyTally(outputs) if compared else None
         self._errors = AccuracyTally(outputs) if len(target_names) == outputs else None
         self._against_targets = TargetTally(outputs, target_names) if target_names else None
@@ -139,14 +140,18 @@ class Settling:
             venue.advance(now)
 
     def accuracies(self) -> dict[str, Any]:
-        """How far the run's answers lie from the reference, and from the targets."""
+        """How far the run's answers lie from the reference, and from the targets.
+
+        Where the strategy may have no opinion, also the share of answers that are none.
+        """
         targets = None if self._against_targets is None else self._against_targets.figures()
         if targets is not None and self._errors is not None:
             targets = self._errors.figures() | targets
-        return {
+        found: dict[str, Any] = {
             "reference": self._against_reference and self._against_reference.figures(),
             "targets": targets,
         }
+        return found if self._opinions is None else found | {"no_opinion": self._opinions.share}
 
     def _appended(self, events: EventBatch, rows: slice) -> None:
         """Put what is known of new events beside them, before they are served."""
@@ -208,27 +213,36 @@ class Settling:
             self._sink.write("orders", self._fills.reports(log))
 
     def _compare(self, settled: SettledEvents, rows: slice) -> None:
-        """Add the answered events after the warm-up to the accuracies."""
+        """Add the answers after the warm-up to the accuracies, but those without an opinion."""
         counted: BoolArray = settled.answered
         if settled.first < self._warmup:
             counted = counted.copy()
             counted[: self._warmup - settled.first] = False
+        if self._opinions is not None:
+            self._opinions.add(settled.answers.forecast[counted])
+            counted = counted & ~np.isnan(settled.answers.forecast)
         if self._against_reference is None and self._against_targets is None:
             return
-        chosen: Any = slice(None) if counted.all() else counted
-        own = Answers(settled.answers.predictions[chosen], settled.answers.forecast[chosen])
-        window = self._window
+        window, answers = self._window, settled.answers
         if self._against_reference is not None and "reference" in window:
-            predictions = window["reference"][rows][chosen]
-            forecast = window["reference_forecast"][rows][chosen]
-            self._against_reference.add(own, predictions, forecast)
-        elif self._against_reference is not None:
-            self._against_reference.add_same(own.forecast)
+            forecast = window["reference_forecast"][rows]
+            both = _rows_of(counted & ~np.isnan(forecast))
+            own = Answers(answers.predictions[both], answers.forecast[both])
+            self._against_reference.add(own, window["reference"][rows][both], forecast[both])
+        chosen = _rows_of(counted)
+        if self._against_reference is not None and "reference" not in window:
+            self._against_reference.add_same(answers.forecast[chosen])
         if self._against_targets is not None:
+            own = Answers(answers.predictions[chosen], answers.forecast[chosen])
             targets = window["targets"][rows][chosen]
             self._against_targets.add(own, targets)
             if self._errors is not None:
                 self._errors.add(own, targets, self._bound.strategy.forecast(targets))
+
+
+def _rows_of(chosen: BoolArray) -> Any:
+    """Rows as numpy takes them without a copy if they are all."""
+    return slice(None) if chosen.all() else chosen
 
 
 def event_columns(*, quotes: bool) -> Mapping[str, ColumnType]:

@@ -109,11 +109,9 @@ def order_metrics(venue: Venue, bracket: Mapping[str, Venue]) -> dict[str, Any]:
     """What became of orders that rest, and what other queue models would have earned."""
     assert isinstance(venue, OrderVenue)
     found: dict[str, Any] = venue.figures()
-    found["bracket"] = {
-        name: {
-            "net": figures(other.terms, other.books)["net"],
-            "fills": figures(other.terms, other.books)["fills"],
-        }
-        for name, other in bracket.items()
-    }
+    found["bracket"] = {}
+    for name, other in bracket.items():
+        account = figures(other.terms, other.books)
+        bounds = {"net": account["net"], "fills": account["fills"], "lots": account["lots_traded"]}
+        found["bracket"][name] = bounds
     return found

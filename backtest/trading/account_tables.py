@@ -215,13 +215,19 @@ def figures(terms: Terms, books: Books) -> dict[str, Any]:
 def _exposure(terms: Terms, books: Books, s: int) -> int:
     """The mean worth of a symbol's position, long or short, at the ends of the time buckets.
 
-    The last bucket counts with the position that the window's end closes.
+    Each counts by its open time, where the market closes. The last bucket counts with the position
+    that the window's end closes.
     """
     lots = np.cumsum(books.booked[s][:, at.BUCKET_LOTS])
     held = np.flatnonzero(lots)
     worth = terms.instruments[s].half_tick_lot if len(held) else 0
-    pairs = zip(lots[held].tolist(), books.marks[held, s].tolist(), strict=True)
-    return sum(abs(position * mark) for position, mark in pairs) * worth // len(lots)
+    spans = terms.spans
+    if spans is None or not spans.any():
+        spans = np.ones(len(lots), dtype=np.int64)
+    columns = (lots[held], books.marks[held, s], spans[held])
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    total = sum(abs(position * mark) * span for position, mark, span in rows)
+    return total * worth // int(spans.sum())
 
 
 def _ideals(terms: Terms, books: Books, s: int) -> tuple[int, int]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from backtest.core.compiled import compiled
+from backtest.core.compiled import compiled, compiled_inline
 from backtest.trading import layout as at
 from backtest.trading import order_layout as ol
 from backtest.trading.layout import SILENT
@@ -16,7 +16,7 @@ _LARGE = 4.6e18
 """Below 2^62 by more than what estimates round."""
 
 
-@compiled
+@compiled_inline
 def hear(s, now, orders):
     """Take note of the reports of a symbol that are known by ``now``."""
     book = orders.books[s]
@@ -53,7 +53,7 @@ def _note(desk, told):
         desk[ol.D_WAITING] = 0
 
 
-@compiled
+@compiled_inline
 def quote(s, command, anchor, first_row, ticks, orders, rules):
     """Compare the quotes that are wanted with those that work, and send the least that is needed.
 
@@ -105,7 +105,7 @@ def _prices(command, anchor, held, rules):
     return bid, ask
 
 
-@compiled
+@compiled_inline
 def _send_side(s, side, price, lots, command, desk, first_row, ticks, orders, rules):
     """What brings one side's order to where it is wanted: nothing, or one message."""
     book = orders.books[s]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backtest.core.arrays import Float64Array, Int64Array
+from backtest.core.arrays import BoolArray, Float64Array, Int64Array
 from backtest.market.instruments import Instrument
 from backtest.trading import layout as at
 from backtest.trading import order_layout as ol
@@ -20,6 +20,21 @@ if TYPE_CHECKING:
 INSTANTS = ("ts_event", "ts_received", "ts_begun", "ts_ended", "ts_arrived", "ts_venue")
 """When the event of a fill happened and was received, was served, its order arrived, and it was
 filled at the venue: on its arrival, or later if it rested."""
+
+CLOSING = ("event", "order")
+"""Columns that tell the fills that close a position at the end of the window: both are -1."""
+
+
+def closing(fills: pa.RecordBatch) -> BoolArray:
+    """Which fills close a position at the end of the window, bool [n].
+
+    Args:
+        fills: rows of the table, with the columns ``CLOSING``.
+    """
+    from backtest.core.arrow import integers
+
+    event, order = (integers(fills[name]) for name in CLOSING)
+    return (event == -1) & (order == -1)
 
 
 class FillTable:

@@ -148,41 +148,27 @@ class OrderVenue(Venue):
             window.first, terms.warmup, events, forecast, window["symbol"], window["mid"],
             self._tradable, asked,
         )  # fmt: skip
-        commands = np.zeros((len(events), ol.COMMAND_SIZE), dtype=np.int64)
-        commands[:, ol.C_BID_OFFSET : ol.C_ASK_LOTS + 1] = at.SILENT
+        wanted = np.full((len(events), 4), at.SILENT, dtype=np.int64)
         if asked.any():
             quotes = self._quotes.at(events[asked])
-            wanted = wanted_quotes(rule, window["predictions"][rows[asked]], quotes)
-            commands[asked, ol.C_BID_OFFSET : ol.C_ASK_LOTS + 1] = wanted
-        for column, name in (
-            (ol.C_READY, "ended"),
-            (ol.C_SYMBOL, "symbol"),
-            (ol.C_T0, "ts_event"),
-            (ol.C_T1, "received"),
-            (ol.C_T2, "begun"),
-            (ol.C_ENTRY, "entry"),
-            (ol.C_CANCEL, "cancel"),
-            (ol.C_REPLACE, "replace"),
-            (ol.C_RESPONSE, "response"),
-        ):
-            commands[:, column] = window[name][rows]
-        commands[:, ol.C_EVENT], commands[:, ol.C_ACTION] = events, ol.QUOTE
-        self._enqueue(commands)
+            wanted[asked] = wanted_quotes(rule, window["predictions"][rows[asked]], quotes)
+        self._reserve_commands(len(events))
+        answered = self._loops.Answered
+        columns = answered(*(window[name] for name in answered._fields))
+        trading = self._trading
+        self._loops.enqueue(window.first, events, wanted, columns, trading.state, trading.commands)
 
-    def _enqueue(self, commands: Int64Array) -> None:
-        """Put commands in the queue, where only the newest event's of an instant counts."""
-        state = self._trading.state
-        waiting = self._trading.commands[state[at.HEAD] : state[at.TAIL]]
-        if state[at.TAIL] + len(commands) > len(self._trading.commands):
-            size = max(len(self._trading.commands), 2 * (len(waiting) + len(commands)))
-            moved = np.zeros((size, ol.COMMAND_SIZE), dtype=np.int64)
-            moved[: len(waiting)] = waiting
-            self._trading = self._trading._replace(commands=moved)
-            state[at.HEAD], state[at.TAIL] = 0, len(waiting)
-        first = int(state[at.TAIL])
-        self._trading.commands[first : first + len(commands)] = commands
-        state[at.TAIL] = first + len(commands)
-        self._loops.silence(self._trading.commands, int(state[at.HEAD]), first, int(state[at.TAIL]))
+    def _reserve_commands(self, count: int) -> None:
+        """Make room for commands at the end of the queue: where those were that are done."""
+        state, commands = self._trading.state, self._trading.commands
+        if state[at.TAIL] + count <= len(commands):
+            return
+        waiting = commands[state[at.HEAD] : state[at.TAIL]]
+        if 2 * (len(waiting) + count) > len(commands):
+            commands = np.empty((2 * (len(waiting) + count), ol.COMMAND_SIZE), dtype=np.int64)
+            self._trading = self._trading._replace(commands=commands)
+        commands[: len(waiting)] = waiting  # numpy copies overlapping rows as if by a buffer
+        state[at.HEAD], state[at.TAIL] = 0, len(waiting)
 
     def _send_listed(self, limit: int) -> None:
         """Put the messages of the list that are sent before an instant in the queue."""
@@ -194,7 +180,11 @@ class OrderVenue(Venue):
             return
         rows = slice(self._listed, stop)
         self._listed = stop
-        commands = np.zeros((stop - rows.start, ol.COMMAND_SIZE), dtype=np.int64)
+        self._reserve_commands(stop - rows.start)
+        state = self._trading.state
+        first = int(state[at.TAIL])
+        state[at.TAIL] += stop - rows.start
+        commands = self._trading.commands[first : state[at.TAIL]]
         for column, values in (
             (ol.C_READY, listed.sent),
             (ol.C_SYMBOL, listed.symbol),
@@ -210,7 +200,6 @@ class OrderVenue(Venue):
         commands[:, [ol.C_T0, ol.C_T1, ol.C_T2]] = listed.sent[rows, None]
         commands[:, ol.C_ENTRY : ol.C_RESPONSE + 1] = latency[rows]
         commands[:, ol.C_EVENT] = -1
-        self._enqueue(commands)
         left = np.unique(listed.symbol[stop:])
         self._trading.books[:, ol.PINNED] = 0
         self._trading.books[left, ol.PINNED] = 1

@@ -6,7 +6,9 @@ and then as far as the market is known.
 
 from __future__ import annotations
 
-from backtest.core.compiled import compiled
+from typing import Any, NamedTuple
+
+from backtest.core.compiled import compiled, compiled_inline
 from backtest.trading import layout as at
 from backtest.trading import order_layout as ol
 from backtest.trading.desk_loops import hear, quote
@@ -15,6 +17,20 @@ from backtest.trading.message_loops import receive, send
 from backtest.trading.order_book_loops import remove, report
 from backtest.trading.order_loops import meet_row
 from backtest.trading.quotes_loops import last_row
+
+
+class Answered(NamedTuple):
+    """Columns of the window that commands of a quoting rule are made of."""
+
+    symbol: Any
+    ts_event: Any
+    received: Any
+    begun: Any
+    ended: Any
+    entry: Any
+    cancel: Any
+    replace: Any
+    response: Any
 
 
 @compiled
@@ -71,7 +87,7 @@ def _is_active(book):
     return book[ol.WORKING] > 0 or book[ol.FIRST_MESSAGE] >= 0 or book[ol.PINNED] != 0
 
 
-@compiled
+@compiled_inline
 def _advance(s, until, first_row, ticks, orders, rules, money, opens, closes):
     """Follow a symbol up to and including an instant: rows first, then messages, as they come."""
     book = orders.books[s]
@@ -135,7 +151,7 @@ def _has_room(orders, book):
     )
 
 
-@compiled
+@compiled_inline
 def _carry_out(s, command, first_row, ticks, orders, rules):
     """Send what a command asks for. Returns ``DONE``, or why it was refused."""
     action = command[ol.C_ACTION]
@@ -184,6 +200,31 @@ def _expire(s, time, orders):
             report(s, ol.EXPIRED, order, left, order[ol.PRICE], time, 0, orders)
             remove(book, place, orders)
             place = after
+
+
+@compiled
+def enqueue(first_row, events, wanted, columns, state, commands):
+    """Put what a quoting rule wants after some events at the end of the queue, which has room.
+
+    Args:
+        first_row: number of the event in row 0 of the window.
+        events: numbers [n]; ``wanted``: what is wanted after each [n, 4].
+        columns: ``Answered``.
+    """
+    first = state[at.TAIL]
+    for k in range(len(events)):
+        row, command = events[k] - first_row, commands[first + k]
+        command[ol.C_READY], command[ol.C_SYMBOL] = columns.ended[row], columns.symbol[row]
+        command[ol.C_EVENT], command[ol.C_ACTION] = events[k], ol.QUOTE
+        for j in range(4):
+            command[ol.C_BID_OFFSET + j] = wanted[k, j]
+        command[ol.C_T0], command[ol.C_T1] = columns.ts_event[row], columns.received[row]
+        command[ol.C_T2] = columns.begun[row]
+        command[ol.C_ENTRY], command[ol.C_CANCEL] = columns.entry[row], columns.cancel[row]
+        command[ol.C_REPLACE] = columns.replace[row]
+        command[ol.C_RESPONSE] = columns.response[row]
+    state[at.TAIL] = first + len(events)
+    silence(commands, state[at.HEAD], first, state[at.TAIL])
 
 
 @compiled

@@ -262,7 +262,7 @@ def _fill(event, arrived, first_row, market, me, order, fills, state):
     fill[at.T2] = market.begun[row]
     fill[at.T3] = market.ended[row]
     fill[at.T4] = fill[at.FILLED] = arrived
-    fill[at.ORDER], fill[at.MAKER] = event, 0
+    fill[at.ORDER], fill[at.MAKER] = -1, 0  # orders that never rest have no id
     fill[at.M4] = fill[at.MF] = mid[here]
     looked = row
     for k in range(4):

@@ -86,7 +86,8 @@ class Terms:
         ends: ends of the time buckets of the equity table, ns, ascending; the last is the window's.
         closing: where open positions close.
         ideal: keep the ideal accounts, for which ``settle`` is given undropped forecasts.
-        silent_nan: a forecast of NaN is no opinion: the target stays as it is.
+        spans: open time of each of the buckets, ns, by which means over their ends are weighted;
+            ``None``: all count alike.
         reports: keep confirmations until ``confirmed`` takes them.
         orders: how orders rest, and where they come from; ``None``: none does, and ``sizing`` makes
             targets.
@@ -102,7 +103,7 @@ class Terms:
     ends: Int64Array
     closing: ClosingQuotes
     ideal: bool = False
-    silent_nan: bool = False
+    spans: Int64Array | None = None
     reports: bool = False
     orders: OrderTerms | None = None
 

@@ -14,6 +14,7 @@ import pytest
 from backtest.core.arrays import Float32Array, Int64Array
 from backtest.errors import DataError, RunError, UsageError
 from backtest.inference.answers import Answers
+from backtest.market.calendar import MarketHours
 from backtest.market.events import NO_TIME, EventBatch
 from backtest.market.instruments import Instrument
 from backtest.market.quotes import Quotes
@@ -126,7 +127,7 @@ def traded(
     symbols = [chr(ord("A") + k) for k in range(len(instruments))]
     terms = Terms(
         symbols, instruments, rules, sizing or Sign(), 0, 0, 0,
-        accountant.bucket_ends(0, END), closing,
+        accountant.bucket_ends(0, END, MarketHours()), closing,
     )  # fmt: skip
     venue = TargetVenue(window, terms)
     settlement = accountant.open(run_terms(symbols=symbols, instruments=instruments, venue=venue))
