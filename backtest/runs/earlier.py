@@ -1,7 +1,6 @@
 """Columns that the tables of earlier versions lack, and what they would have held.
 
-Before orders rested, every fill was of an order that took on its arrival, and there was one order
-an event.
+Before orders rested, every fill was of an order that took on its arrival, and had no id.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _HELD: Mapping[str, Mapping[str, str | int | bool]] = {
-    "fills": {"order": "event", "maker": False, "ts_arrived": "ts_venue", "rest": 0},
+    "fills": {"order": -1, "maker": False, "ts_arrived": "ts_venue", "rest": 0},
     "equity": {"rest": 0},
 }
 """By table and column: a value, or the name of another column that held the same."""

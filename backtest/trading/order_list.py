@@ -39,7 +39,7 @@ class OrderList:
         sent: int64 ns, ascending.
         symbol: index into the symbol table, int64.
         action: of ``ACTIONS``, as ``order_layout`` numbers them.
-        id: of the order, any int64, unique among the symbol's orders that work.
+        id: of the order, int64, 0 or more, unique among the symbol's orders that work.
         side: +1 buy, -1 sell; of ``cancel_all`` 0 for both.
         price: int64 ticks.
         total: lots of the order, those that are filled included.
@@ -95,7 +95,7 @@ class OrderList:
             sent=reader.whole("ts_sent", every, least=-_MOST_INSTANT, most=_MOST_INSTANT),
             symbol=reader.codes("symbol", {name: k for k, name in enumerate(symbols)}),
             action=action,
-            id=reader.whole("id", action != ol.CANCEL_ALL),
+            id=reader.whole("id", action != ol.CANCEL_ALL, least=0),
             side=reader.codes("side", SIDES, blank=""),
             price=reader.whole("price", makes, least=-_MOST_PRICE, most=_MOST_PRICE),
             total=reader.whole("total", makes, least=0, most=_MOST_LOTS),
