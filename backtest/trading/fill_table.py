@@ -96,7 +96,7 @@ class FillTable:
                 "symbol": symbol_array(symbol, self._symbols),
                 "order": log[:, ol.L_ID].copy(),
                 "report": symbol_array(kind, ol.REPORTS),
-                "side": symbol_array((side < 0).astype(np.int64), ("buy", "sell")),
+                "side": symbol_array((1 - side) // 2 + (side == 0) * 2, ("buy", "sell", "")),
                 "lots": np.abs(log[:, ol.L_LOTS]),
                 "price": self.prices(symbol, 2 * price),
                 "price_half_ticks": 2 * price,
@@ -132,6 +132,12 @@ def instrument_table(symbols: Sequence[str], instruments: Sequence[Instrument]) 
         name: np.array([float(getattr(instrument, name)) for instrument in chosen])
         for name in numbers
     }
+    for name in ("maker_fee_rate", "maker_fee_per_lot"):
+        usual = columns[name.removeprefix("maker_")]
+        own = [getattr(instrument, name) for instrument in chosen]
+        columns[name] = np.array(
+            [fee if rate is None else float(rate) for rate, fee in zip(own, usual, strict=True)]
+        )
     columns["money_unit"] = columns.pop("unit")
     return batch_of(
         {
