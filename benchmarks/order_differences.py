@@ -71,7 +71,8 @@ def main() -> None:
     depth = depth_events(python, given.file, feeds["depth"])
     np.savez(feeds["depth, touch of bookTicker"], data=touch_events(day, depth))
     np.savez(feeds["touch"], data=touch_events(day))
-    found: dict[str, Any] = {"command": "python -m benchmarks.order_differences FILE"}
+    command = f"python -m benchmarks.order_differences {given.file.name} --copies {given.copies}"
+    found: dict[str, Any] = {"command": command}
     for name, lots in (("one lot each", (1,)), ("1, 20 and 200 lots", (1, 20, 200))):
         listed = order_list(day, given.orders, lots)
         fate_of = {feed: theirs(python, of, listed, scratch) for feed, of in feeds.items()}
