@@ -26,12 +26,13 @@ def check_part(kind: Kind, name: str, part: type[Any]) -> None:
             arguments than there.
     """
     called = f"the {kind} {name!r}"
-    if not isinstance(part, type) or inspect.isabstract(part):
-        missing = ", ".join(sorted(getattr(part, "__abstractmethods__", ())))
+    if not isinstance(part, type):
+        raise PluginError(f"{called} is {part!r}, not a class")
+    if inspect.isabstract(part):
+        missing = ", ".join(sorted(part.__abstractmethods__))
         near = [f"{found!r} for {meant!r}" for found, meant in _misspelt(kind, part)]
         raise PluginError(
-            f"{called} "
-            + (f"does not implement {missing}" if missing else f"is {part!r}, not a class"),
+            f"{called} does not implement {missing}",
             remedy=f"It has {', '.join(near)}: is that misspelt?" if near else None,
         )
     try:

@@ -35,6 +35,7 @@ class OrderListStrategy(Strategy):
     file: Path
 
     needs_features: ClassVar[bool] = False
+    stateful: ClassVar[bool] = False
 
     def bind(self, session: Session) -> None:
         """Read the file.

@@ -344,7 +344,6 @@ class Attribution:
     queueing: int = 0
     service: int = 0
     entry: int = 0
-    rest: int = 0
     spread: int = 0
     impact: int = 0
     fees: int = 0
@@ -352,6 +351,7 @@ class Attribution:
     missed: int = 0
     silence: int = 0
     liquidity: int = 0
+    rest: int = 0
 
 
 TERMS = ("decision", "feed", "queueing", "service", "entry", "spread", "impact", "fees")

@@ -15,6 +15,9 @@ MONEY = ("net", "ideal", "missed", "silence", "liquidity", "decision", *COSTS)
 BRACKET = ("through", "optimistic")
 """Queue models that fill the least and the most; of both, runs whose orders rest know the net."""
 
+BOUNDS = tuple(f"net_{name}" for name in BRACKET)
+"""What a run whose orders rest would have earned under these."""
+
 
 def facts(run: Run) -> dict[str, Any]:
     """The figures of a run that its manifest and metrics hold, by the names of a comparison's rows.
@@ -60,7 +63,9 @@ def facts(run: Run) -> dict[str, Any]:
         "unit": str(account.get("currency") or "") if points is None else "points",
     }
     bracket = (metrics.get("orders") or {}).get("bracket", {})
-    bounds = {f"net_{name}": bracket.get(name, {}).get("net") for name in BRACKET}
+    bounds = {
+        field: bracket.get(name, {}).get("net") for field, name in zip(BOUNDS, BRACKET, strict=True)
+    }
     return row | {
         name: in_currency(run, amount)
         for name, amount in ({name: account.get(name) for name in MONEY} | bounds).items()

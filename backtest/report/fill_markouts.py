@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 
 from backtest.core.arrays import Int8Array, Int64Array
 from backtest.core.arrow import Codes, integers
@@ -16,6 +16,9 @@ from backtest.report.picked_off import STAGES
 from backtest.report.seen_events import Standing, damaged, numbers_of
 from backtest.runs.folder import Run
 from backtest.trading.fill_table import CLOSING, closing
+
+if TYPE_CHECKING:
+    import polars as pl
 
 HORIZONS_NS = np.array([1, 2, 5, 10, 20, 50, 100, 200, 300, 600], dtype=np.int64) * 10**8
 """After the fill, 0.1 to 60 s."""
@@ -54,6 +57,8 @@ class FillMarkouts:
     """
 
     def __init__(self, run: Run, dataset: Dataset, stages: Int8Array) -> None:
+        import polars as pl
+
         self.adverse = [[0] * len(HORIZONS_NS) for _ in range(2)]
         self.late = [0] * (len(STAGES) + 1)
         self._run, self._dataset = run, dataset
@@ -70,6 +75,8 @@ class FillMarkouts:
 
     def add(self, events: EventBatch) -> None:
         """Take the next events."""
+        import polars as pl
+
         if not len(events):
             return
         self._standing.add(events)
@@ -132,6 +139,8 @@ class FillMarkouts:
     def _fills(self, stages: Int8Array) -> Iterator[Int64Array]:
         """The next fills, [_ROWS, n]: money of a half tick in their direction, the doubled mid
         before, 0 if they took, or else 1 and the stage."""
+        import polars as pl
+
         codes, first = Codes(), 0
         for rows in self._run.pieces("fills", _FILLS):
             code = codes(rows["symbol"])
@@ -167,6 +176,8 @@ class FillMarkouts:
 
     def _share(self, until: int) -> None:
         """Compare what was filled and traded in the minutes before ``until``."""
+        import polars as pl
+
         done = pl.col("minute") < until
         own, traded = self._own.filter(done), self._traded.filter(done)
         if not len(own) and not len(traded):
@@ -182,6 +193,8 @@ def _places(
     symbol: object, times: Int64Array, prices: Int64Array, lots: Int64Array
 ) -> pl.DataFrame:
     """Lots by symbol, minute and price in half ticks."""
+    import polars as pl
+
     columns = (symbol, times // _MINUTE, prices, lots)
     named = zip((*_PLACE, "lots"), columns, strict=True)
     return pl.DataFrame({name: np.asarray(values, dtype=np.int64) for name, values in named})

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 
 from backtest.core.arrays import Int8Array
 from backtest.core.arrow import Codes, integers
 from backtest.runs.folder import Run
+
+if TYPE_CHECKING:
+    import polars as pl
 
 STAGES = ("same instant", "feed", "queueing", "service", "entry")
 """Where such a message can be at the fill, in the order in which it gets there. Its event may be of
@@ -36,6 +39,8 @@ def stages_of(run: Run) -> Int8Array:
     Raises:
         DataError: a table of the run cannot be read.
     """
+    import polars as pl
+
     stages: list[Int8Array] = []
     codes = Codes()
     fills = _fills(run, codes, stages)
@@ -71,6 +76,8 @@ def stages_of(run: Run) -> Int8Array:
 
 def _fills(run: Run, codes: Codes, stages: list[Int8Array]) -> Iterator[tuple[int, pl.DataFrame]]:
     """The instant of the last fill of each piece, and those of orders that rested."""
+    import polars as pl
+
     first = 0
     for piece in run.pieces("fills", _FILLS):
         stages.append(np.zeros(len(piece), dtype=np.int8))
@@ -90,6 +97,8 @@ def _fills(run: Run, codes: Codes, stages: list[Int8Array]) -> Iterator[tuple[in
 
 
 def _messages(piece: pa.RecordBatch, codes: Codes) -> pl.DataFrame:
+    import polars as pl
+
     report = pl.Series(piece["report"].cast(pa.string()).to_pylist(), dtype=pl.String)
     columns = {"symbol": codes(piece["symbol"]), "order": integers(piece["order"])}
     columns |= {f"t{k}": integers(piece[name]) for k, name in enumerate(_INSTANTS[:4])}
