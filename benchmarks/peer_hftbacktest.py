@@ -18,7 +18,7 @@ import numpy as np
 from hftbacktest import (
     ALL_ASSETS,
     BUY_EVENT,
-    DEPTH_BBO_EVENT,
+    DEPTH_EVENT,
     EXCH_EVENT,
     LIMIT,
     LOCAL_EVENT,
@@ -37,18 +37,22 @@ count = len(ticks["symbol"])
 
 
 def events_of(symbol):
+    """Quotes as changes of depth: a new touch sets its size, and deletes the one before if that
+    was better. Its exchange does not read ``DEPTH_BBO_EVENT``; touches move by one tick here."""
     rows = np.flatnonzero(ticks["symbol"] == symbol)
-    data = np.zeros(2 * len(rows), event_dtype)
-    # Quotes replace the best price, where DEPTH_EVENT would leave the level before in the book.
-    flags = DEPTH_BBO_EVENT | EXCH_EVENT | LOCAL_EVENT
-    for k, (side, price, size) in enumerate(
-        ((BUY_EVENT, "bid", "bid_size"), (SELL_EVENT, "ask", "ask_size"))
+    data = np.zeros((len(rows), 4), event_dtype)
+    for k, (side, sign, price, size) in enumerate(
+        ((BUY_EVENT, 1, "bid", "bid_size"), (SELL_EVENT, -1, "ask", "ask_size"))
     ):
-        data["ev"][k::2] = flags | side
-        data["exch_ts"][k::2] = data["local_ts"][k::2] = ticks["ts_event"][rows]
-        data["px"][k::2] = ticks[price][rows]
-        data["qty"][k::2] = ticks[size][rows]
-    return data
+        prices = ticks[price][rows]
+        before = np.append(prices[:1], prices[:-1])
+        data["ev"][:, 2 * k] = DEPTH_EVENT | EXCH_EVENT | LOCAL_EVENT | side
+        data["px"][:, 2 * k], data["qty"][:, 2 * k] = prices, ticks[size][rows]
+        gone = sign * before > sign * prices
+        data["ev"][gone, 2 * k + 1] = DEPTH_EVENT | EXCH_EVENT | LOCAL_EVENT | side
+        data["px"][:, 2 * k + 1] = before
+    data["exch_ts"] = data["local_ts"] = ticks["ts_event"][rows, None]
+    return data[data["ev"] != 0]
 
 
 def asset(data):
@@ -66,12 +70,12 @@ def asset(data):
 
 
 @njit
-def rule(hbt, assets):
+def rule(hbt, assets, every):
     seen = 0
     while hbt.wait_next_feed(True, 10**15) in (2, 3):
         seen += 1
-        if seen % 100 == 0:
-            a = (seen // 100) % assets
+        if seen % every == 0:
+            a = (seen // every) % assets
             hbt.clear_inactive_orders(ALL_ASSETS)
             depth = hbt.depth(a)
             hbt.submit_buy_order(a, seen, depth.best_ask, 1.0, IOC, LIMIT, False)
@@ -109,6 +113,7 @@ def figures(once):
 with tempfile.TemporaryDirectory() as folder:
     # Assets do not keep their arrays: without this list they read memory that was freed.
     arrays = [events_of(symbol) for symbol in range(symbols)]
+    every = round(100 * sum(map(len, arrays)) / count)  # events to an order: 100 ticks
     files = []
     for symbol, data in enumerate(arrays):
         files.append(str(Path(folder) / f"{symbol}.npz"))
@@ -118,18 +123,20 @@ with tempfile.TemporaryDirectory() as folder:
 
     def whole():
         hbt = HashMapMarketDepthBacktest([asset(file) for file in files])
-        seen_all(rule(hbt, symbols))
+        seen_all(rule(hbt, symbols, every))
         worth = [
             (s.position, s.balance, s.fee, s.num_trades)
             for s in map(hbt.state_values, range(symbols))
         ]
         np.savez(Path(folder) / "result.npz", worth=np.array(worth))
         hbt.close()
+        if not any(trades for _, _, _, trades in worth):
+            raise SystemExit("none of the orders was filled")
 
     def loop():
         hbt = HashMapMarketDepthBacktest([asset(data) for data in arrays])
         begun = time.perf_counter()
-        seen = rule(hbt, symbols)
+        seen = rule(hbt, symbols, every)
         spent.append(time.perf_counter() - begun)
         seen_all(seen)
         hbt.close()

@@ -37,22 +37,27 @@ def peers(scratch: Path, events: int, repeats: int) -> dict[str, Any]:
     columns = ("symbol", "ts_event", "bid", "ask", "bid_size", "ask_size")
     path = scratch / f"ticks-{events}.npz"
     np.savez(path, **{c: np.concatenate([getattr(b, c) for b in ticks]) for c in columns})
-    for name, requirement in _PEERS.items():
-        home = scratch / f"venv-{name}"
-        python = home / "bin" / "python"
+    for name in _PEERS:
         try:
-            if not python.exists():
-                subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-            install = [str(python), "-m", "pip", "install", "--quiet", requirement]
-            subprocess.run(install, check=True, capture_output=True, text=True)
             script = Path(__file__).with_name(f"peer_{name}.py")
-            command = [str(python), str(script), str(path), str(repeats)]
+            command = [str(python_with(scratch, name)), "-P", str(script), str(path), str(repeats)]
             done = subprocess.run(command, check=True, capture_output=True, text=True)
             found[name] = json.loads(done.stdout.splitlines()[-1])
         except subprocess.CalledProcessError as error:
             last = (error.stderr or str(error)).strip().splitlines()
             found[name] = {"unavailable": last[-1] if last else str(error)}
     return found
+
+
+def python_with(scratch: Path, name: str) -> Path:
+    """The Python of an environment that has a peer, which is made unless it is there."""
+    home = scratch / f"venv-{name}"
+    python = home / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
+    install = [str(python), "-m", "pip", "install", "--quiet", _PEERS[name]]
+    subprocess.run(install, check=True, capture_output=True, text=True)
+    return python
 
 
 def ours(scratch: Path, events: int, repeats: int) -> dict[str, Any]:

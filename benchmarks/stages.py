@@ -24,7 +24,7 @@ from backtest.inference.answers import AnswerStream
 from backtest.inference.prediction_store import PredictionWriter
 from backtest.timing.metrics import DelayTally
 from backtest.timing.server import Server
-from backtest.trading.venue import Venue
+from backtest.trading.target_venue import TargetVenue
 from benchmarks.data import dataset
 from benchmarks.running import RUN
 from benchmarks.timing import parser_of
@@ -35,11 +35,11 @@ _STAGES = (
     (Server, "advance", "pass 1: the server"),
     (AnswerStream, "take", "pass 2: the strategy"),
     (PredictionWriter, "write", "pass 2: its answers stored"),
-    (Venue, "follow", "pass 3: quotes"),
-    (Venue, "answer", "pass 3: targets"),
-    (Venue, "advance", "pass 3: orders and fills"),
-    (Venue, "settle", "pass 3: ideal accounts"),
-    (Venue, "take_fills", "pass 3: fills by arrival"),
+    (TargetVenue, "follow", "pass 3: quotes"),
+    (TargetVenue, "answer", "pass 3: targets"),
+    (TargetVenue, "advance", "pass 3: orders and fills"),
+    (TargetVenue, "settle", "pass 3: ideal accounts"),
+    (TargetVenue, "take_fills", "pass 3: fills by arrival"),
     (AccuracyTally, "add", "answers compared"),
     (DelayTally, "add", "delays counted"),
     (TableWriter, "write", "tables: rows collected"),

@@ -32,6 +32,8 @@ from backtest.strategies.base import Strategy
 from backtest.timing.latency import LatencyModel
 from backtest.timing.policies import BatchingPolicy
 from backtest.trading.accountant import Accountant
+from backtest.trading.queue_models import QueueModel
+from backtest.trading.quoting import QuotingRule
 from backtest.trading.sizing import SizingRule
 
 _BASES: dict[type, Kind] = {
@@ -39,6 +41,8 @@ _BASES: dict[type, Kind] = {
     LatencyModel: "latency model",
     BatchingPolicy: "batching policy",
     SizingRule: "sizing rule",
+    QuotingRule: "quoting rule",
+    QueueModel: "queue model",
     Accountant: "accountant",
     Source: "source",
     FeatureBuilder: "feature builder",

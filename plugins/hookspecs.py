@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from backtest.timing.latency import LatencyModel
     from backtest.timing.policies import BatchingPolicy
     from backtest.trading.accountant import Accountant
+    from backtest.trading.queue_models import QueueModel
+    from backtest.trading.quoting import QuotingRule
     from backtest.trading.sizing import SizingRule
 
 hookspec = pluggy.HookspecMarker("backtest")
@@ -68,6 +70,16 @@ def backtest_register_batching_policies(
 @hookspec
 def backtest_register_sizing_rules(register: Register[SizingRule]) -> None:
     """Add sizing rules: how forecasts become target positions."""
+
+
+@hookspec
+def backtest_register_quoting_rules(register: Register[QuotingRule]) -> None:
+    """Add quoting rules: which bid and ask should work after each answer."""
+
+
+@hookspec
+def backtest_register_queue_models(register: Register[QueueModel]) -> None:
+    """Add queue models: how far the queue ahead of a resting order has moved."""
 
 
 @hookspec

@@ -6,7 +6,6 @@ fails leaves nothing behind; it is listed with its error, and the others go on.
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import is_dataclass, replace
@@ -19,7 +18,7 @@ import pluggy
 
 from backtest.core.entry_points import plugin_entry_points
 from backtest.core.grammar import parse_spec
-from backtest.core.parameters import Parameter, as_table, build, parameters, undeclared
+from backtest.core.parameters import Parameter, as_table, build, parameters
 from backtest.core.parts import Failure, Kind, Loaded, Origin, Part
 from backtest.core.settings import Declared
 from backtest.core.text import suggestion_or_list
@@ -30,12 +29,15 @@ from backtest.plugins import hookspecs
 from backtest.plugins.code_digest import code_sha256
 from backtest.plugins.hooktable import hooks
 from backtest.plugins.loading import load_file
+from backtest.plugins.part_checks import check_part
 
 SHIPPED = (
     "backtest.strategies.registration",
     "backtest.plugins.policies",
     "backtest.plugins.latency_models",
     "backtest.plugins.sizing",
+    "backtest.plugins.quoting",
+    "backtest.plugins.queue_models",
     "backtest.plugins.accountants",
     "backtest.plugins.sources",
     "backtest.plugins.feature_builders",
@@ -49,6 +51,8 @@ _REGISTER_HOOKS: dict[Kind, str] = {
     "latency model": "backtest_register_latency_models",
     "batching policy": "backtest_register_batching_policies",
     "sizing rule": "backtest_register_sizing_rules",
+    "quoting rule": "backtest_register_quoting_rules",
+    "queue model": "backtest_register_queue_models",
     "accountant": "backtest_register_accountants",
     "source": "backtest_register_sources",
     "feature builder": "backtest_register_feature_builders",
@@ -261,25 +265,7 @@ class Plugins:
         taken = self._parts.get((kind, name)) or found.get((kind, name))
         if taken is not None:
             raise PluginError(f"the {kind} {name!r} is already registered by plugin {taken.origin}")
-        if not isinstance(part, type) or inspect.isabstract(part):
-            missing = ", ".join(sorted(getattr(part, "__abstractmethods__", ())))
-            raise PluginError(
-                f"the {kind} {name!r} "
-                + (f"does not implement {missing}" if missing else f"is {part!r}, not a class")
-            )
-        try:
-            declared = {parameter.name for parameter in parameters(part)}
-        except Exception as error:
-            raise PluginError(
-                f"the parameters of the {kind} {name!r} cannot be read: {error}"
-            ) from error
-        lost = sorted(undeclared(part) - declared)
-        if lost:
-            raise PluginError(
-                f"the {kind} {name!r} has {lost[0]!r}, which is no field of a dataclass, so that"
-                " it cannot be set",
-                remedy="Put @dataclass above the class, and leave out __init__.",
-            )
+        check_part(kind, name, part)
         digest = code_sha256(part, origin.distribution)
         if digest is None:  # a class that was typed in: two of the same name must not share results
             from backtest.plugins.class_source import class_sha256

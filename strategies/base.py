@@ -96,6 +96,10 @@ class Strategy(ABC):
     """True: not a bit of an answer depends on how events are grouped into calls, so that answers to
     the first events of each symbol may be taken from those to all of them."""
 
+    no_opinion: ClassVar[bool] = False
+    """True: NaN in a prediction says that it has no opinion, and the standing target or quotes stay
+    as they are; an infinite one is refused as ever."""
+
     stateful: ClassVar[bool] = True
     """False: an answer depends on its own event alone."""
 
@@ -153,7 +157,7 @@ class Strategy(ABC):
                 own.
 
         Returns:
-            float32 [n, outputs], in the batch's order.
+            float32 [n, outputs], in the batch's order; finite, or NaN where ``no_opinion`` is true.
         """
 
     def snapshot(self, symbols: Sequence[int]) -> dict[str, NDArray[Any]]:

@@ -12,6 +12,7 @@ from backtest.strategies.eager import Eager
 from backtest.strategies.fused.strategy import Fused
 from backtest.strategies.imbalance import Imbalance
 from backtest.strategies.last_write import LastWrite
+from backtest.strategies.order_list import OrderListStrategy
 from backtest.strategies.pruned import Pruned
 from backtest.strategies.stateless import Stateless
 
@@ -32,3 +33,4 @@ def backtest_register_strategies(register: Any) -> None:
         register("fused", Fused, unavailable=NO_TRITON)
     register("last-write", LastWrite)
     register("imbalance", Imbalance)
+    register("order-list", OrderListStrategy)

@@ -19,6 +19,7 @@ from backtest.core.arrays import Float32Array
 from backtest.inference.answering import RunAnswers
 from backtest.inference.answers import AnswerStream
 from backtest.inference.bound_strategy import BoundStrategy
+from backtest.market.calendar import MarketHours
 from backtest.market.events import EventBatch
 from backtest.market.window import Window
 from backtest.plugins.accountants.market import MarketAccountant
@@ -31,11 +32,14 @@ from backtest.timing.outcomes import Timing
 from backtest.timing.server_rules import ServerRules
 from backtest.trading.accountant import Account, RunTerms, SettledEvents
 from backtest.trading.orders import Confirmation
+from backtest.trading.target_venue import TargetVenue
 from backtest.trading.terms import Terms
-from backtest.trading.venue import Venue
 from tests.market_server import How, events_of, feed_of, rules_of
 from tests.markets import Market
 from tests.venue_driver import terms_of
+
+NO_OPINION = -(2**40)
+"""A trade size that stands for no target."""
 
 TIMES = ("received", "begun", "ended", "status", "batch")
 """Columns of ``Timing``."""
@@ -46,6 +50,7 @@ class Given(Strategy):
     """Answers with targets that travel as trade sizes, and keeps the fills that it learns of."""
 
     needs_features: ClassVar[bool] = False
+    no_opinion: ClassVar[bool] = True
 
     def bind(self, session: Session) -> None:
         self.fills: list[Confirmation] = []
@@ -54,7 +59,8 @@ class Given(Strategy):
     def predict(self, batch: EventBatch) -> Float32Array:
         assert batch.trade_size is not None
         self.calls.append(batch.trade_size.tolist())
-        return batch.trade_size.astype(np.float32).reshape(-1, 1)
+        given = np.where(batch.trade_size == NO_OPINION, np.nan, batch.trade_size)
+        return given.astype(np.float32).reshape(-1, 1)
 
     def on_fills(self, fills: Sequence[Confirmation]) -> None:
         self.fills += fills
@@ -154,12 +160,12 @@ def trading_terms(market: Market, accountant: MarketAccountant, **others: Any) -
     return terms_of(
         market,
         rules=accountant.order_rules(market.sessions, market.end),
-        ends=accountant.bucket_ends(start, market.end),
+        ends=accountant.bucket_ends(start, market.end, MarketHours()),
         **others,
     )
 
 
-def run_terms(market: Market, sink: Collected, venue: Venue) -> RunTerms:
+def run_terms(market: Market, sink: Collected, venue: TargetVenue) -> RunTerms:
     """What the accountant learns of the run."""
     return RunTerms(
         symbols=venue.terms.symbols,
@@ -200,7 +206,7 @@ def three_passes(
     columns = _columns(answers)
     replay = _replay(market, events_of(market), rules or rules_of(market, how), piece, columns)
     sink, accountant = Collected(), accountant_of(market)
-    venue = Venue(replay.window, trading_terms(market, accountant))
+    venue = TargetVenue(replay.window, trading_terms(market, accountant))
     settlement = accountant.open(run_terms(market, sink, venue))
     Settling(
         replay, bound, answers, None, warmup=market.warmup, settlement=settlement, venue=venue,
@@ -210,7 +216,7 @@ def three_passes(
 
 
 def closed_loop(market: Market, rules: ServerRules, *, piece: int = 100) -> Ran:
-    """Batch by batch: the strategy learns of its fills before each; no target may be missing.
+    """Batch by batch: the strategy learns of its fills before each.
 
     Args:
         rules: of the server; its latency model is asked in Python for each batch.
@@ -218,7 +224,8 @@ def closed_loop(market: Market, rules: ServerRules, *, piece: int = 100) -> Ran:
     """
     bound, strategy = bound_to(market)
     events = events_of(market)
-    targets = np.array(market.targets, dtype=np.int64)
+    wanted = [NO_OPINION if lots is None else lots for lots in market.targets]
+    targets = np.array(wanted, dtype=np.int64)
     events = EventBatch(
         events.symbol, events.ts_event, None, events.bid, events.ask, events.bid_size,
         events.ask_size, trade_price=events.bid, trade_size=targets,
@@ -227,8 +234,8 @@ def closed_loop(market: Market, rules: ServerRules, *, piece: int = 100) -> Ran:
     columns = _columns(None) | loop_columns(bound, present)
     replay = _replay(market, events, rules, piece, columns, live=True)
     sink, accountant = Collected(), accountant_of(market)
-    terms = trading_terms(market, accountant, ideal=False, silent_nan=False, reports=True)
-    venue = Venue(replay.window, terms)
+    terms = trading_terms(market, accountant, ideal=False, reports=True)
+    venue = TargetVenue(replay.window, terms)
     settlement = accountant.open(run_terms(market, sink, venue))
     settling = Settling(
         replay, bound, None, None, warmup=market.warmup, settlement=settlement, venue=venue,
@@ -253,7 +260,7 @@ def closed_loop(market: Market, rules: ServerRules, *, piece: int = 100) -> Ran:
 def _columns(answers: RunAnswers | None) -> dict[str, Any]:
     """What settling reads of a window, for one prediction an event and no true values."""
     held, events = answer_columns(1, 0, answers), event_columns(quotes=True)
-    return {**held, **events, **Venue.COLUMNS}
+    return {**held, **events, **TargetVenue.COLUMNS}
 
 
 def _replay(

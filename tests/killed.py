@@ -34,7 +34,7 @@ import backtest.timing.quantile_loops
 import backtest.timing.server_loops
 import backtest.trading.booking_loops
 import backtest.trading.ideal_loops
-import backtest.trading.venue_loops
+import backtest.trading.target_loops
 from backtest.core.arrays import Float32Array
 from backtest.core.parts import Origin
 from backtest.data.reading import stream

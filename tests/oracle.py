@@ -291,7 +291,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Fill:
-    """A fill and its terms, in money. ``event`` is ``None`` when the window's end closes."""
+    """A fill and its terms, in money. ``event`` is ``None`` when the window's end closes.
+
+    Orders that never rest have no ``rest``: it is that of ``tests.order_oracle``.
+    """
 
     event: int | None
     symbol: int
@@ -315,6 +318,7 @@ class Fill:
     fees: int
     displayed: int
     taken: int
+    rest: int = 0
 
 
 @dataclass(frozen=True)
@@ -347,6 +351,7 @@ class Attribution:
     missed: int = 0
     silence: int = 0
     liquidity: int = 0
+    rest: int = 0
 
 
 TERMS = ("decision", "feed", "queueing", "service", "entry", "spread", "impact", "fees")

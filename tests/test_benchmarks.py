@@ -17,6 +17,7 @@ OWN = [path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py") if "peer_" n
 @pytest.mark.parametrize(
     ("script", "texts"),
     [
+        ("orders", ("the loops ", "commands made ", "optimistic", "three venues ")),
         ("stages", ("what is read", "pass 2: the strategy", "its answers stored", "wall")),
         (
             "writers",
@@ -40,3 +41,22 @@ def test_it_finds_what_it_imports(name: str) -> None:
     if name in {"fused", "lstm", "sequences"}:
         pytest.importorskip("torch")
     assert importlib.import_module(f"benchmarks.{name}").__doc__
+
+
+def test_stated_rules_of_hftbacktest_and_ours_differ_where_they_are_said_to() -> None:
+    from benchmarks.order_rules import Fate, Message, Rules, Tick, fates
+
+    def fate(rules: Rules, message: Message, *ticks: Tick) -> Fate:
+        first = Tick(0, 10, 12, 5, 5, 0, 0, 0)
+        last = Message(90, message.id, 1, 0, 0)
+        return fates([first, *ticks], [message, last], rules)[message.id]
+
+    theirs, ours = Rules(False, False, False), Rules(True, True, True)
+    behind = Message(1, 1, 1, 9, 1)
+    print_there = Tick(2, 10, 12, 5, 5, 9, 1, -1)
+    assert fate(theirs, behind, print_there) == Fate(1, 2, "filled")
+    assert fate(ours, behind, print_there) == Fate(0, 0, "cancelled")
+    at_touch = Message(1, 1, 1, 10, 8)
+    beyond = Tick(2, 10, 12, 5, 5, 10, 7, -1)
+    assert fate(theirs, at_touch, beyond) == Fate(8, 2, "filled")
+    assert fate(ours, at_touch, beyond) == Fate(2, 2, "cancelled")

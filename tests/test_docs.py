@@ -85,6 +85,16 @@ def test_the_settings_in_the_docs_are_accepted() -> None:
     assert config.server.max_age == 1_000_000_000
 
 
+def test_the_settings_of_resting_orders_in_the_docs_are_accepted(tmp_path: Path) -> None:
+    table = tomllib.loads(first_block(FOLDER / "orders.md", "toml"))
+    path = tmp_path / "maker.toml"
+    path.write_text(first_block(FOLDER / "orders.md", "toml"))
+    with pytest.raises(SystemExit) as left:
+        main(["run", str(path), "--limit", "300", "--runs", str(tmp_path)])
+    assert left.value.code == 0
+    assert table["fills"] == {"queue": "power:2"}
+
+
 def test_every_setting_is_documented() -> None:
     text = (FOLDER / "runs.md").read_text()
     for name, field in RunConfig.model_fields.items():

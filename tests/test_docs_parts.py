@@ -16,12 +16,15 @@ from backtest.cli.comparison_tables import print_comparison
 from backtest.comparison.comparison import compare
 from backtest.comparison.run_selection import runs_at
 from backtest.core.parts import Kind
+from backtest.data.canonical import write_canonical
+from backtest.data.card import Card
 from backtest.data.dataset import open_dataset
 from backtest.data.features.derive import add_features
 from backtest.data.reading.bus import read_events
 from backtest.data.sources import ingest
 from backtest.experiments.matrix import parse_matrix
 from backtest.experiments.sweep import Sweep
+from backtest.market.events import NO_PRICE, EventBatch
 from backtest.plugins.manager import Plugins, load_plugins
 from backtest.report.page import render_report
 from backtest.runs.folder import Run
@@ -159,6 +162,60 @@ def test_a_sizing_rule_decides_positions(
     assert reached > 0.5 * len(fills)
     # The side that is hit is the smaller one, so it displays 7 lots at most.
     assert {abs(int(w)) for w in wanted} == {0, 1, 2, 3}
+
+
+def test_a_quoting_rule_decides_quotes(
+    paste: Paste, backtest_with: Runner, small_dataset: Path
+) -> None:
+    assert len(examples("quoting-rule")[0].splitlines()) < 40
+    plugins = paste("quoting-rule")
+    done = backtest_with(plugins, quoting="shy:thin=4,away=3,skew=0")
+    events = read_events(open_dataset(small_dataset))
+    assert events.bid is not None
+    assert events.ask is not None
+    assert events.bid_size is not None
+    assert events.ask_size is not None
+    wanted = {
+        "buy": events.bid - 3 * (events.bid_size < 4),
+        "sell": events.ask + 3 * (events.ask_size < 4),
+    }
+    placed = done.table("orders").filter(pl.col("report").is_in(["accepted", "replaced"]))
+    asked = placed.select("side", "event", "price_half_ticks").rows()
+    assert len(asked) > 300
+    for side, event, half_ticks in asked:
+        assert half_ticks == 2 * wanted[side][event]
+
+
+def test_a_queue_model_chooses_a_rule(paste: Paste, backtest_with: Runner, tmp_path: Path) -> None:
+    random = np.random.default_rng(8)
+    n = 600
+    lots = np.where(random.random(n) < 0.2, random.integers(1, 9, n), 0)
+    bid = 1000 + np.cumsum(random.choice([-1, 0, 1], n, p=[0.05, 0.9, 0.05]))
+    sold = random.random(n) < 0.5
+    traded = EventBatch(
+        symbol=np.zeros(n, dtype=np.int32),
+        ts_event=1_700_000_000_000_000_000 + np.arange(n) * 1_000_000,
+        bid=bid,
+        ask=bid + 1,
+        bid_size=random.integers(1, 40, n),
+        ask_size=random.integers(1, 40, n),
+        trade_price=np.where(lots > 0, bid + ~sold, NO_PRICE),
+        trade_size=lots,
+        aggressor=np.where(lots > 0, 1 - 2 * sold, 0).astype(np.int8),
+    )
+    write_canonical(tmp_path / "traded", Card(name="traded", symbols=("A",)), [traded])
+    plugins = paste("queue-model")
+
+    def fills(queue: str) -> pl.DataFrame:
+        options = {"quoting": "two-sided:lots=9", "fills": {"queue": queue}}
+        done = backtest_with(plugins, dataset=str(tmp_path / "traded"), **options)
+        return done.table("fills")
+
+    crowded = fills("crowded")
+    assert len(crowded) > 20
+    assert crowded.equals(fills("power:4"))
+    assert not crowded.equals(fills("power:1"))
+    assert fills("crowded:n=1").equals(fills("power:1"))
 
 
 def test_an_accountant_pays_points(

@@ -26,8 +26,8 @@ from backtest.trading.fill_table import FillTable
 from backtest.trading.layout import COSTS, LATEST
 from backtest.trading.orders import Confirmation, OrderRules
 from backtest.trading.sizing import SizingRule
+from backtest.trading.target_venue import TargetVenue
 from backtest.trading.terms import ClosingQuotes, Terms
-from backtest.trading.venue import Venue
 from tests import oracle
 from tests.market_server import events_of, within_window
 from tests.markets import Market
@@ -96,7 +96,6 @@ def terms_of(market: Market, **others: Any) -> Terms:
         "ends": np.append(np.arange(start + 7, market.end, 7), market.end).astype(np.int64),
         "closing": closing,
         "ideal": True,
-        "silent_nan": True,
     }
     return Terms(**{**given, **others})
 
@@ -129,10 +128,12 @@ class Driver:
     ) -> None:
         self.market, self.timing, self.terms = market, timing, terms
         self.chunk, self.random, self.shared = chunk, random.Random(seed), shared
-        self.window = Window(Venue.COLUMNS, rows=4)
-        small = (patch(f"backtest.trading.{name}._ROWS", 2) for name in ("venue", "quote_links"))
+        self.window = Window(TargetVenue.COLUMNS, rows=4)
+        small = (
+            patch(f"backtest.trading.{name}._ROWS", 2) for name in ("target_venue", "quote_links")
+        )
         with next(small), next(small):  # so that everything has to grow
-            self.venue = Venue(self.window, terms)
+            self.venue = TargetVenue(self.window, terms)
         wanted = [np.nan if lots is None else lots for lots in market.targets]
         self.forecast = np.array(wanted, dtype=np.float32)
         answered = [i for i, status in enumerate(timing.status) if status == "answered"]
@@ -148,7 +149,7 @@ class Driver:
         assert ready is not None
         return ready
 
-    def run(self) -> Venue:
+    def run(self) -> TargetVenue:
         """Run it to the end."""
         columns, times = columns_of(self.market), [e.ts_event for e in self.market.events]
         count = len(times)

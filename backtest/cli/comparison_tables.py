@@ -119,12 +119,12 @@ def as_text(value: Any) -> str:
 def _print_speed(compared: Comparison, ids: bool) -> None:
     """What each run is, how fast and right its answers were, and what it earned at what risk."""
     from backtest.comparison.rows import earned
-    from backtest.comparison.run_settings import chosen
+    from backtest.comparison.run_settings import chosen, told_apart
 
     factors = [
         (name, values)
         for name, values in compared.differences()
-        if chosen(name) and name not in _ALWAYS
+        if chosen(name) and name not in _ALWAYS and told_apart(name, values)
     ]
     intervals = compared.p99_intervals if ids else ()
     units = compared.units
@@ -178,7 +178,9 @@ def _print_money(compared: Comparison, unit: str, ids: bool) -> None:
     ]
     if not with_money:
         return
-    terms = ("ideal", "missed", "decision", *COSTS, "net")
+    rested = any(compared.rows[k]["rest"] for k in with_money)
+    costs = [cost for cost in COSTS if cost != "rest" or rested]
+    terms = ("ideal", "missed", "decision", *costs, "net")
     cells = []
     for k in with_money:
         row = compared.rows[k]

@@ -60,6 +60,15 @@ Device: TypeAlias = Annotated[
     str, typer.Option(help="The device to run the model on: cpu or cuda.")
 ]
 
+SymbolNames: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--symbols",
+        metavar="NAME,...",
+        help="Names of the first symbols, for strategies that know some by name.",
+    ),
+]
+
 DatasetForTrials: TypeAlias = Annotated[
     str,
     typer.Option(

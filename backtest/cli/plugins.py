@@ -16,6 +16,8 @@ _TITLES = {
     "latency model": "Latency models",
     "batching policy": "Batching policies",
     "sizing rule": "Sizing rules",
+    "quoting rule": "Quoting rules",
+    "queue model": "Queue models",
     "accountant": "Accountants",
     "source": "Dataset sources",
     "feature builder": "Feature builders",

@@ -18,6 +18,7 @@ from backtest.cli.options import (
     DisabledPlugins,
     PluginPaths,
     StrategySettings,
+    SymbolNames,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def profile(
     ] = False,
     setting: StrategySettings = None,
     dataset: DatasetForTrials = "sample",
+    symbols: SymbolNames = None,
     plugin: PluginPaths = None,
     no_plugin: DisabledPlugins = None,
     as_json: AsJson = False,
@@ -61,7 +63,7 @@ def profile(
     """
     from backtest.cli.console import err, out, print_json
     from backtest.conformance.profiling import measure, write_profile
-    from backtest.conformance.trials import fresh_seed, make_trials
+    from backtest.conformance.trials import fresh_seed, make_trials, named_symbols
     from backtest.core.grammar import format_spec, parse_spec
     from backtest.core.parameters import convert_list
     from backtest.core.settings import override_part
@@ -80,7 +82,8 @@ def profile(
     declared = partial(plugins.parameters, "strategy")
     spec = override_part(strategy, setting or (), declared, above=["strategy"])
     title = format_spec(parse_spec(spec, place="STRATEGY"))
-    trials = make_trials("quick", device=device, dataset=dataset, seed=fresh_seed())
+    named = convert_list(symbols, tuple[str, ...], place="--symbols") or ()
+    trials = make_trials("quick", device=device, dataset=dataset, seed=fresh_seed(), symbols=named)
     if not unverified:
         from backtest.cli.verify import print_verdict
         from backtest.conformance.verification import Verification
@@ -92,9 +95,7 @@ def profile(
                 f"{strategy!r} is not what it claims to be, so it is not measured",
                 remedy="Fix it, or measure it anyway with --unverified.",
             )
-    session = Session(
-        tuple(f"S{i:03}" for i in range(max(wanted))), trials.session.features, device
-    )
+    session = Session(named_symbols(max(wanted), named), trials.session.features, device)
     candidate = plugins.create("strategy", spec, place="STRATEGY")
     measured = measure(
         candidate, title, session, sizes=sorted(set(wanted)), batches=batches, on_step=on_step

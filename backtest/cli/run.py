@@ -69,10 +69,24 @@ def run(
             autocompletion=completion.parts("latency model"),
         ),
     ] = None,
+    cancel: Annotated[
+        str | None,
+        typer.Option(
+            help="Latency of cancels, where orders rest (default: as --entry).",
+            autocompletion=completion.parts("latency model"),
+        ),
+    ] = None,
+    replace: Annotated[
+        str | None,
+        typer.Option(
+            help="Latency of replacements, where orders rest (default: as --entry).",
+            autocompletion=completion.parts("latency model"),
+        ),
+    ] = None,
     response: Annotated[
         str | None,
         typer.Option(
-            help="Latency of fill reports: constant:250us, ...",
+            help="Latency of reports, such as of fills: constant:250us, ...",
             autocompletion=completion.parts("latency model"),
         ),
     ] = None,
@@ -102,6 +116,20 @@ def run(
         typer.Option(
             help="How forecasts become positions: sign, sign:lots=2, ...",
             autocompletion=completion.parts("sizing rule"),
+        ),
+    ] = None,
+    quoting: Annotated[
+        str | None,
+        typer.Option(
+            help="Quote instead, with orders that rest: two-sided, leaning:gain=0.5, ...",
+            autocompletion=completion.parts("quoting rule"),
+        ),
+    ] = None,
+    queue: Annotated[
+        str | None,
+        typer.Option(
+            help="The queue ahead of resting orders: through, trades, power:2, optimistic.",
+            autocompletion=completion.parts("queue model"),
         ),
     ] = None,
     start: Annotated[
@@ -139,7 +167,7 @@ def run(
     """Replay a dataset through a strategy, charging for its latency.
 
     The result is a folder under runs/ with manifest.json (what was run), metrics.json, and the
-    tables timing, predictions, fills and equity as Parquet.
+    tables timing, predictions, fills and equity as Parquet; orders, too, where orders rest.
 
     With several --policy, --service or scales in --latency-scale, every combination runs on shared
     predictions, and the latency scale at which the profit vanishes is reported.
@@ -167,6 +195,8 @@ def run(
         ("strategy",): strategy,
         ("accountant",): accountant,
         ("sizing",): sizing,
+        ("quoting",): quoting,
+        ("fills", "queue"): queue,
         ("symbols",): convert_list(symbols, tuple[str, ...], place="--symbols"),
         ("warmup",): warmup,
         ("limit",): limit,
@@ -177,6 +207,8 @@ def run(
         ("latency", "service"): service[0] if service else None,
         ("latency", "feed"): feed,
         ("latency", "entry"): entry,
+        ("latency", "cancel"): cancel,
+        ("latency", "replace"): replace,
         ("latency", "response"): response,
         ("latency", "scale"): scales[0] if scales else None,
         ("window", "start"): start,

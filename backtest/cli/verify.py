@@ -19,6 +19,7 @@ from backtest.cli.options import (
     PluginPaths,
     Seed,
     StrategySettings,
+    SymbolNames,
 )
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ def verify(
     device: Device = "cpu",
     setting: StrategySettings = None,
     dataset: DatasetForTrials = "sample",
+    symbols: SymbolNames = None,
     seed: Seed = None,
     plugin: PluginPaths = None,
     no_plugin: DisabledPlugins = None,
@@ -71,13 +73,18 @@ def verify(
     from backtest.cli.console import err, out, print_error, print_json
     from backtest.conformance.trials import fresh_seed, make_trials
     from backtest.conformance.verification import Verification
+    from backtest.core.parameters import convert_list
     from backtest.core.settings import override_part
     from backtest.errors import BacktestError
     from backtest.plugins.manager import load_plugins
 
     plugins = load_plugins(plugin or (), disabled=no_plugin or ())
     trials = make_trials(
-        level, device=device, dataset=dataset, seed=fresh_seed() if seed is None else seed
+        level,
+        device=device,
+        dataset=dataset,
+        seed=fresh_seed() if seed is None else seed,
+        symbols=convert_list(symbols, tuple[str, ...], place="--symbols") or (),
     )
     session = Verification(
         plugins, trials, reference=reference, on_step=lambda text: err.print(text, soft_wrap=True)

@@ -14,7 +14,7 @@ from backtest.comparison.conditions import Expression, MissingValue, parse_expre
 from backtest.comparison.figures import FIGURES, not_annualised, tear_sheet
 from backtest.comparison.profits import Profits, profits
 from backtest.comparison.quantiles import sojourn_interval
-from backtest.comparison.rows import MONEY, facts
+from backtest.comparison.rows import BOUNDS, MONEY, facts
 from backtest.comparison.run_selection import FailedRun
 from backtest.comparison.run_settings import labels_of, settings, shared_zone, short_ids, ticks
 from backtest.core.notebook import notebook_html
@@ -25,7 +25,7 @@ from backtest.runs.folder import Run
 if TYPE_CHECKING:
     import polars as pl
 
-_IN_UNIT = (*MONEY, "net_points", "drawdown", "turnover", "exposure")
+_IN_UNIT = (*MONEY, *BOUNDS, "net_points", "drawdown", "turnover", "exposure")
 """Amounts in the unit that a run is paid in."""
 
 ALIASES = {"net_pnl": "net", "points": "net_points", "correlation": "agreement", "id": "run"}
@@ -33,16 +33,18 @@ ALIASES = {"net_pnl": "net", "points": "net_points", "correlation": "agreement",
 
 FIELDS = (
     "run", "strategy", "class", "policy", "service_model", "scale", "feed_model", "entry_model",
-    "response_model", "sizing", "accountant", "warmup", "seed", "dataset", "partial", "in_sample",
-    "folds", "trials", "events", "response_rate", "conflated_rate", "lost_rate", "sojourn_growth",
-    "p50_ms", "p99_ms", "max_ms", "agreement", "rmse", "ic", "r2", "net_points", "currency", "unit",
-    *MONEY, *FIGURES, "not_annualised",
+    "cancel_model", "replace_model", "response_model", "sizing", "quoting", "queue", "accountant",
+    "warmup", "seed", "dataset", "partial", "in_sample", "folds", "trials", "events",
+    "response_rate", "conflated_rate", "lost_rate", "sojourn_growth", "p50_ms", "p99_ms", "max_ms",
+    "agreement", "rmse", "ic", "r2", "net_points", "currency", "unit", *MONEY, *BOUNDS, *FIGURES,
+    "not_annualised",
 )  # fmt: skip
 """The fields of every row, in order."""
 
 _TEXTS = (
     "run", "strategy", "class", "policy", "service_model", "feed_model", "entry_model",
-    "response_model", "sizing", "accountant", "dataset", "currency", "unit", "not_annualised",
+    "cancel_model", "replace_model", "response_model", "sizing", "quoting", "queue", "accountant",
+    "dataset", "currency", "unit", "not_annualised",
 )  # fmt: skip
 
 

@@ -11,12 +11,12 @@ from backtest.comparison.intervals import CONFIDENCE, Estimate, total_difference
 from backtest.comparison.multiple_testing import holm
 from backtest.comparison.profits import Profits, gains
 from backtest.comparison.rows import earned
-from backtest.comparison.run_settings import labels_of, settings, ticks
+from backtest.comparison.run_settings import labels_of, settings, ticks, told_apart
 from backtest.core.zones import HOUR_NS
 
 SIGNIFICANCE = 1 - CONFIDENCE
 
-_VARIANT = ("strategy", "policy", "sizing")
+_VARIANT = ("strategy", "policy", "sizing", "quoting")
 _SIGNS = {"fingerprint.", "source.", "training.", "version."}
 """Settings that begin so are no conditions: variants may differ in them, such as in training."""
 
@@ -125,19 +125,22 @@ def fields(compared: Comparison) -> list[Field]:
     The main one is the largest, of equally large ones that of unscaled latency, and of these the
     slowest, then the first by its title; members are in the order of what they earned.
 
-    A variant is a strategy with its policy and sizing, and with its own service times where no
-    variant was run under several.
+    A variant is a strategy with its policy and sizing or quoting, and with its own service times
+    where no variant was run under several. What is assumed of resting orders is no condition of
+    runs whose orders do not rest, where all others assume the same.
     """
     tables = [settings(run) for run in compared.runs]
     differing = [
         name
-        for name, _ in compared.differences()
-        if name not in _VARIANT and not any(name.startswith(s) for s in _SIGNS)
+        for name, values in compared.differences()
+        if name not in _VARIANT
+        and not any(name.startswith(s) for s in _SIGNS)
+        and told_apart(name, values)
     ]
     variants: dict[tuple[str, ...], set[str]] = {}
     for table in tables:
         others = tuple(str(table.get(n)) for n in differing if n != "latency.service")
-        key = (*(str(table[n]) for n in _VARIANT), *others)
+        key = (*(str(table.get(n)) for n in _VARIANT), *others)
         variants.setdefault(key, set()).add(str(table["latency.service"]))
     if all(len(services) == 1 for services in variants.values()):
         differing = [name for name in differing if name != "latency.service"]

@@ -11,12 +11,10 @@ import numpy as np
 
 from backtest.core.arrays import Float64Array, Int64Array
 from backtest.core.arrow import integers
-from backtest.market.calendar import MarketHours
+from backtest.market.calendar import BUCKETS, MarketHours
 
 if TYPE_CHECKING:
     from backtest.runs.folder import Run
-
-_BUCKETS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,8 @@ class Profits:
         net: cumulated profit, float64 [n], in ``unit``.
         unit: a currency, or points.
         hours: when the market was open.
-        begun: when the first bucket began, ns; ``None``: as long before its end as the second.
+        begun: when the first bucket began, ns; ``None``: when the market first opened, or, where it
+            never closes, as long before its end as the second.
     """
 
     ends: Int64Array
@@ -46,8 +45,7 @@ class Profits:
         """
         if self.hours.always or not len(self.ends):
             return self
-        edges = np.append(self.start, self.ends)
-        kept = np.flatnonzero(np.diff(self.hours.open_before(edges)) > 0)
+        kept = np.flatnonzero(self.hours.spans(self.start, self.ends) > 0)
         if not len(kept):
             return replace(self, hours=MarketHours(self.hours.zone))
         net = self.net[kept]
@@ -62,9 +60,12 @@ class Profits:
 
     @property
     def start(self) -> int:
-        """When the first bucket began, ns: a bucket's length before its end, if that is known."""
+        """When the first bucket began, ns, as far as is known."""
         if self.begun is not None:
             return self.begun
+        sessions = self.hours.sessions
+        if sessions is not None and len(self.ends) and sessions[0, 0] < self.ends[0]:
+            return int(sessions[0, 0])
         if len(self.ends) < 2:
             return int(self.ends[0]) if len(self.ends) else 0
         return int(2 * self.ends[0] - self.ends[1])
@@ -74,9 +75,7 @@ class Profits:
         """How long the market was open in the buckets."""
         if not len(self.ends):
             return 0
-        ends = np.array([self.start, self.ends[-1]], dtype=np.int64)
-        before, after = self.hours.open_before(ends).tolist()
-        return int(after - before)
+        return int(self.hours.spans(self.start, self.ends[-1:])[0])
 
     @property
     def days(self) -> float:
@@ -85,7 +84,11 @@ class Profits:
 
     @property
     def bucket_ns(self) -> int:
-        """The open time of a bucket: of the first two, or the mean where the market closes."""
+        """The open time of a bucket: of the second, or the mean where the market closes.
+
+        A mean and a variance over buckets of several lengths are those of the time that they span,
+        by this length, as far as profits of distinct stretches are independent.
+        """
         if len(self.ends) < 2:
             return 1
         if self.hours.always:
@@ -122,15 +125,15 @@ def profits(run: Run) -> Profits:
 
 
 def _points(run: Run) -> Profits:
-    """Points, which are paid by the event, summed in buckets."""
+    """Points, which are paid by the event, summed in buckets that do not include their end."""
     first, last = run.extent("points", "ts")
-    length = max(-(-(last + 1 - first) // _BUCKETS), 1)
-    count = (last - first) // length + 1
-    gained = np.zeros(count)
+    span = last + 1 - first
+    length = max(-(-span // BUCKETS), 1)
+    ends = run.hours.bucket_ends(first, first + length * -(-span // length))
+    gained = np.zeros(len(ends))
     for piece in run.pieces("points", ("ts", "points")):
-        bucket = (integers(piece["ts"]) - first) // length
-        gained += np.bincount(bucket, weights=piece["points"].to_numpy(), minlength=count)
-    ends = first + length * np.arange(1, count + 1, dtype=np.int64)
+        bucket = np.searchsorted(ends, integers(piece["ts"]), side="right")
+        gained += np.bincount(bucket, weights=piece["points"].to_numpy(), minlength=len(ends))
     return Profits(ends, np.cumsum(gained), "points", run.hours)
 
 

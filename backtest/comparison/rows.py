@@ -5,11 +5,18 @@ from __future__ import annotations
 from typing import Any
 
 from backtest.comparison.profits import in_currency
+from backtest.comparison.run_settings import MESSAGES
 from backtest.runs.folder import Run
 from backtest.trading.layout import COSTS
 
 MONEY = ("net", "ideal", "missed", "silence", "liquidity", "decision", *COSTS)
 """Amounts of money in the account of a run, from what was possible to what each cause cost."""
+
+BRACKET = ("through", "optimistic")
+"""Queue models that fill the least and the most; of both, runs whose orders rest know the net."""
+
+BOUNDS = tuple(f"net_{name}" for name in BRACKET)
+"""What a run whose orders rest would have earned under these."""
 
 
 def facts(run: Run) -> dict[str, Any]:
@@ -31,8 +38,8 @@ def facts(run: Run) -> dict[str, Any]:
         "policy": labels["policy"],
         "service_model": labels["service"],
         "scale": config["latency"]["scale"],
-        **{f"{kind}_model": labels[kind] for kind in ("feed", "entry", "response")},
-        "sizing": labels["sizing"],
+        **{f"{kind}_model": labels.get(kind) for kind in MESSAGES},
+        **{kind: labels.get(kind) for kind in ("sizing", "quoting", "queue")},
         "accountant": labels["accountant"],
         "warmup": config["warmup"],
         "seed": config["seed"],
@@ -55,7 +62,14 @@ def facts(run: Run) -> dict[str, Any]:
         "currency": account.get("currency"),
         "unit": str(account.get("currency") or "") if points is None else "points",
     }
-    return row | {name: in_currency(run, account.get(name)) for name in MONEY}
+    bracket = (metrics.get("orders") or {}).get("bracket", {})
+    bounds = {
+        field: bracket.get(name, {}).get("net") for field, name in zip(BOUNDS, BRACKET, strict=True)
+    }
+    return row | {
+        name: in_currency(run, amount)
+        for name, amount in ({name: account.get(name) for name in MONEY} | bounds).items()
+    }
 
 
 def earned(row: dict[str, Any]) -> float | None:

@@ -18,14 +18,21 @@ FACTORS = (
     "latency.scale",
     "latency.feed",
     "latency.entry",
+    "latency.cancel",
+    "latency.replace",
     "latency.response",
     "sizing",
+    "quoting",
+    "fills.queue",
     "accountant",
     "warmup",
     "limit",
     "seed",
 )
 """The settings that runs are sorted by, the first deciding."""
+
+MESSAGES = ("feed", "entry", "cancel", "replace", "response")
+"""What has a latency besides the service; cancels and replacements where orders rest."""
 
 
 def ticks(run: Run) -> tuple[str, ...]:
@@ -55,6 +62,21 @@ def chosen(name: str) -> bool:
     return name not in found and not name.startswith(("fingerprint.", "version.", "source."))
 
 
+def told_apart(name: str, values: Sequence[Any]) -> bool:
+    """Whether a setting that differs tells runs apart that it applies to.
+
+    How resting orders fare applies to runs alone whose orders rest; they are told apart from the
+    others by their quoting rules.
+
+    Args:
+        name: of the setting.
+        values: each run's; ``None`` where it has none.
+    """
+    if name.startswith("fills.") or name in ("latency.cancel", "latency.replace"):
+        return len({str(value) for value in values if value is not None}) > 1
+    return True
+
+
 def order(run: Run) -> tuple[Any, ...]:
     """What runs are sorted by: dataset, strategy, policy, latencies and the rest of ``FACTORS``.
 
@@ -81,12 +103,15 @@ def settings(run: Run) -> dict[str, Any]:
     flat: dict[str, Any] = {
         "strategy": labels["strategy"],
         "policy": labels["policy"],
-        **{f"latency.{p}": labels[p] for p in ("service", "feed", "entry", "response")},
+        **{f"latency.{p}": labels[p] for p in ("service", *MESSAGES) if labels.get(p)},
         "latency.scale": config["latency"]["scale"],
         "accountant": labels["accountant"],
-        "sizing": labels["sizing"],
+        **{part: labels[part] for part in ("sizing", "quoting") if labels.get(part)},
     }
     rest = {k: v for k, v in config.items() if k not in (*flat, "latency")}
+    if labels.get("queue"):
+        flat["fills.queue"] = labels["queue"]
+        rest["fills"] = {k: v for k, v in rest["fills"].items() if k != "queue"}
     flat |= _flat(rest, "")
     inputs = manifest["determined_by"]
     flat["data"] = inputs["data"]
@@ -133,7 +158,10 @@ def labels_of(runs: Sequence[Run], without: Collection[str] = ()) -> tuple[str, 
         for run in runs
     ]
     parts = [[str(table["strategy"])] for table in tables]
-    plain = ("policy", "latency.service", "latency.scale", "sizing", "accountant", "seed")
+    plain = (
+        "policy", "latency.service", "latency.scale", "sizing", "quoting", "fills.queue",
+        "accountant", "seed",
+    )  # fmt: skip
     every = dict.fromkeys(name for table in tables for name in table)
     others = [k for k in every if k not in plain and not k.startswith(("source.", "version."))]
     for name in (*plain, *others):

@@ -35,6 +35,8 @@ class Verdict:
         contests: what the best run beats, and whether chance explains it, one for each other run.
         luck: what having had so many trials is worth, if there were any.
         reason: why the best run is the best.
+        queue: what it earns if queues are shorter or longer than its model says; ``None``: its
+            orders do not rest.
         warnings: what to mind.
     """
 
@@ -42,11 +44,12 @@ class Verdict:
     contests: tuple[str, ...] = ()
     luck: str | None = None
     reason: str | None = None
+    queue: str | None = None
     warnings: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """All of it, in the order in which one reads."""
-        single = [line for line in (self.luck, self.reason) if line is not None]
+        single = [line for line in (self.luck, self.reason, self.queue) if line is not None]
         return [self.lead, *self.contests, *single, *self.warnings]
 
 
@@ -87,6 +90,7 @@ def verdict(
         tuple(contest.sentence(labels) for contest in field.contests),
         None if trials is None else trials.sentence(labels[best]),
         _reason(labels[best], rows[best], reference_of(compared.runs[best])),
+        queue_range(labels[best], rows[best]),
         tuple(warnings),
     )
 
@@ -124,6 +128,21 @@ def _reason(name: str, row: dict[str, Any], reference: str | None) -> str:
     if costs:
         dearest = max(costs, key=lambda c: costs[c])
         text += f" What costs it most is {dearest}: {costs[dearest]:,.2f} {row['currency']}."
+    return text
+
+
+def queue_range(name: str, row: dict[str, Any]) -> str | None:
+    """What a run whose orders rest earns under other queue models; ``None``: they do not rest."""
+    least, most, net = row["net_through"], row["net_optimistic"], row["net"]
+    if least is None or most is None or net is None:
+        return None
+    text = (
+        f"The orders of {name} rest: it nets {least:,.2f} {row['unit']} if they fill only when the "
+        f"market goes through their prices (through), {net:,.2f} under "
+        f"{row['queue'] or 'its queue model'}, and {most:,.2f} if nobody is ahead (optimistic)."
+    )
+    if min(least, net, most) <= 0 < max(least, net, most):
+        text += " Whether it earns anything depends on the queue."
     return text
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from backtest.conformance.inputs import InputSet, at_most_each, random_events, uneven_cuts
+from backtest.errors import UsageError
 from backtest.market.events import EventBatch, concatenate
 from backtest.strategies.base import Session, check_device
 
@@ -66,22 +68,25 @@ class Trials:
     notes: tuple[str, ...]
 
 
-def make_trials(level: str, *, device: str, dataset: str, seed: int) -> Trials:
+def make_trials(
+    level: str, *, device: str, dataset: str, seed: int, symbols: Sequence[str] = ()
+) -> Trials:
     """Trials drawn with a seed.
 
     Args:
         level: ``quick`` or ``full``.
         dataset: gives the number of features, and real ones.
+        symbols: names of the first symbols, for strategies that know some by name.
 
     Raises:
         DataError: the dataset cannot be read.
-        UsageError: there is no such device.
+        UsageError: there is no such device, or a symbol is named twice.
     """
     check_device(device)
     sizes = LEVELS[level]
     rng = np.random.default_rng(seed)
     names, real, note = _read(dataset)
-    session = Session(_symbols(sizes.symbols), names, device, seed=seed)
+    session = Session(named_symbols(sizes.symbols, symbols), names, device, seed=seed)
     features = len(names)
 
     def drawn(n: int, symbols: int, crowd: float = 0.0) -> EventBatch:
@@ -89,7 +94,7 @@ def make_trials(level: str, *, device: str, dataset: str, seed: int) -> Trials:
             n, symbols=symbols, features=features, seed=int(rng.integers(2**31)), crowd=crowd
         )
 
-    wide = at_most_each(drawn(sizes.wide, sizes.symbols), sizes.each)
+    wide = at_most_each(drawn(sizes.wide, len(session.symbols)), sizes.each)
     sets = [_input_set("random features", wide, sizes, rng)]
     if real is not None:
         known = real.select(real.symbol < sizes.symbols)
@@ -98,8 +103,8 @@ def make_trials(level: str, *, device: str, dataset: str, seed: int) -> Trials:
         # A fifth more than needed, since symbols come by chance; what is too much is cut off.
         many = drawn(sizes.long * _LONG_SYMBOLS * 6 // 5, _LONG_SYMBOLS)
         sets.append(_input_set("long run", at_most_each(many, sizes.long), sizes, rng))
-    small = Session(_symbols(_SMALL_SYMBOLS), names, device, seed=seed)
-    events = drawn(_SMALL_EVENTS, _SMALL_SYMBOLS, _CROWD)
+    small = Session(named_symbols(_SMALL_SYMBOLS, symbols), names, device, seed=seed)
+    events = drawn(_SMALL_EVENTS + 4 * len(symbols), len(small.symbols), _CROWD)
     return Trials(level, seed, session, sets, small, events, () if note is None else (note,))
 
 
@@ -116,8 +121,18 @@ def _input_set(
     return InputSet(name, events, cuts, tuple(shown.tolist()))
 
 
-def _symbols(count: int) -> tuple[str, ...]:
-    return tuple(f"S{i:03}" for i in range(count))
+def named_symbols(count: int, named: Sequence[str] = ()) -> tuple[str, ...]:
+    """Names of so many symbols, or of as many as are named, which come first.
+
+    Raises:
+        UsageError: one is named twice.
+    """
+    twice = [name for k, name in enumerate(named) if name in named[:k]]
+    if twice:
+        raise UsageError(f"{twice[0]!r} is named twice", place="symbols", remedy="Name it once.")
+    others = [f"S{i:03}" for i in range(count + len(named))]
+    unnamed = [name for name in others if name not in named]
+    return (*named, *unnamed[: max(count - len(named), 0)])
 
 
 def _read(dataset: str) -> tuple[tuple[str, ...], EventBatch | None, str | None]:

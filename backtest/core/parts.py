@@ -15,6 +15,8 @@ Kind: TypeAlias = Literal[
     "latency model",
     "batching policy",
     "sizing rule",
+    "quoting rule",
+    "queue model",
     "accountant",
     "source",
     "feature builder",

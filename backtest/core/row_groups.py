@@ -246,7 +246,11 @@ class _Other:
 
     def add_to(self, digest: ColumnDigest, rows: int, scratch: UInt64Array) -> None:
         for part in self._parts:
-            values = tokens(part.to_pylist())
+            if pa.types.is_boolean(part.type):  # two values, however many rows
+                places = part.fill_null(False).cast(pa.uint8()).to_numpy()
+                values = tokens([False, True])[places]
+            else:
+                values = tokens(part.to_pylist())
             absent = part.is_null().to_numpy(zero_copy_only=False)
             values[absent] = 0
             digest.add(values, absent if part.null_count else None)

@@ -169,6 +169,8 @@ class InstrumentTable(_Table):
     currency: _Text | None = None
     fee_rate: _Decimal | None = None
     fee_per_lot: _Decimal | None = None
+    maker_fee_rate: _Decimal | None = None
+    maker_fee_per_lot: _Decimal | None = None
     tradable: bool | None = None
     signed_prices: bool | None = None
     money_unit: _Decimal | None = None
@@ -189,7 +191,7 @@ class InstrumentTable(_Table):
             raise ValueError(f"must be above 0, not {value}")
         return value
 
-    @field_validator("fee_rate", "fee_per_lot")
+    @field_validator("fee_rate", "fee_per_lot", "maker_fee_rate", "maker_fee_per_lot")
     @classmethod
     def _plausible(cls, value: Decimal | None) -> Decimal | None:
         if value is not None and abs(value) > _LARGEST_FEE:

@@ -32,7 +32,7 @@ from backtest.runs.run_config import EXAMPLES, PARTS, RunConfig
 MOST_RUNS = 100_000
 """A matrix of more combinations is taken for a mistake."""
 
-_TABLES = ("latency", "window", "training", "server")
+_TABLES = ("latency", "window", "training", "server", "fills")
 
 _OWN = ("name", "include", "exclude", "folds")
 """Settings of a sweep that are not those of its runs."""

@@ -24,12 +24,10 @@ from backtest.runs.writer import pretty_json
 from backtest.timing.metrics import DelayTally, read_delays
 from backtest.timing.outcomes import Timing
 from backtest.trading.account_tables import drawdown
+from backtest.trading.accountant import Accountant
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-BUCKETS = 500
-"""Time buckets of a test stretch."""
 
 FIGURES = ("net", "net_points", "sharpe", "drawdown", "response_rate", "p99_ms", "agreement")
 """What is kept of each fold, by the names that ``backtest.comparison.comparison`` has for it."""
@@ -75,7 +73,7 @@ def stitch(
         tables = TableWriter(aside)
         try:
             timing = _Timing(aside, tables)
-            equity = _stitched_equity(folds)
+            equity = _stitched_equity(folds, plugins)
             _write_rows(folds, tables, timing)
             if equity is not None:
                 tables.write("equity", equity)
@@ -150,11 +148,16 @@ def _account(
     folds: Sequence[FoldRun], config: RunConfig, plugins: Parts, equity: pa.Table | None
 ) -> dict[str, Any]:
     accountant = plugins.create("accountant", config.accountant, place="accountant")
-    spans = [each.fold.test[1] - each.fold.warm for each in folds]
-    total = sum(each.fold.test[1] - each.fold.test[0] for each in folds)
+    spans = [_open_ns(each, each.fold.warm) for each in folds]
+    total = sum(_open_ns(each, each.fold.test[0]) for each in folds) or 1
     accounts = [each.run.metrics["account"] for each in folds]
     joined = dict(accountant.join(accounts, [span / total for span in spans]))
     return joined if equity is None else joined | {"max_drawdown": drawdown(equity)}
+
+
+def _open_ns(each: FoldRun, begin: int) -> int:
+    """Open time from an instant to the end of a fold, ns."""
+    return int(each.run.hours.spans(begin, np.array(each.fold.test[1:], dtype=np.int64))[0])
 
 
 class _Timing:
@@ -256,7 +259,7 @@ def _absent(column: Any) -> Any:
     return column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
 
 
-def _stitched_equity(folds: Sequence[FoldRun]) -> pa.Table | None:
+def _stitched_equity(folds: Sequence[FoldRun], plugins: Parts) -> pa.Table | None:
     """The equity tables one after another: each symbol goes on from what it had earned before.
 
     A symbol that has traded in any fold has a row at the end of every bucket. ``None`` without
@@ -281,7 +284,7 @@ def _stitched_equity(folds: Sequence[FoldRun]) -> pa.Table | None:
     parts: dict[str, list[Any]] = {name: [] for name in ("ts", "symbol", "known", *columns)}
     for table, of_row, each in zip(tables, names, folds, strict=True):
         instants = _whole(table["ts"], 0)
-        ends = np.unique(instants) if len(instants) else _silent_ends(each)
+        ends = np.unique(instants) if len(instants) else _silent_ends(each, plugins)
         row = np.searchsorted(ends, instants)
         symbol = np.array([place[name] for name in of_row], dtype=np.int64)
         parts["ts"].append(np.tile(ends, len(symbols)))
@@ -313,9 +316,8 @@ def _stitched_equity(folds: Sequence[FoldRun]) -> pa.Table | None:
     )
 
 
-def _silent_ends(each: FoldRun) -> Int64Array:
+def _silent_ends(each: FoldRun, plugins: Parts) -> Int64Array:
     """Ends of the time buckets of a fold in which nothing was traded."""
-    begin, end = each.fold.test
-    bucket = each.run.manifest["config"]["accountant"].get("bucket")
-    length = bucket or max(-(-(end - begin) // BUCKETS), 1)
-    return np.append(np.arange(begin + length, end, length, dtype=np.int64), end)
+    asked = each.run.manifest["config"]["accountant"]
+    accountant: Accountant = plugins.create("accountant", asked, place="accountant")
+    return accountant.bucket_ends(*each.fold.test, each.run.hours)

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from backtest.comparison.comparison import compare
 from backtest.core.parts import Parts
 from backtest.data.dataset import Dataset, open_dataset
@@ -18,8 +20,9 @@ from backtest.data.reading.stream import Stream
 from backtest.errors import BacktestError, UsageError
 from backtest.experiments.folds import Fold, Folds, cut_folds
 from backtest.experiments.matrix import Matrix
-from backtest.experiments.stitching import BUCKETS, FoldRun, stitch
+from backtest.experiments.stitching import FoldRun, stitch
 from backtest.experiments.sweep import Point, Sweep, Watcher, unwatched
+from backtest.market.calendar import BUCKETS
 from backtest.runs.folder import open_run
 from backtest.runs.run_config import RunConfig, Training, Window
 from backtest.strategies.base import can_fit
@@ -62,7 +65,8 @@ def with_folds(matrix: Matrix, plugins: Parts) -> Matrix:
         assert isinstance(config.strategy, dict)  # parts of a matrix are tables
         trained = can_fit(plugins.get("strategy", config.strategy["name"], place="strategy"))
         for fold, warm in cutter.folds(config, trained):
-            configs.append(_fold_config(config, folds, fold, warm, trained))
+            bucket = cutter.bucket(config)
+            configs.append(_fold_config(config, fold, warm, trained, bucket))
             labels.append({**label, "fold": str(fold.number)})
             of.append((number, fold))
     return FoldMatrix(
@@ -152,14 +156,19 @@ class _Cutter:
         self._folds = folds
         self._datasets: dict[str, Dataset] = {}
         self._known: dict[tuple[Any, ...], list[tuple[Fold, int]]] = {}
+        self._buckets: dict[tuple[Any, ...], int] = {}
         self.notes: list[str] = []
 
     def folds(self, config: RunConfig, trained: bool) -> Sequence[tuple[Fold, int]]:
         """The folds of a configuration, each with the number of events that fill the state."""
-        key = (config.dataset, config.window.start, config.window.end, config.symbols, trained)
+        key = (*_window_key(config), trained)
         if key not in self._known:
             self._known[key] = self._cut(config, trained)
         return self._known[key]
+
+    def bucket(self, config: RunConfig) -> int:
+        """About a 500th of the open time of a test stretch, ns; to be asked after ``folds``."""
+        return self._buckets[_window_key(config)]
 
     def _cut(self, config: RunConfig, trained: bool) -> list[tuple[Fold, int]]:
         name = config.dataset
@@ -169,8 +178,12 @@ class _Cutter:
         start, end = config.window.start, config.window.end
         start = whole.extent.first if start is None else start
         end = whole.extent.last + 1 if end is None else end
-        found = []
-        for fold in cut_folds(self._folds, start, end):
+        found, cut = [], cut_folds(self._folds, start, end)
+        hours = self._datasets[name].hours
+        tests = [hours.spans(f.test[0], np.array(f.test[1:], dtype=np.int64)).item() for f in cut]
+        span = -(-sum(tests) // len(tests)) or self._folds.test
+        self._buckets[_window_key(config)] = max(-(-span // BUCKETS), 1)
+        for fold in cut:
             wanted = {"test": fold.test} | ({"train": fold.train} if trained else {})
             empty = [what for what, span in wanted.items() if not _count(whole, span)]
             if empty:
@@ -185,6 +198,10 @@ class _Cutter:
         return found
 
 
+def _window_key(config: RunConfig) -> tuple[Any, ...]:
+    return config.dataset, config.window.start, config.window.end, config.symbols
+
+
 def _count(stream: Stream, span: tuple[int, int]) -> int:
     """Events of the stream within a half-open span."""
     if span[0] >= span[1]:
@@ -195,10 +212,16 @@ def _count(stream: Stream, span: tuple[int, int]) -> int:
         return 0
 
 
-def _fold_config(
-    config: RunConfig, folds: Folds, fold: Fold, warm: int, trained: bool
-) -> RunConfig:
-    """A combination's run of one fold; ``warm`` is how many events fill the state."""
+def _fold_config(config: RunConfig, fold: Fold, warm: int, trained: bool, bucket: int) -> RunConfig:
+    """A combination's run of one fold.
+
+    Args:
+        config: of the combination.
+        fold: the fold.
+        warm: how many events fill the state.
+        trained: whether the strategy is trained.
+        bucket: length of the time buckets, unless the accountant's parameter says otherwise, ns.
+    """
     start, end = fold.train
     training = Training(start=start, end=end, purge=fold.purge) if trained else Training()
     update: dict[str, Any] = {
@@ -209,5 +232,5 @@ def _fold_config(
     accountant = config.accountant
     # Time buckets of one length, so that figures by bucket can be taken over all folds.
     if isinstance(accountant, dict) and "bucket" in accountant and accountant["bucket"] is None:
-        update["accountant"] = {**accountant, "bucket": max(-(-folds.test // BUCKETS), 1)}
+        update["accountant"] = {**accountant, "bucket": bucket}
     return config.model_copy(update=update)

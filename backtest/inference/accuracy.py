@@ -11,11 +11,31 @@ from backtest.core.arrays import Float32Array, Float64Array
 from backtest.core.moments import JointMoments
 from backtest.inference.answers import Answers
 
+
+class OpinionTally:
+    """How many answers of a strategy that may have no opinion are none."""
+
+    def __init__(self) -> None:
+        self._answers = self._silent = 0
+
+    def add(self, forecast: Float32Array) -> None:
+        """Add answered events after the warm-up [n]."""
+        self._answers += len(forecast)
+        self._silent += int(np.count_nonzero(np.isnan(forecast)))
+
+    @property
+    def share(self) -> float | None:
+        """The share of no opinions; ``None`` without answers."""
+        return self._silent / self._answers if self._answers else None
+
+
 _FIGURES = ("correlation", "rmse", "mean_absolute_error", "max_absolute_error")
 
 
 class AccuracyTally:
     """Figures over answered events after the warm-up, added up stretch by stretch.
+
+    Those without an opinion are left out by the caller.
 
     Args:
         outputs: predictions an event.

@@ -26,7 +26,7 @@ class Answers(NamedTuple):
 
     Attributes:
         predictions: float32 [n, outputs].
-        forecast: what sizing reads, float32 [n].
+        forecast: what sizing reads, float32 [n]; NaN where the strategy has no opinion.
     """
 
     predictions: Float32Array
@@ -47,7 +47,7 @@ class AnswerStream(ABC):
         """The answers to the next events, which are given without features.
 
         Raises:
-            RunError: the strategy gave something other than finite numbers.
+            RunError: the strategy gave something that it may not.
             DataError: they are read from a damaged file.
         """
         predictions = self._predictions(events)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
-from backtest.core.arrays import Float32Array, Int64Array
+from backtest.core.arrays import BoolArray, Float32Array, Int64Array
 from backtest.core.environment import device_model, versions
 from backtest.core.grammar import parse_spec
 from backtest.core.hashing import sha256_of
@@ -110,10 +110,13 @@ class BoundStrategy:
         ]
 
     def forecast(self, predictions: Float32Array) -> Float32Array:
-        """The one number that sizing reads for each of the predictions [n, outputs]: [n], finite.
+        """The one number that sizing reads for each of the predictions [n, outputs]: [n].
+
+        It is NaN where there is no opinion: where a prediction is NaN, or the strategy makes NaN of
+        them, if it may; finite elsewhere.
 
         Raises:
-            RunError: the strategy gave another form, or a number that is not finite.
+            RunError: the strategy gave another form, or a number that is ``unusable``.
         """
         found = self.strategy.forecast(predictions)
         place = f"strategy {self.name!r}"
@@ -122,30 +125,44 @@ class BoundStrategy:
         if found.shape != predictions.shape[:1] or found.dtype.kind != "f":
             form = f"{found.dtype} {list(found.shape)}"
             raise RunError(f"forecast gave {form}, not float32 [{len(predictions)}]", place=place)
-        if not np.may_share_memory(found, predictions) and not np.isfinite(found).all():
-            row = int(np.flatnonzero(~np.isfinite(found))[0])
-            given = predictions[row].tolist()
-            raise RunError(f"forecast makes {found[row]} of the predictions {given}", place=place)
+        if not np.may_share_memory(found, predictions):  # which have been checked
+            bad = self.unusable(found)
+            if bad.any():
+                row = int(np.flatnonzero(bad)[0])
+                made = f"{found[row]} of the predictions {predictions[row].tolist()}"
+                raise RunError(f"forecast makes {made}", place=place)
+        if self.strategy.no_opinion:
+            silent = np.isnan(predictions).any(axis=1)
+            if not np.isnan(found[silent]).all():
+                found = np.where(silent, np.float32(np.nan), found)
+        return found
+
+    def unusable(self, values: Float32Array) -> BoolArray:
+        """Which numbers nothing can be made of: those that are not finite, but NaN if it may be."""
+        found: BoolArray = np.isinf(values) if self.strategy.no_opinion else ~np.isfinite(values)
         return found
 
     def checked(self, batch: EventBatch, predictions: Float32Array) -> Float32Array:
-        """The predictions of a batch, float32 [n, outputs] and finite.
+        """The predictions of a batch, float32 [n, outputs], none of them ``unusable``.
 
         Raises:
-            RunError: they are not.
+            RunError: they are something else.
         """
         problem = form_problem(predictions, len(batch), self.strategy.outputs)
         if problem is not None:
             raise RunError(problem, place=f"strategy {self.name!r}")
-        if not np.isfinite(predictions).all():
-            row = int(np.flatnonzero(~np.isfinite(predictions).all(axis=1))[0])
+        bad = self.unusable(predictions)
+        if bad.any():
+            row = int(np.flatnonzero(bad.any(axis=1))[0])
+            nan = np.isnan(predictions[row]).any()
             symbol = self.session.symbols[batch.symbol[row]]
             raise RunError(
                 f"predict gave {predictions[row].tolist()} for symbol {symbol!r} at ts_event "
                 f"{batch.ts_event[row]}",
                 place=f"strategy {self.name!r}",
                 remedy="A prediction that is not finite cannot be traded: check the model and its "
-                "inputs from that event on.",
+                "inputs from that event on."
+                + (" If NaN says that it has no opinion, set no_opinion = True." if nan else ""),
             )
         return predictions
 

@@ -53,7 +53,7 @@ def predict(
             is, if the strategy is ``resumable``.
 
     Raises:
-        RunError: an answer of the wrong shape, or not finite.
+        RunError: an answer of the wrong shape, or one that the strategy may not give.
     """
     predictor = Predictor(bound, stream.dataset)
     strategy, symbols = predictor.bound.strategy, len(bound.session.symbols)
@@ -95,7 +95,7 @@ class Predictor:
         """Answers to the next events, of which there is at least one: float32 [n, outputs].
 
         Raises:
-            RunError: an answer of the wrong shape, or not finite.
+            RunError: an answer of the wrong shape, or one that the strategy may not give.
         """
         at, parts = self.position, []
         for session, rows in by_session(self._dataset, batch.ts_event):

@@ -19,6 +19,9 @@ from backtest.core.zones import DAY_NS, midnight, to_clock
 YEAR_NS = 1461 * DAY_NS // 4
 """365.25 days of 24 hours: the year of a market that is always open."""
 
+BUCKETS = 500
+"""Time buckets of a window, about."""
+
 _WEEK = 7
 _WEEKS_A_YEAR = 365.25 / _WEEK
 
@@ -74,10 +77,7 @@ class MarketHours:
 
     def record(self, start: int, end: int) -> dict[str, Any]:
         """As JSON, with the parts of sessions within a window [start, end), ns."""
-        kept = None
-        if self.sessions is not None:
-            clipped = self.sessions.clip(start, end)
-            kept = clipped[clipped[:, 0] < clipped[:, 1]].tolist()
+        kept = None if self.sessions is None else self._within(start, end).tolist()
         return {
             "zone": self.zone,
             "sessions": kept,
@@ -102,6 +102,50 @@ class MarketHours:
         left = np.where(begun > 0, np.maximum(closes[last] - instants, 0), 0)
         found: Int64Array = before[begun] - left
         return found
+
+    def spans(self, start: int, ends: Int64Array) -> Int64Array:
+        """Open time of the buckets that end at ``ends``, the first begun at ``start``, ns [n]."""
+        found: Int64Array = np.diff(self.open_before(np.append(start, ends)))
+        return found
+
+    def bucket_ends(self, start: int, end: int, length: int | None = None) -> Int64Array:
+        """Cuts the open time of a window in buckets: when each ends, int64 ns, ascending.
+
+        One ends at each close, so that none has open time on both sides of a closed stretch; the
+        last one ends at ``end``. Where the market is never open in the window, it is cut as if it
+        always were.
+
+        Args:
+            start, end: of the window, ns.
+            length: open time of a bucket, ns; the last of a session is shorter where the session
+                is no multiple of it. ``None``: about a 500th of all open time, and each session is
+                cut in equal buckets.
+        """
+        sessions = None if self.sessions is None else self._within(start, end)
+        if sessions is None or not len(sessions):
+            length = length or max(-(-(end - start) // BUCKETS), 1)
+            return np.append(np.arange(start + length, end, length, dtype=np.int64), end)
+        total = int((sessions[:, 1] - sessions[:, 0]).sum())
+        parts = []
+        for opens, closes in sessions.tolist():
+            if length is not None:
+                parts.append(np.arange(opens + length, closes, length, dtype=np.int64))
+            else:
+                count = max(round(BUCKETS * (closes - opens) / total), 1)
+                count = min(count, closes - opens)
+                each, rest = divmod(closes - opens, count)
+                k = np.arange(1, count, dtype=np.int64)
+                parts.append(opens + each * k + rest * k // count)
+            parts.append(np.array([closes], dtype=np.int64))
+        ends = np.concatenate(parts)
+        ends[-1] = end
+        return ends
+
+    def _within(self, start: int, end: int) -> Int64Array:
+        """The parts of sessions within a window, int64 ns [k, 2]."""
+        assert self.sessions is not None
+        clipped = self.sessions.clip(start, end)
+        return clipped[clipped[:, 0] < clipped[:, 1]]
 
     def last_open(self, instants: Int64Array) -> Int64Array:
         """Each instant, or the close before it where the market is closed, ns [n].

@@ -30,8 +30,11 @@ class Instrument:
         lot_size: units of the contract in one lot.
         multiplier: currency earned by one unit when the price rises by 1.
         currency: what prices and fees are in.
-        fee_rate: fraction of the notional charged for each fill (0.0001 is one basis point).
+        fee_rate: fraction of the notional charged for each fill (0.0001 is one basis point); below
+            0, it is paid to us.
         fee_per_lot: currency charged for each lot filled.
+        maker_fee_rate, maker_fee_per_lot: the same for fills of orders that rested; ``None``: as
+            for all others.
         tradable: false for what the accountant cannot account for, such as inverse contracts.
         signed_prices: prices may be 0 or negative, as those of spreads and some energy contracts;
             otherwise such a price counts as absent.
@@ -46,6 +49,8 @@ class Instrument:
     currency: str = "USD"
     fee_rate: Decimal = Decimal(0)
     fee_per_lot: Decimal = Decimal(0)
+    maker_fee_rate: Decimal | None = None
+    maker_fee_per_lot: Decimal | None = None
     tradable: bool = True
     signed_prices: bool = False
     money_unit: Decimal | None = None
@@ -89,8 +94,16 @@ class Instrument:
         """The same in currency; decimals would round a product to 28 digits."""
         return Fraction(self.tick_size) * Fraction(self.lot_size) * Fraction(self.multiplier) / 2
 
-    def fee(self, lots: int, half_ticks: int) -> int:
+    def fees(self, *, maker: bool) -> tuple[Fraction, Fraction]:
+        """What a fill costs: the part of its notional, and money a lot."""
+        rate, per_lot = self.fee_rate, self.fee_per_lot
+        if maker:
+            rate = rate if self.maker_fee_rate is None else self.maker_fee_rate
+            per_lot = per_lot if self.maker_fee_per_lot is None else self.maker_fee_per_lot
+        return Fraction(rate), Fraction(per_lot) / Fraction(self.unit)
+
+    def fee(self, lots: int, half_ticks: int, *, maker: bool = False) -> int:
         """Money charged for a fill of ``lots`` (either sign), price in half ticks, rounded up."""
+        rate, per_lot = self.fees(maker=maker)
         notional = abs(lots * half_ticks) * self.half_tick_lot
-        per_lot = Fraction(self.fee_per_lot) / Fraction(self.unit) * abs(lots)
-        return -int(-(Fraction(self.fee_rate) * notional + per_lot) // 1)
+        return -int(-(rate * notional + per_lot * abs(lots)) // 1)

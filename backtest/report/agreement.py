@@ -86,8 +86,13 @@ def _agreement(run: Run, pieces: Iterator[Float32Array]) -> Agreement | None:
         mine, theirs = predictions.take(int(answered.sum())), of_all[answered]
         if mine.shape != theirs.shape:
             return None
-        tally.add(integers(piece["ts_event"])[answered], (mine - theirs) ** 2, of_all)
-        by_symbol.add(codes(piece["symbol"])[answered], mine.mean(axis=1), theirs.mean(axis=1))
+        # Where one of the two has no opinion, there is nothing to compare.
+        both = ~np.isnan(mine + theirs).any(axis=1)
+        mine, theirs = mine[both], theirs[both]
+        known = of_all[~np.isnan(of_all).any(axis=1)]
+        tally.add(integers(piece["ts_event"])[answered][both], (mine - theirs) ** 2, known)
+        symbol = codes(piece["symbol"])[answered][both]
+        by_symbol.add(symbol, mine.mean(axis=1), theirs.mean(axis=1))
     errors, drift, times = tally.figures()
     # Symbols after the last one that was answered have no entry.
     symbols = dict(zip(codes.names, by_symbol.correlations(), strict=False))
@@ -122,7 +127,7 @@ class _Errors:
         """By output, over time, and the ends of the spans, as ``Agreement`` has them."""
         assert self._squares is not None  # there are events, which ``extent`` found
         assert self._reference is not None
-        spread = np.sqrt(np.diag(self._reference.products) / self._reference.count)
+        spread = np.sqrt(np.diag(self._reference.products) / max(self._reference.count, 1))
         outputs = np.full(len(spread), np.nan)
         error = np.sqrt(self._squares.sum(axis=0) / max(self._counts.sum(), 1))
         answered = bool(self._counts.any())

@@ -5,19 +5,26 @@ Tables are read piece by piece, so that a run of any length takes no more memory
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from math import inf
 
+import pyarrow.compute as pc
+
 from backtest.comparison.comparison import Comparison
 from backtest.comparison.fields import Field, fields
 from backtest.comparison.rows import earned
-from backtest.comparison.run_settings import chosen
+from backtest.comparison.run_settings import chosen, told_apart
 from backtest.core.arrays import Float64Array
+from backtest.data.dataset import Dataset
 from backtest.report.agreement import Agreement, agreement_of
 from backtest.report.charts import Axis
-from backtest.report.markouts import markouts_of
+from backtest.report.fill_markouts import FillMarkouts
+from backtest.report.markouts import Markouts
 from backtest.report.pace import Pace, pace_of
+from backtest.report.resting import RestingOrders, resting_of
+from backtest.report.seen_events import Follower, follow
 from backtest.report.tear_sheet import Exposure, exposure
 from backtest.report.trades import Trades, trades_of
 from backtest.runs.folder import Run
@@ -64,7 +71,7 @@ class Material:
         return [
             (name.removeprefix("latency."), tuple("–" if v is None else str(v) for v in values))
             for name, values in self.compared.differences()
-            if chosen(name)
+            if chosen(name) and told_apart(name, values)
         ]
 
     @cached_property
@@ -104,7 +111,33 @@ class Material:
     def markouts(self) -> list[Float64Array | None]:
         """Mean markout of each run in half ticks at ``markouts.HORIZONS_NS``; ``None`` without
         quotes or fills."""
-        return markouts_of(self.compared.runs)
+        found = [None if of is None else of[0] for of in self._followed]
+        return [of.mean() if isinstance(of, Markouts) else None for of in found]
+
+    @cached_property
+    def resting(self) -> RestingOrders | None:
+        """What became of a single run's orders; ``None`` of several, or where none rests."""
+        return None if self.single is None else resting_of(self.single)
+
+    @cached_property
+    def fill_markouts(self) -> FillMarkouts | None:
+        """How the mid moved after a single run's fills; ``None`` of several, where no order rests,
+        or where the quotes are not available."""
+        followers = self._followed[0]
+        found = None if self.resting is None or followers is None else followers[-1]
+        if not isinstance(found, FillMarkouts):
+            return None
+        found.finish()
+        return found
+
+    @cached_property
+    def _followed(self) -> list[list[Follower] | None]:
+        """Who was shown all quotes of each run."""
+        openers: list[Callable[[Run, Dataset], Follower]] = [Markouts]
+        resting = self.resting
+        if resting is not None:
+            openers.append(lambda run, dataset: FillMarkouts(run, dataset, resting.stages))
+        return follow(self.compared.runs, openers)
 
     @property
     def single(self) -> Run | None:
@@ -122,11 +155,20 @@ class Material:
         return None if self.single is None else trades_of(self.single)
 
     @cached_property
-    def capacity(self) -> Capacity | None:
-        """What a single run would have earned at other sizes; ``None`` of several, without fills or
-        displayed sizes, or where a run of an earlier version did not note them."""
+    def rested(self) -> bool:
+        """Whether orders of a single run could rest, or did, as in the joined run of folds."""
         run = self.single
-        if run is None or not run.has_table("fills"):
+        if run is None or run.rests or not run.has_table("fills"):
+            return run is not None and run.rests
+        return any(pc.any(rows["maker"]).as_py() for rows in run.pieces("fills", ("maker",)))
+
+    @cached_property
+    def capacity(self) -> Capacity | None:
+        """What a single run would have earned at other sizes; ``None`` of several, where orders
+        rested, without fills or displayed sizes, or where a run of an earlier version did not note
+        them."""
+        run = self.single
+        if run is None or self.rested or not run.has_table("fills"):
             return None
         if not set(COLUMNS) <= set(run.columns("fills")):
             return None

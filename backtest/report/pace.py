@@ -15,6 +15,7 @@ from backtest.core.arrow import Codes, integers
 from backtest.core.quantiles import Quantiles, bins_of
 from backtest.runs.folder import Run
 from backtest.timing.outcomes import Status
+from backtest.trading.fill_table import CLOSING, INSTANTS, closing
 
 BINS = 240
 """Time bins of everything that is shown over time."""
@@ -152,7 +153,7 @@ def _milliseconds(delays: Quantiles) -> Float64Array:
 
 
 def _network(run: Run) -> Quantiles:
-    """Feed plus order entry latency: of every answer where entry is constant, else of the fills."""
+    """Feed and order entry latency: of every answer where entry is constant, else of the fills."""
     latency = run.manifest["config"]["latency"]
     found = Quantiles()
     constant = latency["entry"]["name"] == "constant"
@@ -162,10 +163,9 @@ def _network(run: Run) -> Quantiles:
             feed = integers(rows["ts_received"]) - integers(rows["ts_event"])
             found.add(feed[integers(rows["status"]) == Status.ANSWERED] + entry)
         return found
-    names = ("event", "ts_event", "ts_received", "ts_ended", "ts_venue")
-    for rows in run.pieces("fills", names):
-        number, event, received, ended, venue = (integers(rows[name]) for name in names)
-        found.add((received - event + venue - ended)[number >= 0])
+    for rows in run.pieces("fills", (*CLOSING, *INSTANTS)):
+        event, received, _, ended, arrived, _ = (integers(rows[name]) for name in INSTANTS)
+        found.add((received - event + arrived - ended)[~closing(rows)])
     return found
 
 

@@ -113,9 +113,10 @@ def gains_by_hour(earned: Profits) -> dict[int, float] | None:
 
     ``None`` where buckets are longer than an hour.
     """
-    if len(earned.ends) < 2 or earned.ends[1] - earned.ends[0] > HOUR_NS:
+    earned = earned.while_open()
+    if len(earned.ends) < 2 or earned.bucket_ns > HOUR_NS:
         return None
-    return _gains(earned.while_open(), lambda clock: clock % DAY_NS // HOUR_NS)
+    return _gains(earned, lambda clock: clock % DAY_NS // HOUR_NS)
 
 
 def _gains(earned: Profits, key: Callable[[Int64Array], Int64Array]) -> dict[int, float]:

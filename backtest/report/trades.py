@@ -17,7 +17,7 @@ from backtest.core.arrow import integers
 from backtest.core.zones import DAY_NS, HOUR_NS, to_clock
 from backtest.report.magnitudes import Magnitudes
 from backtest.runs.folder import Run
-from backtest.trading.fill_table import INSTANTS
+from backtest.trading.fill_table import INSTANTS, closing
 from backtest.trading.layout import COSTS
 from backtest.trading.round_trips import RoundTripFollower, RoundTrips
 
@@ -185,8 +185,9 @@ class _Largest:
         chosen = chosen[np.argsort(-notional[chosen], kind="stable")][:MOST_FILLS]
         columns = {
             name: integers(piece[name])[chosen].tolist()
-            for name in ("event", "lots", *INSTANTS, "cash", "decision", *COSTS)
+            for name in ("lots", *INSTANTS, "cash", "decision", *COSTS)
         }
+        columns["closes"] = closing(piece)[chosen].tolist()
         columns["symbol"] = piece["symbol"].take(chosen).to_pylist()
         columns["notional"] = notional[chosen].tolist()
         if "price" in piece.schema.names:

@@ -138,7 +138,7 @@ class LiveStrategy:
         return scaled_span(span, self._rules.scale)
 
     def check(self) -> None:
-        """Check that what was predicted since the last check is finite.
+        """Check that what was predicted since the last check is what the strategy may predict.
 
         For every batch by itself it would take as long as a small strategy does, so whoever does
         not use predictions at once asks for it after each piece of events.
@@ -152,7 +152,7 @@ class LiveStrategy:
             # What lies between two batches has been checked before, or is that of an older event.
             first = min(rows.start for rows in stretches)
             some.append(self._predictions[first : max(rows.stop for rows in stretches)])
-        if not all(np.isfinite(predictions).all() for predictions in some):
+        if any(self._bound.unusable(predictions).any() for predictions in some):
             for rows in self._unchecked:
                 self._bound.checked(self._batch(rows), self._predictions[rows])
         self._unchecked.clear()

@@ -89,6 +89,22 @@ class Run:
         return fill_frame(self._file("fills"), self._money_unit, self.hours.zone)
 
     @property
+    def orders(self) -> pl.LazyFrame:
+        """A row a report of the venue on the run's orders.
+
+        Raises:
+            DataError: it has none, because its orders do not rest.
+        """
+        from backtest.runs.frames import order_frame
+
+        return order_frame(self._file("orders", "its orders do not rest"), self.hours.zone)
+
+    @property
+    def rests(self) -> bool:
+        """Whether its orders may rest at the venue."""
+        return self.metrics.get("orders") is not None and self.has_table("orders")
+
+    @property
     def equity(self) -> pl.LazyFrame:
         """A row a time bucket, over all symbols.
 
@@ -167,14 +183,11 @@ class Run:
         """
         return first_and_last(self.folder / f"{name}.parquet", name, column)
 
-    def _file(self, name: str) -> Path:
-        """The file of a table that every run has whose accountant trades."""
+    def _file(self, name: str, why: str = "its accountant trades nothing") -> Path:
+        """The file of a table; ``why`` says what a run is that has none."""
         path = self.folder / f"{name}.parquet"
         if not path.exists():
-            raise DataError(
-                f"the run has no table {name!r}: its accountant trades nothing",
-                place=str(self.folder),
-            )
+            raise DataError(f"the run has no table {name!r}: {why}", place=str(self.folder))
         return path
 
     @property

@@ -14,6 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backtest.runs.earlier import expressions, lacking
 from backtest.trading.layout import COSTS
 from backtest.trading.round_trips import COLUMNS, RoundTripFollower, RoundTrips
 
@@ -27,14 +28,16 @@ INSTRUMENTS = "instruments.parquet"
 
 
 def fill_frame(path: Path, money_unit: Decimal, zone: str) -> pl.LazyFrame:
-    """A row a fill, in the order of arrival.
+    """A row a fill, in the order in which they were made.
 
-    ``event`` (its number; -1: the fill closes a position at the end of the window), ``symbol``,
-    ``lots`` (signed), ``displayed`` (lots at the touch when its order arrived), ``taken`` (of these
-    by own fills before it), ``price`` (currency), ``price_half_ticks``, ``ts_event``,
-    ``ts_received``, ``ts_begun``, ``ts_ended``, ``ts_venue`` (Datetime ns in the zone); in currency
-    ``notional``, ``cash`` (what it brought in), ``decision``, each cost, and ``net`` (decision less
-    costs), which adds up to the net of the account.
+    ``event`` (its number; -1: there is none), ``order`` (its number or id; -1, without an event:
+    the fill closes a position at the end of the window), ``maker`` (whether the order rested),
+    ``symbol``, ``lots`` (signed), ``displayed`` (lots at the touch when its order arrived, 0 for
+    one that rested), ``taken`` (of these by own fills before it), ``price`` (currency),
+    ``price_half_ticks``, ``ts_event``, ``ts_received``, ``ts_begun``, ``ts_ended``, ``ts_arrived``
+    (at the venue), ``ts_venue`` (of the fill; Datetime ns in the zone); in currency ``notional``,
+    ``cash`` (what it brought in), ``decision``, each cost, and ``net`` (decision less costs), which
+    adds up to the net of the account.
 
     Args:
         path: of the table.
@@ -48,6 +51,27 @@ def fill_frame(path: Path, money_unit: Decimal, zone: str) -> pl.LazyFrame:
     net = (money["decision"] - pl.sum_horizontal(money[c] for c in COSTS)).alias("net")
     names = [*money, "notional", "net"]
     return _scan(path, zone).with_columns(notional, net).with_columns(_money(names, money_unit))
+
+
+def order_frame(path: Path, zone: str) -> pl.LazyFrame:
+    """A row a report of the venue on an order that rests or might, in the order of ``ts_venue``.
+
+    ``symbol``, ``order`` (its id), ``report`` (``accepted``, ``rejected``, ``filled`` while it
+    rested, ``took``, ``cancelled``, ``replaced``, ``expired``; ``late``: a message found no such
+    order), ``side`` (``buy``, ``sell``), ``lots`` (filled, left when it was cancelled or expired,
+    or else the order's), ``price`` (currency), ``price_half_ticks``, ``event`` (number of the one
+    that the message followed from; -1: none), ``ts_venue`` and ``ts_known`` (of the report),
+    and the message's ``ts_event``, ``ts_received``, ``ts_begun``, ``ts_ended``, ``ts_arrived``
+    (Datetime ns in the zone). Reports on fills and expiries have those of the message that gave the
+    order its place.
+
+    Args:
+        path: of the table ``orders``.
+        zone: of the market's clocks; an IANA name.
+    """
+    import polars as pl
+
+    return _scan(path, zone).with_columns(pl.col("report", "side").cast(pl.String))
 
 
 def position_frame(path: Path, money_unit: Decimal, zone: str) -> pl.LazyFrame:
@@ -199,8 +223,11 @@ def _scan(path: Path, zone: str) -> pl.LazyFrame:
     """A table with symbols as text, and instants with the clocks of a zone."""
     import polars as pl
 
+    frame = pl.scan_parquet(path)
+    missing = lacking(path.stem, frame.collect_schema().names())
     instants = pl.selectors.datetime().dt.convert_time_zone(zone)
-    return pl.scan_parquet(path).with_columns(pl.col("symbol").cast(pl.String), instants)
+    frame = frame.with_columns(expressions(missing))
+    return frame.with_columns(pl.col("symbol").cast(pl.String), instants)
 
 
 def _money(names: Sequence[str], money_unit: Decimal) -> list[pl.Expr]:

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from backtest.core.arrays import Float32Array, Int64Array
 from backtest.core.parts import Parts
@@ -22,11 +22,17 @@ from backtest.runs.closed_loop import LiveStrategy, Rows, loop_columns, why_clos
 from backtest.runs.replay import EVENT_COLUMNS, Gaps, Replay, ServedTally
 from backtest.runs.scenario import Scenario
 from backtest.runs.settling import Interrupted, Settling, answer_columns, event_columns
-from backtest.timing.latency import LatencyModel, RecordedService, message_latency
+from backtest.runs.venues import order_metrics, order_terms, venue_columns, venues
+from backtest.timing.latency import (
+    LatencyModel,
+    OrderMessage,
+    RecordedService,
+    message_latency,
+)
 from backtest.trading.accountant import Account, RunTerms, SettledEvents
 from backtest.trading.fill_table import instrument_table
-from backtest.trading.orders import OrderRules
-from backtest.trading.terms import ClosingQuotes, Latency, Terms
+from backtest.trading.orders import Latency, OrderRules
+from backtest.trading.terms import ClosingQuotes, Terms
 from backtest.trading.venue import Venue
 
 if TYPE_CHECKING:
@@ -195,15 +201,18 @@ class Job:
         targets = len(dataset.targets)
         sessions = _hours(dataset)
         order_rules = scenario.accountant.order_rules(sessions, self.end)
-        if order_rules is None and self._reacts:
+        if order_rules is None and (self._reacts or scenario.rests):
             raise UsageError(
-                "the strategy reacts to its fills, but the accountant makes none",
+                "the strategy reacts to its fills, but the accountant makes none"
+                if self._reacts
+                else "orders are to rest, but the accountant makes none",
                 place=f"accountant {scenario.resolved['accountant']['name']!r}",
                 remedy="Choose the accountant market.",
             )
         columns = answer_columns(strategy.outputs, targets, answers)
         columns |= event_columns(quotes=dataset.has_quotes)
-        columns |= Venue.COLUMNS if order_rules is not None else {}
+        if order_rules is not None:
+            columns |= venue_columns(scenario.rests)
         columns |= self._loop_columns() if self._reacts else {}
         replay = self._replay(
             rules=rules,
@@ -223,9 +232,11 @@ class Job:
             has_sizes=dataset.layout.has("bid_size"),
             sink=opened.tables,
         )
-        venue = None
+        venue: Venue | None = None
+        bracket: dict[str, Venue] = {}
         if order_rules is not None:
-            venue = Venue(replay.window, self._venue_terms(terms, order_rules, orders, compared))
+            venue_terms = self._venue_terms(terms, order_rules, orders, compared)
+            venue, bracket = venues(replay.window, venue_terms)
             traded = instrument_table(terms.symbols, terms.instruments)
             opened.tables.write("instruments", traded)
         settlement = scenario.accountant.open(replace(terms, venue=venue))
@@ -238,6 +249,7 @@ class Job:
             warmup=terms.warmup,
             settlement=settlement,
             venue=venue,
+            bracket=[*bracket.values()],
             sink=opened.tables,
             write=partial(self._write, opened),
             gaps=gaps,
@@ -254,12 +266,16 @@ class Job:
             "accuracy": settling.accuracies(),
             "account": dict(account.metrics),
         }
+        if bracket:
+            assert venue is not None
+            metrics["orders"] = order_metrics(venue, bracket)
         return account, metrics
 
     def _venue_terms(
         self, run: RunTerms, rules: OrderRules, orders: tuple[Latency, Latency], ideal: bool
     ) -> Terms:
-        closing = ClosingQuotes(len(run.symbols), rules)
+        closing, hours = ClosingQuotes(len(run.symbols), rules), self._dataset.hours
+        ends = self._scenario.accountant.bucket_ends(run.start, run.end, hours)
         self.stream.look_back(closing.look_back)
         return Terms(
             symbols=run.symbols,
@@ -269,10 +285,12 @@ class Job:
             entry=orders[0],
             response=orders[1],
             warmup=run.warmup,
-            ends=self._scenario.accountant.bucket_ends(run.start, run.end),
+            ends=ends,
+            spans=None if hours.always else hours.spans(run.start, ends),
             closing=closing,
-            ideal=ideal,
+            ideal=ideal and not self._scenario.rests,
             reports=self._reacts,
+            orders=order_terms(self._scenario, run, self._latency),
         )
 
     def _reacting(self, replay: Replay, settling: Settling) -> LiveStrategy:
@@ -293,7 +311,7 @@ class Job:
         opened.write_events(settled)
         self._progress("charge", settled.first + len(settled), self.stream.count)
 
-    def _latency(self, stream: Literal["entry", "response"]) -> Latency:
+    def _latency(self, stream: OrderMessage) -> Latency:
         config = self._scenario.config
         model: LatencyModel = getattr(self._scenario, stream)
         return message_latency(model, config.seed, stream, config.latency.scale)

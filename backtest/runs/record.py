@@ -7,69 +7,36 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, Field, ValidationError, model_validator
 
 from backtest.core.json_text import read_json_table
 from backtest.core.text import first_of, suggested_path
 from backtest.core.zones import known_zone
 from backtest.errors import DataError
+from backtest.runs.record_types import (
+    Count,
+    Digest,
+    Figure,
+    Instant,
+    Length,
+    Number,
+    Sessions,
+    Table,
+    Unit,
+)
 
 _REMEDY = "Name the folder of a finished run, or run it again with --no-reuse."
 _OLDER = "Run it again with --no-reuse, or remove its folder."
-_LARGEST = 10**100
-"""Money and figures: their squares are numbers of float64 still."""
 
 
-def _money_unit(value: object) -> Decimal:
-    if not isinstance(value, str) or len(value) > 40:
-        raise ValueError("is not a decimal number as text")
-    try:
-        unit = Decimal(value)
-    except ArithmeticError:
-        raise ValueError("is not a decimal number") from None
-    if not unit.is_finite() or not Decimal("1e-30") <= unit <= 1:
-        raise ValueError("must be above 0 and at most 1")
-    return unit
-
-
-def _ordered(sessions: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    instants = [instant for session in sessions for instant in session]
-    if instants != sorted(instants) or any(opens == closes for opens, closes in sessions):
-        raise ValueError("are not in order, each closing after it opens")
-    return sessions
-
-
-_Count: TypeAlias = Annotated[int, Field(ge=0, le=2**63 - 1)]
-_Instant: TypeAlias = Annotated[int, Field(ge=-(2**63) + 1, le=2**63 - 1)]
-_Figure: TypeAlias = Annotated[int | float, Field(ge=-_LARGEST, le=_LARGEST)]
-_Number: TypeAlias = Annotated[float, Field(ge=-1e100, le=1e100)]
-_Digest: TypeAlias = Annotated[str, Field(pattern="^[0-9a-f]{1,64}$")]
-_Unit: TypeAlias = Annotated[Decimal, BeforeValidator(_money_unit)]
-_Session: TypeAlias = Annotated[tuple[_Instant, _Instant], Field(strict=False)]
-_Sessions: TypeAlias = Annotated[list[_Session], AfterValidator(_ordered)]
-_Length: TypeAlias = Annotated[int, Field(gt=0, le=2**63 - 1)]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(strict=True, extra="allow", frozen=True, allow_inf_nan=False)
-
-
-class _Loop(_Table):
+class _Loop(Table):
     kind: str
     why: str | None = None
 
 
-class _Labels(_Table):
+class _Labels(Table):
     strategy: str
     policy: str
     service: str
@@ -77,15 +44,19 @@ class _Labels(_Table):
     entry: str
     response: str
     accountant: str
-    sizing: str
+    sizing: str | None = None
+    quoting: str | None = None
+    queue: str | None = None
+    cancel: str | None = None
+    replace: str | None = None
 
 
-class _Part(_Table):
+class _Part(Table):
     name: str
 
 
 class _Entry(_Part):
-    span: _Count | None = None
+    span: Count | None = None
 
     @model_validator(mode="after")
     def _spanned(self) -> _Entry:
@@ -94,7 +65,7 @@ class _Entry(_Part):
         return self
 
 
-class _Latency(_Table):
+class _Latency(Table):
     service: _Part
     feed: _Part
     entry: _Entry
@@ -102,63 +73,63 @@ class _Latency(_Table):
     scale: Annotated[float, Field(ge=0)]
 
 
-class _Window(_Table):
-    start: _Instant | None
-    end: _Instant | None
+class _Window(Table):
+    start: Instant | None
+    end: Instant | None
 
 
-class _Config(_Table):
+class _Config(Table):
     dataset: str
     strategy: _Part
     latency: _Latency
     window: _Window
-    limit: _Count | None
+    limit: Count | None
     symbols: list[str] | None
     seed: Annotated[int, Field(ge=0)]
     device: str
     undropped: bool = False
-    warmup: _Count
+    warmup: Count
 
 
-class _Origin(_Table):
+class _Origin(Table):
     sha256: str | None = None
 
 
-class _Inputs(_Table):
+class _Inputs(Table):
     data: str
     fingerprint: dict[str, Any] | None = None
     versions: dict[str, Any] | None = None
     origins: dict[str, _Origin] | None = None
 
 
-class _Resumed(_Table):
-    event: _Count | None = None
-    answered: _Count
+class _Resumed(Table):
+    event: Count | None = None
+    answered: Count
 
 
-class _Predictions(_Table):
-    key: _Digest | None
+class _Predictions(Table):
+    key: Digest | None
     reused: bool = False
     strategy: str | None = None
-    answered: _Count | None = None
+    answered: Count | None = None
     seconds: Annotated[float, Field(ge=0, le=1e15)] | None = None
     resumed: _Resumed | None = None
 
 
-class _Notes(_Table):
+class _Notes(Table):
     answers: _Predictions
     undropped: _Predictions | None = None
     reference: _Predictions | None = None
 
 
-class _Calendar(_Table):
+class _Calendar(Table):
     zone: Annotated[str, AfterValidator(known_zone)]
-    sessions: _Sessions | None
-    open_ns_a_day: _Length
-    open_ns_a_year: _Length
+    sessions: Sessions | None
+    open_ns_a_day: Length
+    open_ns_a_year: Length
 
 
-class _Manifest(_Table):
+class _Manifest(Table):
     run: str
     digest: str
     partial: bool
@@ -175,81 +146,112 @@ class _Manifest(_Table):
     seconds: Annotated[float, Field(ge=0, le=1e15)] | None = None
 
 
-class _Quantiles(_Table):
-    p50: _Figure | None
-    p99: _Figure | None
-    max: _Figure | None
+class _Quantiles(Table):
+    p50: Figure | None
+    p99: Figure | None
+    max: Figure | None
 
 
-class _Delays(_Table):
+class _Delays(Table):
     feed: _Quantiles | None = None
     queueing: _Quantiles | None = None
     service: _Quantiles | None = None
     sojourn: _Quantiles
 
 
-class _Timing(_Table):
-    events: _Count
-    dropped: _Count
-    expired: _Count
-    conflated: _Count
-    sojourn_growth: _Number | None = None
+class _Timing(Table):
+    events: Count
+    dropped: Count
+    expired: Count
+    conflated: Count
+    sojourn_growth: Number | None = None
     response_rate: Annotated[float, Field(ge=0, le=1)] | None
     latency_ns: _Delays
 
 
-class _Against(_Table):
-    correlation: _Number | None = None
-    rmse: _Number | None = None
+class _Against(Table):
+    correlation: Number | None = None
+    rmse: Number | None = None
 
 
-class _ByTarget(_Table):
-    forecast: dict[str, _Number]
-    outputs: list[dict[str, _Number]]
+class _ByTarget(Table):
+    forecast: dict[str, Number]
+    outputs: list[dict[str, Number]]
 
 
-class _AgainstTargets(_Table):
-    ic: _Number | None = None
-    r2: _Number | None = None
+class _AgainstTargets(Table):
+    ic: Number | None = None
+    r2: Number | None = None
     by_target: dict[str, _ByTarget] | None = None
 
 
-class _Accuracy(_Table):
+class _Accuracy(Table):
     reference: _Against | None
     targets: _AgainstTargets | None = None
+    no_opinion: Annotated[float, Field(ge=0, le=1)] | None = None
 
 
-class _Account(_Table):
+class _Account(Table):
     currency: str | None = None
-    money_unit: _Unit = Decimal("1e-9")
-    net: _Figure | None = None
-    ideal: _Figure | None = None
-    missed: _Figure | None = None
-    silence: _Figure | None = None
-    liquidity: _Figure | None = None
-    decision: _Figure | None = None
-    feed: _Figure | None = None
-    queueing: _Figure | None = None
-    service: _Figure | None = None
-    entry: _Figure | None = None
-    spread: _Figure | None = None
-    impact: _Figure | None = None
-    fees: _Figure | None = None
-    turnover: _Figure | None = None
-    exposure: _Figure | None = None
-    net_points: _Number | None = None
-    total_requests: _Count | None = None
-    total_responses: _Count | None = None
-    response_rate: _Number | None = None
-    average_latency_ms: _Number | None = None
-    max_absolute_error: list[_Number] | None = None
-    mean_absolute_error: list[_Number] | None = None
+    money_unit: Unit = Decimal("1e-9")
+    net: Figure | None = None
+    ideal: Figure | None = None
+    missed: Figure | None = None
+    silence: Figure | None = None
+    liquidity: Figure | None = None
+    decision: Figure | None = None
+    feed: Figure | None = None
+    queueing: Figure | None = None
+    service: Figure | None = None
+    entry: Figure | None = None
+    rest: Figure | None = None
+    spread: Figure | None = None
+    impact: Figure | None = None
+    fees: Figure | None = None
+    turnover: Figure | None = None
+    exposure: Figure | None = None
+    net_points: Number | None = None
+    total_requests: Count | None = None
+    total_responses: Count | None = None
+    response_rate: Number | None = None
+    average_latency_ms: Number | None = None
+    max_absolute_error: list[Number] | None = None
+    mean_absolute_error: list[Number] | None = None
 
 
-class _Metrics(_Table):
+class _Reports(Table):
+    reports: Count
+    lots: Count
+
+
+class _Bound(Table):
+    net: Figure
+    fills: Count
+    lots: Count | None = None
+
+
+class _Bracket(Table):
+    through: _Bound
+    optimistic: _Bound
+
+
+class _Orders(Table):
+    accepted: _Reports
+    rejected: _Reports
+    filled: _Reports
+    took: _Reports
+    cancelled: _Reports
+    replaced: _Reports
+    expired: _Reports
+    late: _Reports
+    bracket: _Bracket
+
+
+class _Metrics(Table):
     timing: _Timing
     accuracy: _Accuracy
     account: _Account
+    orders: _Orders | None = None
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

@@ -68,11 +68,17 @@ class Window(_Table):
 
 
 class Latency(_Table):
-    """Where time is lost. ``feed`` is ``recorded`` by default if the dataset has receipts."""
+    """Where time is lost. ``feed`` is ``recorded`` by default if the dataset has receipts.
+
+    ``cancel`` and ``replace`` are of such messages, where orders rest; by default as ``entry``,
+    with draws of their own.
+    """
 
     service: Component
     feed: Component | None = None
     entry: Component = "constant:0ns"
+    cancel: Component | None = None
+    replace: Component | None = None
     response: Component = "constant:0ns"
     scale: float = Field(default=1.0, ge=0)
 
@@ -97,13 +103,25 @@ class Training(_Table):
     purge: Span = 0
 
 
+class Fills(_Table):
+    """What no data tell of how resting orders fill, as in ``trading.order_terms.FillRules``."""
+
+    queue: Component = "trades"
+    through: Literal["volume", "full"] = "volume"
+    cross: Literal["none", "displayed", "full"] = "displayed"
+    inside: Literal["none", "both"] = "none"
+    pairing: Span = 0
+    self_trade: Literal["cancel-resting", "reject"] = "cancel-resting"
+
+
 class RunConfig(_Table):
     """One run: everything that determines its result.
 
     ``symbols`` are those wanted (``None``: all); ``warmup`` counts events; ``limit`` keeps the
     first events of the window only (the run is partial); ``undropped`` also answers every event,
     for agreement and the ideal PnL; ``nonfinite`` refuses NaN and infinity among features, or sets
-    them to 0 and counts them.
+    them to 0 and counts them. With ``quoting`` orders rest, as ``fills`` says, and ``sizing`` is
+    not used.
     """
 
     dataset: str
@@ -112,6 +130,8 @@ class RunConfig(_Table):
     policy: Component = "all"
     accountant: Component = "market"
     sizing: Component = "sign"
+    quoting: Component | None = None
+    fills: Fills = Fills()
     window: Window = Window()
     training: Training = Training()
     symbols: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
@@ -130,9 +150,13 @@ PARTS: dict[str, Kind] = {
     "policy": "batching policy",
     "accountant": "accountant",
     "sizing": "sizing rule",
+    "quoting": "quoting rule",
+    "fills.queue": "queue model",
     "latency.service": "latency model",
     "latency.feed": "latency model",
     "latency.entry": "latency model",
+    "latency.cancel": "latency model",
+    "latency.replace": "latency model",
     "latency.response": "latency model",
 }
 """The settings that ask for a part, and for which kind."""

@@ -17,22 +17,29 @@ from backtest.data.reading.stream import Stream
 from backtest.errors import UsageError
 from backtest.inference.bound_strategy import BoundStrategy, bind
 from backtest.inference.fitted import fitted, planned_fit
-from backtest.runs.run_config import RunConfig
+from backtest.runs.run_config import Fills, RunConfig
 from backtest.strategies.base import Session, check_device
 from backtest.timing.latency import LatencyModel
 from backtest.timing.policies import BatchingPolicy
 from backtest.timing.server_rules import ServerRules
 from backtest.trading.accountant import Accountant
+from backtest.trading.queue_models import QueueModel
+from backtest.trading.quoting import QuotingRule
 from backtest.trading.sizing import SizingRule
 
 if TYPE_CHECKING:
     from backtest.core.parts import Parts
 
-_FORMAT = 4
-"""Of run folders: since 4 their tables hold prices in currency, and instruments."""
+_FORMAT = 5
+"""Of run folders: since 5 their fills say which order they are of, and what its rest cost."""
 
-_PARTS = ("policy", "service", "feed", "entry", "response", "accountant", "sizing")
-"""The parts of a scenario besides its strategy."""
+_LATENCIES = ("service", "feed", "entry", "cancel", "replace", "response")
+
+_ABSENT = {"sizing", "quoting", "queue", "cancel", "replace"}
+"""Parts that only some runs have."""
+
+_PARTS = (*_LATENCIES, "policy", "accountant", "sizing", "quoting", "queue")
+"""The parts of a scenario besides its strategy; ``None`` where it has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +54,12 @@ class Scenario:
     feed: LatencyModel
     entry: LatencyModel
     response: LatencyModel
+    cancel: LatencyModel | None
+    replace: LatencyModel | None
     accountant: Accountant
-    sizing: SizingRule
+    sizing: SizingRule | None
+    quoting: QuotingRule | None
+    queue: QueueModel | None
     resolved: dict[str, Any]
     labels: dict[str, str]
 
@@ -87,8 +98,13 @@ class Scenario:
             "strategy": self.bound.strategy,
             **{place: getattr(self, place) for place in _PARTS},
         }
-        digests = {place: file_digests(part) for place, part in parts.items()}
+        digests = {k: file_digests(part) for k, part in parts.items() if part is not None}
         return {place: of for place, of in digests.items() if of}
+
+    @property
+    def rests(self) -> bool:
+        """Whether orders rest."""
+        return self.queue is not None
 
     @property
     def server(self) -> ServerRules:
@@ -118,6 +134,7 @@ def resolve(config: RunConfig, plugins: Parts) -> Scenario:
     session = Session(
         dataset.symbols, dataset.features, config.device, config.capacity, config.seed
     )
+    bound = bind(plugins, config.strategy, session, dataset)
     parts: dict[str, tuple[Kind, Any]] = {
         "policy": ("batching policy", config.policy),
         "service": ("latency model", config.latency.service),
@@ -125,12 +142,11 @@ def resolve(config: RunConfig, plugins: Parts) -> Scenario:
         "entry": ("latency model", config.latency.entry),
         "response": ("latency model", config.latency.response),
         "accountant": ("accountant", config.accountant),
-        "sizing": ("sizing rule", config.sizing),
+        **_order_parts(config, plugins, listed=hasattr(bound.strategy, "messages")),
     }
     names = {place: parse_spec(part, place=place).name for place, (_, part) in parts.items()}
     made = {place: plugins.create(kind, part, place=place) for place, (kind, part) in parts.items()}
     _check_data(made["accountant"], names["accountant"], dataset)
-    bound = bind(plugins, config.strategy, session, dataset)
     training = config.training
     if training.end is not None:
         fit = planned_fit(bound, _stretch(config, dataset), training.end, training.purge)
@@ -138,19 +154,71 @@ def resolve(config: RunConfig, plugins: Parts) -> Scenario:
     elif training.start is not None or training.purge:
         raise UsageError("training.end is missing", place="training", remedy="Say when it ends.")
     tables = {place: as_table(made[place], name) for place, name in names.items()}
-    resolved = config.model_dump() | {
-        "strategy": bound.table,
-        "policy": tables["policy"],
-        "accountant": tables["accountant"],
-        "sizing": tables["sizing"],
-        "latency": {k: tables[k] for k in ("service", "feed", "entry", "response")}
-        | {"scale": config.latency.scale},
-    }
+    resolved = config.model_dump(exclude={"sizing", "quoting", "fills"})
+    resolved["strategy"] = bound.table
+    for place in ("policy", "accountant", "sizing", "quoting"):
+        if place in tables:
+            resolved[place] = tables[place]
+    resolved["latency"] = {k: tables[k] for k in _LATENCIES if k in tables}
+    resolved["latency"]["scale"] = config.latency.scale
+    if "queue" in tables:
+        resolved["fills"] = config.fills.model_dump() | {"queue": tables["queue"]}
     if training.end is None:
         del resolved["training"]
     labels = {place: as_text(made[place], name) for place, name in names.items()}
     labels["strategy"] = as_text(bound.strategy, bound.name)
-    return Scenario(config, dataset, bound, **made, resolved=resolved, labels=labels)
+    absent: dict[str, Any] = dict.fromkeys(_ABSENT - made.keys())
+    return Scenario(config, dataset, bound, **made, **absent, resolved=resolved, labels=labels)
+
+
+def _order_parts(config: RunConfig, plugins: Parts, *, listed: bool) -> dict[str, tuple[Kind, Any]]:
+    """The parts that orders are made and filled by: those of orders that rest, or of others.
+
+    Args:
+        listed: the strategy gives a list of orders.
+
+    Raises:
+        UsageError: something is said of resting orders where none rest, or a list is to be quoted.
+    """
+    if config.quoting is None and not listed:
+        for place, given in (
+            ("fills", not _usual(config.fills, plugins)),
+            ("latency.cancel", config.latency.cancel is not None),
+            ("latency.replace", config.latency.replace is not None),
+        ):
+            if given:
+                raise UsageError(
+                    "it is said how resting orders fare, but none rest",
+                    place=place,
+                    remedy="Choose a quoting rule, such as --quoting two-sided.",
+                )
+        return {"sizing": ("sizing rule", config.sizing)}
+    if config.quoting is not None and listed:
+        raise UsageError(
+            "the strategy gives a list of orders, so there is nothing to quote",
+            place="quoting",
+            remedy="Leave it out.",
+        )
+    latency = config.latency
+    found: dict[str, tuple[Kind, Any]] = {
+        "queue": ("queue model", config.fills.queue),
+        "cancel": ("latency model", latency.cancel or latency.entry),
+        "replace": ("latency model", latency.replace or latency.entry),
+    }
+    if not listed:
+        found["quoting"] = ("quoting rule", config.quoting)
+    return found
+
+
+def _usual(fills: Fills, plugins: Parts) -> bool:
+    """Whether these are the default rules, however the queue model is written."""
+    usual = Fills()
+    if fills.model_copy(update={"queue": usual.queue}) != usual:
+        return False
+    queue, other = (
+        plugins.create("queue model", of.queue, place="fills.queue") for of in (fills, usual)
+    )
+    return bool(queue == other)
 
 
 def identify(scenario: Scenario, plugins: Parts) -> tuple[str, dict[str, Any]]:
@@ -159,12 +227,16 @@ def identify(scenario: Scenario, plugins: Parts) -> tuple[str, dict[str, Any]]:
         "strategy": ("strategy", scenario.resolved["strategy"]),
         "policy": ("batching policy", scenario.resolved["policy"]),
         "accountant": ("accountant", scenario.resolved["accountant"]),
-        "sizing": ("sizing rule", scenario.resolved["sizing"]),
-        **{
-            place: ("latency model", scenario.resolved["latency"][place])
-            for place in ("service", "feed", "entry", "response")
-        },
     }
+    makers: dict[str, Kind] = {"sizing": "sizing rule", "quoting": "quoting rule"}
+    for place, kind in makers.items():
+        if place in scenario.resolved:
+            parts[place] = (kind, scenario.resolved[place])
+    if "fills" in scenario.resolved:
+        parts["queue"] = ("queue model", scenario.resolved["fills"]["queue"])
+    for place in _LATENCIES:
+        if place in scenario.resolved["latency"]:
+            parts[place] = ("latency model", scenario.resolved["latency"][place])
     inputs = {
         "format": _FORMAT,
         "config": {k: v for k, v in scenario.resolved.items() if k != "dataset"},

@@ -9,7 +9,7 @@ import numpy as np
 
 from backtest.core.arrays import BoolArray, Float32Array
 from backtest.core.rows import Rows
-from backtest.inference.accuracy import AccuracyTally, TargetTally
+from backtest.inference.accuracy import AccuracyTally, OpinionTally, TargetTally
 from backtest.inference.answering import RunAnswers
 from backtest.inference.answers import Answers
 from backtest.inference.bound_strategy import BoundStrategy
@@ -63,6 +63,7 @@ class Settling:
         warmup: events at the beginning that do not count.
         settlement: the accountant's.
         venue: where orders are filled, if anything is traded.
+        bracket: other venues that are given the same answers, whose fills are not written.
         sink: takes the fills.
         write: given what is final before it is overwritten.
         gaps: where an answer may turn out to be wrong because an event before it has none.
@@ -79,6 +80,7 @@ class Settling:
         warmup: int,
         settlement: Settlement,
         venue: Venue | None,
+        bracket: Sequence[Venue] = (),
         sink: TableSink,
         write: Callable[[SettledEvents], None],
         gaps: Gaps | None = None,
@@ -92,12 +94,14 @@ class Settling:
         self._warmup = warmup
         self._settlement = settlement
         self._venue = venue
+        self._venues = [*bracket, *([venue] if venue is not None else [])]
         self._sink = sink
         self._fills: FillTable | None = None
         self._write = write
         self._gaps = gaps
         outputs = bound.strategy.outputs
         compared = answers is not None and answers.reference is not None
+        self._opinions = OpinionTally() if bound.strategy.no_opinion else None
         self._against_reference = AccuracyTally(outputs) if compared else None
         self._errors = AccuracyTally(outputs) if len(target_names) == outputs else None
         self._against_targets = TargetTally(outputs, target_names) if target_names else None
@@ -108,13 +112,13 @@ class Settling:
         Raises:
             Interrupted: an event was answered after one of its line that was not.
         """
-        venue = self._venue
-        needs = None if venue is None else (lambda: venue.needs)
+        venues = self._venues
+        needs = (lambda: min(venue.needs for venue in venues)) if venues else None
         for progress in self._replay.run(self._appended, needs):
             self._settle(progress)
-        if venue is not None:
+        for venue in venues:
             venue.finish()
-            self._write_fills(venue)
+            self._take_fills(venue)
 
     def confirmed(self, now: int) -> list[Confirmation]:
         """Fills that became known by ``now`` since this was last asked, by when they did.
@@ -123,26 +127,31 @@ class Settling:
         """
         venue = self._venue
         assert venue is not None
-        self._trade(venue, now)
+        self._trade(now)
         return venue.confirmed(now)
 
-    def _trade(self, venue: Venue, now: int) -> None:
+    def _trade(self, now: int) -> None:
         """Trade what has been answered, as far as it is ready before ``now``."""
         window = self._window
         numbers = self._replay.server.take_answered()
-        if len(numbers):
-            venue.answer(numbers, window["forecast"][numbers - window.first])
-        venue.advance(now)
+        for venue in self._venues:
+            if len(numbers):
+                venue.answer(numbers, window["forecast"][numbers - window.first])
+            venue.advance(now)
 
     def accuracies(self) -> dict[str, Any]:
-        """How far the run's answers lie from the reference, and from the targets."""
+        """How far the run's answers lie from the reference, and from the targets.
+
+        Where the strategy may have no opinion, also the share of answers that are none.
+        """
         targets = None if self._against_targets is None else self._against_targets.figures()
         if targets is not None and self._errors is not None:
             targets = self._errors.figures() | targets
-        return {
+        found: dict[str, Any] = {
             "reference": self._against_reference and self._against_reference.figures(),
             "targets": targets,
         }
+        return found if self._opinions is None else found | {"no_opinion": self._opinions.share}
 
     def _appended(self, events: EventBatch, rows: slice) -> None:
         """Put what is known of new events beside them, before they are served."""
@@ -151,9 +160,9 @@ class Settling:
             self._put_answers(self._answers, events, rows)
         if self._targets is not None:
             window["targets"][rows] = self._targets.take(len(events))
-        if self._venue is not None:
+        for venue in self._venues:
             first = window.stop - len(events)
-            self._venue.follow(first, window.stop, last=self._replay.complete)
+            venue.follow(first, window.stop, last=self._replay.complete)
 
     def _put_answers(self, answers: RunAnswers, events: EventBatch, rows: slice) -> None:
         window = self._window
@@ -178,47 +187,62 @@ class Settling:
             self._gaps.add(settled.events.symbol, settled.answered)
             if self._gaps.found:
                 raise Interrupted
-        if self._venue is not None:
-            self._trade(self._venue, self._replay.server.now)
+        if self._venues:
+            self._trade(self._replay.server.now)
+        for venue in self._venues:
             forecast = settled.answers.forecast
             undropped: Float32Array | None = forecast  # the same array, where they are the same
             if "undropped" in self._window:
                 undropped = self._window["undropped"][rows]
-            self._venue.settle(progress.first, progress.stop, forecast, undropped)
-            self._write_fills(self._venue)
+            venue.settle(progress.first, progress.stop, forecast, undropped)
+            self._take_fills(venue)
         self._settlement.add(settled)
         self._compare(settled, rows)
         self._write(settled)
 
-    def _write_fills(self, venue: Venue) -> None:
-        fills, first = venue.take_fills(), self._fills is None
+    def _take_fills(self, venue: Venue) -> None:
+        """Take the fills and reports that are final, and write those of the run's own venue."""
+        fills, log, first = venue.take_fills(), venue.take_log(), self._fills is None
+        if venue is not self._venue:
+            return
         if self._fills is None:
             self._fills = FillTable(venue.terms.symbols, venue.terms.instruments)
         if fills.shape[1] or first:  # even without a row the table is written
             self._sink.write("fills", self._fills.rows(fills))
+        if log is not None and (len(log) or first):
+            self._sink.write("orders", self._fills.reports(log))
 
     def _compare(self, settled: SettledEvents, rows: slice) -> None:
-        """Add the answered events after the warm-up to the accuracies."""
+        """Add the answers after the warm-up to the accuracies, but those without an opinion."""
         counted: BoolArray = settled.answered
         if settled.first < self._warmup:
             counted = counted.copy()
             counted[: self._warmup - settled.first] = False
+        if self._opinions is not None:
+            self._opinions.add(settled.answers.forecast[counted])
+            counted = counted & ~np.isnan(settled.answers.forecast)
         if self._against_reference is None and self._against_targets is None:
             return
-        chosen: Any = slice(None) if counted.all() else counted
-        own = Answers(settled.answers.predictions[chosen], settled.answers.forecast[chosen])
-        window = self._window
+        window, answers = self._window, settled.answers
         if self._against_reference is not None and "reference" in window:
-            predictions = window["reference"][rows][chosen]
-            forecast = window["reference_forecast"][rows][chosen]
-            self._against_reference.add(own, predictions, forecast)
-        elif self._against_reference is not None:
-            self._against_reference.add_same(own.forecast)
+            forecast = window["reference_forecast"][rows]
+            both = _rows_of(counted & ~np.isnan(forecast))
+            own = Answers(answers.predictions[both], answers.forecast[both])
+            self._against_reference.add(own, window["reference"][rows][both], forecast[both])
+        chosen = _rows_of(counted)
+        if self._against_reference is not None and "reference" not in window:
+            self._against_reference.add_same(answers.forecast[chosen])
         if self._against_targets is not None:
+            own = Answers(answers.predictions[chosen], answers.forecast[chosen])
             targets = window["targets"][rows][chosen]
             self._against_targets.add(own, targets)
             if self._errors is not None:
                 self._errors.add(own, targets, self._bound.strategy.forecast(targets))
+
+
+def _rows_of(chosen: BoolArray) -> Any:
+    """Rows as numpy takes them without a copy if they are all."""
+    return slice(None) if chosen.all() else chosen
 
 
 def event_columns(*, quotes: bool) -> Mapping[str, ColumnType]:

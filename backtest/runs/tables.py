@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from backtest.errors import DataError
+from backtest.runs.earlier import completed, expressions, lacking
+from backtest.trading.fill_table import INSTANTS
 from backtest.trading.layout import COSTS
 
 if TYPE_CHECKING:
@@ -23,7 +25,8 @@ _LARGEST = 1e100
 _REMEDY = "The file is damaged, or of another program: run it again with --no-reuse."
 
 Kind: TypeAlias = str
-"""``time``, ``whole``, ``number`` or ``text``; with ``?`` behind it where rows may lack it."""
+"""``time``, ``whole``, ``number``, ``opinion`` (a number, or NaN for none), ``flag`` or ``text``;
+with ``?`` behind it where rows may lack it."""
 
 COLUMNS: Mapping[str, Mapping[str, Kind]] = {
     "timing": {
@@ -35,7 +38,7 @@ COLUMNS: Mapping[str, Mapping[str, Kind]] = {
         "status": "whole",
         "batch": "whole?",
     },
-    "predictions": {"event": "whole", "forecast": "number"},
+    "predictions": {"event": "whole", "forecast": "opinion"},
     "fills": {
         "event": "whole",
         "symbol": "text",
@@ -46,6 +49,12 @@ COLUMNS: Mapping[str, Mapping[str, Kind]] = {
         "ts": "time",
         "symbol": "text",
         **dict.fromkeys(("position", "net", "decision", *COSTS), "whole"),
+    },
+    "orders": {
+        **dict.fromkeys(("symbol", "report", "side"), "text"),
+        **dict.fromkeys(("order", "event", "lots", "price_half_ticks"), "whole"),
+        **dict.fromkeys(("ts_venue", "ts_known", *INSTANTS[:5]), "time"),
+        "price": "number",
     },
     "instruments": {
         "symbol": "text",
@@ -58,7 +67,10 @@ COLUMNS: Mapping[str, Mapping[str, Kind]] = {
 _LATER: Mapping[str, Mapping[str, Kind]] = {
     "fills": {
         **dict.fromkeys(("price_half_ticks", "displayed", "taken"), "whole"),
+        **dict.fromkeys(("order", *COSTS), "whole"),
         "price": "number",
+        "maker": "flag",
+        "ts_arrived": "time",
     },
     "equity": {"mid": "number?", "mid_half_ticks": "whole?"},
     "points": {"symbol": "text"},
@@ -68,7 +80,7 @@ _LATER: Mapping[str, Mapping[str, Kind]] = {
 OUTPUT = "output_"
 """What the names of the columns of a strategy's outputs begin with, in ``predictions``."""
 
-_ASCENDING = {"timing": "ts_event", "predictions": "event", "points": "ts"}
+_ASCENDING = {"timing": "ts_event", "predictions": "event", "points": "ts", "orders": "ts_venue"}
 
 
 PIECE_ROWS = 1 << 16
@@ -89,13 +101,15 @@ def read_table(path: Path, name: str, events: Callable[[], int]) -> pl.DataFrame
     import polars as pl
 
     with _opened(path) as file:
-        columns = _columns(name, file.schema_arrow.names)
+        present = file.schema_arrow.names
+        missing = lacking(name, present)
+        columns = {c: kind for c, kind in _columns(name, present).items() if c not in missing}
         checks = _Checks(path, name, columns, file.schema_arrow, events)
         frame = pl.from_arrow(file.read())
     assert isinstance(frame, pl.DataFrame)
     checks.add(frame)
     checks.finish()
-    return frame
+    return frame.with_columns(expressions(missing))
 
 
 def read_pieces(
@@ -117,31 +131,35 @@ def read_pieces(
 
     with _opened(path) as file:
         present = file.schema_arrow.names
-        known = {**_columns(name, [c for c in present if c in chosen])}
-        columns = {c: known[c] for c in chosen if c in known}
-        missing = [c for c in chosen if c not in present]
-        if missing:
-            raise _refused(f"it has no column {missing[0]!r}", path)
+        missing = lacking(name, present)
+        held = dict.fromkeys(str(missing.get(c, c)) for c in chosen)
+        wanted = [c for c in held if c in present or c in chosen]
+        known = _columns(name, [c for c in present if c in wanted])
+        columns = {c: known[c] for c in wanted if c in known}
+        absent = [c for c in wanted if c not in present]
+        if absent:
+            raise _refused(f"it has no column {absent[0]!r}", path)
         checks = _Checks(path, name, columns, file.schema_arrow, events)
-        for rows in file.iter_batches(PIECE_ROWS, columns=list(chosen)):
+        for rows in file.iter_batches(PIECE_ROWS, columns=wanted):
             frame = pl.from_arrow(rows)
             assert isinstance(frame, pl.DataFrame)
             checks.add(frame)
-            yield rows
+            yield completed(rows, missing, chosen)
         if not file.metadata.num_rows:
-            schema = pa.schema([file.schema_arrow.field(c) for c in chosen])
-            yield pa.RecordBatch.from_pylist([], schema)
+            schema = pa.schema([file.schema_arrow.field(c) for c in wanted])
+            yield completed(pa.RecordBatch.from_pylist([], schema), missing, chosen)
         checks.finish()
 
 
 def column_names(path: Path) -> list[str]:
-    """Names of a table's columns.
+    """Names of a table's columns, those that are filled in as it is read among them.
 
     Raises:
         DataError: it cannot be read.
     """
     with _opened(path) as file:
-        return list(file.schema_arrow.names)
+        present = list(file.schema_arrow.names)
+    return [*present, *lacking(path.stem, present)]
 
 
 def first_and_last(path: Path, name: str, column: str) -> tuple[int, int]:
@@ -230,7 +248,7 @@ def _columns(name: str, present: list[str]) -> dict[str, Kind]:
     """What readers ask for of a table, a strategy's outputs among them."""
     outputs = [c for c in present if name == "predictions" and c.startswith(OUTPUT)]
     later = {c: kind for c, kind in _LATER.get(name, {}).items() if c in present}
-    return {**COLUMNS.get(name, {}), **later, **dict.fromkeys(outputs, "number")}
+    return {**COLUMNS.get(name, {}), **later, **dict.fromkeys(outputs, "opinion")}
 
 
 def _check_type(schema: pa.Schema, column: str, kind: Kind, path: Path) -> None:
@@ -246,6 +264,8 @@ def _check_type(schema: pa.Schema, column: str, kind: Kind, path: Path) -> None:
         "time": lambda t: pa.types.is_timestamp(t) and t.unit == "ns",
         "whole": lambda t: pa.types.is_integer(t) and t != pa.uint64(),
         "number": pa.types.is_floating,
+        "flag": pa.types.is_boolean,
+        "opinion": pa.types.is_floating,
         "text": lambda t: pa.types.is_string(t) or pa.types.is_large_string(t),
     }
     if not fits[kind.removesuffix("?")](found):
@@ -263,14 +283,17 @@ def _check_values(frame: pl.DataFrame, columns: Mapping[str, Kind], path: Path) 
             instants = values.cast(pl.Int64)
             if ((instants >= _MOST_NS) | (instants <= -_MOST_NS)).any():
                 raise _refused(f"column {column!r} holds an instant beyond 2^62 ns", path)
-        if kind.startswith("number") and not (values.cast(pl.Float64).abs() <= _LARGEST).all():
+        if kind == "opinion":
+            values = values.fill_nan(0.0)
+        if values.dtype.is_float() and not (values.cast(pl.Float64).abs() <= _LARGEST).all():
             raise _refused(f"column {column!r} holds a number beyond 1e100", path)
 
 
 def _check_events(frame: pl.DataFrame, name: str, events: int, path: Path) -> None:
     import polars as pl
 
-    least = -1 if name == "fills" else 0  # the fills that close positions belong to no event
+    # Fills that close positions, and orders of a list, belong to no event.
+    least = -1 if name in ("fills", "orders") else 0
     if not frame["event"].cast(pl.Int64).is_between(least, events - 1).all():
         raise _refused(f"column 'event' holds a number that none of {events} events has", path)
 

@@ -25,6 +25,7 @@ def verify(
     device: str = "cpu",
     dataset: str = "sample",
     seed: int | None = None,
+    symbols: Sequence[str] = (),
 ) -> Verdict:
     """Verify a strategy as ``backtest verify`` does; ``.raise_for_failures()`` fails a test.
 
@@ -37,6 +38,7 @@ def verify(
         device: a torch device, such as ``cpu`` or ``cuda``.
         dataset: whose features to use: a folder or a packaged name.
         seed: for the random events; by default a new one each time.
+        symbols: names of the first symbols, for strategies that know some by name.
 
     Raises:
         BacktestError: the strategy cannot be made or bound, or the dataset cannot be read.
@@ -44,7 +46,11 @@ def verify(
     loaded = load_plugins(plugins)
     spec = strategy if isinstance(strategy, str | dict) else loaded.spec_of(strategy)
     trials = make_trials(
-        level, device=device, dataset=dataset, seed=fresh_seed() if seed is None else seed
+        level,
+        device=device,
+        dataset=dataset,
+        seed=fresh_seed() if seed is None else seed,
+        symbols=symbols,
     )
     verification = Verification(loaded, trials, reference=reference, on_step=_unheard)
     return verification.verify(spec)

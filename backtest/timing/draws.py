@@ -8,7 +8,9 @@ import numpy as np
 
 from backtest.core.arrays import Float64Array
 
-_STREAMS = {"service": 1, "feed": 2, "entry": 3, "response": 4}
+Stream = Literal["service", "feed", "entry", "cancel", "replace", "response"]
+
+_STREAMS = {"service": 1, "feed": 2, "entry": 3, "response": 4, "cancel": 5, "replace": 6}
 _BLOCK = 4096
 
 
@@ -19,7 +21,7 @@ class Draws:
     making those before it (Salmon et al., 2011, "Parallel random numbers: as easy as 1, 2, 3").
     """
 
-    def __init__(self, seed: int, stream: Literal["service", "feed", "entry", "response"]) -> None:
+    def __init__(self, seed: int, stream: Stream) -> None:
         self._key = np.array([seed % 2**64, _STREAMS[stream]], dtype=np.uint64)
         self._number = -1
         self._values = np.empty(0)

@@ -10,15 +10,18 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, TypeAlias
 
 import numpy as np
 
 from backtest.core.arrays import Float64Array, Int32Array, Int64Array
 from backtest.errors import RunError
 from backtest.market.events import EventBatch
-from backtest.timing.draws import Draws
+from backtest.timing.draws import Draws, Stream
 from backtest.timing.layout import LONGEST
+
+OrderMessage: TypeAlias = Literal["entry", "cancel", "replace", "response"]
+"""Messages between a trader and the venue: orders, cancels and replacements, and reports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,7 @@ class RecordedService(LatencyModel):
 
 
 def message_latency(
-    model: LatencyModel, seed: int, stream: Literal["entry", "response"], scale: float
+    model: LatencyModel, seed: int, stream: OrderMessage, scale: float
 ) -> int | Callable[[int, int], Int64Array]:
     """Scaled latency of the messages that events lead to.
 
@@ -142,7 +145,7 @@ def message_latency(
 def messages(
     model: LatencyModel,
     seed: int,
-    stream: Literal["feed", "entry", "response"],
+    stream: Literal["feed"] | OrderMessage,
     first: int,
     last: int,
 ) -> Int64Array:
@@ -208,7 +211,7 @@ def _no_span(model: LatencyModel, what: str) -> RunError:
 def _drawn(
     model: LatencyModel,
     seed: int,
-    stream: Literal["service", "feed", "entry", "response"],
+    stream: Stream,
     first: int,
     last: int,
 ) -> Float64Array:

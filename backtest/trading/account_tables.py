@@ -102,7 +102,8 @@ def close_positions(terms: Terms, books: Books, positions: Int64Array) -> None:
         if max(abs(cash), abs(spread), abs(fee)) >= at.LIMIT:
             raise too_large(terms.symbols[s], f"closing {abs(held)} lots", abs(cash))
         fill[at.EVENT], fill[at.SYMBOL], fill[at.LOTS], fill[at.PRICE] = -1, s, -held, price
-        fill[at.T0 : at.T4 + 1], fill[at.DISPLAYED] = terms.rules.end, displayed
+        fill[at.ORDER] = -1
+        fill[at.T0 : at.FILLED + 1], fill[at.DISPLAYED] = terms.rules.end, displayed
         fill[at.CASH], fill[at.SPREAD], fill[at.FEES], fill[at.TRADED] = (
             cash,
             spread,
@@ -128,7 +129,7 @@ def equity_table(terms: Terms, books: Books) -> pa.Table:
     names = ("ts", "symbol", "position", "mid_half_ticks", "net", "decision", *COSTS)
     parts: dict[str, list[Any]] = {name: [] for name in names}
     for s in range(len(terms.symbols)):
-        if not books.sums[s, at.REST, at.SUM_FILLS]:
+        if not books.sums[s, at.UNITS, at.SUM_FILLS]:
             continue
         parts["ts"].append(terms.ends)
         parts["symbol"].append(np.full(len(terms.ends), s, dtype=np.int32))
@@ -214,13 +215,19 @@ def figures(terms: Terms, books: Books) -> dict[str, Any]:
 def _exposure(terms: Terms, books: Books, s: int) -> int:
     """The mean worth of a symbol's position, long or short, at the ends of the time buckets.
 
-    The last bucket counts with the position that the window's end closes.
+    Each counts by its open time, where the market closes. The last bucket counts with the position
+    that the window's end closes.
     """
     lots = np.cumsum(books.booked[s][:, at.BUCKET_LOTS])
     held = np.flatnonzero(lots)
     worth = terms.instruments[s].half_tick_lot if len(held) else 0
-    pairs = zip(lots[held].tolist(), books.marks[held, s].tolist(), strict=True)
-    return sum(abs(position * mark) for position, mark in pairs) * worth // len(lots)
+    spans = terms.spans
+    if spans is None or not spans.any():
+        spans = np.ones(len(lots), dtype=np.int64)
+    columns = (lots[held], books.marks[held, s], spans[held])
+    rows = zip(*(column.tolist() for column in columns), strict=True)
+    total = sum(abs(position * mark) * span for position, mark, span in rows)
+    return total * worth // int(spans.sum())
 
 
 def _ideals(terms: Terms, books: Books, s: int) -> tuple[int, int]:

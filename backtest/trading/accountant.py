@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-import numpy as np
-
 from backtest.core.arrays import BoolArray, Float32Array, Int64Array
 from backtest.inference.answers import Answers
+from backtest.market.calendar import MarketHours
 from backtest.market.events import EventBatch
 from backtest.market.instruments import Instrument
 from backtest.timing.outcomes import Timing
@@ -19,9 +18,6 @@ from backtest.trading.venue import Venue
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-_BUCKETS = 500
 
 
 class TableSink(Protocol):
@@ -130,17 +126,18 @@ class Accountant(ABC):
         """
         return None
 
-    def bucket_ends(self, start: int, end: int) -> Int64Array:
+    def bucket_ends(self, start: int, end: int, hours: MarketHours) -> Int64Array:
         """When each time bucket of the equity table ends, ns, ascending; the last one at ``end``.
 
-        By default there are 500 of them. Asked for only where ``order_rules`` gives rules.
+        By default there are about 500, equally long in open time. Asked for only where
+        ``order_rules`` gives rules.
 
         Args:
             start: ts_event of the first event, ns.
             end: when the window ends, ns.
+            hours: when the market is open.
         """
-        length = max(-(-(end - start) // _BUCKETS), 1)
-        return np.append(np.arange(start + length, end, length, dtype=np.int64), end)
+        return hours.bucket_ends(start, end)
 
     def join(
         self, accounts: Sequence[Mapping[str, Any]], shares: Sequence[float]

@@ -33,16 +33,16 @@ def book(state, fills, rules, terms, sums, booked, ends):
         if terms[s, at.CLOSES] == 0:
             return at.NEVER_CLOSED
         moved = 0
-        if rules[at.IMPACT_OVER] > 0:
+        if rules[at.IMPACT_OVER] > 0 and not fill[at.MAKER]:
             moved = _impact(fill, rules)
             if moved < 0:
                 return at.IMPACT_OVERFLOW
         if not _attribute(fill, moved, terms[s]):
             return at.MONEY_OVERFLOW
         bucket = state[at.BUCKET]
-        while bucket < len(ends) - 1 and ends[bucket] < fill[at.T4]:
+        while bucket < len(ends) - 1 and ends[bucket] < fill[at.FILLED]:
             bucket += 1
-        while bucket > 0 and ends[bucket - 1] >= fill[at.T4]:
+        while bucket > 0 and ends[bucket - 1] >= fill[at.FILLED]:
             bucket -= 1
         state[at.BUCKET] = bucket
         if not _add_up(fill, sums[s], booked[s, bucket]):
@@ -70,35 +70,40 @@ def _impact(fill, rules):
 def _attribute(fill, moved, terms):
     """Split what a fill costs into its causes. Returns whether all of them fit.
 
-    With M0 to M4 the doubled mids at its five instants, a fill of q lots at P half ticks, of which
-    i are impact, costs feed q(M1 - M0), queueing q(M2 - M1), service q(M3 - M2), entry q(M4 - M3),
-    spread q(P - sgn(q) i - M4), impact |q| i and its fee; its decision earns q(M(end) - M0).
+    With M0 to M4 the doubled mids at its five instants and Mf that right before it, a fill of q
+    lots at P half ticks, of which i are impact, costs feed q(M1 - M0), queueing q(M2 - M1), service
+    q(M3 - M2), entry q(M4 - M3), rest q(Mf - M4), spread q(P - sgn(q) i - Mf), impact |q| i and its
+    fee; its decision earns q(M(end) - M0). Orders that do not rest have Mf = M4.
     Perold (1988), "The implementation shortfall", splits alike.
     """
     lots, touch, worth = fill[at.TRADED], fill[at.TOUCH], terms[at.WORTH]
+    fees = at.MAKER_FEES if fill[at.MAKER] else at.FEE_RATE
+    rate, rate_under = terms[fees], terms[fees + 1]
+    amount, amount_under = terms[fees + 2], terms[fees + 3]
     largest = 2 * (abs(float(touch)) + float(moved)) + abs(float(terms[at.CLOSING_MID]))
-    for k in range(5):
+    for k in range(6):
         largest += abs(float(fill[at.M0 + k]))
     money = largest * float(lots) * float(worth)
-    charged = money * abs(float(terms[at.FEE_RATE])) / float(terms[at.FEE_RATE_UNDER])
-    charged += float(lots) * abs(float(terms[at.FEE_AMOUNT])) / float(terms[at.FEE_AMOUNT_UNDER])
+    charged = money * abs(float(rate)) / float(rate_under)
+    charged += float(lots) * abs(float(amount)) / float(amount_under)
     if money + charged > _LARGE:
         return False
     price = 2 * touch + (moved if fill[at.LOTS] > 0 else -moved)
     value = fill[at.LOTS] * worth  # money for each half tick
     # The fee is rate x notional + amount x lots, rounded up once.
     notional = lots * abs(price) * worth
-    whole, rest = scaled(notional, terms[at.FEE_RATE], terms[at.FEE_RATE_UNDER])
-    more, left = scaled(lots, terms[at.FEE_AMOUNT], terms[at.FEE_AMOUNT_UNDER])
+    whole, rest = scaled(notional, rate, rate_under)
+    more, left = scaled(lots, amount, amount_under)
     fee = whole + more
     if rest > 0 or left > 0:
-        fee += _rounded_up(rest, terms[at.FEE_RATE_UNDER], left, terms[at.FEE_AMOUNT_UNDER])
+        fee += _rounded_up(rest, rate_under, left, amount_under)
     fill[at.PRICE] = price
     fill[at.CASH] = -value * price - fee
     fill[at.DECISION] = value * (terms[at.CLOSING_MID] - fill[at.M0])
     for k in range(4):
         fill[at.FEED + k] = value * (fill[at.M0 + k + 1] - fill[at.M0 + k])
-    fill[at.SPREAD] = value * (2 * touch - fill[at.M4])
+    fill[at.REST] = value * (fill[at.MF] - fill[at.M4])
+    fill[at.SPREAD] = value * (2 * touch - fill[at.MF])
     fill[at.IMPACT] = lots * moved * worth
     fill[at.FEES] = fee
     return True
@@ -158,7 +163,7 @@ def _add_up(fill, sums, bucket):
 
     Returns whether the bucket's sums, which the equity table holds, stay below ``LIMIT``.
     """
-    sums[at.REST, at.SUM_FILLS] += 1
+    sums[at.UNITS, at.SUM_FILLS] += 1
     for c in range(at.SUM_FILLS):
         add_exactly(sums, c, fill[at.CASH + c])
     add_exactly(sums, at.SUM_TURNOVER, abs(fill[at.CASH] + fill[at.FEES]))
@@ -174,14 +179,14 @@ def _add_up(fill, sums, bucket):
 @compiled
 def add_exactly(sums, c, amount):
     """Add an amount below ``LIMIT`` to a sum of any size."""
-    total = sums[at.REST, c] + amount
+    total = sums[at.UNITS, c] + amount
     if total >= at.LIMIT:
         total -= at.LIMIT
         sums[at.LIMITS, c] += 1
     elif total <= -at.LIMIT:
         total += at.LIMIT
         sums[at.LIMITS, c] -= 1
-    sums[at.REST, c] = total
+    sums[at.UNITS, c] = total
 
 
 @compiled

@@ -8,16 +8,33 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from backtest.core.arrays import Float64Array, Int64Array
+from backtest.core.arrays import BoolArray, Float64Array, Int64Array
 from backtest.market.instruments import Instrument
 from backtest.trading import layout as at
+from backtest.trading import order_layout as ol
 from backtest.trading.layout import COSTS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-INSTANTS = ("ts_event", "ts_received", "ts_begun", "ts_ended", "ts_venue")
-"""When the event of a fill happened and was received, was served, and its order arrived."""
+INSTANTS = ("ts_event", "ts_received", "ts_begun", "ts_ended", "ts_arrived", "ts_venue")
+"""When the event of a fill happened and was received, was served, its order arrived, and it was
+filled at the venue: on its arrival, or later if it rested."""
+
+CLOSING = ("event", "order")
+"""Columns that tell the fills that close a position at the end of the window: both are -1."""
+
+
+def closing(fills: pa.RecordBatch) -> BoolArray:
+    """Which fills close a position at the end of the window, bool [n].
+
+    Args:
+        fills: rows of the table, with the columns ``CLOSING``.
+    """
+    from backtest.core.arrow import integers
+
+    event, order = (integers(fills[name]) for name in CLOSING)
+    return (event == -1) & (order == -1)
 
 
 class FillTable:
@@ -46,6 +63,8 @@ class FillTable:
         return batch_of(
             {
                 "event": fills[at.EVENT],
+                "order": fills[at.ORDER],
+                "maker": fills[at.MAKER] != 0,
                 "symbol": symbol_array(symbol, self._symbols),
                 "lots": fills[at.LOTS],
                 "displayed": fills[at.DISPLAYED],
@@ -56,6 +75,36 @@ class FillTable:
                 "cash": fills[at.CASH],
                 "decision": fills[at.DECISION],
                 **{name: fills[at.FEED + k] for k, name in enumerate(COSTS)},
+            }
+        )
+
+    def reports(self, log: Int64Array) -> pa.RecordBatch:
+        """Some rows of the table ``orders``: what the venue reported of orders that rest.
+
+        Args:
+            log: as ``OrderVenue.take_log`` gives it, int64 [n, LOG_SIZE].
+        """
+        from backtest.core.arrow import batch_of, symbol_array, time_array
+
+        symbol, price, side, kind = (
+            log[:, k].copy() for k in (ol.L_SYMBOL, ol.L_PRICE, ol.L_SIDE, ol.L_KIND)
+        )
+        times = ("ts_venue", "ts_known", *INSTANTS[:5])
+        places = (ol.L_TIME, ol.L_KNOWN, *range(ol.L_T0, ol.L_T4 + 1))
+        return batch_of(
+            {
+                "symbol": symbol_array(symbol, self._symbols),
+                "order": log[:, ol.L_ID].copy(),
+                "report": symbol_array(kind, ol.REPORTS),
+                "side": symbol_array((1 - side) // 2 + (side == 0) * 2, ("buy", "sell", "")),
+                "lots": np.abs(log[:, ol.L_LOTS]),
+                "price": self.prices(symbol, 2 * price),
+                "price_half_ticks": 2 * price,
+                "event": log[:, ol.L_EVENT].copy(),
+                **{
+                    name: time_array(log[:, place].copy())
+                    for name, place in zip(times, places, strict=True)
+                },
             }
         )
 
@@ -83,6 +132,12 @@ def instrument_table(symbols: Sequence[str], instruments: Sequence[Instrument]) 
         name: np.array([float(getattr(instrument, name)) for instrument in chosen])
         for name in numbers
     }
+    for name in ("maker_fee_rate", "maker_fee_per_lot"):
+        usual = columns[name.removeprefix("maker_")]
+        own = [getattr(instrument, name) for instrument in chosen]
+        columns[name] = np.array(
+            [fee if rate is None else float(rate) for rate, fee in zip(own, usual, strict=True)]
+        )
     columns["money_unit"] = columns.pop("unit")
     return batch_of(
         {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-COSTS = ("feed", "queueing", "service", "entry", "spread", "impact", "fees")
+COSTS = ("feed", "queueing", "service", "entry", "rest", "spread", "impact", "fees")
 """The terms of the attribution: net = decision - the sum of these."""
 
 NO_PRICE = int(np.iinfo(np.int64).min)
@@ -118,10 +118,12 @@ TRANSIT_EVENT, TRANSIT_ORDER, TRANSIT_ARRIVED, TRANSIT_SIZE = range(4)
     TRADE_STATE,
 ) = range(13)
 
-# A fill [n, FILL_SIZE]. T0 to T4 are the five instants, FEED to FEES the costs; then lots without a
-# sign, the size displayed at the touch and how much of it own fills had taken before. The table of
-# fills has the columns up to there; behind them are when its confirmation arrives, and what the
-# costs are made of: the touch in ticks, ask - bid of the last two-sided quote, the doubled mids.
+# A fill [n, FILL_SIZE]. T0 to T4 are the five instants of the message that made its order, FILLED
+# is when it was filled; then the order's number, whether it rested, and the costs, FEED to FEES;
+# lots without a sign, the size displayed at the touch, and what own fills had taken of it before.
+# The table of fills has the columns up to there; behind them are when the confirmation arrives, and
+# what the costs are made of: the touch or the order's price in ticks, ask - bid of the last
+# two-sided quote, and the doubled mids at the instants and right before the fill.
 (
     EVENT,
     SYMBOL,
@@ -132,12 +134,16 @@ TRANSIT_EVENT, TRANSIT_ORDER, TRANSIT_ARRIVED, TRANSIT_SIZE = range(4)
     T2,
     T3,
     T4,
+    FILLED,
+    ORDER,
+    MAKER,
     CASH,
     DECISION,
     FEED,
     QUEUEING,
     SERVICE,
     ENTRY,
+    REST,
     SPREAD,
     IMPACT,
     FEES,
@@ -152,31 +158,34 @@ TRANSIT_EVENT, TRANSIT_ORDER, TRANSIT_ARRIVED, TRANSIT_SIZE = range(4)
     M2,
     M3,
     M4,
+    MF,
     FILL_SIZE,
-) = range(30)
+) = range(35)
 
 # What is added up by symbol [S, 2, SUM_SIZE], in two parts: the rest, and how many whole LIMITs.
 # The columns CASH to TRADED of the fills, and their number.
-REST, LIMITS = 0, 1
-SUM_CASH, SUM_DECISION, SUM_COSTS, SUM_LOTS, SUM_FILLS = 0, 1, 2, 9, 10
-SUM_TURNOVER, SUM_SIZE = 11, 12
+UNITS, LIMITS = 0, 1
+SUM_CASH, SUM_DECISION, SUM_COSTS, SUM_LOTS, SUM_FILLS = 0, 1, 2, 10, 11
+SUM_TURNOVER, SUM_SIZE = 12, 13
 
 # What is booked by symbol and time bucket [S, k, BUCKET_SIZE].
 BUCKET_LOTS, BUCKET_CASH, BUCKET_COSTS = 0, 1, 2
-BUCKET_SIZE = 9
+BUCKET_SIZE = 10
 
-# What is fixed for a symbol [S, TERM_SIZE]: money of a half-tick-lot; the fee's rate and amount a
-# lot, both as fractions; the closing quote's doubled mid, and whether there is one.
+# What is fixed for a symbol [S, TERM_SIZE]: money of a half-tick-lot; the closing quote's doubled
+# mid, and whether there is one; the fee's rate and amount a lot, both as fractions, of orders that
+# take and of those that rested.
 (
     WORTH,
+    CLOSING_MID,
+    CLOSES,
     FEE_RATE,
     FEE_RATE_UNDER,
     FEE_AMOUNT,
     FEE_AMOUNT_UNDER,
-    CLOSING_MID,
-    CLOSES,
-    TERM_SIZE,
+    MAKER_FEES,
 ) = range(8)
+TERM_SIZE = MAKER_FEES + 4
 
 # What is fixed for all [RULE_SIZE]; a latency of -1: each event has its own.
 (

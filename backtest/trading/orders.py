@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
 from backtest.core.arrays import Int64Array
+
+Latency: TypeAlias = int | Callable[[int, int], Int64Array]
+"""Scaled latency of the orders from all events, ns; or of those from the events ``first`` to
+``stop - 1``, as a function of the two, int64 ns [stop - first]."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import numpy as np
 
 from backtest.core.compiled import compiled
 from backtest.trading.layout import (
+    BOUGHT,
     DONE,
     F_EVENT,
     F_MARK,
@@ -13,6 +14,7 @@ from backtest.trading.layout import (
     FULL,
     LATEST,
     NO_PRICE,
+    NO_TIME,
     Q_ASK,
     Q_ASK_SINCE,
     Q_ASK_SIZE,
@@ -26,6 +28,7 @@ from backtest.trading.layout import (
     Q_LAST_BID_SIZE,
     Q_LAST_TIME,
     Q_TIME,
+    SOLD,
     STALE_ASK,
     STALE_ASK_SIZE,
     STALE_BID,
@@ -133,6 +136,12 @@ def finish_marks(state, quotes, marks):
 @compiled
 def is_open(time, opens, closes):
     """Whether an instant lies in one of the sessions [open, close), which ascend."""
+    return time < session_close(time, opens, closes)
+
+
+@compiled
+def session_close(time, opens, closes):
+    """When the latest session that has opened by an instant closes; ``NO_TIME``: none has."""
     low, high = 0, len(opens)
     while low < high:
         middle = (low + high) >> 1
@@ -140,7 +149,7 @@ def is_open(time, opens, closes):
             low = middle + 1
         else:
             high = middle
-    return low > 0 and time < closes[low - 1]
+    return closes[low - 1] if low > 0 else NO_TIME
 
 
 @compiled
@@ -203,3 +212,26 @@ def last_gap(event, bid, ask, stale):
         else:
             high = middle
     return stale[low, STALE_ASK] - stale[low, STALE_BID]
+
+
+@compiled
+def touch_of(buys, bid, ask):
+    """The price at which an order takes: ``NO_PRICE`` where that side of the quote is absent, or
+    crossed by the other one."""
+    if ask != NO_PRICE and bid > ask:
+        return NO_PRICE
+    return ask if buys else bid
+
+
+@compiled
+def left_at_touch(me, buys, displayed, since):
+    """Lots that own orders have left of what a touch displays.
+
+    What they took comes back only when that side's own price or size changes: ``since`` is the
+    event that last did so.
+    """
+    side = BOUGHT if buys else SOLD
+    if me[side + 1] != since:
+        me[side + 1] = since
+        me[side] = 0
+    return displayed - me[side]

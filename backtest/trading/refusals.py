@@ -13,6 +13,7 @@ from backtest.trading.layout import (
     REFUSED_PRICE,
     REFUSED_SYMBOL,
 )
+from backtest.trading.order_layout import PRICE_OVERFLOW
 from backtest.trading.terms import Terms
 
 _COARSER = (
@@ -36,6 +37,12 @@ def refusal(code: int, terms: Terms, state: Int64Array, *, ideal: bool = False) 
         return unclosed(symbol)
     if code == POSITION_OVERFLOW:
         return _refused(symbol, "orders or a position of more than 2^60 lots", "Trade fewer lots.")
+    if code == PRICE_OVERFLOW:
+        return _refused(
+            symbol,
+            "the price of a quote, with its offset and skew, has more digits than 64 bits hold",
+            "Give the quoting rule a skew with fewer decimals, or a position limit.",
+        )
     if code == IMPACT_OVERFLOW:
         return _refused(
             symbol,

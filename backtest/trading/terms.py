@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
@@ -19,10 +18,7 @@ from backtest.trading.layout import (
     CLOSING_MID,
     END,
     ENTRY_LATENCY,
-    FEE_AMOUNT,
-    FEE_AMOUNT_UNDER,
     FEE_RATE,
-    FEE_RATE_UNDER,
     IMPACT_OVER,
     IMPACT_UNDER,
     LATEST,
@@ -32,12 +28,9 @@ from backtest.trading.layout import (
     TERM_SIZE,
     WORTH,
 )
-from backtest.trading.orders import OrderRules
+from backtest.trading.order_terms import OrderTerms
+from backtest.trading.orders import Latency, OrderRules
 from backtest.trading.sizing import SizingRule
-
-Latency: TypeAlias = int | Callable[[int, int], Int64Array]
-"""Scaled latency of the orders from all events, ns; or of those from the events ``first`` to
-``stop - 1``, as a function of the two, int64 ns [stop - first]."""
 
 
 class ClosingQuotes:
@@ -87,28 +80,32 @@ class Terms:
         symbols: the dataset's symbol table [S].
         instruments: one for each symbol [S].
         rules: of orders: sessions and the end of the window are among them.
-        sizing: from forecast to target position.
+        sizing: from forecast to target position; ``None`` where orders rest.
         entry, response: order entry and response latency.
         warmup: events before this number never trade.
         ends: ends of the time buckets of the equity table, ns, ascending; the last is the window's.
         closing: where open positions close.
         ideal: keep the ideal accounts, for which ``settle`` is given undropped forecasts.
-        silent_nan: a forecast of NaN is no opinion: the target stays as it is.
+        spans: open time of each of the buckets, ns, by which means over their ends are weighted;
+            ``None``: all count alike.
         reports: keep confirmations until ``confirmed`` takes them.
+        orders: how orders rest, and where they come from; ``None``: none does, and ``sizing`` makes
+            targets.
     """
 
     symbols: Sequence[str]
     instruments: Sequence[Instrument]
     rules: OrderRules
-    sizing: SizingRule
+    sizing: SizingRule | None
     entry: Latency
     response: Latency
     warmup: int
     ends: Int64Array
     closing: ClosingQuotes
     ideal: bool = False
-    silent_nan: bool = False
+    spans: Int64Array | None = None
     reports: bool = False
+    orders: OrderTerms | None = None
 
     def rule_table(self) -> Int64Array:
         """What is fixed for all symbols, int64 [RULE_SIZE].
@@ -142,20 +139,18 @@ class Terms:
         for s, instrument in enumerate(self.instruments):
             if not instrument.tradable:
                 continue
-            rate = Fraction(instrument.fee_rate)
-            amount = Fraction(instrument.fee_per_lot) / Fraction(instrument.unit)
-            fee = (*rate.as_integer_ratio(), *amount.as_integer_ratio())
+            fees = [*instrument.fees(maker=False), *instrument.fees(maker=True)]
+            fractions = [number for fee in fees for number in fee.as_integer_ratio()]
             worth = instrument.half_tick_lot
-            if max(map(abs, (*fee, worth))) >= LIMIT:
+            if max(map(abs, (*fractions, worth))) >= LIMIT:
                 raise DataError(
                     f"a fee of {instrument.fee_rate} of the notional and "
                     f"{instrument.fee_per_lot} a lot has too many digits to be counted exactly",
                     place=f"symbol {self.symbols[s]!r}",
-                    remedy="Round both in the dataset card, to nine decimals for instance.",
+                    remedy="Round the fees in the dataset card, to nine decimals for instance.",
                 )
             table[s, WORTH] = worth
-            table[s, FEE_RATE], table[s, FEE_RATE_UNDER] = fee[:2]
-            table[s, FEE_AMOUNT], table[s, FEE_AMOUNT_UNDER] = fee[2:]
+            table[s, FEE_RATE:TERM_SIZE] = fractions
         return table
 
     def tradable(self) -> BoolArray:

@@ -26,8 +26,9 @@ class ChallengeAccountant(Accountant):
 
     An answer with mean absolute error e over the outputs and sojourn time t earns
     ``reward x exp(-e / error_scale) - reward x t / break_even``: a perfect answer earns nothing if
-    it takes ``break_even``, and loses if it takes longer. An event without an answer costs
-    ``silence``. The public challenge's own score was a black box; this formula is the project's.
+    it takes ``break_even``, and loses if it takes longer. An event without an answer, or whose
+    answer is no opinion, costs ``silence``. The public challenge's own score was a black box; this
+    formula is the project's.
 
     Attributes:
         reward: earned by a perfect answer in no time, in points.
@@ -104,7 +105,7 @@ class _ChallengeSettlement(Settlement):
         rules, targets = self._accountant, settled.targets
         assert targets is not None  # needs_targets
         paid = np.arange(settled.first, settled.first + len(settled)) >= self._terms.warmup
-        answered = settled.answered & paid
+        answered = settled.answered & paid & ~np.isnan(settled.answers.forecast)
         error = np.abs(settled.answers.predictions - targets)[answered].astype(np.float64)  # [n, T]
         sojourn = (settled.timing.ended - settled.timing.received)[answered]  # ns
         accuracy = np.exp(-error.mean(axis=1) / rules.error_scale)

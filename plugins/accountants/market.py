@@ -13,6 +13,7 @@ from backtest.core.arrays import Int64Array
 from backtest.core.parameters import Nanoseconds
 from backtest.core.times import format_duration, format_span
 from backtest.errors import DataError, UsageError
+from backtest.market.calendar import MarketHours
 from backtest.trading.account_tables import drawdown, equity_table, figures
 from backtest.trading.accountant import Account, Accountant, RunTerms, Settlement
 from backtest.trading.orders import OrderRules
@@ -29,7 +30,7 @@ class MarketAccountant(Accountant):
         position_limit: maximum position in a symbol, in lots, long or short; ``None``: no limit.
         no_trade_band: a change of at most this many lots is not traded.
         impact: c in i = ceil(c x spread x filled / displayed) half ticks a lot.
-        bucket: length of the time buckets of the equity table; none: a 500th of the window.
+        bucket: open time of a bucket of the equity table; none: about a 500th of the window's.
     """
 
     position_limit: int | None = None
@@ -51,17 +52,16 @@ class MarketAccountant(Accountant):
         impact = Fraction(str(self.impact))
         return OrderRules(self.position_limit, self.no_trade_band, impact, sessions, end)
 
-    def bucket_ends(self, start: int, end: int) -> Int64Array:
-        if self.bucket is None:
-            return super().bucket_ends(start, end)
-        if end - start > _MOST_BUCKETS * self.bucket:
+    def bucket_ends(self, start: int, end: int, hours: MarketHours) -> Int64Array:
+        span = int(hours.spans(start, np.array([end], dtype=np.int64))[0]) or end - start
+        if self.bucket is not None and span > _MOST_BUCKETS * self.bucket:
             raise UsageError(
                 f"bucket is {format_duration(self.bucket)}, of which the window has more than"
                 f" {_MOST_BUCKETS:,}",
                 place="accountant 'market'",
-                remedy=f"Choose {format_span(-(-(end - start) // _MOST_BUCKETS))} or more.",
+                remedy=f"Choose {format_span(-(-span // _MOST_BUCKETS))} or more.",
             )
-        return np.append(np.arange(start + self.bucket, end, self.bucket, dtype=np.int64), end)
+        return hours.bucket_ends(start, end, self.bucket)
 
     def join(
         self, accounts: Sequence[Mapping[str, Any]], shares: Sequence[float]

@@ -17,6 +17,7 @@ from backtest.plugins.report_sections.money import (
     Markouts,
 )
 from backtest.plugins.report_sections.provenance import DataSummary, WhatWasRun
+from backtest.plugins.report_sections.resting import RestingSection
 from backtest.plugins.report_sections.speed import LatencyDistributions, Load, ServiceTime
 from backtest.plugins.report_sections.tear_sheet import Drawdowns, ExposureSection, KeyFigures
 from backtest.plugins.report_sections.trades import LargestFills, RoundTripSection
@@ -38,6 +39,7 @@ _SECTIONS: dict[str, type[ReportSection]] = {
     "when-and-where": WhenAndWhere,
     "round-trips": RoundTripSection,
     "largest-fills": LargestFills,
+    "resting-orders": RestingSection,
     "capacity": CapacitySection,
     "latency": LatencyDistributions,
     "load": Load,

@@ -25,6 +25,11 @@ class CapacitySection(ReportSection):
 
     def render(self, material: Material) -> Markup | None:
         found = material.capacity
+        if material.rested:
+            return paragraph(
+                "No estimate: it scales up what orders took at the touch, and how much more orders "
+                "that rest would be filled depends on the queue. Run other sizes and compare."
+            )
         if material.single is None or found is None:
             return None
         unit = material.compared.profits[0].unit

@@ -85,13 +85,14 @@ class Attribution(ReportSection):
                 entries=members,
                 caption=f"From ideal to net, {unit}",
             )
+        rest = "rest: how far it moved away while orders rested; " if "rest" in columns else ""
         note = (
             "ideal: the same sizing filled at the mid of every event, at once, without size "
             "limits; silence: what was lost because events went unanswered, or answers came too "
             "late to trade; liquidity: because orders found nothing to fill them; decision, which "
             "is what is left: what the fills earned from the mids of their events on; feed, "
             "queueing, service, entry: how far the mid moved away in each delay (a gain: it moved "
-            "our way); spread, impact, fees: paid for trading. The columns add up exactly."
+            f"our way); {rest}spread, impact, fees: paid for trading. The columns add up exactly."
         )
         return shown + paragraph(note, "note")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -69,9 +70,11 @@ class LargestFills(ReportSection):
             return None
         unit = material.compared.profits[0].unit
         costs = [c for c in COSTS if any(fill[c] for fill in trades.largest)]
-        stages = ("receipt, ms", "begin, ms", "end, ms", "venue, ms")
+        rests = any(fill["ts_venue"] != fill["ts_arrived"] for fill in trades.largest)
+        stages = ("receipt, ms", "begin, ms", "end, ms", "venue, ms", "fill, ms")[: 4 + rests]
         numbers = ("lots", "price", "notional", *stages, "decision", *costs)
-        rows = [self._row(fill, trades, costs, material.zone) for fill in trades.largest]
+        instants = INSTANTS[: len(stages) + 1]
+        rows = [self._row(fill, instants, trades, costs, material.zone) for fill in trades.largest]
         count = f"all {trades.fills:,} fills"
         if trades.fills > MOST_FILLS:
             count = f"the {MOST_FILLS} largest of {trades.fills:,} fills"
@@ -81,18 +84,24 @@ class LargestFills(ReportSection):
         )  # fmt: skip
         note = (
             f"event: when it happened, {material.zone}; receipt, begin and end of its service, and "
-            "arrival of the order at the venue are in ms after it. decision: what the fill earned "
+            "arrival of the order at the venue are in ms after it"
+            f"{', and so is the fill of an order that rested' if rests else ''}. "
+            "decision: what the fill earned "
             "from the mid of its event to the end of the window, before costs. "
             "Fills without these times close a position at the end of the window."
         )
         return shown + paragraph(note, "note")
 
     def _row(
-        self, fill: dict[str, Any], trades: Trades, costs: list[str], zone: str
+        self,
+        fill: dict[str, Any],
+        instants: Sequence[str],
+        trades: Trades,
+        costs: list[str],
+        zone: str,
     ) -> tuple[str, ...]:
-        event, *later = (fill[name] for name in INSTANTS)
-        closes = fill["event"] < 0
-        price = fill.get("price")
+        event, *later = (fill[name] for name in instants)
+        closes, price = fill["closes"], fill.get("price")
         return (
             clock_text(event, zone, 26),
             fill["symbol"],

@@ -60,7 +60,9 @@ def _of_field(material: Material, field: Field) -> Markup:
     shown = paragraph(found.lead, "lead")
     if material.single is None:  # a tear sheet has key figures of its own
         shown += _numbers(material, field, trials)
-    lines = [line for line in (found.reason, _certainty(field, found), found.luck) if line]
+    lines = [
+        line for line in (found.reason, found.queue, _certainty(field, found), found.luck) if line
+    ]
     shown += bullets([*lines, *found.warnings[:_WARNINGS]])
     if len(found.contests) > 1:
         count = len(found.contests)

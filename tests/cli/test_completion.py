@@ -56,6 +56,10 @@ def test_strategies(folder: Path) -> None:
     (folder / "backtest.toml").write_text('plugins = ["mine.py"]\n')
     assert completed(folder, "backtest run --strategy mi") == ["mine"]
     assert completed(folder, "backtest run --policy one-") == ["one-per-symbol"]
+    assert completed(folder, "backtest run --quoting two") == ["two-sided"]
+    assert completed(folder, "backtest run --queue tr") == ["trades"]
+    assert completed(folder, "backtest run --cancel exp") == ["exponential"]
+    assert completed(folder, "backtest run --replace exp") == ["exponential"]
     (folder / "backtest.toml").write_text("plugins = [")
     assert completed(folder, "backtest run --strategy ba") == []
 

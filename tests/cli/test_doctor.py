@@ -59,7 +59,7 @@ def test_a_sound_installation(capsys: pytest.CaptureFixture[str], small_dataset:
     assert found["Python"][0]["found"].startswith(sys.version.split()[0])
     for name in ("torch", "polars", "numba", "xxhash"):
         assert found[name][0]["found"] == metadata.version(name)
-    assert found["plugins"][0]["found"] == "9 of backtest itself"
+    assert found["plugins"][0]["found"] == "11 of backtest itself"
     assert any(f["found"].startswith("cpu, ") for f in found["device"])
     datasets = [finding["found"] for finding in found["dataset"]]
     assert datasets[0].startswith("sample: 20,000 events, 12 symbols")

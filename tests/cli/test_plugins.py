@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from backtest.cli import main
+from backtest.cli.plugins import _TITLES
+from backtest.core.parts import KINDS
 from backtest.plugins import manager
 from backtest.plugins.hooktable import hooks
 
@@ -107,3 +109,14 @@ def test_a_broken_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     captured = capsys.readouterr()
     assert captured.out == ""
     assert "broken.py" in captured.err
+
+
+def test_every_kind_has_a_title(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(_TITLES) == set(KINDS)
+    with pytest.raises(SystemExit) as left:
+        main(["plugins"])
+    assert left.value.code == 0
+    lines = capsys.readouterr().out.splitlines()
+    for title, shipped in (("Quoting rules", "two-sided "), ("Queue models", "trades ")):
+        below = lines[lines.index(title) :]
+        assert any(line.startswith(shipped) for line in below[: below.index("")])

@@ -78,6 +78,20 @@ def test_flags_override_the_file_and_settings_override_both(
     assert resolved["window"]["start"] == 1_699_920_000_000_000_000
 
 
+def test_flags_of_resting_orders(run: list[object], capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--quoting", "two-sided:away=1", "--queue", "power:3", "--cancel", "constant:70us"]
+    words += ["--replace", "constant:80us", "--json"]
+    assert call(*run, *words) == 0
+    output = json.loads(capsys.readouterr().out)
+    resolved = output["manifest"]["config"]
+    assert resolved["quoting"]["away"] == 1
+    assert resolved["fills"]["queue"] == {"name": "power", "n": 3}
+    assert resolved["latency"]["cancel"] == {"name": "constant", "span": 70_000}
+    assert resolved["latency"]["replace"] == {"name": "constant", "span": 80_000}
+    assert "sizing" not in resolved
+    assert output["metrics"]["orders"]["accepted"]["reports"] > 0
+
+
 @pytest.mark.parametrize(
     ("words", "code", "problem"),
     [
@@ -89,6 +103,10 @@ def test_flags_override_the_file_and_settings_override_both(
         (["--set", "nonsense"], 2, "Write KEY=VALUE"),
         (["--set", "seed.x=1"], 2, "seed: should be a valid integer"),
         (["--start", "noon"], 2, "window.start"),
+        (["--queue", "optimistic"], 2, "none rest"),
+        (["--cancel", "constant:1ms"], 2, "Choose a quoting rule"),
+        (["--quoting", "two-sidet"], 2, "Did you mean 'two-sided'?"),
+        (["--quoting", "two-sided", "--queue", "power:5"], 2, "n is 5"),
         (["absent.toml"], 2, "absent.toml"),
         (["--plugin", "absent.py"], 2, "absent.py"),
     ],

@@ -96,6 +96,7 @@ MISSPELT = [
     (["runs", "list", "--where", "nett > 0", "--runs", "{runs}"], "'net'"),
     (["runs", "show", "x", "--runs", "{runs}x"], "'{runs}'"),
     (["runs", "rm", "--where", "nett > 0", "--runs", "{runs}"], "'net'"),
+    (["runs", "prune", "--run", "x"], "--runs"),
     (["docs", "simulatoin"], "'simulation'"),
     (["doctor", "--run", "x"], "--runs"),
     (["init", "mine", "--kin", "source"], "--kind"),

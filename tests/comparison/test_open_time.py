@@ -6,7 +6,9 @@ import json
 import shutil
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date, datetime
+from itertools import pairwise
 from math import sqrt
 from pathlib import Path
 from statistics import fmean, stdev
@@ -15,6 +17,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -22,17 +25,20 @@ import backtest
 from backtest.comparison.comparison import compare
 from backtest.comparison.drawdowns import RollingSharpe, rolling_sharpe
 from backtest.comparison.fields import contests
-from backtest.comparison.figures import not_annualised
+from backtest.comparison.figures import not_annualised, sharpe
 from backtest.comparison.intervals import total_difference
 from backtest.comparison.profits import Profits, gains, profits
+from backtest.core.arrays import Int64Array
 from backtest.data.dataset import open_dataset
 from backtest.errors import DataError
 from backtest.market.calendar import MarketHours
+from backtest.plugins.accountants.market import MarketAccountant
 from backtest.report.tear_sheet import gains_by_day, gains_by_hour
 from backtest.runs.folder import Run, open_run
 from tests.new_york import ZONE, make_run, write_dataset
 
-HOUR = 3600 * 10**9
+MINUTE = 60 * 10**9
+HOUR = 60 * MINUTE
 UNIT = 10**9
 
 
@@ -41,14 +47,32 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_dataset(tmp_path_factory.mktemp("york") / "data")
 
 
+@dataclass(frozen=True)
+class Clockwork(MarketAccountant):
+    """Buckets of one length by the clock, also where the market is closed, as they once were."""
+
+    def bucket_ends(self, start: int, end: int, hours: MarketHours) -> Int64Array:
+        assert self.bucket is not None
+        return np.append(np.arange(start + self.bucket, end, self.bucket, dtype=np.int64), end)
+
+
 @pytest.fixture(scope="module")
 def runs(dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
-    """With buckets shorter than a night, with some that span it, and with another sizing."""
+    """In buckets by the clock: shorter than a night, some that span it, and with another sizing;
+    then in buckets of open time: with a short one before each close, and all alike."""
     folder = tmp_path_factory.mktemp("runs")
     return [
+        make_run(folder, dataset, accountant="clockwork:bucket=50min", plugins=[Clockwork]),
+        make_run(folder, dataset, accountant="clockwork:bucket=1500min", plugins=[Clockwork]),
+        make_run(
+            folder,
+            dataset,
+            accountant="clockwork:bucket=50min",
+            plugins=[Clockwork],
+            sizing="sign:lots=2",
+        ),
         make_run(folder, dataset),
-        make_run(folder, dataset, accountant="market:bucket=1500min"),
-        make_run(folder, dataset, sizing="sign:lots=2"),
+        make_run(folder, dataset, accountant="market"),
     ]
 
 
@@ -100,11 +124,11 @@ def plain_year(run: Run) -> float:
     return within / weeks * 365.25 / 7
 
 
-@pytest.mark.parametrize("k", [0, 1, 2])
+@pytest.mark.parametrize("k", range(5))
 def test_buckets_are_of_open_time(runs: list[Run], k: int) -> None:
     raw = profits(runs[k])
     found, expected = raw.while_open(), observed(runs[k])
-    assert len(expected) < len(raw.ends)
+    assert (len(expected) < len(raw.ends)) == (k < 3)
     assert found.ends.tolist() == [end for end, _, _ in expected]
     assert np.diff(found.net, prepend=0.0) == pytest.approx([g for _, _, g in expected])
     assert found.open_ns == raw.open_ns == sum(length for _, length, _ in expected)
@@ -116,7 +140,7 @@ def test_buckets_are_of_open_time(runs: list[Run], k: int) -> None:
     assert (again.ends.tolist(), again.net.tolist()) == (found.ends.tolist(), found.net.tolist())
 
 
-@pytest.mark.parametrize("k", [0, 1, 2])
+@pytest.mark.parametrize("k", range(5))
 def test_figures(runs: list[Run], k: int) -> None:
     buckets = observed(runs[k])
     gained = [g for _, _, g in buckets]
@@ -130,6 +154,90 @@ def test_figures(runs: list[Run], k: int) -> None:
     assert row["hit_rate"] == pytest.approx(len(won) / (len(won) + len(lost)))
     assert row["profit_factor"] == pytest.approx(-sum(won) / sum(lost))
     assert row["drawdown"] == pytest.approx(runs[k].metrics["account"]["max_drawdown"] / UNIT)
+
+
+@pytest.mark.parametrize("k", [3, 4])
+def test_buckets_end_at_each_close(runs: list[Run], k: int) -> None:
+    """Those of a given length begin anew at each opening; else each session is cut evenly."""
+    run = runs[k]
+    begin = pq.read_table(run.folder / "timing.parquet")["ts_event"].cast("int64").to_pylist()[0]
+    expected = []
+    for opens, closes in sessions_of(run):
+        first = max(opens, begin)
+        if k == 3:
+            ends = [*range(first + 50 * MINUTE, closes, 50 * MINUTE), closes]
+        else:
+            cut = 15 if first == opens else 14  # the 500th of 34 sessions is 26.4 minutes
+            ends = [first + (closes - first) * part // cut for part in range(1, cut + 1)]
+        expected += ends
+    last = pq.read_table(run.folder / "timing.parquet")["ts_event"].cast("int64").to_pylist()[-1]
+    expected[-1] = last + 1
+    stored = pq.read_table(run.folder / "equity.parquet")["ts"].cast("int64").to_pylist()
+    assert sorted(set(stored)) == pytest.approx(expected, abs=1)
+
+
+@pytest.mark.parametrize("k", range(5))
+def test_exposure_is_weighted_by_open_time(runs: list[Run], k: int) -> None:
+    run = runs[k]
+    stored = pq.read_table(run.folder / "equity.parquet").to_pylist()
+    worth = {row["symbol"]: 5_000_000 for row in stored}  # of a lot and half a tick of 0.01
+    values: dict[int, int] = defaultdict(int)
+    for row in stored:
+        values[row["ts"].value] += (
+            abs(row["position"] * (row["mid_half_ticks"] or 0)) * worth[row["symbol"]]
+        )
+    timing = pq.read_table(run.folder / "timing.parquet")
+    edges = [timing["ts_event"].cast("int64").to_pylist()[0], *sorted(values)]
+    held = sessions_of(run)
+    spans = [open_time(held, a, b) for a, b in pairwise(edges)]
+    # The table's last row is what is left after closing, which the last bucket counts before.
+    del values[edges[-1]]
+    partial = sum(values[end] * span for end, span in zip(edges[1:-1], spans[:-1], strict=True))
+    found = run.metrics["account"]["exposure"] * sum(spans)
+    assert found > 0
+    assert partial - sum(spans) * len(worth) <= found
+    assert found - partial < max(values.values()) * 2 * spans[-1] + sum(spans) * len(worth)
+
+
+def test_points_are_in_buckets_of_open_time(runs: list[Run], tmp_path: Path, dataset: Path) -> None:
+    """The points of the night belong to the next session's first bucket."""
+    shutil.copytree(runs[3].folder, tmp_path / "points")
+    times = np.sort(np.array(pq.read_table(runs[3].folder / "timing.parquet")["ts_event"]))
+    points = np.random.default_rng(3).normal(size=len(times))
+    table = pa.table({"ts": pa.array(times, pa.timestamp("ns", "UTC")), "points": points})
+    pq.write_table(table, tmp_path / "points" / "points.parquet")
+    metrics = json.loads((tmp_path / "points" / "metrics.json").read_text())
+    metrics["account"] = {"net_points": float(points.sum())}
+    (tmp_path / "points" / "metrics.json").write_text(json.dumps(metrics))
+    found = profits(open_run(tmp_path / "points"))
+    closes = [closes for _, closes in sessions_of(runs[3])][:-1]
+    assert set(closes) <= set(found.ends.tolist())
+    assert len(found.ends) == 14 + 15 * 33
+    for end, net in zip(found.ends.tolist(), found.net.tolist(), strict=True):
+        assert net == pytest.approx(points[times.astype(np.int64) < end].sum())
+    assert found.net[-1] == pytest.approx(points.sum())
+
+
+def test_short_buckets_bias_no_annualised_ratio() -> None:
+    """Independent minutes with a Sharpe ratio of 2 a year, in hours with half an hour at the end
+    of each session, come to the ratio of equal half hours, in which chance alone differs."""
+    minutes, year = 390, 390 * 365.25 / 7 * 5
+    random = np.random.default_rng(5)
+    gained = random.normal(2 / np.sqrt(year), 1.0, (400, 100, minutes))
+    held = np.array([[k * 24 * HOUR, k * 24 * HOUR + minutes * MINUTE] for k in range(100)])
+    hours = MarketHours("UTC", held, minutes * MINUTE, round(year * MINUTE))
+    ratios = []
+    for length in (60, 30):
+        ends = hours.bucket_ends(0, int(held[-1, 1]), length * MINUTE)
+        cuts = [*range(0, minutes, length)]
+        net = np.cumsum(np.add.reduceat(gained, cuts, axis=2).reshape(400, -1), axis=1)
+        earned = [Profits(ends, one, "USD", hours) for one in net]
+        assert len(ends) == 100 * len(cuts)
+        ratios.append([sharpe(np.diff(one.net, prepend=0.0), one.periods) for one in earned])
+    short, equal = (np.array(of, dtype=np.float64) for of in ratios)
+    error = (short - equal).std() / np.sqrt(len(short))
+    assert abs((short - equal).mean()) < 3 * error
+    assert equal.mean() == pytest.approx(2, abs=4 * equal.std() / 20)
 
 
 def test_contests_are_of_open_time(runs: list[Run]) -> None:
@@ -254,7 +362,7 @@ def test_a_zone_determines_no_run(runs: list[Run], dataset: Path, tmp_path: Path
     assert "zone" not in (plain / "dataset.toml").read_text()
     assert open_dataset(plain).data_hash() == open_dataset(dataset).data_hash()
     again = make_run(tmp_path / "runs", plain)
-    assert (again.id, again.digest) == (runs[0].id, runs[0].digest)
+    assert (again.id, again.digest) == (runs[3].id, runs[3].digest)
     assert again.hours.zone == "UTC"
     text = (plain / "dataset.toml").read_text()
     (plain / "dataset.toml").write_text(text.replace("[calendar]", '[calendar]\nzone = "UTC"'))

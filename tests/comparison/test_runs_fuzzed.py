@@ -34,12 +34,12 @@ from tests.mutations import (
 )
 
 METRICS = "metrics.json"
-TABLES = ("timing", "predictions", "fills", "equity", "points")
+TABLES = ("timing", "predictions", "fills", "equity", "points", "orders")
 
 
 @pytest.fixture(scope="module")
 def paid(finished_runs: Path, small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Two runs to damage, one paid in money and one in points, and their folder."""
+    """Runs to damage, one paid in money, one in points, and one whose orders rest."""
     from backtest.api import run
 
     runs = tmp_path_factory.mktemp("fuzzed")
@@ -47,6 +47,7 @@ def paid(finished_runs: Path, small_dataset: Path, tmp_path_factory: pytest.Temp
     asked |= {"latency": {"service": "affine:1ms,0.1ms"}}
     run(runs=runs, **asked)
     run(runs=runs, **asked, accountant="challenge")
+    run(runs=runs, **asked, quoting="two-sided")
     return sorted(path.parent for path in runs.glob(f"*/{MANIFEST}"))
 
 
@@ -83,7 +84,7 @@ def check_values(
     found = [*places(tree)]
     made = [(found[(seed + 7919 * k) % len(found)], value) for k, value in enumerate(values)]
     (folder / name).write_text(json.dumps(changed(tree, made)), "utf-8", "surrogatepass")
-    read(folder, paid[1 - number], plugins)
+    read(folder, paid[(number + 1) % 3], plugins)
 
 
 FILES = st.sampled_from([MANIFEST, METRICS])
@@ -91,7 +92,7 @@ SOME = st.lists(VALUES, min_size=1, max_size=2)
 
 
 @tries(40)
-@given(FILES, st.integers(0, 1), st.integers(0, 10**6), SOME)
+@given(FILES, st.integers(0, 2), st.integers(0, 10**6), SOME)
 def test_values(
     paid: list[Path], plugins: Plugins, name: str, number: int, seed: int, values: list[Any]
 ) -> None:
@@ -100,7 +101,7 @@ def test_values(
 
 @pytest.mark.slow
 @tries(400)
-@given(FILES, st.integers(0, 1), st.integers(0, 10**6), SOME)
+@given(FILES, st.integers(0, 2), st.integers(0, 10**6), SOME)
 def test_values_at_length(
     paid: list[Path], plugins: Plugins, name: str, number: int, seed: int, values: list[Any]
 ) -> None:
@@ -115,11 +116,11 @@ def check_tables(
     if not path.exists():
         return
     write_changed(path, pq.read_table(path), made)
-    read(folder, paid[1 - number], plugins)
+    read(folder, paid[(number + 1) % 3], plugins)
 
 
 @tries(40)
-@given(st.sampled_from(TABLES), st.integers(0, 1), TABLE_CHANGES)
+@given(st.sampled_from(TABLES), st.integers(0, 2), TABLE_CHANGES)
 def test_tables(
     paid: list[Path], plugins: Plugins, name: str, number: int, made: list[tuple[int, str]]
 ) -> None:
@@ -128,7 +129,7 @@ def test_tables(
 
 @pytest.mark.slow
 @tries(600)
-@given(st.sampled_from(TABLES), st.integers(0, 1), TABLE_CHANGES)
+@given(st.sampled_from(TABLES), st.integers(0, 2), TABLE_CHANGES)
 def test_tables_at_length(
     paid: list[Path], plugins: Plugins, name: str, number: int, made: list[tuple[int, str]]
 ) -> None:

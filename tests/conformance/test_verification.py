@@ -15,7 +15,7 @@ import torch
 from backtest.cli import main
 from backtest.conformance.comparison import Error, holds, output_errors, state_errors, weakest
 from backtest.conformance.inputs import random_events
-from backtest.conformance.trials import Trials, TrialSizes, make_trials
+from backtest.conformance.trials import Trials, TrialSizes, make_trials, named_symbols
 from backtest.conformance.verification import Verdict, Verification
 from backtest.plugins.manager import Plugins, load_plugins
 from backtest.strategies.module import _MANY
@@ -536,3 +536,59 @@ def test_histories_are_tried_where_grouping_must_not_matter(verification: Verifi
     names = [check.name for check in verification.verify("batched").checks]
     assert "state, real features as history" in names
     assert not [c for c in verification.verify("last-write").checks if "as history" in c.name]
+
+
+PAIR = """
+from dataclasses import dataclass
+
+import numpy as np
+
+import backtest
+from backtest.errors import UsageError
+
+
+@dataclass
+class Pair(backtest.Strategy):
+    leg: str = "ES"
+    stateful = False
+    needs_features = False
+
+    def bind(self, session):
+        if self.leg not in session.symbols:
+            raise UsageError(f"there is no symbol {self.leg!r}")
+        self.mine = session.symbols.index(self.leg)
+
+    def predict(self, batch):
+        return np.where(batch.symbol == self.mine, batch.bid_size, -1).astype(np.float32)[:, None]
+
+
+@backtest.hookimpl
+def backtest_register_strategies(register):
+    register("pair", Pair)
+"""
+
+
+def test_strategies_that_name_symbols(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "pair.py").write_text(PAIR)
+
+    def code(*words: str) -> Any:
+        with pytest.raises(SystemExit) as ended:
+            main([*words, "--plugin", str(tmp_path / "pair.py")])
+        return ended.value.code
+
+    assert code("verify", "pair") == 2
+    assert "no symbol 'ES'" in capsys.readouterr().err
+    assert code("verify", "pair", "pair:leg=NQ", "--symbols", "ES,NQ") == 0
+    assert code("profile", "pair", "--sizes", "1", "--symbols", "ES", "--batches", "2") == 0
+    assert code("verify", "pair", "--symbols", "ES,ES") == 2
+    assert "'ES' is named twice" in capsys.readouterr().err
+
+
+def test_named_symbols_come_first() -> None:
+    assert named_symbols(3) == ("S000", "S001", "S002")
+    assert named_symbols(4, ["ES", "S001"]) == ("ES", "S001", "S000", "S002")
+    assert named_symbols(1, ["ES", "NQ"]) == ("ES", "NQ")
+    many = [f"N{k}" for k in range(150)]
+    trials = make_trials("quick", device="cpu", dataset="sample", seed=1, symbols=many)
+    assert trials.session.symbols == trials.small_session.symbols == tuple(many)
+    assert set(trials.small_events.symbol.tolist()) == set(range(150))

@@ -30,8 +30,8 @@ from backtest.experiments.folds import Folds, cut_folds
 from backtest.experiments.run_costs import Costs
 from backtest.experiments.sweep import Sweep
 from backtest.plugins.manager import load_plugins
-from backtest.report.markouts import _dataset, _quotes
 from backtest.report.page import render_report
+from backtest.report.seen_events import dataset_of, events_of
 from backtest.runs.folder import Run, open_run
 from tests.fitted_strategies import write_plugin
 
@@ -229,9 +229,9 @@ def test_events_and_batches_of_the_joint_run_are_numbered_through(
     assert np.array_equal(whole.table("predictions")["event"].to_numpy(), answered)
     batch = timing["batch"].drop_nulls().to_numpy()
     assert set(batch) == set(range(whole.metrics["timing"]["batches"]))
-    dataset = _dataset(whole)
+    dataset = dataset_of(whole)
     assert dataset is not None
-    seen = np.concatenate([events.ts_event for events in _quotes(whole, dataset)])
+    seen = np.concatenate([events.ts_event for events in events_of(whole, dataset)])
     assert np.array_equal(seen, ns(timing, "ts_event"))
 
 

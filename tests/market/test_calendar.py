@@ -38,6 +38,60 @@ def test_open_time_is_a_plain_sum(held: np.ndarray, asked: list[int]) -> None:
     ]
 
 
+@given(
+    SESSIONS,
+    st.integers(-5, 60),
+    st.integers(0, 70),
+    st.one_of(st.none(), st.integers(1, 20)),
+)
+def test_buckets_are_cut_within_sessions(
+    held: np.ndarray, start: int, span: int, length: int | None
+) -> None:
+    hours, end = MarketHours("UTC", held), start + span
+    ends = hours.bucket_ends(start, end, length)
+    inside = [
+        (max(opens, start), min(closes, end))
+        for opens, closes in held.tolist()
+        if max(opens, start) < min(closes, end)
+    ]
+    assert ends.dtype == np.int64
+    assert ends[-1] == end
+    if not inside:
+        assert ends.tolist() == MarketHours().bucket_ends(start, end, length).tolist()
+        return
+    assert (np.diff(ends) > 0).all()
+    assert {closes for _, closes in inside[:-1]} <= set(ends.tolist())
+    spans = hours.spans(start, ends).tolist()
+    assert min(spans) > 0
+    left = iter(spans)
+    for opens, closes in inside:
+        lengths: list[int] = []
+        while sum(lengths) < closes - opens:
+            lengths.append(next(left))
+        assert sum(lengths) == closes - opens  # none has open time of two sessions
+        if length is None:
+            assert max(lengths) - min(lengths) <= 1
+        else:
+            assert set(lengths[:-1]) <= {length}
+            assert lengths[-1] <= length
+    assert next(left, None) is None
+
+
+@given(st.integers(0, 10**15), st.integers(0, 10**15), st.one_of(st.none(), st.integers(10**12)))
+def test_buckets_of_a_market_that_never_closes(start: int, span: int, length: int | None) -> None:
+    """A 500th of the window each, rounded up; digests of earlier runs rest on it."""
+    each = max(-(-span // 500), 1) if length is None else length
+    expected = [*range(start + each, start + span, each), start + span]
+    assert MarketHours().bucket_ends(start, start + span, length).tolist() == expected
+
+
+def test_about_500_buckets_for_any_number_of_sessions() -> None:
+    for count, most in ((1, 500), (3, 501), (34, 510), (400, 400), (1300, 1300)):
+        opens = np.arange(count) * DAY_NS
+        hours = MarketHours("UTC", np.stack([opens, opens + 8 * HOUR_NS], axis=1))
+        assert len(hours.bucket_ends(0, count * DAY_NS)) == most
+
+
 def test_a_market_that_never_closes() -> None:
     always = MarketHours.of_sessions("Asia/Tokyo", None)
     instants = np.array([5, 9])

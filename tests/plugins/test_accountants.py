@@ -14,6 +14,7 @@ import pytest
 from backtest.core.arrays import Float32Array, Int64Array
 from backtest.errors import DataError, RunError, UsageError
 from backtest.inference.answers import Answers
+from backtest.market.calendar import MarketHours
 from backtest.market.events import NO_TIME, EventBatch
 from backtest.market.instruments import Instrument
 from backtest.market.quotes import Quotes
@@ -24,8 +25,8 @@ from backtest.plugins.sizing import Proportional, Sign
 from backtest.timing.outcomes import Status, Timing
 from backtest.trading.accountant import Accountant, RunTerms, SettledEvents
 from backtest.trading.sizing import SizingRule
+from backtest.trading.target_venue import TargetVenue
 from backtest.trading.terms import ClosingQuotes, Terms
-from backtest.trading.venue import Venue
 
 MS = 1_000_000
 END = 3000 * MS
@@ -115,10 +116,10 @@ def traded(
     whole = three_events()
     rules = accountant.order_rules(None, END)
     closing = ClosingQuotes(len(instruments), rules)
-    window = Window(Venue.COLUMNS)
+    window = Window(TargetVenue.COLUMNS)
     rows = window.extend(3)
     for columns in (whole.events, whole.timing):
-        for name in Venue.COLUMNS:
+        for name in TargetVenue.COLUMNS:
             if hasattr(columns, name):
                 window[name][rows] = getattr(columns, name)
     names = ("symbol", "ts_event", "bid", "ask", "bid_size", "ask_size")
@@ -126,9 +127,9 @@ def traded(
     symbols = [chr(ord("A") + k) for k in range(len(instruments))]
     terms = Terms(
         symbols, instruments, rules, sizing or Sign(), 0, 0, 0,
-        accountant.bucket_ends(0, END), closing,
+        accountant.bucket_ends(0, END, MarketHours()), closing,
     )  # fmt: skip
-    venue = Venue(window, terms)
+    venue = TargetVenue(window, terms)
     settlement = accountant.open(run_terms(symbols=symbols, instruments=instruments, venue=venue))
     forecast = whole.answers.forecast
     venue.follow(0, 3, last=True)

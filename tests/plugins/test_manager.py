@@ -374,7 +374,15 @@ def test_every_kind_has_a_hook(tmp_path: Path) -> None:
     hooks = ("strategies", "latency_models", "batching_policies", "sizing_rules", "accountants")
     source = "import backtest\nclass Part: ...\n" + "".join(
         f"@backtest.hookimpl\ndef backtest_register_{hook}(register): register('x', Part)\n"
-        for hook in (*hooks, "sources", "feature_builders", "executors", "report_sections")
+        for hook in (
+            *hooks,
+            "quoting_rules",
+            "queue_models",
+            "sources",
+            "feature_builders",
+            "executors",
+            "report_sections",
+        )
     )
     plugins = load_plugins([write(tmp_path, source)], entry_points=False)
     assert [plugins.names(kind) for kind in KINDS] == [["x"]] * len(KINDS)

@@ -7,14 +7,19 @@ import re
 import shutil
 import subprocess
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from html import unescape
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from markupsafe import Markup
 
 from backtest.comparison.comparison import compare
 from backtest.comparison.run_selection import runs_at
 from backtest.plugins.manager import load_plugins
+from backtest.report.charts import Axis, Chart, Series
 from backtest.report.page import page, render_report
 from tests.report.hostile import hostile_runs
 
@@ -62,6 +67,30 @@ addEventListener("load", async () => {
 });
 </script>
 """
+
+
+NARROW = r"""<style>body { width: 400px; }</style><script>
+const written = [], write = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+  const half = this.measureText(text).width / 2;
+  if (this.textAlign === "center" && /\d/.test(text)) written.push([y, x - half, x + half, text]);
+  return write.apply(this, arguments);
+};
+</script>"""
+"""The texts that are drawn, and where."""
+
+WRITTEN = """<script>
+addEventListener("load", async () => {
+  await new Promise((resolve) => setTimeout(resolve, 200));
+  written.length = 0;
+  const chart = charts.of(document.querySelector("figure.chart"));
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  written.length = 0;
+  chart.u.redraw();
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  document.documentElement.setAttribute("data-written", JSON.stringify(written));
+});
+</script>"""
 
 
 @dataclass
@@ -138,6 +167,33 @@ def test_the_tear_sheet_of_a_hostile_run(finished_runs: Path, tmp_path: Path) ->
     assert seen.console == []
     assert told["drawn"] == told["figures"]
     assert told["wide"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("begin", "end"),
+    [
+        ("2024-10-14T23:50:00", "2024-10-15T00:40:00"),
+        ("2024-10-14T21:00:00", "2024-10-15T05:00:00"),
+        ("2024-10-14T12:59:59.800", "2024-10-14T13:00:00.700"),
+        ("2024-12-31T23:59:58", "2025-01-01T00:00:02"),
+    ],
+)
+def test_labels_of_times_do_not_overlap(tmp_path: Path, begin: str, end: str) -> None:
+    """In a chart as narrow as on a phone, where the date changes near the left edge."""
+    edges = [datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() for text in (begin, end)]
+    x = np.linspace(edges[0], edges[1], 50)
+    chart = Chart("Net", Axis.of_clock("UTC"), Axis("USD"), [Series("net", None, x, np.sin(x))])
+    chapter = {"name": "a", "title": "A", "content": chart.render()}
+    html = page("Title", "", [chapter], entries=(), first=())
+    html = re.sub(r"<meta http-equiv[^>]*>", lambda _: NARROW, html)
+    html = html.replace("</body>", WRITTEN + "</body>")
+    seen = visit(html, tmp_path)
+    assert seen.console == []
+    (written,) = re.findall(r'data-written="([^"]*)"', seen.dom[:20000])
+    labels = [(y, low, high, text) for y, low, high, text in json.loads(unescape(written))]
+    assert any(re.fullmatch(r"\d{4}-\d\d-\d\d.*", text) for *_, text in labels)
+    for (y, _, high, one), (below, low, _, other) in pairwise(sorted(labels)):
+        assert y != below or high <= low, (one, other)
 
 
 def test_the_policy_stops_what_escaping_would_let_through(tmp_path: Path) -> None:

@@ -24,9 +24,10 @@ from backtest.data.dataset import open_dataset
 from backtest.data.reading.bus import read_events
 from backtest.plugins.manager import load_plugins
 from backtest.report.agreement import agreement_of
-from backtest.report.markouts import HORIZONS_NS, markouts_of
+from backtest.report.markouts import HORIZONS_NS, Markouts
 from backtest.report.pace import TAIL, pace_of
 from backtest.report.page import render_report
+from backtest.report.seen_events import follow
 from backtest.runs import tables
 from backtest.runs.folder import Run
 from tests.standing_quotes import StandingQuotes
@@ -140,10 +141,15 @@ def test_markouts_are_those_of_all_quotes_at_once(
     })  # fmt: skip
     dataset = open_dataset(small_dataset)
     names = list(runs)
-    for name, found in zip(names, markouts_of([runs[name] for name in names]), strict=True):
+    followed = follow([runs[name] for name in names], [Markouts])
+    for name, followers in zip(names, followed, strict=True):
         if name == "points":
-            assert found is None
+            assert followers is None
             continue
+        assert followers is not None
+        (markouts,) = followers
+        assert isinstance(markouts, Markouts)
+        found = markouts.mean()
         events = read_events(dataset).select(slice(0, SETTINGS[name].get("limit")))
         quotes = StandingQuotes(events, 3)
         total, lots = np.zeros(len(HORIZONS_NS)), 0
@@ -244,7 +250,7 @@ def test_memory_does_not_grow_with_the_tables(
         pace_of(one)
         tracemalloc.start()
         pace_of(one)
-        markouts_of([one])
+        follow([one], [Markouts])
         found = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         return found

@@ -59,6 +59,7 @@ def test_what_is_registered_and_claimed() -> None:
         "fused": ("close", "batched", "packed", True, True),
         "last-write": ("approximate", "batched", "packed", True, False),
         "imbalance": (None, None, "packed", True, True),
+        "order-list": (None, None, "packed", False, True),
     }
 
 

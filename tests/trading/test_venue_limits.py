@@ -17,8 +17,8 @@ from backtest.market.window import Window
 from backtest.trading import layout as at
 from backtest.trading.account_tables import Books, equity_table, figures
 from backtest.trading.booking_loops import book
+from backtest.trading.target_venue import TargetVenue
 from backtest.trading.terms import ClosingQuotes, Terms
-from backtest.trading.venue import Venue
 from tests import oracle
 from tests.markets import Market, Service
 from tests.venue_driver import Driver, columns_of, terms_of
@@ -55,7 +55,7 @@ def flat_market(targets: list[int], quotes: list[tuple[int, int, int]], value: i
     )
 
 
-def run(market: Market) -> tuple[Terms, Venue]:
+def run(market: Market) -> tuple[Terms, TargetVenue]:
     """Run a market, every event of which is answered at once."""
     terms = terms_of(market)
     return terms, Driver(market, market.timing(), terms, chunk=50).run()
@@ -156,7 +156,7 @@ def booked(terms: Terms, fills: Int64Array) -> Books:
     """Book fills [k, FILL_SIZE], in place, in new books."""
     state = np.zeros(at.TRADE_STATE, dtype=np.int64)
     state[at.FILLS] = len(fills)
-    books = Venue(Window(Venue.COLUMNS, rows=4), terms).books
+    books = TargetVenue(Window(TargetVenue.COLUMNS, rows=4), terms).books
     rules, instruments = terms.rule_table(), terms.instrument_table()
     code = book(state, fills, rules, instruments, books.sums, books.booked, terms.ends)
     assert code == at.DONE
@@ -184,7 +184,7 @@ def test_fees_round_up_once_whatever_their_digits(seed: int) -> None:
         instrument.fee(lots, 2 * touch) for lots, touch in fills[:, [at.LOTS, at.TOUCH]].tolist()
     ]
     assert fills[:, at.FEES].tolist() == expected
-    assert books.totals(0)[at.SUM_CASH + 8] == sum(expected)
+    assert books.totals(0)[at.SUM_COSTS + 7] == sum(expected)
 
 
 @pytest.mark.parametrize("impact", ["0.1", "0.3333333333333333", "1.7", "0.000000000000000123"])

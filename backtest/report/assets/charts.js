@@ -74,6 +74,22 @@ const charts = (() => {
     const inside = found.filter((v) => v >= low && v <= high);
     return inside.length > 1 ? inside : [low, (low + high) / 2, high].map((v) => Number(v.toPrecision(3)));
   };
+  // A second line stands below the first label, and where it changes. Of two that would overlap the
+  // longer stays, since only the first may hold the whole date; of two dates the later, which tells both.
+  const apart = (u, splits, labels) => {
+    let kept = null;
+    labels.forEach((label, k) => {
+      const [above, below] = String(label ?? "").split("\n");
+      if (!below) return;
+      const at = u.valToPos(splits[k], "x"), half = (7 * below.length) / 2;
+      if (kept !== null && at - half < kept.at + kept.half) {
+        if (half < kept.half) return void (labels[k] = above);
+        labels[kept.k] = kept.above;
+      }
+      kept = { k, above, at, half };
+    });
+    return labels;
+  };
   const axisOf = (axis, side) => {
     const narrow = innerWidth < 640;
     const made = {
@@ -88,6 +104,7 @@ const charts = (() => {
     } else if (axis.kind === "time") {
       made.values = CLOCK;
       made.size = 52;
+      made.space = 64; // "00:00:00" takes almost 60 px
     } else {
       if (axis.kind === "log") {
         made.splits = (u, k, low, high) => decades(low, high);
@@ -169,6 +186,10 @@ const charts = (() => {
           sync: spec.x.kind === "time" ? { key: "time", scales: ["x", null] } : undefined,
         },
         hooks: {
+          init: [(u) => {
+            const [axis] = u.axes, labels = axis.values;
+            if (spec.x.kind === "time") axis.values = (u, splits, ...more) => apart(u, splits, labels(u, splits, ...more));
+          }],
           drawClear: [(u) => this.shade(u)],
           draw: [(u) => this.decorate(u)],
           setCursor: [(u) => this.read(u)],

@@ -9,7 +9,7 @@ import numpy as np
 from backtest.core.compiled import compiled
 from backtest.trading import layout as at
 from backtest.trading.layout import NO_PRICE, SILENT
-from backtest.trading.quotes_loops import is_open, last_gap, last_row
+from backtest.trading.quotes_loops import is_open, last_gap, last_row, left_at_touch, touch_of
 
 
 class Market(NamedTuple):
@@ -232,19 +232,13 @@ def _fill(event, arrived, first_row, market, me, order, fills, state):
     ts_event, next_quote, mid = market.ts_event, market.next_quote, market.mid
     row = event - first_row
     here = last_row(me, at.POINTER + 4, row, arrived, first_row, ts_event, next_quote)
-    bid, ask = market.bid[here], market.ask[here]
     buys = order[at.ORDER_LOTS] > 0
-    touch, side = (ask, at.BOUGHT) if buys else (bid, at.SOLD)
-    # The side that is hit must be there, and not be crossed by the other one.
-    if touch == NO_PRICE or (ask != NO_PRICE and bid > ask):
+    touch = touch_of(buys, market.bid[here], market.ask[here])
+    if touch == NO_PRICE:
         return True
     displayed = market.ask_size[here] if buys else market.bid_size[here]
     since = market.ask_since[here] if buys else market.bid_since[here]
-    if me[side + 1] != since:
-        # What own fills took comes back only when that side's own price or size changes.
-        me[side + 1] = since
-        me[side] = 0
-    lots = min(abs(order[at.ORDER_LOTS]), displayed - me[side])
+    lots = min(abs(order[at.ORDER_LOTS]), left_at_touch(me, buys, displayed, since))
     if lots <= 0:
         return True
     filled = lots if buys else -lots
@@ -257,17 +251,19 @@ def _fill(event, arrived, first_row, market, me, order, fills, state):
     fill[at.LOTS] = filled
     fill[at.TRADED] = lots
     fill[at.DISPLAYED] = displayed
+    side = at.BOUGHT if buys else at.SOLD
     fill[at.TAKEN] = me[side]
     me[side] += lots
     fill[at.KNOWN] = order[at.ORDER_KNOWN]
     fill[at.TOUCH] = touch
-    fill[at.GAP] = last_gap(here + first_row, bid, ask, market.stale)
+    fill[at.GAP] = last_gap(here + first_row, market.bid[here], market.ask[here], market.stale)
     fill[at.T0] = ts_event[row]
     fill[at.T1] = market.received[row]
     fill[at.T2] = market.begun[row]
     fill[at.T3] = market.ended[row]
-    fill[at.T4] = arrived
-    fill[at.M4] = mid[here]
+    fill[at.T4] = fill[at.FILLED] = arrived
+    fill[at.ORDER], fill[at.MAKER] = -1, 0  # orders that never rest have no id
+    fill[at.M4] = fill[at.MF] = mid[here]
     looked = row
     for k in range(4):
         if here != row:  # else there is no later row to look for

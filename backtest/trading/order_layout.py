@@ -1,0 +1,172 @@
+"""Where things lie in the arrays of resting orders, besides what ``layout`` has."""
+
+from __future__ import annotations
+
+from backtest.trading.layout import BOOK_SIZE, TRADE_STATE
+
+FRACTION = 1 << 20
+"""Parts of a lot in which a place in a queue is counted."""
+
+MOST_DISPLAYED = 1 << 42
+"""Displayed sizes are below this: in parts of a lot they then fit 64 bits with room to add."""
+
+UNKNOWN = 1 << 62
+"""A place in the queue of a price that is not displayed: nothing fills there until it is known."""
+
+NEVER = UNKNOWN + 1
+"""A place from which nothing fills at the order's own price."""
+
+# What a command asks for: what a quoting rule wants, or a message as it is.
+QUOTE, NEW, CANCEL, CANCEL_ALL, REPLACE = range(5)
+
+# How long an order works: until it is cancelled; what fills at once; all of it at once or nothing.
+GTC, IOC, FOK = range(3)
+
+# What becomes of an order that must not take, where it would.
+MAY_TAKE, REJECT, SLIDE = range(3)
+
+# Queue models. ``POWER`` is the first of those with an exponent n: POWER + n.
+THROUGH, TRADES, OPTIMISTIC, POWER = range(4)
+
+# Fills by quotes through an order's price, and by prints through it; prints inside the spread.
+CROSS_NONE, CROSS_DISPLAYED, CROSS_FULL = range(3)
+
+# What the venue reports: an order may be filled while it rests, or take.
+ACCEPTED, REJECTED, FILLED, TOOK, CANCELLED, REPLACED, EXPIRED, LATE = range(8)
+REPORTS = ("accepted", "rejected", "filled", "took", "cancelled", "replaced", "expired", "late")
+
+# Why a loop returned, besides the reasons of ``layout``: a price that is wanted is too large.
+PRICE_OVERFLOW = 64
+
+# A decision that waits [n, COMMAND_SIZE]. What a quoting rule wants takes the four places from
+# ``C_ID`` on: offset and lots of the bid, and of the ask. ``C_T0`` to ``C_T2`` are its instants
+# before it is ready; ``C_ENTRY`` to ``C_RESPONSE`` latencies.
+(
+    C_READY,
+    C_SYMBOL,
+    C_EVENT,
+    C_ACTION,
+    C_ID,
+    C_SIDE,
+    C_PRICE,
+    C_TOTAL,
+    C_TIF,
+    C_POST,
+    C_T0,
+    C_T1,
+    C_T2,
+    C_ENTRY,
+    C_CANCEL,
+    C_REPLACE,
+    C_RESPONSE,
+    COMMAND_SIZE,
+) = range(18)
+C_BID_OFFSET, C_BID_LOTS, C_ASK_OFFSET, C_ASK_LOTS = range(C_ID, C_ID + 4)
+
+# A message on its way [n, MESSAGE_SIZE], and an own order that works [n, WORKING_SIZE]: both linked
+# lists by symbol, orders by side as well. What they have in common lies in the same places: five
+# instants and the doubled mids then; the last of each is known when it has arrived.
+(
+    NEXT,
+    ID,
+    SIDE,
+    PRICE,
+    TOTAL,
+    POST,
+    EVENT,
+    AT0,
+    AT1,
+    AT2,
+    AT3,
+    AT4,
+    MID0,
+    MID1,
+    MID2,
+    MID3,
+    MID4,
+    COMMON,
+) = range(18)
+ACTION, TIF, RESPONSE, MESSAGE_SIZE = COMMON, COMMON + 1, COMMON + 2, COMMON + 3
+
+# Of a working order: lots filled; lots ahead in parts of a lot; the size that its price displayed
+# when that was last known; lots printed there since; whether the touch has left the price; what
+# quotes took off the place before prints told of it, and what of the fall no print has told of yet,
+# both up to an instant.
+DONE_LOTS, AHEAD, SEEN, TRADED, AWAY, PAID, FALLEN, PAID_UNTIL, WORKING_SIZE = range(
+    COMMON, COMMON + 9
+)
+
+# A report that the trader has not heard [n, REPORT_SIZE]. ``R_ANSWERS``: it is what the message was
+# sent for, so that the message is no longer under way.
+R_NEXT, R_KNOWN, R_KIND, R_ID, R_SIDE, R_LOTS, R_PRICE, R_TOTAL, R_ANSWERS, REPORT_SIZE = range(10)
+
+# What the venue has reported, in order [n, LOG_SIZE]: lots and price of fills with their sign, of
+# others the order's; then the message's event and instants, ``NO_TIME`` where there is none.
+(
+    L_TIME,
+    L_SYMBOL,
+    L_KNOWN,
+    L_KIND,
+    L_ID,
+    L_SIDE,
+    L_LOTS,
+    L_PRICE,
+    L_EVENT,
+    L_T0,
+    L_T1,
+    L_T2,
+    L_T3,
+    L_T4,
+    LOG_SIZE,
+) = range(15)
+
+# A symbol at the venue [S, SYMBOL_SIZE]: a book of ``layout``, whose ``ARRIVED`` is of the latest
+# message; then the last row that was handled; when the latest report is known; first and last
+# message, first and last report, the first own buy and sell, how many of these there are; when the
+# session that they work in closes; the instant of the latest print, and the lots printed in it by
+# sellers and by buyers; the latest id; whether the latest row is kept although no order works.
+(
+    CURSOR,
+    HEARD_LAST,
+    FIRST_MESSAGE,
+    LAST_MESSAGE,
+    FIRST_REPORT,
+    LAST_REPORT,
+    BUYS,
+    SELLS,
+    WORKING,
+    CLOSES_AT,
+    PRINT_TIME,
+    PRINTED_SOLD,
+    PRINTED_BOUGHT,
+    LAST_ID,
+    PINNED,
+    SYMBOL_SIZE,
+) = range(BOOK_SIZE, BOOK_SIZE + 16)
+
+# What the trader knows of its order on each side of a symbol [S, 2, DESK_SIZE], buys first. An id
+# of 0: none. ``D_WAITING``: whether a message is under way.
+D_ID, D_PRICE, D_TOTAL, D_FILLED, D_WAITING, D_SENT, DESK_SIZE = range(7)
+
+# How far working has come: as ``layout`` has it, the queue being one of commands; then rows of the
+# log; of messages, orders and reports each the first free entry, and how many are free.
+LOGGED, FREE, SPARE, ORDER_STATE = TRADE_STATE, TRADE_STATE + 1, TRADE_STATE + 4, TRADE_STATE + 7
+MESSAGES, ORDERS, REPORTS_HELD = range(3)
+
+# What is fixed [ORDER_RULES].
+(
+    MODEL,
+    THROUGH_FULL,
+    CROSS,
+    INSIDE_BOTH,
+    PAIRING,
+    REJECT_SELF_TRADE,
+    SKEW,
+    SKEW_UNDER,
+    REQUOTE_BAND,
+    RESIZE_BAND,
+    MIN_INTERVAL,
+    POST_ONLY,
+    POSITION_LIMIT,
+    ORDER_RULES,
+) = range(14)

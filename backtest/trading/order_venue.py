@@ -1,0 +1,270 @@
+"""Orders that rest: the venue of quoting rules and order lists, chunk by chunk."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, cast
+
+import numpy as np
+
+from backtest.core.arrays import Float32Array, Int64Array
+from backtest.errors import RunError
+from backtest.market.quotes import UNLIMITED
+from backtest.market.window import Window
+from backtest.trading import layout as at
+from backtest.trading import order_layout as ol
+from backtest.trading.order_terms import OrderTerms
+from backtest.trading.orders import Latency
+from backtest.trading.quoting import wanted_quotes
+from backtest.trading.terms import Terms
+from backtest.trading.venue import Venue, by_arrival, grown
+
+_ENTRIES = 1 << 8
+"""Messages, orders and reports that there is room for at the beginning."""
+
+_ROWS = 1 << 12
+"""The same of fills, commands and rows of the log."""
+
+_POOLS = (
+    ("messages", ol.MESSAGE_SIZE),
+    ("working", ol.WORKING_SIZE),
+    ("reports", ol.REPORT_SIZE),
+)
+"""Entries that are used again, in the order of ``order_layout``."""
+
+
+class OrderVenue(Venue):
+    """Lets orders rest, and fills them as the market comes to them.
+
+    Args:
+        window: holds the events, with the columns ``COLUMNS``; ``predictions`` too, where a quoting
+            rule makes the orders.
+        terms: what is fixed; ``orders`` among it.
+    """
+
+    COLUMNS: ClassVar[dict[str, Any]] = Venue.COLUMNS | {
+        "trade_price": np.int64,
+        "trade_size": np.int64,
+        "aggressor": np.int8,
+        "cancel": np.int64,
+        "replace": np.int64,
+    }
+
+    def __init__(self, window: Window, terms: Terms) -> None:
+        super().__init__(window, terms)
+        from backtest.trading import order_venue_loops
+        from backtest.trading.order_book_loops import Orders, Ticks
+        from backtest.trading.target_loops import find_opinions
+
+        assert terms.orders is not None
+        self._loops, self._find_opinions = order_venue_loops, find_opinions
+        self._ticks: Any = Ticks
+        self._orders: OrderTerms = terms.orders
+        self._order_rules = terms.orders.rule_table(terms.rules.position_limit)
+        self._limit = at.NO_TIME
+        symbols = len(terms.symbols)
+        books = np.zeros((symbols, ol.SYMBOL_SIZE), dtype=np.int64)
+        heads = (ol.FIRST_MESSAGE, ol.FIRST_REPORT, ol.BUYS, ol.SELLS, ol.CURSOR)
+        books[:, [at.BOUGHT_SINCE, at.SOLD_SINCE, *heads, *range(at.POINTER, at.POINTER + 5)]] = -1
+        books[:, [at.ARRIVED, ol.HEARD_LAST, ol.PRINT_TIME]] = at.NO_TIME
+        desks = np.zeros((symbols, 2, ol.DESK_SIZE), dtype=np.int64)
+        desks[:, :, ol.D_SENT] = at.NO_TIME
+        state = np.zeros(ol.ORDER_STATE, dtype=np.int64)
+        pools = {}
+        for kind, (name, width) in enumerate(_POOLS):
+            pools[name] = np.zeros((_ENTRIES, width), dtype=np.int64)
+            _free(pools[name], 0, kind, state)
+        self._trading = Orders(
+            state=state,
+            commands=np.zeros((_ROWS, ol.COMMAND_SIZE), dtype=np.int64),
+            books=books,
+            desks=desks,
+            log=np.zeros((_ROWS, ol.LOG_SIZE), dtype=np.int64),
+            fills=np.zeros((_ROWS, at.FILL_SIZE), dtype=np.int64),
+            **pools,
+        )
+        self._listed = 0
+        self._counts = np.zeros((2, len(ol.REPORTS)), dtype=np.int64)
+        if terms.orders.listed is not None:
+            books[np.unique(terms.orders.listed.symbol), ol.PINNED] = 1
+
+    @property
+    def positions(self) -> Int64Array:
+        return cast(Int64Array, self._trading.books[:, at.POSITION])
+
+    @property
+    def needs(self) -> int:
+        trading = self._trading
+        oldest = self._settled
+        waiting = trading.commands[trading.state[at.HEAD] : trading.state[at.TAIL], ol.C_EVENT]
+        books = trading.books
+        active = (books[:, ol.WORKING] > 0) | (books[:, ol.FIRST_MESSAGE] >= 0)
+        followed = books[active | (books[:, ol.PINNED] != 0), ol.CURSOR]
+        for events in (waiting, followed):
+            oldest = min(oldest, int(events[events >= 0].min(initial=oldest)))
+        return oldest
+
+    def follow(self, first: int, stop: int, *, last: bool = False) -> None:
+        super().follow(first, stop, last=last)
+        if first == stop:
+            return
+        rows = self._window.rows(first, stop)
+        self._follow_latency("cancel", self._orders.cancel, first, stop)
+        self._follow_latency("replace", self._orders.replace, first, stop)
+        if self._orders.fills.queue.needs_sizes:
+            self._check_sizes(rows)
+        books = self._trading.books
+        unseen = (books[:, ol.PINNED] != 0) & (books[:, ol.CURSOR] < 0)
+        if unseen.any():
+            symbols, places = np.unique(self._window["symbol"][rows], return_index=True)
+            found = unseen[symbols]
+            books[symbols[found], ol.CURSOR] = places[found] + first
+
+    def _follow_latency(self, name: str, latency: Latency, first: int, stop: int) -> None:
+        super()._follow_latency(name, latency, first, stop)
+        if not callable(latency):  # here every event's is read from the window
+            self._window[name][self._window.rows(first, stop)] = latency
+
+    def _check_sizes(self, rows: slice) -> None:
+        window = self._window
+        for name in ("bid_size", "ask_size", "trade_size"):
+            sizes = window[name][rows]
+            most = int(sizes.max(initial=0))
+            if most >= ol.MOST_DISPLAYED and most != UNLIMITED:
+                symbol = self.terms.symbols[int(window["symbol"][rows][sizes.argmax()])]
+                raise RunError(
+                    f"{name} is {most:,} lots, more than places in a queue can be counted in",
+                    place=f"symbol {symbol!r}",
+                    remedy="Choose a larger lot_size in the dataset card.",
+                )
+
+    def answer(self, events: Int64Array, forecast: Float32Array) -> None:
+        rule = self._orders.quoting
+        if rule is None or not len(events):
+            return
+        window, terms = self._window, self.terms
+        rows = events - window.first
+        asked = np.empty(len(events), dtype=np.bool_)
+        self._find_opinions(
+            window.first, terms.warmup, events, forecast, window["symbol"], window["mid"],
+            self._tradable, asked,
+        )  # fmt: skip
+        wanted = np.full((len(events), 4), at.SILENT, dtype=np.int64)
+        if asked.any():
+            quotes = self._quotes.at(events[asked])
+            wanted[asked] = wanted_quotes(rule, window["predictions"][rows[asked]], quotes)
+        self._reserve_commands(len(events))
+        answered = self._loops.Answered
+        columns = answered(*(window[name] for name in answered._fields))
+        trading = self._trading
+        self._loops.enqueue(window.first, events, wanted, columns, trading.state, trading.commands)
+
+    def _reserve_commands(self, count: int) -> None:
+        """Make room for commands at the end of the queue: where those were that are done."""
+        state, commands = self._trading.state, self._trading.commands
+        if state[at.TAIL] + count <= len(commands):
+            return
+        waiting = commands[state[at.HEAD] : state[at.TAIL]]
+        if 2 * (len(waiting) + count) > len(commands):
+            commands = np.empty((2 * (len(waiting) + count), ol.COMMAND_SIZE), dtype=np.int64)
+            self._trading = self._trading._replace(commands=commands)
+        commands[: len(waiting)] = waiting  # numpy copies overlapping rows as if by a buffer
+        state[at.HEAD], state[at.TAIL] = 0, len(waiting)
+
+    def _send_listed(self, limit: int) -> None:
+        """Put the messages of the list that are sent before an instant in the queue."""
+        listed, latency = self._orders.listed, self._orders.listed_latency
+        if listed is None or latency is None:
+            return
+        stop = int(np.searchsorted(listed.sent, limit))
+        if stop == self._listed:
+            return
+        rows = slice(self._listed, stop)
+        self._listed = stop
+        self._reserve_commands(stop - rows.start)
+        state = self._trading.state
+        first = int(state[at.TAIL])
+        state[at.TAIL] += stop - rows.start
+        commands = self._trading.commands[first : state[at.TAIL]]
+        for column, values in (
+            (ol.C_READY, listed.sent),
+            (ol.C_SYMBOL, listed.symbol),
+            (ol.C_ACTION, listed.action),
+            (ol.C_ID, listed.id),
+            (ol.C_SIDE, listed.side),
+            (ol.C_PRICE, listed.price),
+            (ol.C_TOTAL, listed.total),
+            (ol.C_TIF, listed.tif),
+            (ol.C_POST, listed.post_only),
+        ):
+            commands[:, column] = values[rows]
+        commands[:, [ol.C_T0, ol.C_T1, ol.C_T2]] = listed.sent[rows, None]
+        commands[:, ol.C_ENTRY : ol.C_RESPONSE + 1] = latency[rows]
+        commands[:, ol.C_EVENT] = -1
+        left = np.unique(listed.symbol[stop:])
+        self._trading.books[:, ol.PINNED] = 0
+        self._trading.books[left, ol.PINNED] = 1
+
+    def _trade(self, now: int, frontier: int) -> None:
+        limit = min(now, frontier)
+        self._checked = frontier
+        self._send_listed(limit)
+        window = self._window
+        columns = [window[name] for name in self._ticks._fields[:-1]]
+        ticks = self._ticks(*columns, self._quotes.stale)
+        while True:
+            code = self._loops.work(
+                limit, window.first, ticks, self._trading, self._order_rules, self._rules,
+                *self._sessions,
+            )  # fmt: skip
+            if code != at.FULL:
+                break
+            self._grow()
+        self._check(code)
+        self._book()
+
+    def _close(self) -> None:
+        while self._loops.end(self.terms.rules.end, self._trading) == at.FULL:
+            self._grow()
+
+    def take_log(self) -> Int64Array:
+        """By time, then symbol, int64 [n, LOG_SIZE]."""
+        state, log = self._trading.state, self._trading.log
+        entries = log[: state[ol.LOGGED]]
+        bound = min(self._now, self._checked)
+        done = (entries[:, ol.L_TIME] < bound) | (bound == at.LATEST)
+        taken = entries[done]
+        np.add.at(self._counts[0], taken[:, ol.L_KIND], 1)
+        np.add.at(self._counts[1], taken[:, ol.L_KIND], np.abs(taken[:, ol.L_LOTS]))
+        left = entries[~done]
+        log[: len(left)] = left
+        state[ol.LOGGED] = len(left)
+        return taken[by_arrival(taken[:, ol.L_TIME], taken[:, ol.L_SYMBOL])]
+
+    def figures(self) -> dict[str, Any]:
+        """What became of the orders, after the end: reports and lots of each kind."""
+        return {
+            name: {"reports": count, "lots": lots}
+            for name, count, lots in zip(ol.REPORTS, *self._counts.tolist(), strict=True)
+        }
+
+    def _grow(self) -> None:
+        """Enlarge whatever one step more might fill."""
+        trading, state = self._trading, self._trading.state
+        most = int(trading.books[:, ol.WORKING].max(initial=0)) + 4
+        self._reserve_fills(most)
+        while state[ol.LOGGED] + most > len(self._trading.log):
+            self._trading = self._trading._replace(log=grown(self._trading.log))
+        for kind, (name, _) in enumerate(_POOLS):
+            while state[ol.SPARE + kind] < most:
+                entries = getattr(self._trading, name)
+                larger = grown(entries)
+                _free(larger, len(entries), kind, state)
+                self._trading = self._trading._replace(**{name: larger})
+
+
+def _free(entries: Int64Array, first: int, kind: int, state: Int64Array) -> None:
+    """Make the entries from ``first`` on free, before those that are free already."""
+    entries[first:, ol.NEXT] = np.arange(first + 1, len(entries) + 1)
+    entries[-1, ol.NEXT] = state[ol.FREE + kind] if first else -1
+    state[ol.FREE + kind] = first
+    state[ol.SPARE + kind] += len(entries) - first
