@@ -12,7 +12,6 @@ from backtest.trading.layout import NO_PRICE
 from backtest.trading.order_book_loops import (
     allot,
     answer,
-    deplete,
     find,
     insert,
     record_fill,
@@ -27,8 +26,9 @@ from backtest.trading.quotes_loops import (
     is_open,
     last_gap,
     last_row,
-    left_at_touch,
     session_close,
+    take_at_touch,
+    taken_at_touch,
     touch_of,
 )
 
@@ -234,7 +234,7 @@ def _takable(book, message, lots, row, ticks):
         return 0
     displayed = ticks.ask_size[row] if buys else ticks.bid_size[row]
     since = ticks.ask_since[row] if buys else ticks.bid_since[row]
-    return max(min(lots, left_at_touch(book, buys, displayed, since)), 0)
+    return max(min(lots, displayed - taken_at_touch(book, buys, since)), 0)
 
 
 @compiled
@@ -245,13 +245,13 @@ def _take(s, message, lots, row, first_row, ticks, orders):
     if taken == 0:
         return 0
     bid, ask = ticks.bid[row], ticks.ask[row]
-    before = book[at.BOUGHT if buys else at.SOLD]
-    deplete(book, message[ol.SIDE], ticks.ask_since[row] if buys else ticks.bid_since[row], taken)
+    since = ticks.ask_since[row] if buys else ticks.bid_since[row]
     fill = orders.fills[record_fill(s, message, taken, orders)]
     fill[at.FILLED], fill[at.MAKER] = message[ol.AT4], 0
     fill[at.TOUCH] = ask if buys else bid
     fill[at.DISPLAYED] = ticks.ask_size[row] if buys else ticks.bid_size[row]
-    fill[at.TAKEN] = before
+    fill[at.TAKEN] = taken_at_touch(book, buys, since)
+    take_at_touch(book, buys, since, taken)
     fill[at.GAP] = last_gap(row + first_row, bid, ask, ticks.stale)
     fill[at.MF] = fill[at.M4]
     fill[at.KNOWN] = report(

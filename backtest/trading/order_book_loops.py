@@ -35,7 +35,7 @@ class Orders(NamedTuple):
     """What the venue and the trader keep between two calls, as ``order_layout`` has it."""
 
     state: Any
-    commands: Any
+    queue: Any
     books: Any
     desks: Any
     messages: Any
@@ -153,16 +153,6 @@ def remove(book, place, orders):
     """Take an order out of its side's list, and free its entry."""
     unlink(book, place, orders)
     release(orders.working, ol.ORDERS, place, orders.state)
-
-
-@compiled
-def deplete(book, side, since, lots):
-    """Note what own orders took of the side that they take from, as it stands since an event."""
-    column = at.BOUGHT if side > 0 else at.SOLD
-    if book[column + 1] != since:
-        book[column + 1] = since
-        book[column] = 0
-    book[column] += lots
 
 
 @compiled

@@ -9,8 +9,9 @@ from backtest.core.compiled import compiled
 from backtest.trading import layout as at
 from backtest.trading import order_layout as ol
 from backtest.trading.layout import NO_PRICE
-from backtest.trading.order_book_loops import deplete, record_fill, remove, report
+from backtest.trading.order_book_loops import record_fill, remove, report
 from backtest.trading.queue_loops import meet_print, meet_quote
+from backtest.trading.quotes_loops import take_at_touch
 
 
 @compiled
@@ -132,7 +133,8 @@ def _meet_cross(s, side, row, before, ticks, orders, rules, response):
             fill_resting(s, place, left, row, before, ticks, orders, response)
         place = after
     if taken > 0:
-        deplete(book, side, ticks.ask_since[row] if side > 0 else ticks.bid_since[row], taken)
+        since = ticks.ask_since[row] if side > 0 else ticks.bid_since[row]
+        take_at_touch(book, side > 0, since, taken)
 
 
 @compiled

@@ -53,14 +53,12 @@ class OrderVenue(Venue):
         super().__init__(window, terms)
         from backtest.trading import order_venue_loops
         from backtest.trading.order_book_loops import Orders, Ticks
-        from backtest.trading.target_loops import find_opinions
 
         assert terms.orders is not None
-        self._loops, self._find_opinions = order_venue_loops, find_opinions
+        self._loops = order_venue_loops
         self._ticks: Any = Ticks
         self._orders: OrderTerms = terms.orders
         self._order_rules = terms.orders.rule_table(terms.rules.position_limit)
-        self._limit = at.NO_TIME
         symbols = len(terms.symbols)
         books = np.zeros((symbols, ol.SYMBOL_SIZE), dtype=np.int64)
         heads = (ol.FIRST_MESSAGE, ol.FIRST_REPORT, ol.BUYS, ol.SELLS, ol.CURSOR)
@@ -75,7 +73,7 @@ class OrderVenue(Venue):
             _free(pools[name], 0, kind, state)
         self._trading = Orders(
             state=state,
-            commands=np.zeros((_ROWS, ol.COMMAND_SIZE), dtype=np.int64),
+            queue=np.zeros((_ROWS, ol.COMMAND_SIZE), dtype=np.int64),
             books=books,
             desks=desks,
             log=np.zeros((_ROWS, ol.LOG_SIZE), dtype=np.int64),
@@ -95,7 +93,7 @@ class OrderVenue(Venue):
     def needs(self) -> int:
         trading = self._trading
         oldest = self._settled
-        waiting = trading.commands[trading.state[at.HEAD] : trading.state[at.TAIL], ol.C_EVENT]
+        waiting = trading.queue[trading.state[at.HEAD] : trading.state[at.TAIL], ol.C_EVENT]
         books = trading.books
         active = (books[:, ol.WORKING] > 0) | (books[:, ol.FIRST_MESSAGE] >= 0)
         followed = books[active | (books[:, ol.PINNED] != 0), ol.CURSOR]
@@ -141,34 +139,20 @@ class OrderVenue(Venue):
         rule = self._orders.quoting
         if rule is None or not len(events):
             return
-        window, terms = self._window, self.terms
-        rows = events - window.first
-        asked = np.empty(len(events), dtype=np.bool_)
-        self._find_opinions(
-            window.first, terms.warmup, events, forecast, window["symbol"], window["mid"],
-            self._tradable, asked,
-        )  # fmt: skip
+        window, asked = self._window, self._opinions(events, forecast)
         wanted = np.full((len(events), 4), at.SILENT, dtype=np.int64)
         if asked.any():
             quotes = self._quotes.at(events[asked])
-            wanted[asked] = wanted_quotes(rule, window["predictions"][rows[asked]], quotes)
-        self._reserve_commands(len(events))
+            rows = events[asked] - window.first
+            wanted[asked] = wanted_quotes(rule, window["predictions"][rows], quotes)
+        self._reserve_answers(len(events))
         answered = self._loops.Answered
         columns = answered(*(window[name] for name in answered._fields))
         trading = self._trading
-        self._loops.enqueue(window.first, events, wanted, columns, trading.state, trading.commands)
-
-    def _reserve_commands(self, count: int) -> None:
-        """Make room for commands at the end of the queue: where those were that are done."""
-        state, commands = self._trading.state, self._trading.commands
-        if state[at.TAIL] + count <= len(commands):
-            return
-        waiting = commands[state[at.HEAD] : state[at.TAIL]]
-        if 2 * (len(waiting) + count) > len(commands):
-            commands = np.empty((2 * (len(waiting) + count), ol.COMMAND_SIZE), dtype=np.int64)
-            self._trading = self._trading._replace(commands=commands)
-        commands[: len(waiting)] = waiting  # numpy copies overlapping rows as if by a buffer
-        state[at.HEAD], state[at.TAIL] = 0, len(waiting)
+        self._loops.enqueue(
+            window.first, self._base, events, wanted, columns, self._newest, trading.state,
+            trading.queue,
+        )  # fmt: skip
 
     def _send_listed(self, limit: int) -> None:
         """Put the messages of the list that are sent before an instant in the queue."""
@@ -180,11 +164,11 @@ class OrderVenue(Venue):
             return
         rows = slice(self._listed, stop)
         self._listed = stop
-        self._reserve_commands(stop - rows.start)
+        self._reserve_answers(stop - rows.start)
         state = self._trading.state
         first = int(state[at.TAIL])
         state[at.TAIL] += stop - rows.start
-        commands = self._trading.commands[first : state[at.TAIL]]
+        commands = self._trading.queue[first : state[at.TAIL]]
         for column, values in (
             (ol.C_READY, listed.sent),
             (ol.C_SYMBOL, listed.symbol),
@@ -230,8 +214,7 @@ class OrderVenue(Venue):
         """By time, then symbol, int64 [n, LOG_SIZE]."""
         state, log = self._trading.state, self._trading.log
         entries = log[: state[ol.LOGGED]]
-        bound = min(self._now, self._checked)
-        done = (entries[:, ol.L_TIME] < bound) | (bound == at.LATEST)
+        done = self._are_final(entries[:, ol.L_TIME])
         taken = entries[done]
         np.add.at(self._counts[0], taken[:, ol.L_KIND], 1)
         np.add.at(self._counts[1], taken[:, ol.L_KIND], np.abs(taken[:, ol.L_LOTS]))

@@ -11,12 +11,13 @@ from typing import Any, NamedTuple
 from backtest.core.compiled import compiled, compiled_inline
 from backtest.trading import layout as at
 from backtest.trading import order_layout as ol
+from backtest.trading.answer_loops import superseded
 from backtest.trading.desk_loops import hear, quote
 from backtest.trading.layout import SILENT
 from backtest.trading.message_loops import receive, send
 from backtest.trading.order_book_loops import remove, report
 from backtest.trading.order_loops import meet_row
-from backtest.trading.quotes_loops import last_row
+from backtest.trading.quotes_loops import last_row, walk
 
 
 class Answered(NamedTuple):
@@ -49,7 +50,7 @@ def work(limit, first_row, ticks, orders, rules, money, opens, closes):
     """
     state = orders.state
     while state[at.HEAD] < state[at.TAIL]:
-        command = orders.commands[state[at.HEAD]]
+        command = orders.queue[state[at.HEAD]]
         s, ready = command[ol.C_SYMBOL], command[ol.C_READY]
         if ready >= limit:
             break
@@ -103,8 +104,8 @@ def _advance(s, until, first_row, ticks, orders, rules, money, opens, closes):
         row = book[ol.CURSOR] - first_row if book[ol.CURSOR] >= 0 else -1
         if book[ol.WORKING] == 0 or row < 0:
             # No order meets the rows up to the next message, so they are passed over.
-            row = _walk(row, min(arrival, until), ticks)
             if row >= 0:
+                row = walk(row, min(arrival, until), ticks.ts_event, ticks.next_quote)
                 book[ol.CURSOR] = row + first_row
             if arrival > until:
                 return at.DONE
@@ -125,17 +126,6 @@ def _advance(s, until, first_row, ticks, orders, rules, money, opens, closes):
             receive(s, row, first_row, ticks, orders, rules, money, opens, closes)
         else:
             return at.DONE
-
-
-@compiled
-def _walk(row, time, ticks):
-    """The symbol's last row up to an instant, from one of its rows that is."""
-    while row >= 0 and ticks.next_quote[row] > 0:
-        after = row + ticks.next_quote[row]
-        if ticks.ts_event[after] > time:
-            break
-        row = after
-    return row
 
 
 @compiled
@@ -203,18 +193,22 @@ def _expire(s, time, orders):
 
 
 @compiled
-def enqueue(first_row, events, wanted, columns, state, commands):
+def enqueue(first_row, base, events, wanted, columns, newest, state, queue):
     """Put what a quoting rule wants after some events at the end of the queue, which has room.
+
+    Answers that another one supersedes are silenced.
 
     Args:
         first_row: number of the event in row 0 of the window.
+        base: place of the queue's first row, counted from the first answer of the run.
         events: numbers [n]; ``wanted``: what is wanted after each [n, 4].
         columns: ``Answered``.
+        newest: of each symbol's answers, as ``layout`` has it.
     """
-    first = state[at.TAIL]
     for k in range(len(events)):
-        row, command = events[k] - first_row, commands[first + k]
-        command[ol.C_READY], command[ol.C_SYMBOL] = columns.ended[row], columns.symbol[row]
+        row, place = events[k] - first_row, state[at.TAIL]
+        command, s, ready = queue[place], columns.symbol[row], columns.ended[row]
+        command[ol.C_READY], command[ol.C_SYMBOL] = ready, s
         command[ol.C_EVENT], command[ol.C_ACTION] = events[k], ol.QUOTE
         for j in range(4):
             command[ol.C_BID_OFFSET + j] = wanted[k, j]
@@ -223,26 +217,8 @@ def enqueue(first_row, events, wanted, columns, state, commands):
         command[ol.C_ENTRY], command[ol.C_CANCEL] = columns.entry[row], columns.cancel[row]
         command[ol.C_REPLACE] = columns.replace[row]
         command[ol.C_RESPONSE] = columns.response[row]
-    state[at.TAIL] = first + len(events)
-    silence(commands, state[at.HEAD], first, state[at.TAIL])
-
-
-@compiled
-def silence(commands, head, first, stop):
-    """Of a symbol's answers that are ready at one instant only the newest event's counts.
-
-    Args:
-        commands: those from ``head`` on wait; those from ``first`` to ``stop - 1`` are new.
-    """
-    for k in range(first, stop):
-        new = commands[k]
-        if new[ol.C_ACTION] != ol.QUOTE:
-            continue
-        for j in range(k - 1, head - 1, -1):
-            old = commands[j]
-            if old[ol.C_READY] != new[ol.C_READY]:
-                break
-            if old[ol.C_SYMBOL] != new[ol.C_SYMBOL] or old[ol.C_ACTION] != ol.QUOTE:
-                continue
-            silent = old if old[ol.C_EVENT] < new[ol.C_EVENT] else new
-            silent[ol.C_BID_OFFSET] = silent[ol.C_ASK_OFFSET] = SILENT
+        silent = superseded(newest[s], events[k], ready, base + place)
+        if silent >= 0:
+            queue[silent - base, ol.C_BID_OFFSET] = SILENT
+            queue[silent - base, ol.C_ASK_OFFSET] = SILENT
+        state[at.TAIL] = place + 1

@@ -190,13 +190,19 @@ def last_row(me, pointer, row, time, first_row, ts_event, next_quote):
     last = me[pointer] - first_row
     if last > row and ts_event[last] <= time:
         row = last
+    row = walk(row, time, ts_event, next_quote)
+    me[pointer] = row + first_row
+    return row
+
+
+@compiled
+def walk(row, time, ts_event, next_quote):
+    """The symbol's last row at or before ``time``, row by row from one of its rows that is."""
     while True:
         step = np.int64(next_quote[row])
         if step == 0 or ts_event[row + step] > time:
-            break
+            return row
         row += step
-    me[pointer] = row + first_row
-    return row
 
 
 @compiled
@@ -224,14 +230,21 @@ def touch_of(buys, bid, ask):
 
 
 @compiled
-def left_at_touch(me, buys, displayed, since):
-    """Lots that own orders have left of what a touch displays.
+def taken_at_touch(me, buys, since):
+    """Lots that own orders have taken of what a touch displays.
 
-    What they took comes back only when that side's own price or size changes: ``since`` is the
-    event that last did so.
+    They come back only when that side's own price or size changes: ``since`` is the event that last
+    did so.
     """
     side = BOUGHT if buys else SOLD
     if me[side + 1] != since:
         me[side + 1] = since
         me[side] = 0
-    return displayed - me[side]
+    return me[side]
+
+
+@compiled
+def take_at_touch(me, buys, since, lots):
+    """Take some more of it."""
+    taken = taken_at_touch(me, buys, since)
+    me[BOUGHT if buys else SOLD] = taken + lots

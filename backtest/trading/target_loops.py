@@ -8,8 +8,16 @@ import numpy as np
 
 from backtest.core.compiled import compiled
 from backtest.trading import layout as at
+from backtest.trading.answer_loops import superseded
 from backtest.trading.layout import NO_PRICE, SILENT
-from backtest.trading.quotes_loops import is_open, last_gap, last_row, left_at_touch, touch_of
+from backtest.trading.quotes_loops import (
+    is_open,
+    last_gap,
+    last_row,
+    take_at_touch,
+    taken_at_touch,
+    touch_of,
+)
 
 
 class Market(NamedTuple):
@@ -45,44 +53,21 @@ class Trading(NamedTuple):
 
 
 @compiled
-def find_opinions(first_row, warmup, events, forecast, symbol, mid, tradable, asked):
-    """Which answers decide something: ``asked`` [k].
-
-    They are past the warm-up, their symbol trades, and has had a two-sided quote. A NaN, which only
-    strategies give that may have no opinion, leaves the standing target.
-    """
-    for i in range(len(events)):
-        row = np.uint64(events[i] - first_row)
-        asked[i] = (
-            mid[row] != NO_PRICE
-            and events[i] >= warmup
-            and tradable[np.uint64(symbol[row])]
-            and forecast[i] == forecast[i]
-        )
-
-
-@compiled
 def enqueue(first_row, base, events, targets, symbol, ended, target, newest, state, queue):
     """Put answers in the queue, and their targets in the column ``target``.
 
-    Of a symbol's answers that become ready at one instant only the newest event's trades, whatever
-    it says: the others are silenced. ``base`` is the place of the queue's first row.
+    Those that another one supersedes are silenced. ``base`` is the place of the queue's first row.
     """
     for i in range(len(events)):
         event, wanted = events[i], targets[i]
         row = np.uint64(event - first_row)
         target[row] = wanted
         s, ready, place = np.uint64(symbol[row]), ended[row], state[at.TAIL]
-        if newest[s, at.NEWEST_READY] != ready or newest[s, at.NEWEST_EVENT] < event:
-            if newest[s, at.NEWEST_READY] == ready and newest[s, at.NEWEST_EVENT] >= 0:
-                queue[newest[s, at.NEWEST_PLACE] - base, at.ANSWER_TARGET] = SILENT
-            newest[s, at.NEWEST_EVENT] = event
-            newest[s, at.NEWEST_READY] = ready
-            newest[s, at.NEWEST_PLACE] = base + place
-        else:
-            wanted = SILENT
         queue[place, at.ANSWER_EVENT] = event
         queue[place, at.ANSWER_TARGET] = wanted
+        silent = superseded(newest[s], event, ready, base + place)
+        if silent >= 0:
+            queue[silent - base, at.ANSWER_TARGET] = SILENT
         state[at.TAIL] = place + 1
 
 
@@ -238,7 +223,8 @@ def _fill(event, arrived, first_row, market, me, order, fills, state):
         return True
     displayed = market.ask_size[here] if buys else market.bid_size[here]
     since = market.ask_since[here] if buys else market.bid_since[here]
-    lots = min(abs(order[at.ORDER_LOTS]), left_at_touch(me, buys, displayed, since))
+    taken = taken_at_touch(me, buys, since)
+    lots = min(abs(order[at.ORDER_LOTS]), displayed - taken)
     if lots <= 0:
         return True
     filled = lots if buys else -lots
@@ -251,9 +237,8 @@ def _fill(event, arrived, first_row, market, me, order, fills, state):
     fill[at.LOTS] = filled
     fill[at.TRADED] = lots
     fill[at.DISPLAYED] = displayed
-    side = at.BOUGHT if buys else at.SOLD
-    fill[at.TAKEN] = me[side]
-    me[side] += lots
+    fill[at.TAKEN] = taken
+    take_at_touch(me, buys, since, lots)
     fill[at.KNOWN] = order[at.ORDER_KNOWN]
     fill[at.TOUCH] = touch
     fill[at.GAP] = last_gap(here + first_row, market.bid[here], market.ask[here], market.stale)

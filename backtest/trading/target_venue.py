@@ -35,8 +35,6 @@ class TargetVenue(Venue):
 
         self._loops, self._ideal = target_loops, ideal_loops
         symbols = len(terms.symbols)
-        self._base = 0
-        self._newest = np.full((symbols, 3), -1, dtype=np.int64)
         self._pending = np.full((symbols, at.PENDING_SIZE), at.SILENT, dtype=np.int64)
         self._trading = self._nothing_traded(symbols)
 
@@ -76,12 +74,12 @@ class TargetVenue(Venue):
     def answer(self, events: Int64Array, forecast: Float32Array) -> None:
         if not len(events):
             return
-        window, trading = self._window, self._trading
         targets = self._wanted(events, forecast, self._opinions(events, forecast))
-        queue = self._queue_for(len(events))
+        self._reserve_answers(len(events))
+        window, trading = self._window, self._trading
         self._loops.enqueue(
             window.first, self._base, events, targets, window["symbol"], window["ended"],
-            window["target"], self._newest, trading.state, queue,
+            window["target"], self._newest, trading.state, trading.queue,
         )  # fmt: skip
 
     def settle(
@@ -121,15 +119,6 @@ class TargetVenue(Venue):
             code = self._ideal.finish_ideally(state, self._pending, held, *self._ideal_rules)
             self._check(code, ideal=True)
 
-    def _opinions(self, events: Int64Array, forecast: Float32Array) -> BoolArray:
-        """Which of some events decide on something, bool [k]."""
-        window, asked = self._window, np.empty(len(events), dtype=np.bool_)
-        self._loops.find_opinions(
-            window.first, self.terms.warmup, events, forecast, window["symbol"], window["mid"],
-            self._tradable, asked,
-        )  # fmt: skip
-        return asked
-
     def _wanted(self, events: Int64Array, forecast: Float32Array, asked: BoolArray) -> Int64Array:
         """Clipped targets of the events that are asked, ``SILENT`` elsewhere, int64 lots [k]."""
         if asked.all():
@@ -144,19 +133,6 @@ class TargetVenue(Venue):
         targets = target_lots(terms.sizing, forecast, self._quotes.at(events))
         targets = terms.rules.clip(targets)
         return np.require(targets, requirements=["C", "W"])
-
-    def _queue_for(self, count: int) -> Int64Array:
-        """The queue with room for more answers at its end."""
-        state, queue = self._trading.state, self._trading.queue
-        if state[at.TAIL] + count > len(queue):
-            waiting = queue[state[at.HEAD] : state[at.TAIL]]
-            size = max(len(queue), 2 * (len(waiting) + count))
-            moved = queue if size == len(queue) else np.empty((size, at.QUEUE_SIZE), dtype=np.int64)
-            moved[: len(waiting)] = waiting
-            self._base += int(state[at.HEAD])
-            state[at.HEAD], state[at.TAIL] = 0, len(waiting)
-            self._trading = self._trading._replace(queue=moved)
-        return cast(Int64Array, self._trading.queue)
 
     def _trade(self, now: int, frontier: int) -> None:
         window, state = self._window, self._trading.state

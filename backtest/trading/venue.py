@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from backtest.core.arrays import Float32Array, Int64Array
+from backtest.core.arrays import BoolArray, Float32Array, Int64Array
 from backtest.market.window import Window
 from backtest.trading import layout as at
 from backtest.trading.account_tables import Books, close_positions
@@ -56,12 +56,12 @@ class Venue(ABC):
     }
 
     _trading: Any
-    """What trading keeps, with ``state`` and ``fills`` among it."""
+    """What trading keeps, with ``state``, ``queue`` and ``fills`` among it."""
 
     def __init__(self, window: Window, terms: Terms) -> None:
-        from backtest.trading import booking_loops
+        from backtest.trading import answer_loops, booking_loops
 
-        self._booking = booking_loops
+        self._booking, self._answers = booking_loops, answer_loops
         self._window = window
         self.terms = terms
         self._tradable = terms.tradable()
@@ -74,6 +74,8 @@ class Venue(ABC):
         self._quotes = QuoteLinks(window, symbols, terms.ends, self.books.marks)
         self._checked = at.NO_TIME
         self._settled = 0
+        self._base = 0
+        self._newest = np.full((symbols, 3), -1, dtype=np.int64)
         self._now = at.NO_TIME
         self._confirmations = Confirmations()
         self._reported = 0
@@ -192,9 +194,7 @@ class Venue(ABC):
         state, fills = trading.state, trading.fills[: trading.state[at.FILLS]]
         if self.terms.reports:
             self._report()
-        # What has not traded yet is ready, and what is in transit arrives, no earlier than this.
-        bound = min(self._now, self._checked)
-        done = (fills[:, at.FILLED] < bound) | (bound == at.LATEST)
+        done = self._are_final(fills[:, at.FILLED])
         rows = np.flatnonzero(done)
         rows = rows[by_arrival(fills[rows, at.FILLED], fills[rows, at.SYMBOL])]
         taken = np.empty((at.KNOWN, len(rows)), dtype=np.int64)
@@ -212,6 +212,35 @@ class Venue(ABC):
         """Fills that became known by ``now`` since this was last asked, by when they did."""
         self._report()
         return self._confirmations.take(now)
+
+    def _are_final(self, times: Int64Array) -> BoolArray:
+        """Whether nothing that is yet to come can precede what happened at some instants, [n]."""
+        # What has not traded yet is ready, and what is in transit arrives, no earlier than this.
+        bound = min(self._now, self._checked)
+        return (times < bound) | (bound == at.LATEST)
+
+    def _opinions(self, events: Int64Array, forecast: Float32Array) -> BoolArray:
+        """Which of some events decide on something, bool [k]."""
+        window, asked = self._window, np.empty(len(events), dtype=np.bool_)
+        self._answers.find_opinions(
+            window.first, self.terms.warmup, events, forecast, window["symbol"], window["mid"],
+            self._tradable, asked,
+        )  # fmt: skip
+        return asked
+
+    def _reserve_answers(self, count: int) -> None:
+        """Make room for answers at the end of the queue: where those were that are done."""
+        state, queue = self._trading.state, self._trading.queue
+        if state[at.TAIL] + count <= len(queue):
+            return
+        waiting = queue[state[at.HEAD] : state[at.TAIL]]
+        size = 2 * (len(waiting) + count)
+        if size > len(queue):
+            queue = np.empty((size, queue.shape[1]), dtype=np.int64)
+            self._trading = self._trading._replace(queue=queue)
+        queue[: len(waiting)] = waiting  # numpy copies overlapping rows as if by a buffer
+        self._base += int(state[at.HEAD])
+        state[at.HEAD], state[at.TAIL] = 0, len(waiting)
 
     def _book(self) -> None:
         """Attribute the fills that are new, and add them to the books."""
