@@ -11,6 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from backtest.core.hashing import content_sha256
+
 _CODE = {".py", ".so", ".pyd"}
 _OWN = __name__.partition(".")[0]
 
@@ -98,14 +100,13 @@ def _imports(file: Path) -> set[str]:
 
 def _digest(files: set[Path], folder: Path) -> str | None:
     """Of names, relative to a folder where they lie below it, and content."""
-    digest = hashlib.sha256()
-    try:
-        if len(files) == 1:
-            return hashlib.sha256(next(iter(files)).read_bytes()).hexdigest()
-        for path in sorted(files):
-            name = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            digest.update(f"{name.as_posix()}\0{content}\0".encode())
-    except OSError:
+    contents = {path: content_sha256(path) for path in sorted(files)}
+    if None in contents.values():
         return None
+    if len(contents) == 1:
+        return next(iter(contents.values()))
+    digest = hashlib.sha256()
+    for path, content in contents.items():
+        name = path.relative_to(folder) if path.is_relative_to(folder) else Path(path.name)
+        digest.update(f"{name.as_posix()}\0{content}\0".encode())
     return digest.hexdigest()
