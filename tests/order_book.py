@@ -113,18 +113,22 @@ class Book:
 
     def fill_resting(self, order: Order, lots: int, place: int) -> None:
         """Fill a resting order at its own price, by a row."""
-        row = self.rows[place]
         number = self.history.numbers[place]
+        self.fill(order, lots, self.rows[place].ts, number, self.response_of_row[number])
+
+    def fill(
+        self, order: Order, lots: int, t: int, row: int, response: int, depth: int | None = None
+    ) -> None:
+        """Fill a resting order at its own price."""
         price = 2 * order.price
         order.filled += lots
         self.fills.append(
             Fill(
-                self.symbol, order.id, row.ts, order.side * lots, price, True,
-                *order.instants, order.arrival, row=number,
+                self.symbol, order.id, t, order.side * lots, price, True,
+                *order.instants, order.arrival, row=row, depth=depth,
             )
         )  # fmt: skip
-        response = self.response_of_row[number]
-        self.report(row.ts, order.id, "filled", response, lots, order.price, maker=True)
+        self.report(t, order.id, "filled", response, lots, order.price, maker=True)
         if order.open == 0:
             del self.open[order.id]
 
@@ -139,6 +143,11 @@ class Book:
             self.on_print(place, -aggressor)
         self.on_cross(place, 1)
         self.on_cross(place, -1)
+        self.on_quotes(place)
+
+    def on_quotes(self, place: int) -> None:
+        """Move the queues by the quote of a row."""
+        row = self.rows[place]
         for side in (1, -1):
             touch = self.touch(place, near(side))
             for order in self.of_side(side):
@@ -220,9 +229,13 @@ class Book:
                 continue
             self.counts["cross " + self.rules.cross] += 1
             already += lots
-            appearance = (far(side), self.history.since(place, far(side)))
-            self.taken[appearance] = self.taken.get(appearance, 0) + lots
+            self.deplete(place, far(side), lots)
             self.fill_resting(order, lots, place)
+
+    def deplete(self, place: int, side: Side, lots: int) -> None:
+        """Take lots off a touch, so that own takers do not find them any more."""
+        appearance = (side, self.history.since(place, side))
+        self.taken[appearance] = self.taken.get(appearance, 0) + lots
 
     def on_quote(self, order: Order, price: int, size: int, ts: int) -> None:
         """Move an order's place by the valid touch of its own side."""
@@ -257,6 +270,10 @@ class Book:
             order.seen, order.traded = size, 0
         elif size > order.seen:
             order.seen, order.traded = size, 0
+        self.pay(order, lowered, c, ts)
+
+    def pay(self, order: Order, lowered: Fraction | float, c: int, ts: int) -> None:
+        """Keep what a row took off ``ahead``, and the fall that it saw, for prints to explain."""
         if lowered > 0 or c > 0:
             if ts > order.paid_until:
                 order.paid = order.fallen = 0

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil
 from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 from hypothesis import strategies as st
 
+from tests.depth_records import Depth
 from tests.oracle import is_two_sided
 from tests.order_oracle import Fee, Result
 from tests.order_records import Action, Message, OrderRules, PostOnly, Row, Tif
@@ -64,6 +65,7 @@ class OrderMarket:
     value: tuple[int, ...]
     maker: Fees
     taker: Fees
+    depth: Depth | None = None
 
     def run(self, simulate: Simulate) -> Result:
         """Replay the messages.
@@ -71,6 +73,7 @@ class OrderMarket:
         Raises:
             NoClosingQuote: A symbol traded that has no two-sided quote inside a session.
         """
+        with_depth: dict[str, Any] = {} if self.depth is None else {"depth": self.depth}
         return simulate(
             [*self.rows],
             [*self.messages],
@@ -80,6 +83,7 @@ class OrderMarket:
             value=[*self.value],
             maker_fee=self.maker,
             taker_fee=self.taker,
+            **with_depth,
         )
 
 

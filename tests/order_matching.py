@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from math import inf
 
-from tests.oracle import Side, execute, is_open
+from tests.oracle import Execution, execute, is_open
 from tests.order_book import Book, far, near
 from tests.order_records import Fill, Kind, Message, Order
 
@@ -35,19 +35,27 @@ class Venue(Book):
         """Handle all rows until then and all messages that arrive until then."""
         until = min(until, self.rules.end)
         while True:
-            row_at = self.rows[self.rows_done].ts if self.rows_done < len(self.rows) else inf
+            row_at = self.next_row_at()
             waits = self.messages_done < len(self.inbox)
             message_at = self.inbox[self.messages_done][0] if waits else inf
             if min(row_at, message_at) > until:
                 break
             self.expire(min(row_at, message_at))
             if row_at <= message_at:
-                self.rows_done += 1
-                self.on_row(self.rows_done - 1)
+                self.handle_row()
             else:
                 self.messages_done += 1
                 self.on_message(self.messages_done - 1)
         self.expire(until)
+
+    def next_row_at(self) -> float:
+        """When the next row happens."""
+        return self.rows[self.rows_done].ts if self.rows_done < len(self.rows) else inf
+
+    def handle_row(self) -> None:
+        """Handle the next row."""
+        self.rows_done += 1
+        self.on_row(self.rows_done - 1)
 
     def finish(self) -> None:
         """Let time pass to the window's end, where what is still open expires."""
@@ -140,16 +148,15 @@ class Venue(Book):
             self.counts["slid" + (" by replace" if replaces else "")] += 1
             price, marketable = hit[0] - side, False
 
-        def take(taken: dict[tuple[Side, int], int]) -> tuple[int, int, int]:
-            """(lots, touch, impact) that the quote gives."""
+        def take(*, deplete: bool = True) -> list[Execution]:
+            """What the order meets."""
             lots = side * (message.total - order.filled)
-            met = execute(self.history, t, lots, taken, self.impact) if marketable else None
-            return (0, 0, 0) if met is None else (met.lots, met.touch, met.step)
+            return self.meet(t, lots, price, deplete=deplete) if marketable else []
 
         def tell(kind: Kind, lots: int, at: int) -> None:
             self.report(t, order.id, kind, message.response, lots, at, number=number)
 
-        if tif == "fok" and take({**self.taken})[0] < message.total:
+        if tif == "fok" and sum(met.lots for met in take(deplete=False)) < message.total:
             self.counts["fok killed"] += 1
             tell("accepted", message.total, price)
             return tell("cancelled", message.total, price)
@@ -163,18 +170,17 @@ class Venue(Book):
         order.price, order.total = price, message.total
         order.instants = message.instants or (message.sent,) * 4
         tell("replaced" if replaces else "accepted", order.total, price)
-        lots, touch, step = take(self.taken)
-        if lots > 0:
+        for execution in take():
             self.counts["taken by replace" if replaces else f"taken by {tif}"] += 1
-            order.filled += lots
-            half_ticks = 2 * touch + side * step
+            order.filled += execution.lots
+            half_ticks = 2 * execution.touch + side * execution.step
             self.fills.append(
                 Fill(
-                    self.symbol, order.id, t, side * lots, half_ticks, False,
-                    *order.instants, t, step,
+                    self.symbol, order.id, t, side * execution.lots, half_ticks, False,
+                    *order.instants, t, execution.step,
                 )
             )  # fmt: skip
-            tell("filled", lots, touch)
+            tell("filled", execution.lots, execution.touch)
         self.open.pop(order.id, None)
         if order.open == 0:
             return None
@@ -186,6 +192,12 @@ class Venue(Book):
         self.open[order.id] = order
         return self.join(order, t)
 
+    def meet(self, t: int, lots: int, limit: int, *, deplete: bool) -> list[Execution]:
+        """What a taker of signed lots finds up to its limit, which the touch has reached."""
+        taken = self.taken if deplete else {**self.taken}
+        met = execute(self.history, t, lots, taken, self.impact)
+        return [] if met is None else [met]
+
     def join(self, order: Order, t: int) -> None:
         """Give an order a new place, at the end of the queue of its price."""
         order.arrival = t
@@ -193,6 +205,13 @@ class Venue(Book):
         self.places_given += 1
         order.seen = order.traded = order.fallen = 0
         order.paid, order.paid_until, order.away = 0, t, True
+        self.look(order)
+        if self.rules.model == "optimistic":
+            order.ahead = Fraction(0)
+        self.note_place(order, self.rows_done - 1)
+
+    def look(self, order: Order) -> None:
+        """See who is ahead of an order that joins."""
         touch = self.touch(self.rows_done - 1, near(order.side))
         order.ahead = None
         if touch is not None:
@@ -205,6 +224,3 @@ class Venue(Book):
                 order.ahead, order.seen, order.away = Fraction(size), size, False
         if order.ahead is None:
             self.counts["joined unknown" + (", no touch" if touch is None else "")] += 1
-        if self.rules.model == "optimistic":
-            order.ahead = Fraction(0)
-        self.note_place(order, self.rows_done - 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from tests.depth_records import Depth
 from tests.order_markets import Simulate
 from tests.order_oracle import Result
 from tests.order_records import Fill, Message, Report, Row
@@ -41,8 +42,14 @@ def mirrored(simulate: Simulate) -> Simulate:
     """Replay the mirrored market, and mirror what comes of it."""
 
     def through_the_mirror(
-        rows: list[Row], messages: list[Message], *args: object, **options: object
+        rows: list[Row],
+        messages: list[Message],
+        *args: object,
+        depth: Depth | None = None,
+        **options: object,
     ) -> Result:
+        if depth is not None:
+            options["depth"] = depth.mirrored()
         result = simulate(
             [mirror_row(row) for row in rows],
             [mirror_message(message) for message in messages],

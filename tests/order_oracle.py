@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
+from tests.depth_orders import venue_of
+from tests.depth_records import Depth
 from tests.oracle import TERMS, NoClosingQuote, Rows
 from tests.order_matching import Venue
 from tests.order_records import Fill, Message, OrderRules, Place, Report, Row
@@ -53,12 +55,14 @@ def simulate_orders(
     value: Sequence[int] | None = None,
     maker_fee: Fee = no_fee,
     taker_fee: Fee = no_fee,
+    depth: Depth | None = None,
 ) -> Result:
     """Replay a list of messages.
 
     Args:
         messages: those of a symbol in order of ``sent``.
-        response_of_row: ns until the trader knows of a resting order's fill by that row [n].
+        response_of_row: ns until the trader knows of a resting order's fill by that row [n]; a fill
+            by a row of depth has that of the symbol's last row before it.
         value: money of one lot and one half tick, by symbol; without it no money is counted.
 
     Raises:
@@ -66,7 +70,7 @@ def simulate_orders(
     """
     venues = []
     for symbol in sorted({row.symbol for row in rows}):
-        venue = Venue(rows, symbol, rules, response_of_row, impact)
+        venue = venue_of(rows, symbol, rules, response_of_row, impact, depth)
         for message in messages:
             if message.symbol == symbol:
                 venue.send(message)

@@ -64,7 +64,11 @@ class Message:
 
 @dataclass(frozen=True)
 class OrderRules:
-    """How the venue fills; ``model`` is through, trades, power:1 to power:4 or optimistic."""
+    """How the venue fills.
+
+    ``model`` is through, trades, power:1 to power:4, optimistic or, where there is depth with
+    orders, l3.
+    """
 
     model: str = "trades"
     through_fill: Literal["volume", "full"] = "volume"
@@ -81,7 +85,8 @@ class Fill:
     """A fill, in signed lots; the terms from ``cash`` on are money, 0 until they are booked.
 
     ``row`` is the number of the row that filled a resting order; ``None`` for takers and for the
-    position that the window's end closes, whose ``id`` is 0.
+    position that the window's end closes, whose ``id`` is 0. Where a row of depth did, ``depth`` is
+    its number and ``row`` that of the first event after it, which may be beyond the last.
     """
 
     symbol: int
@@ -97,6 +102,7 @@ class Fill:
     t4: int
     impact_half_ticks: int = 0
     row: int | None = None
+    depth: int | None = None
     cash: int = 0
     decision: int = 0
     feed: int = 0
@@ -154,6 +160,8 @@ class Order:
     """Lots by which quotes lowered ``ahead`` and that a print may still explain; may be inf."""
     fallen: int = 0
     paid_until: int = 0
+    moment: int = 0
+    """How many rows of depth there had been when it took its place."""
 
     @property
     def open(self) -> int:

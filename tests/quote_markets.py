@@ -43,6 +43,7 @@ class QuoteMarket:
             value=[*market.value],
             maker_fee=market.maker,
             taker_fee=market.taker,
+            **({} if market.depth is None else {"depth": market.depth}),
         )
 
 

@@ -9,6 +9,8 @@ from fractions import Fraction
 from math import ceil, floor
 from typing import Final
 
+from tests.depth_orders import venue_of
+from tests.depth_records import Depth
 from tests.order_matching import Venue
 from tests.order_oracle import Fee, Result, no_fee, settle
 from tests.order_records import Message, OrderRules, PostOnly, Row
@@ -59,6 +61,7 @@ def simulate_quotes(
     value: Sequence[int] | None = None,
     maker_fee: Fee = no_fee,
     taker_fee: Fee = no_fee,
+    depth: Depth | None = None,
 ) -> Result:
     """Let a desk quote what the answers want.
 
@@ -72,7 +75,7 @@ def simulate_quotes(
     venues = []
     counts: Counter[str] = Counter()
     for symbol in sorted({row.symbol for row in rows}):
-        venue = Venue(rows, symbol, rules, response_of_row, impact)
+        venue = venue_of(rows, symbol, rules, response_of_row, impact, depth)
         desk = Desk(venue, desk_rules, entry, cancel, replacing, response)
         newest: dict[int, Answer] = {}  # t3 → the newest event answered then
         for answer in sorted(answers, key=lambda answer: answer.event):
