@@ -34,7 +34,7 @@ def find_entry(s, order_id, sides, entries, state):
 
 
 @compiled
-def add_entry(s, order_id, side, price, size, moment, sides, entries, state):
+def add_entry(s, order_id, side, price, size, moment, restated, sides, entries, state):
     """Note an order that is not there; there is room for it."""
     mask = len(entries) - 1
     place = _home(s, order_id, mask)
@@ -42,7 +42,8 @@ def add_entry(s, order_id, side, price, size, moment, sides, entries, state):
         place = (place + 1) & mask
     entry = entries[place]
     entry[dl.E_ID], entry[dl.E_SYMBOL], entry[dl.E_SIDE] = order_id, s, side
-    entry[dl.E_PRICE], entry[dl.E_SIZE], entry[dl.E_MOMENT] = price, size, moment
+    entry[dl.E_PRICE], entry[dl.E_SIZE] = price, size
+    entry[dl.E_MOMENT], entry[dl.E_RESTATED] = moment, restated
     entry[dl.E_CLEARED] = sides[2 * s + (side < 0), dl.CLEARED]
     state[dl.HELD] += 1
 
@@ -92,5 +93,5 @@ def rehash(entries, larger, sides, state):
         if _is_live(entry, sides):
             add_entry(
                 entry[dl.E_SYMBOL], entry[dl.E_ID], entry[dl.E_SIDE], entry[dl.E_PRICE],
-                entry[dl.E_SIZE], entry[dl.E_MOMENT], sides, larger, state,
+                entry[dl.E_SIZE], entry[dl.E_MOMENT], entry[dl.E_RESTATED], sides, larger, state,
             )  # fmt: skip

@@ -29,7 +29,8 @@ START, COUNT, CAPACITY, COMPLETE, CLEARED, STATED_PRICE, STATED_SIZE, SIDE_SIZE 
 KEY, SIZE, TAKEN, LEVEL_SIZE = range(4)
 
 # An order of the market [n, ENTRY_SIZE], where its hash leads or behind; ``E_SIDE`` 0: a free one.
-# ``E_MOMENT``: the number of the row since which it has its place, -1: since before all rows.
+# ``E_MOMENT``: the number of the row since which it has its place; ``E_RESTATED``: whether that is
+# one of a snapshot.
 # ``E_CLEARED``: of its side when it was added: it is gone if the side was cleared since.
 (
     E_ID,
@@ -38,9 +39,10 @@ KEY, SIZE, TAKEN, LEVEL_SIZE = range(4)
     E_PRICE,
     E_SIZE,
     E_MOMENT,
+    E_RESTATED,
     E_CLEARED,
     ENTRY_SIZE,
-) = (*range(7), 8)
+) = range(9)
 
 # The books together [STATE_SIZE]: the number of the first row that is kept; rows of levels in use;
 # entries of orders in use; whether rows are of single orders.

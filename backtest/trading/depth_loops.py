@@ -69,7 +69,7 @@ def follow_rows(s, event, until, here, ticks, orders, depth, rules):
             if not meet_order_row(s, row, number, here, ticks, orders, depth, rules):
                 return ol.LEVEL_OVERFLOW
         if row[dl.R_MARKS] & _ENDS == _ENDS:
-            _end_snapshot(s, book, orders, depth, rules)
+            _end_snapshot(s, row[dl.R_TIME], book, orders, depth, rules)
         of[dl.DONE_ROWS] = of[dl.NEXT_ROW] + 1
         of[dl.NEXT_ROW] = of[dl.NEXT_ROW] + row[dl.R_NEXT] if row[dl.R_NEXT] > 0 else -1
 
@@ -93,13 +93,13 @@ def _meet_level_row(s, row, book, orders, depth, rules):
 
 
 @compiled
-def _end_snapshot(s, book, orders, depth, rules):
+def _end_snapshot(s, time, book, orders, depth, rules):
     """Both sides of a symbol are known from here on."""
     for k in range(2):
         of, head = depth.sides[2 * s + k], book[ol.BUYS if k == 0 else ol.SELLS]
         of[dl.COMPLETE] = 1
         by_order = depth.state[dl.BY_ORDER] != 0
-        meet_snapshot(head, 1 - 2 * k, of, depth.levels, by_order, orders.working, rules)
+        meet_snapshot(head, 1 - 2 * k, of, depth.levels, by_order, time, orders.working, rules)
 
 
 @compiled

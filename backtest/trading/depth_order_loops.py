@@ -11,7 +11,7 @@ from backtest.market.depth import ADD, CANCEL, EXECUTE, MODIFY, SNAPSHOT
 from backtest.trading import depth_layout as dl
 from backtest.trading import order_layout as ol
 from backtest.trading.depth_entry_loops import add_entry, find_entry, remove_entry
-from backtest.trading.depth_level_loops import add_to_level
+from backtest.trading.depth_level_loops import add_to_level, size_at
 from backtest.trading.depth_place_loops import leave_queue, meet_size
 from backtest.trading.layout import LATEST
 from backtest.trading.order_book_loops import fill_resting
@@ -33,40 +33,48 @@ def meet_order_row(s, row, number, here, ticks, orders, depth, rules):
     place = find_entry(s, row[dl.R_ID], depth.sides, entries, state)
     if action == EXECUTE and rules[ol.MODEL] == ol.L3:
         _meet_execution(s, row, place, here, ticks, orders, entries, rules)
-    moment = -1 if row[dl.R_MARKS] & SNAPSHOT else number
+    restated = row[dl.R_MARKS] & SNAPSHOT
     size = row[dl.R_SIZE]
     if place < 0:
         if action not in (ADD, MODIFY) or size <= 0:
             return True
-        add_entry(s, row[dl.R_ID], side, row[dl.R_PRICE], size, moment, depth.sides, entries, state)
+        add_entry(
+            s, row[dl.R_ID], side, row[dl.R_PRICE], size, number, restated, depth.sides, entries,
+            state,
+        )  # fmt: skip
         return _change(s, row, side, row[dl.R_PRICE], size, orders, depth, rules)
     entry = entries[place]
     old_side, old_price, old_size = entry[dl.E_SIDE], entry[dl.E_PRICE], entry[dl.E_SIZE]
-    moves = False
+    moves = same = False
     if action in (CANCEL, EXECUTE):
         size = max(old_size - size, 0)
     else:
         same = side == old_side and row[dl.R_PRICE] == old_price
         moves = size > 0 and (not same or size > old_size)
-    left = 0 if moves else size
-    if rules[ol.MODEL] == ol.L3 and left < old_size:
-        own = orders.books[s][ol.BUYS if old_side > 0 else ol.SELLS]
-        gone = old_size - left
-        leave_queue(own, old_side, old_price, gone, entry[dl.E_MOMENT], orders.working)
-    if not moves:
-        if size == 0:
-            remove_entry(place, entries, state)
-        else:
-            entry[dl.E_SIZE] = size
-        return _change(s, row, old_side, old_price, size - old_size, orders, depth, rules)
-    price = row[dl.R_PRICE]
-    entry[dl.E_SIDE], entry[dl.E_PRICE], entry[dl.E_SIZE] = side, price, size
-    entry[dl.E_MOMENT] = moment
-    entry[dl.E_CLEARED] = depth.sides[2 * s + (side < 0), dl.CLEARED]
-    if same:
-        return _change(s, row, side, price, size - old_size, orders, depth, rules)
-    _change(s, row, old_side, old_price, -old_size, orders, depth, rules)
-    return _change(s, row, side, price, size, orders, depth, rules)
+    moment, was_restated = entry[dl.E_MOMENT], entry[dl.E_RESTATED]
+    if moves:
+        entry[dl.E_SIDE], entry[dl.E_PRICE], entry[dl.E_SIZE] = side, row[dl.R_PRICE], size
+        entry[dl.E_MOMENT], entry[dl.E_RESTATED] = number, restated
+        entry[dl.E_CLEARED] = depth.sides[2 * s + (side < 0), dl.CLEARED]
+    elif size > 0:
+        entry[dl.E_SIZE] = size
+    else:
+        remove_entry(place, entries, state)
+    if moves and not same:
+        _change(s, row, old_side, old_price, -old_size, orders, depth, rules)
+        fits = _change(s, row, side, row[dl.R_PRICE], size, orders, depth, rules)
+    else:
+        fits = _change(s, row, old_side, old_price, size - old_size, orders, depth, rules)
+    gone = old_size if moves else old_size - size
+    own = orders.books[s][ol.BUYS if old_side > 0 else ol.SELLS]
+    if rules[ol.MODEL] == ol.L3 and gone > 0 and own >= 0:
+        of, displayed = depth.sides[2 * s + (old_side < 0)], dl.NOT_LISTED
+        if of[dl.COMPLETE]:
+            displayed = max(size_at(of, depth.levels, old_side * old_price), 0)
+        if action == EXECUTE and was_restated:
+            moment = -1  # whoever trades stood before
+        leave_queue(own, old_side, old_price, gone, moment, was_restated, displayed, orders.working)
+    return fits
 
 
 @compiled
@@ -78,13 +86,11 @@ def _change(s, row, side, price, lots, orders, depth, rules):
     """
     of = depth.sides[2 * s + (side < 0)]
     size = add_to_level(of, depth.levels, depth.state, side * price, lots)
-    if size >= ol.MOST_DISPLAYED:
-        return False
     own = orders.books[s][ol.BUYS if side > 0 else ol.SELLS]
-    # A snapshot's levels are added up order by order: their sums are known at its end.
-    if own >= 0 and row[dl.R_MARKS] & SNAPSHOT == 0:
+    # While a snapshot adds them up order by order, the sums are not what is displayed.
+    if own >= 0 and of[dl.COMPLETE] and row[dl.R_MARKS] & SNAPSHOT == 0:
         meet_size(own, side, price, size, False, row[dl.R_TIME], orders.working, rules)
-    return True
+    return size < ol.MOST_DISPLAYED
 
 
 @compiled
@@ -104,7 +110,7 @@ def _meet_execution(s, row, place, here, ticks, orders, entries, rules):
     if place >= 0:
         entry = entries[place]
         if entry[dl.E_SIDE] == side and entry[dl.E_PRICE] == row[dl.R_PRICE]:
-            moment = entry[dl.E_MOMENT]
+            moment = -1 if entry[dl.E_RESTATED] else entry[dl.E_MOMENT]
     own = orders.books[s][ol.BUYS if side > 0 else ol.SELLS]
     while own >= 0:
         order = working[own]

@@ -34,7 +34,7 @@ def meet_size(place, side, price, size, restates, time, working, rules):
         order = working[place]
         if order[ol.PRICE] == price:
             if restates:
-                cap_place(order, size)
+                cap_place(order, time, rules[ol.PAIRING], size)
             else:
                 meet_level(order, rules[ol.MODEL], time, rules[ol.PAIRING], size)
         place = order[ol.NEXT]
@@ -60,13 +60,14 @@ def meet_touch(place, side, price, size, time, working, rules):
 
 
 @compiled
-def meet_snapshot(place, side, of, levels, by_order, working, rules):
+def meet_snapshot(place, side, of, levels, by_order, time, working, rules):
     """A snapshot has ended: own orders have no more before them than is displayed.
 
     Args:
         place: of the best own order of the side.
         of: the side's row of ``sides``.
         by_order: whether rows are of single orders; those of levels have capped by themselves.
+        time: of the row, ns.
     """
     if is_bound(rules[ol.MODEL]):
         return
@@ -74,21 +75,28 @@ def meet_snapshot(place, side, of, levels, by_order, working, rules):
         order = working[place]
         size = size_at(of, levels, side * order[ol.PRICE])
         if by_order or size == dl.NOT_LISTED:
-            cap_place(order, max(size, 0))
+            cap_place(order, time, rules[ol.PAIRING], max(size, 0))
         place = order[ol.NEXT]
 
 
 @compiled
-def leave_queue(place, side, price, lots, moment, working):
-    """Some lots of an order of the market are gone from before the own orders that joined later.
+def leave_queue(place, side, price, lots, moment, restated, displayed, working):
+    """Some lots of an order of the market are gone from before own orders at its price.
+
+    Where a snapshot has restated it, nobody knows on which side of those it stood that were there
+    already: then no more is before them than is displayed now.
 
     Args:
         place: of the best own order of the side.
         moment: the row since which the order had its place.
+        restated: whether that was one of a snapshot.
+        displayed: lots at the price now; ``NOT_LISTED``: that is not known.
     """
     while place >= 0 and side * working[place][ol.PRICE] >= side * price:
         order = working[place]
-        behind = order[ol.PRICE] == price and moment < order[ol.JOINED]
-        if behind and order[ol.AHEAD] != ol.UNKNOWN:
-            order[ol.AHEAD] = max(order[ol.AHEAD] - lots * ol.FRACTION, 0)
+        if order[ol.PRICE] == price and order[ol.AHEAD] != ol.UNKNOWN:
+            if moment < order[ol.JOINED]:
+                order[ol.AHEAD] = max(order[ol.AHEAD] - lots * ol.FRACTION, 0)
+            elif restated and displayed != dl.NOT_LISTED:
+                order[ol.AHEAD] = min(order[ol.AHEAD], displayed * ol.FRACTION)
         place = order[ol.NEXT]

@@ -86,9 +86,11 @@ def join_level(s, order, touch, depth, model):
     of = depth.sides[2 * s + (side < 0)]
     displayed, known = 0, True
     if touch == NO_PRICE or side * price <= side * touch:
-        displayed = size_at(of, depth.levels, side * price)
-        if displayed == dl.NOT_LISTED:
-            displayed, known = 0, touch != NO_PRICE and of[dl.COMPLETE] != 0
+        displayed, complete = size_at(of, depth.levels, side * price), of[dl.COMPLETE] != 0
+        if depth.state[dl.BY_ORDER]:  # sums of all orders say everything, of some nothing
+            displayed, known = max(displayed, 0) if complete else 0, complete
+        elif displayed == dl.NOT_LISTED:
+            displayed, known = 0, touch != NO_PRICE and complete
     order[ol.SEEN] = displayed
     order[ol.AHEAD] = join(model, displayed, known)
     order[ol.JOINED] = depth.books[s, dl.DONE_ROWS]

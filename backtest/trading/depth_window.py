@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from backtest.core.arrays import Int64Array
+from backtest.core.compiled import writable
 from backtest.market.depth import DepthBatch
 from backtest.market.window import Window
 from backtest.trading import depth_layout as dl
+
+_COLUMNS = ("symbol", "ts_event", "follows", "side", "price", "size", "flags")
 
 _ROWS = 1 << 16
 """Rows that there is room for at the beginning."""
@@ -55,12 +58,10 @@ class DepthWindow:
         self._window.extend(len(batch))
         self.heads.fill(-1)
         rows, first = self.rows, self.first
-        loops.put_rows(
-            number, first, batch.symbol, batch.ts_event, batch.follows, batch.side, batch.price,
-            batch.size, batch.flags, self._newest, self.heads, rows,
-        )  # fmt: skip
-        if batch.order_id is not None:
-            loops.put_orders(number, first, batch.order_id, batch.action, rows)
+        columns = [writable(getattr(batch, name)) for name in _COLUMNS]
+        loops.put_rows(number, first, *columns, self._newest, self.heads, rows)
+        if self.orders:
+            loops.put_orders(number, first, writable(batch.order_id), writable(batch.action), rows)
 
     def release(self, number: int) -> None:
         """Give up the rows before a number."""

@@ -112,8 +112,10 @@ def meet_level(order, model, time, pairing, displayed):
 
 
 @compiled
-def cap_place(order, displayed):
+def cap_place(order, time, pairing, displayed):
     """Take note of a level that a snapshot restates: no more than that is ahead of an order."""
+    if order[ol.AHEAD] == ol.UNKNOWN and displayed == 0:
+        _note_fall(order, time, pairing, ol.UNKNOWN, 0)
     order[ol.AHEAD] = min(order[ol.AHEAD], displayed * ol.FRACTION)
     _see(order, displayed)
 
