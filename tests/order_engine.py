@@ -186,7 +186,7 @@ def _fill_rules(rules: OrderRules) -> FillRules:
     )
 
 
-def _columns(rows: Sequence[Row]) -> dict[str, Any]:
+def columns_of(rows: Sequence[Row]) -> dict[str, Any]:
     def price(value: int | None) -> int:
         return NO_PRICE if value is None else value
 
@@ -240,7 +240,7 @@ def _terms(
     sessions = None if rules.sessions is None else [*rules.sessions]
     venue_rules = VenueRules(others.pop("limit", None), 0, impact, sessions, rules.end)
     closing = ClosingQuotes(len(worth), venue_rules)
-    columns = _columns(rows)
+    columns = columns_of(rows)
     names = ("symbol", "ts_event", "bid", "ask", "bid_size", "ask_size")
     closing.look_back([columns[name] for name in names])
     given: dict[str, Any] = {
@@ -335,7 +335,7 @@ def _pieces(
     feed: DepthFeed | None,
     chunk: int,
 ) -> Iterator[None]:
-    window, columns, count = venue._window, _columns(rows), len(rows)
+    window, columns, count = venue._window, columns_of(rows), len(rows)
     waiting = sorted(answers, key=lambda answer: answer.t3)
     for first in range(0, count, chunk):
         stop = min(first + chunk, count)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from backtest.core.compiled import compiled
+from backtest.core.compiled import compiled, compiled_inline
 from backtest.trading import depth_layout as dl
 
 
@@ -22,7 +22,7 @@ class Depth(NamedTuple):
     entries: Any
 
 
-@compiled
+@compiled_inline
 def has_room(s, depth):
     """Whether a row or a quote of a symbol finds room for the levels and the order that it adds."""
     state, sides, wanted = depth.state, depth.sides, 0

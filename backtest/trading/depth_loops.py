@@ -24,7 +24,7 @@ from backtest.trading.order_book_loops import has_room_for
 _ENDS = SNAPSHOT | LAST
 
 
-@compiled
+@compiled_inline
 def next_row(s, event, until, depth):
     """The place of a symbol's next row of depth; -1: none lies before an event, or none is due.
 

@@ -17,7 +17,9 @@ _ROWS = 1 << 16
 
 
 class DepthWindow:
-    """Rows of depth, in bus order, for the venues of a run.
+    """Rows of depth for the venues of a run.
+
+    Those of a symbol are numbered in bus order; rows that came together lie symbol by symbol.
 
     Args:
         symbols: size of the symbol table.
@@ -56,12 +58,13 @@ class DepthWindow:
         """Take in rows; each venue is to be told before the next (``OrderVenue.follow_depth``)."""
         number, loops = self._window.stop, self._loops
         self._window.extend(len(batch))
-        self.heads.fill(-1)
         rows, first = self.rows, self.first
-        columns = [writable(getattr(batch, name)) for name in _COLUMNS]
-        loops.put_rows(number, first, *columns, self._newest, self.heads, rows)
+        symbol, *columns = (writable(getattr(batch, name)) for name in _COLUMNS)
+        places = np.empty(len(batch), dtype=np.int64)
+        loops.place_rows(number, first, symbol, self._newest, self.heads, places, rows)
+        loops.put_rows(places, *columns, rows)
         if self.orders:
-            loops.put_orders(number, first, writable(batch.order_id), writable(batch.action), rows)
+            loops.put_orders(places, writable(batch.order_id), writable(batch.action), rows)
 
     def release(self, number: int) -> None:
         """Give up the rows before a number."""
