@@ -14,7 +14,7 @@ from backtest.data.canonical import write_canonical
 from backtest.data.card import Card, InstrumentTable
 from backtest.errors import UsageError
 from backtest.market.events import EventBatch
-from tests.depth_markets import LevelMaker, OrderMaker
+from tests.depth_makers import LevelMaker, OrderMaker
 from tests.depth_records import Depth
 from tests.order_engine import batch_of, columns_of
 from tests.order_oracle import simulate_orders

@@ -10,7 +10,7 @@ import pytest
 from backtest.trading import depth_layout as dl
 from backtest.trading.depth_window import DepthWindow
 from tests import order_engine
-from tests.depth_markets import LevelMaker
+from tests.depth_makers import LevelMaker
 from tests.depth_records import Depth, DepthRow
 from tests.order_engine import DepthFeed, batch_of
 from tests.order_records import Message, OrderRules, Row
@@ -52,7 +52,7 @@ def test_what_is_handled_is_given_up(traded: int) -> None:
         order_engine.simulate_orders(
             rows, sent, OrderRules(end=rows[-1].ts), [0] * len(rows), depth=depth, chunk=16
         )
-    assert feeds[0].window.stop == len(depth.rows) > 4000
+    assert feeds[0].window.stop == len(depth.rows) > 3000
     assert len(feeds[0].window.rows) <= 512
 
 
