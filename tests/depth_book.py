@@ -11,18 +11,19 @@ from dataclasses import dataclass, field, replace
 
 from tests.depth_records import DepthRow
 
-BEFORE_ALL = -1
-"""The moment of orders that a snapshot restates: ahead of every own order."""
-
 
 @dataclass(frozen=True)
 class Resting:
-    """An order in the book; ``moment`` is when it came to the end of its level's queue."""
+    """An order in the book; ``moment`` is when it came to the end of its level's queue.
+
+    One that was ``restated``, put there by a snapshot, may have come at any time before.
+    """
 
     side: int
     price: int
     size: int
     moment: int
+    restated: bool
 
 
 def moves(before: Resting, after: Resting) -> bool:
@@ -106,7 +107,7 @@ class Levels:
             return replace(before, size=before.size - row.size)
         if row.size == 0:
             return None
-        after = Resting(row.side, row.price, row.size, BEFORE_ALL if row.snapshot else moment)
+        after = Resting(row.side, row.price, row.size, moment, row.snapshot)
         if before is None or moves(before, after):
             return after
-        return replace(after, moment=before.moment)
+        return replace(before, size=row.size)

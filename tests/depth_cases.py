@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests import depth_level_cases, depth_order_cases, depth_taker_cases
+from tests import depth_exact_cases, depth_level_cases, depth_order_cases, depth_taker_cases
 from tests.depth_play import CASES
 
-MODULES = (depth_level_cases, depth_order_cases, depth_taker_cases)
+MODULES = (depth_level_cases, depth_taker_cases, depth_order_cases, depth_exact_cases)
 """Those that put their cases on the list."""
 
 __all__ = ["CASES", "MODULES"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-from tests.depth_book import BEFORE_ALL, Resting, moves
+from tests.depth_book import Resting, moves
 from tests.depth_matching import DepthVenue
 from tests.depth_records import Depth, DepthRow
 from tests.order_book import near
@@ -41,12 +41,13 @@ class OrdersVenue(DepthVenue):
 
     def displayed(self, side: int, price: int) -> int | None:
         """Lots displayed at a price; ``None`` where nobody knows."""
-        found = super().displayed(side, price)
         touch = self.touch(self.rows_done - 1, near(side))
-        better = touch is not None and side * (price - touch[0]) > 0
-        if better or self.levels.complete[side]:
-            return found
-        self.counts["orders: joined a part of a level"] += found is not None
+        if touch is not None and side * (price - touch[0]) > 0:
+            return 0
+        there = self.levels.size.get((side, price), 0)
+        if self.levels.complete[side]:
+            return there
+        self.counts["orders: joined a part of a level"] += there > 0
         return None
 
     def on_print(self, place: int, side: int) -> None:
@@ -68,7 +69,7 @@ class OrdersVenue(DepthVenue):
         self.levels.put(row.order_id, after)
         if self.rules.model == "l3":
             if before is not None:
-                self.leave(before, after)
+                self.leave(before, after, executed=row.action == "execute")
             return
         changed = [(o.side, o.price) for o in (before, after) if o is not None]
         for side, price in dict.fromkeys(changed):
@@ -84,10 +85,10 @@ class OrdersVenue(DepthVenue):
     # The model l3
 
     def is_ahead(self, other: Resting | None, order: Order) -> bool:
-        """Whether an order of the book stands before an own one at its price."""
+        """Whether an order of the book stands before an own one at its price, or may do so."""
         if other is None or (other.side, other.price) != (order.side, order.price):
             return False
-        return other.moment == BEFORE_ALL or other.moment <= order.moment
+        return other.restated or other.moment <= order.moment
 
     def on_execution(self, number: int, row: DepthRow, executed: Resting | None) -> None:
         """Fill own orders by an execution against their side: one budget, the best price first."""
@@ -120,15 +121,27 @@ class OrdersVenue(DepthVenue):
                 budget -= lots
                 fill(order, lots)
 
-    def leave(self, before: Resting, after: Resting | None) -> None:
-        """An order of the book has shrunk, moved or gone: own ones behind it advance."""
+    def leave(self, before: Resting, after: Resting | None, *, executed: bool) -> None:
+        """An order of the book has shrunk, moved or gone: own ones behind it advance.
+
+        Of one that was restated after an own order had its place, nobody knows where it stood: if
+        it is not executed, it stood behind, but nobody is behind more than is displayed.
+        """
         lots = before.size
         if after is not None and not moves(before, after):
             lots -= after.size
-        for order in self.at(before.side, before.price):
-            if order.ahead is not None and self.is_ahead(before, order):
-                self.counts["l3: advanced"] += lots > 0 and order.ahead > 0
-                order.ahead = max(Fraction(0), order.ahead - lots)
+        level = before.side, before.price
+        for order in self.at(*level):
+            if order.ahead is None or not self.is_ahead(before, order):
+                continue
+            stands = max(Fraction(0), order.ahead - lots)
+            if not executed and before.moment > order.moment:
+                there = self.levels.size.get(level, 0)
+                self.counts["l3: left from behind"] += stands < order.ahead
+                capped = min(order.ahead, Fraction(there))
+                stands = capped if self.levels.complete[before.side] else order.ahead
+            self.counts["l3: advanced"] += stands < order.ahead
+            order.ahead = stands
 
     def note_place(self, order: Order, place: int) -> None:
         """Keep where an order stands; a part of a level is not what is displayed."""

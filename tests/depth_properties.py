@@ -147,15 +147,12 @@ CHECKS: dict[str, Check] = {name: OF_ALL[name] for name in SAME} | {
 }
 
 
-def filled_by(
-    market: OrderMarket, order: Message, model: str, simulate: Simulate
-) -> tuple[list[int], bool]:
-    """Lots of one order filled by each instant of a row; and whether its place was ever unknown."""
+def filled_by(market: OrderMarket, order: Message, model: str, simulate: Simulate) -> list[int]:
+    """Lots of one order that are filled by each instant of a row."""
     rules = replace(market.rules, model=model)
     result = replace(market, messages=(order,), rules=rules).run(simulate)
     times = sorted({row.ts for row in market.rows})
-    lots = [sum(abs(f.lots) for f in result.fills if f.ts <= t) for t in times]
-    return lots, any(place.ahead is None for place in result.places)
+    return [sum(abs(f.lots) for f in result.fills if f.ts <= t) for t in times]
 
 
 def fixed_orders(rnd: Random, market: OrderMarket, n: int) -> list[Message]:

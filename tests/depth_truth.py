@@ -44,9 +44,7 @@ def taken_out(
             continue
         if row.snapshot:  # the snapshot ends with the row before
             before = table[-1]
-            if row.last:
-                assert isinstance(before, DepthRow)
-                assert before.snapshot or before.clear
+            if row.last and isinstance(before, DepthRow) and (before.snapshot or before.clear):
                 table[-1] = replace(before, snapshot=True, last=True)
             continue
         if row.action == "execute":

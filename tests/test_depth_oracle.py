@@ -114,18 +114,16 @@ def test_l3_fills_no_later_than_trades(snapshots: float) -> None:
         by_order = market_of(street.by_order, orders=True)
         by_level = market_of(street.by_level, orders=False)
         for order in fixed_orders(random, by_order, 4):
-            exact, unknown = filled_by(by_order, order, "l3", simulate_orders)
-            most, _ = filled_by(by_order, order, "optimistic", simulate_orders)
-            trades, _ = filled_by(by_order, order, "trades", simulate_orders)
-            collapsed, _ = filled_by(by_level, order, "trades", simulate_orders)
-            assert all(a <= b for a, b in zip(exact, most, strict=True))
-            if unknown:
-                continue
+            exact = filled_by(by_order, order, "l3", simulate_orders)
+            least = filled_by(by_order, order, "through", simulate_orders)
+            trades = filled_by(by_order, order, "trades", simulate_orders)
+            collapsed = filled_by(by_level, order, "trades", simulate_orders)
+            most = filled_by(by_order, order, "optimistic", simulate_orders)
+            for lower, upper in pairwise((least, collapsed, trades, exact, most)):
+                assert all(a <= b for a, b in zip(lower, upper, strict=True))
             orders += 1
             filled += exact[-1]
-            assert all(a <= b for a, b in zip(trades, exact, strict=True))
-            assert all(a <= b for a, b in zip(collapsed, exact, strict=True))
-    assert orders > 250
+    assert orders == 400
     assert filled > 250
 
 
@@ -144,6 +142,25 @@ def test_orders_taken_out_of_the_market_are_filled_as_they_were() -> None:
             assert found == expected
             executed += sum(map(len, expected.values()))
     assert executed > 500
+
+
+def test_after_a_snapshot_orders_taken_out_are_filled_no_earlier() -> None:
+    """Who of those restated stood ahead is not known any more."""
+    executed = filled = 0
+    for seed in range(600):
+        random = Random(seed)
+        street = random_street(random, apart=True, snapshots=0.15)
+        numbers = frozenset(late_orders(street)[:1])
+        market, expected = taken_out(street, numbers)
+        number = min(numbers, default=0)
+        fills = [(f.ts, abs(f.lots)) for f in market.run(simulate_orders).fills]
+        for t in {ts for ts, _ in fills}:
+            found = sum(lots for ts, lots in fills if ts <= t)
+            assert found <= sum(lots for ts, lots in expected[number] if ts <= t)
+        executed += sum(lots for _, lots in expected.get(number, ()))
+        filled += sum(lots for _, lots in fills)
+    assert executed > 200
+    assert filled > executed / 2
 
 
 def test_depth_that_repeats_the_quotes_changes_nothing() -> None:
@@ -195,8 +212,8 @@ MATTERS = {
         "depth: credit", "depth: crossed a level", "depth: joined behind the touch",
         "depth: joined unknown", "depth: joined without a touch", "depth: snapshot ends",
         "depth: took behind the touch", "depth: took what was left of a level",
-        "depth: unknown becomes known", "depth: unknown until a snapshot", "filled at the price",
-        "l3: advanced", "l3: at an unknown place", "l3: behind", "l3: past those ahead",
+        "depth: unknown until a snapshot", "filled at the price", "l3: advanced",
+        "l3: left from behind", "l3: at an unknown place", "l3: behind", "l3: past those ahead",
         "l3: through", "l3: through, full", "orders: joined a part of a level", "paid consumed",
         "taken by fok", "taken by gtc", "taken by ioc", "taken by replace",
     },
