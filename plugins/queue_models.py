@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from backtest.plugins.hookspecs import hookimpl
-from backtest.trading.queue_models import Optimistic, Power, QueueModel, Through, Trades
+from backtest.trading.queue_models import Exact, Optimistic, Power, QueueModel, Through, Trades
 
 
 @hookimpl
@@ -13,4 +13,5 @@ def backtest_register_queue_models(register: Callable[[str, type[QueueModel]], N
     register("through", Through)
     register("trades", Trades)
     register("power", Power)
+    register("l3", Exact)
     register("optimistic", Optimistic)

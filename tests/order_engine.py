@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
@@ -13,20 +14,23 @@ import numpy as np
 
 from backtest.core.arrays import Int64Array
 from backtest.errors import RunError
+from backtest.market.depth import ACTIONS, CLEAR, LAST, SNAPSHOT, DepthBatch
 from backtest.market.events import NO_PRICE
 from backtest.market.instruments import MONEY_UNIT, Instrument
 from backtest.market.window import Window
 from backtest.trading import layout as at
 from backtest.trading import order_layout as ol
 from backtest.trading.account_tables import figures
+from backtest.trading.depth_window import DepthWindow
 from backtest.trading.order_list import OrderList
 from backtest.trading.order_terms import FillRules, OrderTerms
 from backtest.trading.order_venue import OrderVenue
 from backtest.trading.orders import OrderRules as VenueRules
-from backtest.trading.queue_models import Optimistic, Power, QueueModel, Through, Trades
+from backtest.trading.queue_models import Exact, Optimistic, Power, QueueModel, Through, Trades
 from backtest.trading.quoting import KEEP, QuotingRule
 from backtest.trading.sizing import SizingRule
 from backtest.trading.terms import ClosingQuotes, Terms
+from tests.depth_records import Depth, DepthRow
 from tests.oracle import NoClosingQuote, Rows
 from tests.order_markets import Fees
 from tests.order_oracle import ORDER_TERMS, Result, no_fee
@@ -36,6 +40,7 @@ from tests.quote_oracle import Answer, DeskRules
 MODELS: dict[str, QueueModel] = {
     "through": Through(),
     "trades": Trades(),
+    "l3": Exact(),
     "optimistic": Optimistic(),
     **{f"power:{n}": Power(n) for n in range(1, 5)},
 }
@@ -53,12 +58,13 @@ def simulate_orders(
     value: Sequence[int] | None = None,
     maker_fee: Any = no_fee,
     taker_fee: Any = no_fee,
+    depth: Depth | None = None,
     chunk: int = 7,
 ) -> Result:
     """As ``tests.order_oracle.simulate_orders``; messages have one instant, that of sending.
 
     Args:
-        chunk: rows given to the venue at once.
+        chunk: rows given to the venue at once; about three times as many of depth.
     """
     count = max((row.symbol for row in rows), default=0) + 1
     worth = [1] * count if value is None else [*value]
@@ -84,7 +90,7 @@ def simulate_orders(
         fills=_fill_rules(rules), cancel=0, replace=0, listed=listed, listed_latency=latency
     )
     terms = _terms(rows, rules, response_of_row, impact, worth, (maker_fee, taker_fee), orders)
-    return _run(terms, rows, [], chunk, worth if value is not None else None)
+    return _run(terms, rows, [], depth, chunk, worth if value is not None else None)
 
 
 @dataclass(frozen=True)
@@ -118,6 +124,7 @@ def simulate_quotes(
     value: Sequence[int] | None = None,
     maker_fee: Any = no_fee,
     taker_fee: Any = no_fee,
+    depth: Depth | None = None,
     chunk: int = 7,
 ) -> Result:
     """As ``tests.quote_oracle.simulate_quotes``, where both kinds of response are the same."""
@@ -144,18 +151,20 @@ def simulate_quotes(
         rows, rules, response_of_row, impact, worth, (maker_fee, taker_fee), orders,
         entry=of(entry), limit=desk.position_limit,
     )  # fmt: skip
-    return _run(terms, rows, answers, chunk, worth if value is not None else None)
+    return _run(terms, rows, answers, depth, chunk, worth if value is not None else None)
 
 
 def _run(
     terms: Terms,
     rows: Sequence[Row],
     answers: Sequence[Answer],
+    depth: Depth | None,
     chunk: int,
     worth: Sequence[int] | None,
 ) -> Result:
-    venue = _venue(terms)
-    fills, log = _drive(venue, rows, answers, chunk)
+    feed = None if depth is None else DepthFeed(depth, len(terms.symbols), 3 * chunk)
+    venue = _venue(terms, feed)
+    fills, log = _drive(venue, rows, answers, feed, chunk)
     result = _result(rows, fills, log, worth)
     if worth is not None:
         account = figures(terms, venue.books)
@@ -177,7 +186,7 @@ def _fill_rules(rules: OrderRules) -> FillRules:
     )
 
 
-def _columns(rows: Sequence[Row]) -> dict[str, Any]:
+def columns_of(rows: Sequence[Row]) -> dict[str, Any]:
     def price(value: int | None) -> int:
         return NO_PRICE if value is None else value
 
@@ -231,7 +240,7 @@ def _terms(
     sessions = None if rules.sessions is None else [*rules.sessions]
     venue_rules = VenueRules(others.pop("limit", None), 0, impact, sessions, rules.end)
     closing = ClosingQuotes(len(worth), venue_rules)
-    columns = _columns(rows)
+    columns = columns_of(rows)
     names = ("symbol", "ts_event", "bid", "ask", "bid_size", "ask_size")
     closing.look_back([columns[name] for name in names])
     given: dict[str, Any] = {
@@ -249,15 +258,60 @@ def _terms(
     return Terms(**{**given, **others})
 
 
-def _venue(terms: Terms) -> OrderVenue:
+class DepthFeed:
+    """Gives rows of depth as late as may be, and a few at a time."""
+
+    def __init__(self, depth: Depth, symbols: int, chunk: int) -> None:
+        self.window = DepthWindow(symbols, orders=depth.orders, rows=4)
+        self._rows, self._chunk, self._given = depth.rows, chunk, 0
+
+    def feed(self, venue: OrderVenue, stop: int, *, last: bool) -> None:
+        """Give all that lie before event ``stop`` - 1, or all."""
+        rows = self._rows
+        while self._given < len(rows) and (last or rows[self._given].follows < stop):
+            piece = rows[self._given : self._given + self._chunk]
+            self._given += len(piece)
+            self.window.extend(batch_of(piece, orders=self.window.orders))
+            venue.follow_depth()
+
+    def release(self, venue: OrderVenue) -> None:
+        """Give up what the venue has handled."""
+        needs = venue.needs_depth
+        self.window.release(self.window.stop if needs is None else needs)
+
+
+def batch_of(rows: Sequence[DepthRow], *, orders: bool) -> DepthBatch:
+    """Rows of the oracle as the engine takes them."""
+    flags = [SNAPSHOT * r.snapshot + CLEAR * r.clear + LAST * r.last for r in rows]
+    action = [0 if r.action is None else ACTIONS.index(r.action) for r in rows]
+    return DepthBatch(
+        symbol=np.array([r.symbol for r in rows], dtype=np.int32),
+        ts_event=np.array([r.ts for r in rows], dtype=np.int64),
+        follows=np.array([r.follows for r in rows], dtype=np.int64),
+        side=np.array([r.side for r in rows], dtype=np.int8),
+        price=np.array([r.price for r in rows], dtype=np.int64),
+        size=np.array([r.size for r in rows], dtype=np.int64),
+        flags=np.array(flags, dtype=np.uint8),
+        order_id=np.array([r.order_id for r in rows], dtype=np.int64) if orders else None,
+        action=np.array(action, dtype=np.int8) if orders else None,
+    )
+
+
+def _venue(terms: Terms, feed: DepthFeed | None) -> OrderVenue:
     columns = OrderVenue.COLUMNS | {"predictions": (np.float32, 4)}
-    small = (patch(f"backtest.trading.order_venue.{name}", 2) for name in ("_ROWS", "_ENTRIES"))
-    with next(small), next(small):  # so that everything has to grow
-        return OrderVenue(Window(columns, rows=4), terms)
+    window = None if feed is None else feed.window
+    with ExitStack() as small:  # so that everything has to grow
+        for name in ("order_venue._ROWS", "order_venue._ENTRIES", "depth_books._LEVELS"):
+            small.enter_context(patch(f"backtest.trading.{name}", 2))
+        return OrderVenue(Window(columns, rows=4), terms, window)
 
 
 def _drive(
-    venue: OrderVenue, rows: Sequence[Row], answers: Sequence[Answer], chunk: int
+    venue: OrderVenue,
+    rows: Sequence[Row],
+    answers: Sequence[Answer],
+    feed: DepthFeed | None,
+    chunk: int,
 ) -> tuple[Int64Array, Int64Array]:
     """All fills [k, TRADED] and the whole log, of rows given as they come.
 
@@ -266,7 +320,7 @@ def _drive(
     """
     fills, log = [], []
     try:
-        for _ in _pieces(venue, rows, answers, chunk):
+        for _ in _pieces(venue, rows, answers, feed, chunk):
             fills.append(venue.take_fills().T)
             log.append(venue.take_log())
     except RunError as error:
@@ -275,9 +329,13 @@ def _drive(
 
 
 def _pieces(
-    venue: OrderVenue, rows: Sequence[Row], answers: Sequence[Answer], chunk: int
+    venue: OrderVenue,
+    rows: Sequence[Row],
+    answers: Sequence[Answer],
+    feed: DepthFeed | None,
+    chunk: int,
 ) -> Iterator[None]:
-    window, columns, count = venue._window, _columns(rows), len(rows)
+    window, columns, count = venue._window, columns_of(rows), len(rows)
     waiting = sorted(answers, key=lambda answer: answer.t3)
     for first in range(0, count, chunk):
         stop = min(first + chunk, count)
@@ -285,6 +343,8 @@ def _pieces(
         for name, column in columns.items():
             window[name][places] = column[first:stop]
         venue.follow(first, stop, last=stop == count)
+        if feed is not None:
+            feed.feed(venue, stop, last=stop == count)
         now = rows[stop - 1].ts
         _answer(venue, [answer for answer in waiting if answer.t3 < now])
         waiting = [answer for answer in waiting if answer.t3 >= now]
@@ -293,6 +353,8 @@ def _pieces(
         venue.advance(now)
         yield
         window.release(venue.needs)
+        if feed is not None:
+            feed.release(venue)
     _answer(venue, [a for a in waiting if a.t3 <= venue.terms.rules.end])
     venue.settle(0, count, np.zeros(count, dtype=np.float32))
     venue.finish()

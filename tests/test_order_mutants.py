@@ -42,8 +42,8 @@ MUTANTS = {
     ),
     "what a quote through the price fills is not gone for others": (
         "order_loops.py",
-        "    if taken > 0:\n        since = ",
-        "    if taken < 0:\n        since = ",
+        "            if taken > 0:\n                take_at_touch(book, True",
+        "            if taken < 0:\n                take_at_touch(book, True",
     ),
 }
 

@@ -30,7 +30,7 @@ def sent_at_once(market: OrderMarket) -> OrderMarket:
 def seen(result: Result) -> dict[str, object]:
     """What the engine knows of a result."""
     return {
-        "fills": [replace(fill, row=None, impact_half_ticks=0) for fill in result.fills],
+        "fills": [replace(f, row=None, depth=None, impact_half_ticks=0) for f in result.fills],
         "closes": result.closes,
         "reports": [replace(report, number=None) for report in result.reports],
         "by_symbol": result.by_symbol,

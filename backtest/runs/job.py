@@ -22,7 +22,7 @@ from backtest.runs.closed_loop import LiveStrategy, Rows, loop_columns, why_clos
 from backtest.runs.replay import EVENT_COLUMNS, Gaps, Replay, ServedTally
 from backtest.runs.scenario import Scenario
 from backtest.runs.settling import Interrupted, Settling, answer_columns, event_columns
-from backtest.runs.venues import order_metrics, order_terms, venue_columns, venues
+from backtest.runs.venues import depth_feed, order_metrics, order_terms, venue_columns, venues
 from backtest.timing.latency import (
     LatencyModel,
     OrderMessage,
@@ -30,6 +30,7 @@ from backtest.timing.latency import (
     message_latency,
 )
 from backtest.trading.accountant import Account, RunTerms, SettledEvents
+from backtest.trading.depth_window import DepthWindow
 from backtest.trading.fill_table import instrument_table
 from backtest.trading.orders import Latency, OrderRules
 from backtest.trading.terms import ClosingQuotes, Terms
@@ -234,9 +235,12 @@ class Job:
         )
         venue: Venue | None = None
         bracket: dict[str, Venue] = {}
+        depth: DepthWindow | None = None
+        if scenario.rests and dataset.has_depth:
+            depth = DepthWindow(len(terms.symbols), orders=dataset.depth_orders)
         if order_rules is not None:
             venue_terms = self._venue_terms(terms, order_rules, orders, compared)
-            venue, bracket = venues(replay.window, venue_terms)
+            venue, bracket = venues(replay.window, venue_terms, depth)
             traded = instrument_table(terms.symbols, terms.instruments)
             opened.tables.write("instruments", traded)
         settlement = scenario.accountant.open(replace(terms, venue=venue))
@@ -250,6 +254,7 @@ class Job:
             settlement=settlement,
             venue=venue,
             bracket=[*bracket.values()],
+            depth=depth_feed(self.stream, depth, [*bracket.values(), *([venue] if venue else [])]),
             sink=opened.tables,
             write=partial(self._write, opened),
             gaps=gaps,

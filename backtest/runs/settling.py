@@ -15,6 +15,7 @@ from backtest.inference.answers import Answers
 from backtest.inference.bound_strategy import BoundStrategy
 from backtest.market.events import EventBatch
 from backtest.market.window import ColumnType, Window
+from backtest.runs.depth_feed import DepthFeed
 from backtest.runs.replay import EVENT_COLUMNS, Gaps, Progress, Replay
 from backtest.timing.outcomes import Status, Timing
 from backtest.trading.accountant import SettledEvents, Settlement, TableSink
@@ -64,6 +65,7 @@ class Settling:
         settlement: the accountant's.
         venue: where orders are filled, if anything is traded.
         bracket: other venues that are given the same answers, whose fills are not written.
+        depth: gives the venues rows of depth, where the dataset has them.
         sink: takes the fills.
         write: given what is final before it is overwritten.
         gaps: where an answer may turn out to be wrong because an event before it has none.
@@ -81,6 +83,7 @@ class Settling:
         settlement: Settlement,
         venue: Venue | None,
         bracket: Sequence[Venue] = (),
+        depth: DepthFeed | None = None,
         sink: TableSink,
         write: Callable[[SettledEvents], None],
         gaps: Gaps | None = None,
@@ -95,6 +98,7 @@ class Settling:
         self._settlement = settlement
         self._venue = venue
         self._venues = [*bracket, *([venue] if venue is not None else [])]
+        self._depth = depth
         self._sink = sink
         self._fills: FillTable | None = None
         self._write = write
@@ -163,6 +167,8 @@ class Settling:
         for venue in self._venues:
             first = window.stop - len(events)
             venue.follow(first, window.stop, last=self._replay.complete)
+        if self._depth is not None:
+            self._depth.feed(window.stop, last=self._replay.complete)
 
     def _put_answers(self, answers: RunAnswers, events: EventBatch, rows: slice) -> None:
         window = self._window
@@ -196,6 +202,8 @@ class Settling:
                 undropped = self._window["undropped"][rows]
             venue.settle(progress.first, progress.stop, forecast, undropped)
             self._take_fills(venue)
+        if self._depth is not None:
+            self._depth.release()
         self._settlement.add(settled)
         self._compare(settled, rows)
         self._write(settled)

@@ -3,19 +3,22 @@ at most beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from backtest.core.arrays import Int64Array
+from backtest.data.reading.stream import Stream
 from backtest.errors import UsageError
 from backtest.market.window import Window
+from backtest.runs.depth_feed import DepthFeed
 from backtest.runs.scenario import Scenario
 from backtest.timing.latency import OrderMessage
 from backtest.trading.account_tables import figures
 from backtest.trading.accountant import RunTerms
+from backtest.trading.depth_window import DepthWindow
 from backtest.trading.order_list import OrderList
 from backtest.trading.order_terms import FillRules, OrderTerms
 from backtest.trading.order_venue import OrderVenue
@@ -34,17 +37,32 @@ def venue_columns(rests: bool) -> Mapping[str, Any]:
     return OrderVenue.COLUMNS if rests else TargetVenue.COLUMNS
 
 
-def venues(window: Window, terms: Terms) -> tuple[Venue, dict[str, Venue]]:
-    """The run's venue, and those of the bracket by queue model; none where no order rests."""
+def venues(
+    window: Window, terms: Terms, depth: DepthWindow | None = None
+) -> tuple[Venue, dict[str, Venue]]:
+    """The run's venue, and those of the bracket by queue model; none where no order rests.
+
+    Args:
+        window: of events; ``depth``: that of depth, where the dataset has it.
+    """
     if terms.orders is None:
         return TargetVenue(window, terms), {}
     bracket: dict[str, Venue] = {}
     for name, queue in _BRACKET.items():
         fills = replace(terms.orders.fills, queue=queue)
-        bracket[name] = OrderVenue(
-            window, replace(terms, orders=replace(terms.orders, fills=fills))
-        )
-    return OrderVenue(window, terms), bracket
+        bound = replace(terms, orders=replace(terms.orders, fills=fills))
+        bracket[name] = OrderVenue(window, bound, depth)
+    return OrderVenue(window, terms, depth), bracket
+
+
+def depth_feed(
+    stream: Stream, window: DepthWindow | None, venues: Iterable[Venue]
+) -> DepthFeed | None:
+    """What gives the venues the stream's depth; ``None``: the dataset has none."""
+    if window is None:
+        return None
+    resting = [venue for venue in venues if isinstance(venue, OrderVenue)]
+    return DepthFeed(stream.depth(), window, resting)
 
 
 def order_terms(
@@ -58,8 +76,8 @@ def order_terms(
         latency: scaled latency of each kind of message.
 
     Raises:
-        UsageError: the compiled loops do not know the queue model, or it needs displayed sizes,
-            which the dataset lacks.
+        UsageError: the compiled loops do not know the queue model, or it needs displayed sizes or
+            single orders, which the dataset lacks.
         DataError: the order list has a row that is no message.
     """
     queue, fills = scenario.queue, scenario.config.fills
@@ -71,6 +89,12 @@ def order_terms(
             "places in a queue need displayed sizes, which the dataset lacks",
             place="fills.queue",
             remedy="Choose the queue model through or optimistic.",
+        )
+    if queue.needs_orders and not scenario.dataset.depth_orders:
+        raise UsageError(
+            "the queue model l3 needs depth that tells of every order, which the dataset lacks",
+            place="fills.queue",
+            remedy="Choose the queue model trades or power.",
         )
     rules = FillRules(
         queue, fills.through, fills.cross, fills.inside, fills.pairing, fills.self_trade

@@ -8,6 +8,7 @@ from __future__ import annotations
 from backtest.core.compiled import compiled
 from backtest.trading import layout as at
 from backtest.trading import order_layout as ol
+from backtest.trading.depth_taking_loops import join_level, takable_of_levels, take_levels
 from backtest.trading.layout import NO_PRICE
 from backtest.trading.order_book_loops import (
     allot,
@@ -81,11 +82,12 @@ def _note_mids(message, command, book, first_row, ticks):
 
 
 @compiled
-def receive(s, row, first_row, ticks, orders, rules, money, opens, closes):
+def receive(s, row, first_row, ticks, orders, depth, rules, money, opens, closes):
     """The symbol's first message arrives, after all rows up to ``row``, its latest one.
 
     Args:
         row: in the window; -1: there is none yet.
+        depth: ``Depth``, followed as far, or ``None``.
         money: the rules of ``layout``.
     """
     book = orders.books[s]
@@ -95,7 +97,7 @@ def receive(s, row, first_row, ticks, orders, rules, money, opens, closes):
     message[ol.MID4] = NO_PRICE if row < 0 else ticks.mid[row]
     action = message[ol.ACTION]
     if action == ol.NEW:
-        _enter(s, message, row, first_row, ticks, orders, rules, money, opens, closes)
+        _enter(s, message, row, first_row, ticks, orders, depth, rules, money, opens, closes)
     elif action == ol.CANCEL_ALL:
         if message[ol.SIDE] >= 0:
             _cancel_side(s, book[ol.BUYS], message, orders)
@@ -109,7 +111,7 @@ def receive(s, row, first_row, ticks, orders, rules, money, opens, closes):
             message[ol.SIDE] = orders.working[working][ol.SIDE]
             withdraw(s, working, message, True, orders)
         else:
-            _replace(s, working, message, row, first_row, ticks, orders, rules, money)
+            _replace(s, working, message, row, first_row, ticks, orders, depth, rules)
     release(orders.messages, ol.MESSAGES, place, orders.state)
 
 
@@ -122,7 +124,7 @@ def _cancel_side(s, place, message, orders):
 
 
 @compiled
-def _enter(s, message, row, first_row, ticks, orders, rules, money, opens, closes):
+def _enter(s, message, row, first_row, ticks, orders, depth, rules, money, opens, closes):
     """A new order: refused, or taken as far as it may take, and resting with what is left."""
     book = orders.books[s]
     arrived = message[ol.AT4]
@@ -135,7 +137,7 @@ def _enter(s, message, row, first_row, ticks, orders, rules, money, opens, close
         answer(s, ol.REJECTED, message, message, orders)
         return
     lots = message[ol.TOTAL]
-    if message[ol.TIF] == ol.FOK and _takable(book, message, lots, row, ticks) < lots:
+    if message[ol.TIF] == ol.FOK and _takable(s, book, message, lots, row, ticks, depth) < lots:
         answer(s, ol.ACCEPTED, message, message, orders)
         answer(s, ol.CANCELLED, message, message, orders)
         return
@@ -143,7 +145,7 @@ def _enter(s, message, row, first_row, ticks, orders, rules, money, opens, close
         answer(s, ol.REJECTED, message, message, orders)
         return
     answer(s, ol.ACCEPTED, message, message, orders)
-    left = lots - _take(s, message, lots, row, first_row, ticks, orders)
+    left = lots - _take(s, message, lots, row, first_row, ticks, orders, depth)
     if left == 0:
         return
     if message[ol.TIF] != ol.GTC:
@@ -154,7 +156,7 @@ def _enter(s, message, row, first_row, ticks, orders, rules, money, opens, close
         book[ol.CLOSES_AT] = session_close(arrived, opens, closes)
     place = allot(orders.working, ol.ORDERS, orders.state)
     orders.working[place][ol.DONE_LOTS] = lots - left
-    _rest(s, place, message, row, ticks, orders, rules)
+    _rest(s, place, message, row, ticks, orders, depth, rules)
 
 
 @compiled
@@ -166,7 +168,7 @@ def _report_left(s, message, left, orders):
 
 
 @compiled
-def _replace(s, place, message, row, first_row, ticks, orders, rules, money):
+def _replace(s, place, message, row, first_row, ticks, orders, depth, rules):
     """Change a working order, which keeps its place only where it shrinks."""
     book, order = orders.books[s], orders.working[place]
     message[ol.SIDE], message[ol.POST] = order[ol.SIDE], order[ol.POST]
@@ -183,12 +185,12 @@ def _replace(s, place, message, row, first_row, ticks, orders, rules, money):
         return
     answer(s, ol.REPLACED, message, message, orders)
     unlink(book, place, orders)
-    taken = _take(s, message, left, row, first_row, ticks, orders)
+    taken = _take(s, message, left, row, first_row, ticks, orders, depth)
     order[ol.DONE_LOTS] += taken
     if taken == left:
         release(orders.working, ol.ORDERS, place, orders.state)
         return
-    _rest(s, place, message, row, ticks, orders, rules)
+    _rest(s, place, message, row, ticks, orders, depth, rules)
 
 
 @compiled
@@ -226,24 +228,29 @@ def _meet_own(s, message, orders, rules):
 
 
 @compiled
-def _takable(book, message, lots, row, ticks):
+def _takable(s, book, message, lots, row, ticks, depth):
     """Lots that an order can take at once; 0 where its price does not reach the touch."""
     buys = message[ol.SIDE] > 0
     touch = touch_of(buys, ticks.bid[row], ticks.ask[row])
     if touch == NO_PRICE or message[ol.SIDE] * message[ol.PRICE] < message[ol.SIDE] * touch:
         return 0
+    if depth is not None:
+        return takable_of_levels(s, message, lots, touch, depth)
     displayed = ticks.ask_size[row] if buys else ticks.bid_size[row]
     since = ticks.ask_since[row] if buys else ticks.bid_since[row]
     return max(min(lots, displayed - taken_at_touch(book, buys, since)), 0)
 
 
 @compiled
-def _take(s, message, lots, row, first_row, ticks, orders):
-    """Fill what can be taken at once, at the touch. Returns the lots."""
+def _take(s, message, lots, row, first_row, ticks, orders, depth):
+    """Fill what can be taken at once: at the touch, or level by level. Returns the lots."""
     book, buys = orders.books[s], message[ol.SIDE] > 0
-    taken = _takable(book, message, lots, row, ticks)
+    taken = _takable(s, book, message, lots, row, ticks, depth)
     if taken == 0:
         return 0
+    if depth is not None:
+        touch = ticks.ask[row] if buys else ticks.bid[row]
+        return take_levels(s, message, taken, touch, row, first_row, ticks, orders, depth)
     bid, ask = ticks.bid[row], ticks.ask[row]
     since = ticks.ask_since[row] if buys else ticks.bid_since[row]
     fill = orders.fills[record_fill(s, message, taken, orders)]
@@ -262,7 +269,7 @@ def _take(s, message, lots, row, first_row, ticks, orders):
 
 
 @compiled
-def _rest(s, place, message, row, ticks, orders, rules):
+def _rest(s, place, message, row, ticks, orders, depth, rules):
     """Give an order its place behind those that stand at its price.
 
     Args:
@@ -275,7 +282,9 @@ def _rest(s, place, message, row, ticks, orders, rules):
     touch, size = (b, size_b) if order[ol.SIDE] > 0 else (a, size_a)
     order[ol.SEEN] = order[ol.TRADED] = order[ol.PAID] = order[ol.FALLEN] = 0
     order[ol.AWAY], order[ol.PAID_UNTIL] = 1, at.NO_TIME
-    if touch == order[ol.PRICE]:
+    if depth is not None:
+        join_level(s, order, touch, depth, rules[ol.MODEL])
+    elif touch == order[ol.PRICE]:
         order[ol.SEEN], order[ol.AWAY] = size, 0
         order[ol.AHEAD] = join(rules[ol.MODEL], size, True)
     else:

@@ -156,6 +156,46 @@ def remove(book, place, orders):
 
 
 @compiled
+def fill_resting(s, place, lots, time, mid, orders, response):
+    """Fill some lots of a resting order, at its own price.
+
+    Args:
+        time: of the row that fills it, ns.
+        mid: doubled, of the symbol's last two-sided quote before that row.
+        response: latency of the report, ns.
+    """
+    book, order = orders.books[s], orders.working[place]
+    fill = orders.fills[record_fill(s, order, lots, orders)]
+    fill[at.FILLED], fill[at.MAKER] = time, 1
+    fill[at.TOUCH], fill[at.GAP] = order[ol.PRICE], 0
+    fill[at.DISPLAYED] = fill[at.TAKEN] = 0
+    fill[at.MF] = mid
+    order[ol.DONE_LOTS] += lots
+    fill[at.KNOWN] = report(
+        s, ol.FILLED, order, order[ol.SIDE] * lots, order[ol.PRICE], time, response, orders
+    )
+    if order[ol.DONE_LOTS] == order[ol.TOTAL]:
+        remove(book, place, orders)
+
+
+@compiled
+def has_room_for(orders, most):
+    """Whether what one row or message leads to, and a command's own messages, can be noted.
+
+    Args:
+        most: fills and reports that it leads to at most.
+    """
+    state = orders.state
+    return (
+        state[at.FILLS] + most <= len(orders.fills)
+        and state[ol.LOGGED] + most <= len(orders.log)
+        and state[ol.SPARE + ol.REPORTS_HELD] >= most
+        and state[ol.SPARE + ol.MESSAGES] >= 2
+        and state[ol.SPARE + ol.ORDERS] >= 1
+    )
+
+
+@compiled
 def answer(s, kind, order, message, orders):
     """Report on a message at its arrival, with the order's lots and price."""
     return report(

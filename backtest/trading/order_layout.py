@@ -25,8 +25,9 @@ GTC, IOC, FOK = range(3)
 # What becomes of an order that must not take, where it would.
 MAY_TAKE, REJECT, SLIDE = range(3)
 
-# Queue models. ``POWER`` is the first of those with an exponent n: POWER + n.
+# Queue models. ``POWER`` is the first of those with an exponent n: POWER + n, n from 1 to 4.
 THROUGH, TRADES, OPTIMISTIC, POWER = range(4)
+L3 = POWER + 5
 
 # Fills by quotes through an order's price, and by prints through it; prints inside the spread.
 CROSS_NONE, CROSS_DISPLAYED, CROSS_FULL = range(3)
@@ -35,8 +36,9 @@ CROSS_NONE, CROSS_DISPLAYED, CROSS_FULL = range(3)
 ACCEPTED, REJECTED, FILLED, TOOK, CANCELLED, REPLACED, EXPIRED, LATE = range(8)
 REPORTS = ("accepted", "rejected", "filled", "took", "cancelled", "replaced", "expired", "late")
 
-# Why a loop returned, besides the reasons of ``layout``: a price that is wanted is too large.
-PRICE_OVERFLOW = 64
+# Why a loop returned, besides the reasons of ``layout``: a price that is wanted, or what the orders
+# of a level display together, is too large.
+PRICE_OVERFLOW, LEVEL_OVERFLOW = 64, 65
 
 # A decision that waits [n, COMMAND_SIZE]. What a quoting rule wants takes the four places from
 # ``C_ID`` on: offset and lots of the bid, and of the ask. ``C_T0`` to ``C_T2`` are its instants
@@ -91,9 +93,9 @@ ACTION, TIF, RESPONSE, MESSAGE_SIZE = COMMON, COMMON + 1, COMMON + 2, COMMON + 3
 # Of a working order: lots filled; lots ahead in parts of a lot; the size that its price displayed
 # when that was last known; lots printed there since; whether the touch has left the price; what
 # quotes took off the place before prints told of it, and what of the fall no print has told of yet,
-# both up to an instant.
-DONE_LOTS, AHEAD, SEEN, TRADED, AWAY, PAID, FALLEN, PAID_UNTIL, WORKING_SIZE = range(
-    COMMON, COMMON + 9
+# both up to an instant; the number of the first row of depth after it joined.
+DONE_LOTS, AHEAD, SEEN, TRADED, AWAY, PAID, FALLEN, PAID_UNTIL, JOINED, WORKING_SIZE = range(
+    COMMON, COMMON + 10
 )
 
 # A report that the trader has not heard [n, REPORT_SIZE]. ``R_ANSWERS``: it is what the message was

@@ -6,20 +6,22 @@
 from __future__ import annotations
 
 from backtest.core.compiled import compiled
-from backtest.trading import layout as at
 from backtest.trading import order_layout as ol
+from backtest.trading.depth_level_loops import take_from_level
+from backtest.trading.depth_loops import follow_event
 from backtest.trading.layout import NO_PRICE
-from backtest.trading.order_book_loops import record_fill, remove, report
+from backtest.trading.order_book_loops import fill_resting
 from backtest.trading.queue_loops import meet_print, meet_quote
 from backtest.trading.quotes_loops import take_at_touch
 
 
 @compiled
-def meet_row(s, row, before, ticks, orders, rules, response):
+def meet_row(s, row, before, ticks, orders, depth, rules, response):
     """A row of the market meets the own orders of its symbol: prints first, then its quote.
 
     Args:
         row: its place in the window; ``before``: that of the symbol's row before it.
+        depth: ``Depth``, followed up to the row, or ``None``.
         rules: as ``order_layout`` has them.
         response: latency of the reports that it causes, ns.
     """
@@ -29,16 +31,34 @@ def meet_row(s, row, before, ticks, orders, rules, response):
     b, a, size_b, size_a = quote_of(row, ticks)
     b0, a0, size_b0, size_a0 = quote_of(before, ticks)
     same = b == b0 and a == a0 and size_b == size_b0 and size_a == size_a0
+    if depth is not None:
+        taken_a = taken_b = 0
+        if not same or rules[ol.CROSS] == ol.CROSS_FULL:
+            if book[ol.BUYS] >= 0 and a != NO_PRICE and rules[ol.CROSS] != ol.CROSS_NONE:
+                taken_a = _meet_cross(s, 1, row, before, ticks, orders, rules, response)
+            if book[ol.SELLS] >= 0 and b != NO_PRICE and rules[ol.CROSS] != ol.CROSS_NONE:
+                taken_b = _meet_cross(s, -1, row, before, ticks, orders, rules, response)
+        follow_event(s, row, ticks, orders, depth, rules)
+        # What own orders got is no longer there, of the level as the quote has stated it.
+        if taken_a > 0:
+            take_from_level(depth.sides[2 * s + 1], depth.levels, -a, taken_a)
+        if taken_b > 0:
+            take_from_level(depth.sides[2 * s], depth.levels, b, taken_b)
+        return
     if same and rules[ol.CROSS] != ol.CROSS_FULL:
         return  # an unchanged quote says nothing new
     if book[ol.BUYS] >= 0:
         if a != NO_PRICE and rules[ol.CROSS] != ol.CROSS_NONE:
-            _meet_cross(s, 1, row, before, ticks, orders, rules, response)
+            taken = _meet_cross(s, 1, row, before, ticks, orders, rules, response)
+            if taken > 0:
+                take_at_touch(book, True, ticks.ask_since[row], taken)
         if b != NO_PRICE:
             _meet_touch(book[ol.BUYS], 1, b, size_b, ticks.ts_event[row], orders.working, rules)
     if book[ol.SELLS] >= 0:
         if b != NO_PRICE and rules[ol.CROSS] != ol.CROSS_NONE:
-            _meet_cross(s, -1, row, before, ticks, orders, rules, response)
+            taken = _meet_cross(s, -1, row, before, ticks, orders, rules, response)
+            if taken > 0:
+                take_at_touch(book, False, ticks.bid_since[row], taken)
         if a != NO_PRICE:
             _meet_touch(book[ol.SELLS], -1, a, size_a, ticks.ts_event[row], orders.working, rules)
 
@@ -82,6 +102,8 @@ def _meet_print(s, side, price, lots, row, before, ticks, orders, rules, respons
     ahead of it.
     """
     book, working = orders.books[s], orders.working
+    if rules[ol.MODEL] == ol.L3:
+        return  # executions of single orders tell more
     budget, key = lots, side * price
     place = book[ol.BUYS if side > 0 else ol.SELLS]
     while place >= 0:
@@ -99,7 +121,8 @@ def _meet_print(s, side, price, lots, row, before, ticks, orders, rules, respons
             filled = min(meet_print(order, ticks.ts_event[row], lots), left, budget)
             budget -= filled
         if filled > 0:
-            fill_resting(s, place, filled, row, before, ticks, orders, response)
+            time, mid = ticks.ts_event[row], ticks.mid[before]
+            fill_resting(s, place, filled, time, mid, orders, response)
         place = after
 
 
@@ -108,7 +131,7 @@ def _meet_cross(s, side, row, before, ticks, orders, rules, response):
     """A quote of the other side at an order's price or through it, which nobody printed.
 
     It fills what that side displays more of at such prices than the row before, less what was
-    printed there in the same instant; what own orders take so is no longer there for others.
+    printed there in the same instant. Returns the lots, which are no longer there for others.
     """
     book, working = orders.books[s], orders.working
     b, a, size_b, size_a = quote_of(row, ticks)
@@ -130,11 +153,10 @@ def _meet_cross(s, side, row, before, ticks, orders, rules, response):
             left = min(left, size - (size0 if there else 0) - printed - taken)
         if left > 0:
             taken += left
-            fill_resting(s, place, left, row, before, ticks, orders, response)
+            time, mid = ticks.ts_event[row], ticks.mid[before]
+            fill_resting(s, place, left, time, mid, orders, response)
         place = after
-    if taken > 0:
-        since = ticks.ask_since[row] if side > 0 else ticks.bid_since[row]
-        take_at_touch(book, side > 0, since, taken)
+    return taken
 
 
 @compiled
@@ -147,21 +169,3 @@ def _meet_touch(place, side, price, size, time, working, rules):
         better, equal = side * price > side * order[ol.PRICE], price == order[ol.PRICE]
         meet_quote(order, rules[ol.MODEL], time, rules[ol.PAIRING], better, equal, size)
         place = order[ol.NEXT]
-
-
-@compiled
-def fill_resting(s, place, lots, row, before, ticks, orders, response):
-    """Fill some lots of a resting order, at its own price."""
-    book, order = orders.books[s], orders.working[place]
-    fill = orders.fills[record_fill(s, order, lots, orders)]
-    fill[at.FILLED], fill[at.MAKER] = ticks.ts_event[row], 1
-    fill[at.TOUCH], fill[at.GAP] = order[ol.PRICE], 0
-    fill[at.DISPLAYED] = fill[at.TAKEN] = 0
-    fill[at.MF] = ticks.mid[before]
-    order[ol.DONE_LOTS] += lots
-    time = ticks.ts_event[row]
-    fill[at.KNOWN] = report(
-        s, ol.FILLED, order, order[ol.SIDE] * lots, order[ol.PRICE], time, response, orders
-    )
-    if order[ol.DONE_LOTS] == order[ol.TOTAL]:
-        remove(book, place, orders)

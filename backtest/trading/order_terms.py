@@ -64,6 +64,15 @@ class OrderTerms:
     listed: OrderList | None = None
     listed_latency: Int64Array | None = None
 
+    @property
+    def needs_depth(self) -> bool:
+        """Whether depth, where there is some, tells how orders fill: what stands before those that
+        rest, or what levels there are for those that take."""
+        queue, rule = self.fills.queue, self.quoting
+        if queue.needs_sizes or (rule is not None and rule.post_only == "no"):
+            return True
+        return self.listed is not None and bool((self.listed.post_only == ol.MAY_TAKE).any())
+
     def rule_table(self, position_limit: int | None) -> Int64Array:
         """What is fixed for all symbols, int64 [ORDER_RULES].
 

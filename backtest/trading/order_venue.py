@@ -12,6 +12,8 @@ from backtest.market.quotes import UNLIMITED
 from backtest.market.window import Window
 from backtest.trading import layout as at
 from backtest.trading import order_layout as ol
+from backtest.trading.depth_books import DepthBooks
+from backtest.trading.depth_window import DepthWindow
 from backtest.trading.order_terms import OrderTerms
 from backtest.trading.orders import Latency
 from backtest.trading.quoting import wanted_quotes
@@ -39,6 +41,7 @@ class OrderVenue(Venue):
         window: holds the events, with the columns ``COLUMNS``; ``predictions`` too, where a quoting
             rule makes the orders.
         terms: what is fixed; ``orders`` among it.
+        depth: rows of depth, where the dataset has them; otherwise only the touch is known.
     """
 
     COLUMNS: ClassVar[dict[str, Any]] = Venue.COLUMNS | {
@@ -49,7 +52,7 @@ class OrderVenue(Venue):
         "replace": np.int64,
     }
 
-    def __init__(self, window: Window, terms: Terms) -> None:
+    def __init__(self, window: Window, terms: Terms, depth: DepthWindow | None = None) -> None:
         super().__init__(window, terms)
         from backtest.trading import order_venue_loops
         from backtest.trading.order_book_loops import Orders, Ticks
@@ -82,8 +85,13 @@ class OrderVenue(Venue):
         )
         self._listed = 0
         self._counts = np.zeros((2, len(ol.REPORTS)), dtype=np.int64)
+        followed = self._tradable
         if terms.orders.listed is not None:
             books[np.unique(terms.orders.listed.symbol), ol.PINNED] = 1
+            followed = books[:, ol.PINNED] != 0
+        self._depth = None
+        if depth is not None and terms.orders.needs_depth:
+            self._depth = DepthBooks(depth, followed)
 
     @property
     def positions(self) -> Int64Array:
@@ -97,7 +105,8 @@ class OrderVenue(Venue):
         books = trading.books
         active = (books[:, ol.WORKING] > 0) | (books[:, ol.FIRST_MESSAGE] >= 0)
         followed = books[active | (books[:, ol.PINNED] != 0), ol.CURSOR]
-        for events in (waiting, followed):
+        ahead = waiting[:0] if self._depth is None else self._depth.oldest_event
+        for events in (waiting, followed, ahead):
             oldest = min(oldest, int(events[events >= 0].min(initial=oldest)))
         return oldest
 
@@ -110,12 +119,27 @@ class OrderVenue(Venue):
         self._follow_latency("replace", self._orders.replace, first, stop)
         if self._orders.fills.queue.needs_sizes:
             self._check_sizes(rows)
+        if self._depth is not None:
+            self._depth.follow_events(first, self._window["symbol"][rows])
         books = self._trading.books
         unseen = (books[:, ol.PINNED] != 0) & (books[:, ol.CURSOR] < 0)
         if unseen.any():
             symbols, places = np.unique(self._window["symbol"][rows], return_index=True)
             found = unseen[symbols]
             books[symbols[found], ol.CURSOR] = places[found] + first
+
+    @property
+    def needs_depth(self) -> int | None:
+        """The number of the oldest row of depth that is still read; ``None``: none ever is."""
+        return None if self._depth is None else self._depth.needs
+
+    def follow_depth(self) -> None:
+        """Take note of the rows that the window of depth has taken in last.
+
+        Before ``advance`` all are to be there that lie before the newest event of ``follow``.
+        """
+        if self._depth is not None:
+            self._depth.follow_rows()
 
     def _follow_latency(self, name: str, latency: Latency, first: int, stop: int) -> None:
         super()._follow_latency(name, latency, first, stop)
@@ -196,8 +220,9 @@ class OrderVenue(Venue):
         columns = [window[name] for name in self._ticks._fields[:-1]]
         ticks = self._ticks(*columns, self._quotes.stale)
         while True:
+            depth = None if self._depth is None else self._depth.current
             code = self._loops.work(
-                limit, window.first, ticks, self._trading, self._order_rules, self._rules,
+                limit, window.first, ticks, self._trading, depth, self._order_rules, self._rules,
                 *self._sessions,
             )  # fmt: skip
             if code != at.FULL:
@@ -234,6 +259,9 @@ class OrderVenue(Venue):
         """Enlarge whatever one step more might fill."""
         trading, state = self._trading, self._trading.state
         most = int(trading.books[:, ol.WORKING].max(initial=0)) + 4
+        if self._depth is not None:
+            self._depth.grow()
+            most += self._depth.most_levels
         self._reserve_fills(most)
         while state[ol.LOGGED] + most > len(self._trading.log):
             self._trading = self._trading._replace(log=grown(self._trading.log))

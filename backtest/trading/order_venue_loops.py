@@ -12,10 +12,13 @@ from backtest.core.compiled import compiled, compiled_inline
 from backtest.trading import layout as at
 from backtest.trading import order_layout as ol
 from backtest.trading.answer_loops import superseded
+from backtest.trading.depth_level_loops import has_room
+from backtest.trading.depth_loops import follow_book, follow_rows
+from backtest.trading.depth_taking_loops import most_levels
 from backtest.trading.desk_loops import hear, quote
 from backtest.trading.layout import SILENT
 from backtest.trading.message_loops import receive, send
-from backtest.trading.order_book_loops import remove, report
+from backtest.trading.order_book_loops import has_room_for, remove, report
 from backtest.trading.order_loops import meet_row
 from backtest.trading.quotes_loops import last_row, walk
 
@@ -35,13 +38,15 @@ class Answered(NamedTuple):
 
 
 @compiled
-def work(limit, first_row, ticks, orders, rules, money, opens, closes):
+def work(limit, first_row, ticks, orders, depth, rules, money, opens, closes):
     """Carry out the commands that are ready before ``limit``, and all that happens before it.
 
     Args:
         limit: every event and every command before this instant is known, ns.
         first_row: number of the event in row 0 of the window.
         ticks, orders: ``Ticks`` and ``Orders``.
+        depth: ``Depth``, whose rows before ``limit`` are all there; ``None``: only the touch is
+            known.
         rules, money: as ``order_layout`` and ``layout`` have them; ``opens`` and ``closes``:
             sessions, ns.
 
@@ -58,7 +63,7 @@ def work(limit, first_row, ticks, orders, rules, money, opens, closes):
             book = orders.books[s]
             if book[ol.CURSOR] < command[ol.C_EVENT] and not _is_active(book):
                 book[ol.CURSOR] = command[ol.C_EVENT]
-            code = _advance(s, ready, first_row, ticks, orders, rules, money, opens, closes)
+            code = _advance(s, ready, first_row, ticks, orders, depth, rules, money, opens, closes)
             if code == at.DONE:
                 hear(s, ready, orders)
                 code = _carry_out(s, command, first_row, ticks, orders, rules)
@@ -68,7 +73,14 @@ def work(limit, first_row, ticks, orders, rules, money, opens, closes):
         state[at.HEAD] += 1
     for s in range(len(orders.books)):
         if _is_active(orders.books[s]):
-            code = _advance(s, limit - 1, first_row, ticks, orders, rules, money, opens, closes)
+            code = _advance(
+                s, limit - 1, first_row, ticks, orders, depth, rules, money, opens, closes
+            )
+            if code != at.DONE:
+                state[at.REFUSED_SYMBOL] = s
+                return code
+        elif depth is not None:
+            code = follow_book(s, limit - 1, first_row, ticks, orders, depth, rules)
             if code != at.DONE:
                 state[at.REFUSED_SYMBOL] = s
                 return code
@@ -89,12 +101,12 @@ def _is_active(book):
 
 
 @compiled_inline
-def _advance(s, until, first_row, ticks, orders, rules, money, opens, closes):
+def _advance(s, until, first_row, ticks, orders, depth, rules, money, opens, closes):
     """Follow a symbol up to and including an instant: rows first, then messages, as they come."""
     book = orders.books[s]
     until = min(until, money[at.END])
     while True:
-        if not _has_room(orders, book):
+        if not has_room_for(orders, book[ol.WORKING] + 4):
             return at.FULL
         if abs(book[at.POSITION]) > at.MOST_LOTS:
             return at.POSITION_OVERFLOW
@@ -104,6 +116,13 @@ def _advance(s, until, first_row, ticks, orders, rules, money, opens, closes):
         row = book[ol.CURSOR] - first_row if book[ol.CURSOR] >= 0 else -1
         if book[ol.WORKING] == 0 or row < 0:
             # No order meets the rows up to the next message, so they are passed over.
+            if depth is not None:
+                due = min(arrival, until)
+                code = follow_book(s, due, first_row, ticks, orders, depth, rules)
+                if code == at.DONE and not _has_room_to_take(s, book, orders, depth):
+                    code = at.FULL
+                if code != at.DONE:
+                    return code
             if row >= 0:
                 row = walk(row, min(arrival, until), ticks.ts_event, ticks.next_quote)
                 book[ol.CURSOR] = row + first_row
@@ -111,34 +130,39 @@ def _advance(s, until, first_row, ticks, orders, rules, money, opens, closes):
                 return at.DONE
             if row >= 0 and ticks.ts_event[row] > arrival:
                 row = -1  # the symbol's first row is yet to come
-            receive(s, row, first_row, ticks, orders, rules, money, opens, closes)
+            receive(s, row, first_row, ticks, orders, depth, rules, money, opens, closes)
             continue
         after, time = row, at.LATEST
         if ticks.next_quote[row] > 0:
             after = row + ticks.next_quote[row]
             time = ticks.ts_event[after]
+        if depth is not None:
+            # Rows of depth up to the symbol's next event, message or close; then that.
+            event = after + first_row if after > row else at.LATEST
+            due = min(arrival, until, book[ol.CLOSES_AT] - 1)
+            code = follow_rows(s, event, due, row, ticks, orders, depth, rules)
+            if code == at.DONE and not _has_room_to_take(s, book, orders, depth):
+                code = at.FULL
+            if code != at.DONE:
+                return code
+            if book[ol.WORKING] == 0:
+                continue
         if book[ol.CLOSES_AT] <= min(time, arrival, until):
             _expire(s, book[ol.CLOSES_AT], orders)
         elif time <= arrival and time <= until:
-            meet_row(s, after, row, ticks, orders, rules, ticks.response[after])
+            meet_row(s, after, row, ticks, orders, depth, rules, ticks.response[after])
             book[ol.CURSOR] = after + first_row
         elif arrival <= until:
-            receive(s, row, first_row, ticks, orders, rules, money, opens, closes)
+            receive(s, row, first_row, ticks, orders, depth, rules, money, opens, closes)
         else:
             return at.DONE
 
 
 @compiled
-def _has_room(orders, book):
-    """Whether what one row or message leads to, and a command's own messages, can be noted."""
-    state, most = orders.state, book[ol.WORKING] + 4
-    return (
-        state[at.FILLS] + most <= len(orders.fills)
-        and state[ol.LOGGED] + most <= len(orders.log)
-        and state[ol.SPARE + ol.REPORTS_HELD] >= most
-        and state[ol.SPARE + ol.MESSAGES] >= 2
-        and state[ol.SPARE + ol.ORDERS] >= 1
-    )
+def _has_room_to_take(s, book, orders, depth):
+    """Whether the next event, or a message that takes from every level, finds room."""
+    most = book[ol.WORKING] + 4 + most_levels(s, depth.sides)
+    return has_room_for(orders, most) and has_room(s, depth)
 
 
 @compiled_inline
@@ -171,7 +195,7 @@ def end(time, orders):
     """All orders that still work end with the window. Returns ``DONE`` or ``FULL``."""
     for s in range(len(orders.books)):
         if orders.books[s][ol.WORKING] > 0:
-            if not _has_room(orders, orders.books[s]):
+            if not has_room_for(orders, orders.books[s][ol.WORKING] + 4):
                 return at.FULL
             _expire(s, time, orders)
     return at.DONE

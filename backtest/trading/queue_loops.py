@@ -83,6 +83,46 @@ def meet_quote(order, model, time, pairing, better, equal, displayed):
         order[ol.AHEAD] = ahead
         if order[ol.AWAY] or displayed != order[ol.SEEN]:
             _see(order, displayed)
+    _note_fall(order, time, pairing, lowered, fallen)
+
+
+@compiled
+def meet_level(order, model, time, pairing, displayed):
+    """Take note of what the level of an order's price displays, where depth or a quote says it.
+
+    Args:
+        order: a working order; the others as for ``meet_quote``.
+        displayed: lots; 0: the level is gone.
+    """
+    ahead, lowered, fallen = order[ol.AHEAD], 0, 0
+    if ahead == ol.UNKNOWN:
+        order[ol.AHEAD] = displayed * ol.FRACTION
+        if displayed == 0:
+            lowered = ahead
+    elif displayed == order[ol.SEEN]:
+        return
+    elif displayed < order[ol.SEEN]:
+        fallen = max(order[ol.SEEN] - displayed - order[ol.TRADED], 0)
+        ahead -= _credit(model, ahead, order[ol.SEEN], fallen)
+        ahead = min(ahead, displayed * ol.FRACTION)
+        lowered = order[ol.AHEAD] - ahead
+        order[ol.AHEAD] = ahead
+    _see(order, displayed)
+    _note_fall(order, time, pairing, lowered, fallen)
+
+
+@compiled
+def cap_place(order, time, pairing, displayed):
+    """Take note of a level that a snapshot restates: no more than that is ahead of an order."""
+    if order[ol.AHEAD] == ol.UNKNOWN and displayed == 0:
+        _note_fall(order, time, pairing, ol.UNKNOWN, 0)
+    order[ol.AHEAD] = min(order[ol.AHEAD], displayed * ol.FRACTION)
+    _see(order, displayed)
+
+
+@compiled
+def _note_fall(order, time, pairing, lowered, fallen):
+    """What a quote took off a place, and what fell, a print may still tell of."""
     if lowered > 0 or fallen > 0:
         _forget_paid(order, time)
         order[ol.PAID] = min(order[ol.PAID] + lowered, ol.UNKNOWN)

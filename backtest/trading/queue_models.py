@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from backtest.errors import PluginError, UsageError
-from backtest.trading.order_layout import OPTIMISTIC, POWER, THROUGH, TRADES
+from backtest.trading.order_layout import L3, OPTIMISTIC, POWER, THROUGH, TRADES
 
-_CODES = {THROUGH, TRADES, OPTIMISTIC, POWER}
-_NUMBERS = {THROUGH, TRADES, OPTIMISTIC, *(POWER + n for n in range(1, 5))}
+_CODES = {THROUGH, TRADES, OPTIMISTIC, POWER, L3}
+_NUMBERS = {THROUGH, TRADES, OPTIMISTIC, L3, *(POWER + n for n in range(1, 5))}
 _REMEDY = (
-    "Derive it from Through, Trades, Power or Optimistic and leave code and number as they are: "
-    "only what the compiled loops know can be chosen."
+    "Derive it from Through, Trades, Power, Exact or Optimistic and leave code and number as they "
+    "are: only what the compiled loops know can be chosen."
 )
 
 
@@ -26,10 +26,12 @@ class QueueModel:
     Attributes:
         code: what the compiled loops know it by.
         needs_sizes: whether it asks for the sizes that the market displays.
+        needs_orders: whether it asks for what became of every order of the market (L3).
     """
 
     code: ClassVar[int]
     needs_sizes: ClassVar[bool] = True
+    needs_orders: ClassVar[bool] = False
 
     def __init_subclass__(cls) -> None:
         if getattr(cls, "code", None) not in _CODES:
@@ -92,6 +94,14 @@ class Power(QueueModel):
     @property
     def number(self) -> int:
         return self.code + self.n
+
+
+@dataclass(frozen=True)
+class Exact(QueueModel):
+    """The orders of the market say who stands before an own order, and fill it."""
+
+    code: ClassVar[int] = L3
+    needs_orders: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from backtest.trading.layout import (
     REFUSED_PRICE,
     REFUSED_SYMBOL,
 )
-from backtest.trading.order_layout import PRICE_OVERFLOW
+from backtest.trading.order_layout import LEVEL_OVERFLOW, MOST_DISPLAYED, PRICE_OVERFLOW
 from backtest.trading.terms import Terms
 
 _COARSER = (
@@ -42,6 +42,13 @@ def refusal(code: int, terms: Terms, state: Int64Array, *, ideal: bool = False) 
             symbol,
             "the price of a quote, with its offset and skew, has more digits than 64 bits hold",
             "Give the quoting rule a skew with fewer decimals, or a position limit.",
+        )
+    if code == LEVEL_OVERFLOW:
+        return _refused(
+            symbol,
+            f"the orders of one level display {MOST_DISPLAYED:,} lots or more together, which "
+            "places in a queue cannot be counted in",
+            "Choose a larger lot_size in the dataset card.",
         )
     if code == IMPACT_OVERFLOW:
         return _refused(

@@ -110,7 +110,7 @@ def fees() -> dict[str, Any]:
     }
 
 
-def quoted(rows: list[Row], made: Run, rules: OrderRules) -> Result:
+def quoted(rows: list[Row], made: Run, rules: OrderRules, **depth: Any) -> Result:
     """The oracle's run, its answers timed as those of the run."""
     timing = made.table("timing")
     times = {n: timing[n].cast(pl.Int64).to_list() for n in ("ts_received", "ts_begun", "ts_ended")}
@@ -127,7 +127,7 @@ def quoted(rows: list[Row], made: Run, rules: OrderRules) -> Result:
     of = {name: [span] * len(rows) for name, span in LATENCY.items()}
     return simulate_quotes(
         rows, answers, desk, rules, of["response"], of["entry"], of["cancel"], of["replace"],
-        of["response"], value=[WORTH, WORTH], **fees(),
+        of["response"], value=[WORTH, WORTH], **fees(), **depth,
     )  # fmt: skip
 
 
