@@ -160,14 +160,16 @@ def a_replaced_order_goes_behind_those_who_came_since(simulate: Simulate) -> Non
 
 @case
 def what_the_trader_hears_of_an_execution(simulate: Simulate) -> None:
-    steps = [q(0), add(0, 1, 98, 6), q(2, bid=99, ask=101), execute(10, 1, 98, 2), q(12, bid=90)]
-    rows, depth = split(steps, orders=True)
     simulated: Callable[..., Any] = simulate
-    result = simulated(
-        rows, [new(1, 1, 99, 4)], OrderRules(model="l3", end=50), [7, 5, 1],
-        value=[10], depth=depth,
-    )  # fmt: skip
-    (fill,) = result.fills
-    # M4 is 202, the mid before the execution 200: that of the last quote before it.
-    assert (fill.ts, fill.lots, fill.rest, fill.spread) == (10, 2, 2 * -2 * 10, 2 * -2 * 10)
-    assert [(r.ts, r.known) for r in result.reports if r.kind == "filled"] == [(10, 15)]
+    start = [q(0), add(0, 1, 98, 6), q(2, bid=99, ask=101)]
+    for others in ([], [replace(q(9, bid=50), symbol=1)]):
+        rows, depth = split([*start, *others, execute(10, 1, 98, 2), q(12, bid=90)], orders=True)
+        responses = [7, 5, *(2 for _ in others), 1]
+        result = simulated(
+            rows, [new(1, 1, 99, 4)], OrderRules(model="l3", end=50), responses,
+            value=[10, 10], depth=depth,
+        )  # fmt: skip
+        (fill,) = result.fills
+        # M4 is 202; 200 is the mid of the symbol's last quote before the execution.
+        assert (fill.ts, fill.lots, fill.rest, fill.spread) == (10, 2, 2 * -2 * 10, 2 * -2 * 10)
+        assert [(r.ts, r.known) for r in result.reports if r.kind == "filled"] == [(10, 15)]

@@ -103,8 +103,9 @@ def a_quote_that_says_nothing_new_states_nothing(simulate: Simulate) -> None:
         steps = [*SEEN, level(5, 100, 4), row, sold(10, 100, 5)]
         assert play(simulate, steps, [new(8, 1, 100, 9)]).makers == [(1, 10, 1, 200)]
     # After a crossed quote it is news.
-    steps = [*SEEN, level(5, 100, 4), q(6, bid=103, ask=102), q(7), sold(10, 100, 5)]
-    assert play(simulate, steps, [new(8, 1, 100, 9)]).makers == []
+    for crossed in (q(6, bid=103, ask=102), q(6, ask=99)):
+        steps = [*SEEN, level(5, 100, 4), crossed, q(7), sold(10, 100, 5)]
+        assert play(simulate, steps, [new(8, 1, 100, 9)]).makers == []
 
 
 @case

@@ -92,6 +92,10 @@ def orders_restated_one_by_one_cap_at_the_end(simulate: Simulate) -> None:
     for model in ("trades", "power:2"):
         run = summed(simulate, steps, MINE, model=model)
         assert run.makers == [(1, 10, 4, 200)]  # ahead 8, not the 6 of the first row
+    # So it is where all is known: 10 of 2 + 9, not the 6 of the first row.
+    known = [add(5, 1, 100, 2, snapshot=True), add(5, 2, 100, 9, snapshot=True, last=True)]
+    run = summed(simulate, [*QUEUE, *known, sold(10, 100, 12)], MINE)
+    assert run.makers == [(1, 10, 2, 200)]
     # Until then, and without an end, the sums are a part of what is there.
     cut = [*QUEUE, clear(5), restated[0], cancel(6, 1, 100, 3), sold(10, 100, 12)]
     assert summed(simulate, cut, MINE).makers == [(1, 10, 2, 200)]
