@@ -27,9 +27,16 @@ def register(parent: typer.Typer) -> None:
 
 @app.command(cls=Command)
 def ingest(
-    source: Annotated[str, typer.Argument(help="The input format: NAME or NAME:KEY=VALUE,...")],
-    input: Annotated[Path, typer.Argument(help="A file or folder in that format.")],
-    output: Annotated[Path, typer.Argument(help="The dataset folder to create.")],
+    source: Annotated[
+        str | None,
+        typer.Argument(metavar="SOURCE", help="The input format: NAME or NAME:KEY=VALUE,..."),
+    ] = None,
+    input: Annotated[
+        Path | None, typer.Argument(metavar="INPUT", help="A file or folder in that format.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Argument(metavar="OUTPUT", help="The dataset folder to create.")
+    ] = None,
     *,
     settings: Annotated[
         list[str] | None,
@@ -44,6 +51,13 @@ def ingest(
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace an existing dataset.")
     ] = False,
+    guess: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Only print a first mapping for a CSV or Parquet file, to be corrected.",
+        ),
+    ] = None,
     plugin: PluginPaths = None,
     as_json: AsJson = False,
 ) -> None:
@@ -56,12 +70,24 @@ def ingest(
     `backtest plugins` lists the sources and their parameters. For example: backtest data ingest
     challenge small.parquet data/challenge
     """
-    from backtest.cli.console import out, print_json
+    from backtest.cli.console import out, print_json, write
     from backtest.core.grammar import parse_spec
     from backtest.core.settings import override_part
     from backtest.data.sources import ingest as ingest_dataset
+    from backtest.errors import UsageError
     from backtest.plugins.manager import load_plugins
 
+    if guess is not None:
+        from backtest.plugins.sources.guess import guessed_mapping
+
+        write(guessed_mapping(guess))
+        return
+    if source is None or input is None or output is None:
+        missing = "SOURCE" if source is None else "INPUT" if input is None else "OUTPUT"
+        raise UsageError(
+            f"the argument {missing} is missing",
+            remedy="It is `backtest data ingest SOURCE INPUT OUTPUT`, or --guess FILE alone.",
+        )
     plugins = load_plugins(plugin or ())
     part = override_part(source, settings or (), partial(plugins.parameters, "source"))
     if ignore:

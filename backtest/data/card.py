@@ -358,5 +358,16 @@ def card_text(card: Card) -> str:
 def _resolve(
     symbols: Sequence[str], instruments: dict[str, InstrumentTable]
 ) -> tuple[Instrument, ...]:
+    """The instrument of every symbol; those of one currency count money in the finest unit."""
     default = instruments.get("default", InstrumentTable()).over(Instrument())
-    return tuple(instruments.get(symbol, InstrumentTable()).over(default) for symbol in symbols)
+    found = [instruments.get(symbol, InstrumentTable()).over(default) for symbol in symbols]
+    finest: dict[str, Decimal] = {}
+    for own in found:
+        if own.tradable and own.money_unit is None:
+            finest[own.currency] = min(own.unit, finest.get(own.currency, own.unit))
+    return tuple(
+        dataclasses.replace(own, money_unit=finest[own.currency])
+        if own.tradable and own.money_unit is None and own.unit != finest[own.currency]
+        else own
+        for own in found
+    )

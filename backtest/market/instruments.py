@@ -7,7 +7,7 @@ from decimal import Decimal
 from fractions import Fraction
 
 MONEY_UNIT = Decimal("1e-9")
-"""Money is counted in whole billionths of the currency, unless an instrument says otherwise."""
+"""Money is counted in whole billionths of the currency where that is fine enough."""
 
 COARSE_UNIT = Decimal("1e-6")
 """The unit of currencies that come in large numbers: 64 bits of billionths of a won hold no more
@@ -17,6 +17,9 @@ COARSE_CURRENCIES = (
     *("CLP", "COP", "HUF", "IDR", "IQD", "IRR", "JPY", "KHR"),
     *("KRW", "LAK", "LBP", "MMK", "MNT", "UGX", "VND"),
 )
+
+_UNITS = (COARSE_UNIT, *(Decimal(1).scaleb(-places) for places in range(9, 19)))
+"""Units that are taken by default, the first that does."""
 
 _MONEY_LIMIT = 2**62
 
@@ -39,8 +42,8 @@ class Instrument:
         signed_prices: prices may be 0 or negative, as those of spreads and some energy contracts;
             otherwise such a price counts as absent.
         money_unit: what money is counted in whole numbers of, in currency: a power of ten, 1 at
-            most. By default ``MONEY_UNIT``, or ``COARSE_UNIT`` for ``COARSE_CURRENCIES`` where half
-            a tick of a lot is worth a whole number of it.
+            most. By default ``COARSE_UNIT`` for ``COARSE_CURRENCIES``, else ``MONEY_UNIT``, or the
+            first finer one of which half a tick of a lot is worth a whole number.
     """
 
     tick_size: Decimal = Decimal("0.01")
@@ -60,10 +63,10 @@ class Instrument:
         """What money is counted in whole numbers of, in currency."""
         if self.money_unit is not None:
             return self.money_unit
-        if self.currency in COARSE_CURRENCIES:
-            value = self._half_tick_worth / Fraction(COARSE_UNIT)
-            if value.denominator == 1:
-                return COARSE_UNIT
+        coarse = self.currency in COARSE_CURRENCIES
+        for unit in _UNITS if coarse else _UNITS[1:]:
+            if (self._half_tick_worth / Fraction(unit)).denominator == 1:
+                return unit
         return MONEY_UNIT
 
     @property
@@ -80,7 +83,7 @@ class Instrument:
             worth = Decimal(value.numerator) / value.denominator
             raise ValueError(
                 f"{shown.format(f'{worth.normalize():f}')}, which must be a whole number above 0: "
-                "choose a larger lot_size"
+                "choose a larger lot_size, or a finer money_unit"
             )
         if value >= _MONEY_LIMIT:
             raise ValueError(

@@ -17,7 +17,8 @@ from backtest.data.card import exact_decimal
 _DECIMAL = r"^[0-9]{1,19}(\.[0-9]{1,18})?$"
 _MAX = 2**63 - 1
 _TOLERANCE = 1e-3
-_MOST_STEPS = 2**40
+MOST_STEPS = 2**40
+"""More of them than this are not told exactly from float64."""
 
 Float64Array: TypeAlias = NDArray[np.float64]
 
@@ -98,7 +99,7 @@ def floats_to_grid(values: Float64Array, unit: Decimal, step: Decimal) -> Int64A
     with np.errstate(over="ignore", invalid="ignore"):
         exact = values * ratio.numerator / ratio.denominator
         steps = np.rint(exact)
-        bad = ~((np.abs(exact - steps) <= _TOLERANCE) & (np.abs(steps) <= _MOST_STEPS))
+        bad = ~((np.abs(exact - steps) <= _TOLERANCE) & (np.abs(steps) <= MOST_STEPS))
     if bad.any():
         raise ValueError(
             f"{values[np.argmax(bad)]} × {unit} is not a multiple of {step}, or too many"

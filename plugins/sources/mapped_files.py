@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 
 from backtest.data.parquet import check_sizes, mapped_errors
 from backtest.errors import DataError
+from backtest.plugins.sources.mapping_tables import CsvFormat
 from backtest.plugins.sources.packed import BLOCK_BYTES, Packed
 
 MOST_COLUMNS = 16_384
@@ -77,9 +79,15 @@ class ParquetFile:
 
 @dataclass(frozen=True)
 class CsvFile:
-    """A CSV file with a header line, plain or compressed, or one in a zip archive."""
+    """A CSV file, plain or compressed, or one in a zip archive.
+
+    Attributes:
+        packed: its bytes.
+        written: how its text is written.
+    """
 
     packed: Packed
+    written: CsvFormat
 
     @property
     def place(self) -> str:
@@ -88,50 +96,82 @@ class CsvFile:
 
     def types(self) -> dict[str, str]:
         """The name of every column."""
-        for piece in self.packed.lines(1 << 16):
-            return dict.fromkeys(self._header(piece)[0], "")
+        for piece in self._pieces(1 << 16):
+            names = self._header(piece)[0]
+            if len(names) > MOST_COLUMNS:
+                raise DataError(
+                    f"the file has {len(names)} columns, more than {MOST_COLUMNS}", place=self.place
+                )
+            return dict.fromkeys(names, "")
         raise DataError("the file is empty", place=self.place)
 
     def batches(self, columns: Sequence[str], text: Collection[str]) -> Iterator[pa.RecordBatch]:
         """Some columns: text unchanged, others as float64."""
+        written = self.written
         options = pacsv.ConvertOptions(
             column_types={n: pa.string() if n in text else pa.float64() for n in columns},
             include_columns=columns,
-            null_values=["", "null", "NULL"],
+            null_values=["", *written.null],
             strings_can_be_null=True,
+            quoted_strings_can_be_null=True,
+            decimal_point=written.decimal,
         )
         names: list[str] | None = None
         row = 0
-        for piece in self.packed.lines(BLOCK_BYTES):
+        for piece in self._pieces(BLOCK_BYTES):
             body = piece
             if names is None:
                 names, body = self._header(piece)
                 refuse_repeated(names, columns, self.place)
             if body.strip():
-                table = read_csv(body, names, options, row, self.place)
+                table = read_csv(body, names, options, row, self.place, written.separator)
                 row += len(table)
                 yield from table.to_batches()
 
+    def _pieces(self, size: int) -> Iterator[bytes]:
+        """Whole lines in UTF-8, without a byte order mark and without those that are skipped."""
+        skip, begun = self.written.skip, False
+        plain = codecs.lookup(self.written.encoding).name == "utf-8"
+        for piece in self.packed.lines(size):
+            body = piece
+            if not plain:
+                try:
+                    body = piece.decode(self.written.encoding).encode()
+                except UnicodeError as error:
+                    raise DataError(
+                        f"the file cannot be read as {self.written.encoding}: {error}",
+                        place=self.place,
+                    ) from None
+            if not begun:
+                body, begun = body.removeprefix(b"\xef\xbb\xbf"), True
+            while skip and body:
+                body, skip = body[(body.find(b"\n") + 1) or len(body) :], skip - 1
+            if body:
+                yield body
+
     def _header(self, piece: bytes) -> tuple[list[str], bytes]:
         """The names of the columns, and what follows them."""
-        piece = piece.removeprefix(b"\xef\xbb\xbf").lstrip(b"\r\n")
+        if self.written.columns is not None:
+            return [*self.written.columns], piece
+        piece = piece.lstrip(b"\r\n")
         line = piece.splitlines()[0] if piece else b""
         try:
-            (names,) = csv.reader([line.decode()])
+            (names,) = csv.reader([line.decode()], delimiter=self.written.separator)
         except (ValueError, csv.Error) as error:
             raise DataError(
                 f"the file cannot be read as CSV: its first line is no list of names: {error}",
                 place=self.place,
             ) from None
-        if len(names) > MOST_COLUMNS:
-            raise DataError(
-                f"the file has {len(names)} columns, more than {MOST_COLUMNS}", place=self.place
-            )
         return names, piece[len(line) :]
 
 
 def read_csv(
-    body: bytes, names: Sequence[str], options: Any, first_row: int, place: str
+    body: bytes,
+    names: Sequence[str],
+    options: Any,
+    first_row: int,
+    place: str,
+    separator: str = ",",
 ) -> pa.Table:
     """Whole lines of CSV without a header.
 
@@ -139,6 +179,8 @@ def read_csv(
         names: of all columns.
         options: pyarrow's ``ConvertOptions``.
         first_row: the number of the first of them.
+        place: what the file is called in messages.
+        separator: what stands between cells.
 
     Raises:
         DataError: a line with other than the columns, or a cell that is not of its type, by row.
@@ -150,6 +192,7 @@ def read_csv(
             read_options=pacsv.ReadOptions(
                 column_names=list(names), use_threads=False, block_size=len(body) + 1
             ),
+            parse_options=pacsv.ParseOptions(delimiter=separator),
             convert_options=options,
         )
     except (pa.ArrowException, UnicodeDecodeError) as error:

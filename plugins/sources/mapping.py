@@ -4,143 +4,31 @@ from __future__ import annotations
 
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, TypeAlias
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import Field, ValidationError, model_validator
 
 from backtest.core import toml
 from backtest.core.text import suggested_path
-from backtest.data.card import Columns, InstrumentTable, Zone, exact_decimal
+from backtest.data.card import Columns, InstrumentTable
 from backtest.data.model_errors import problems
 from backtest.errors import DataError
+from backtest.plugins.sources.mapping_tables import (
+    CsvFormat,
+    Floats,
+    Hours,
+    Prices,
+    SizeMapping,
+    Symbols,
+    Table,
+    Times,
+    Trades,
+)
 
 _Text: TypeAlias = Annotated[str, Field(min_length=1)]
-_Names: TypeAlias = Annotated[tuple[_Text, ...], Field(strict=False, min_length=1)]
 
 
-def _above_zero(value: object) -> Decimal:
-    if not isinstance(value, str):
-        raise ValueError(f'write it as text, as in "0.01", not as {value!r}')
-    number = exact_decimal(value)
-    if number <= 0:
-        raise ValueError(f"must be above 0, not {number}")
-    return number
-
-
-_Unit: TypeAlias = Annotated[Decimal, BeforeValidator(_above_zero)]
-_Number: TypeAlias = Annotated[Decimal, BeforeValidator(exact_decimal)]
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class Times(_Table):
-    """``[time]``: the columns of instants.
-
-    ``unit`` is of numbers since 1970, or ``text`` for ISO 8601 text, or ``timestamp`` for Parquet's
-    own type. ``zone`` is the market's, and that of instants that state none; numbers are counted
-    from 1970 on its clocks.
-    """
-
-    event: _Text
-    receive: _Text | None = None
-    unit: Literal["s", "ms", "us", "ns", "text", "timestamp"]
-    zone: Zone
-
-
-class Symbols(_Table):
-    """``[symbol]``: a column, or the one symbol of all rows."""
-
-    column: _Text | None = None
-    value: _Text | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Symbols:
-        if (self.column is None) == (self.value is None):
-            raise ValueError("give either column or value")
-        return self
-
-
-class Prices(_Table):
-    """``[price]``: columns in units of ``unit`` of the currency, on a grid of ``tick_size``.
-
-    ``absent`` are numbers that mean "no price", as the columns have them.
-    """
-
-    unit: _Unit
-    tick_size: _Unit
-    bid: _Text | None = None
-    ask: _Text | None = None
-    trade: _Text | None = None
-    absent: Annotated[tuple[_Number, ...], Field(strict=False)] = ()
-
-
-class SizeMapping(_Table):
-    """``[size]``: columns in units of ``unit`` of the contract, on a grid of ``lot_size``."""
-
-    unit: _Unit
-    lot_size: _Unit
-    bid: _Text | None = None
-    ask: _Text | None = None
-    trade: _Text | None = None
-
-
-def plain_text(value: object) -> str:
-    """A value of ``[trade]`` as it is compared: text, a whole number, true or false.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    if not isinstance(value, (str, int)):
-        raise ValueError(f"write it as text, a whole number, true or false, not as {value!r}")
-    return str(value).strip().lower()
-
-
-_Values: TypeAlias = Annotated[
-    tuple[Annotated[str, BeforeValidator(plain_text)], ...], Field(strict=False)
-]
-
-
-class Trades(_Table):
-    """``[trade]``: a column that says who initiated a trade, and what it holds for each side.
-
-    Values are compared as text, without regard to case and surrounding blanks.
-    """
-
-    aggressor: _Text
-    buyer: Annotated[_Values, Field(min_length=1)]
-    seller: Annotated[_Values, Field(min_length=1)]
-    unknown: _Values = ()
-
-    @model_validator(mode="after")
-    def _apart(self) -> Trades:
-        values = [*{*self.buyer}, *{*self.seller}, *{*self.unknown}]
-        twice = sorted({value for value in values if values.count(value) > 1})
-        if twice:
-            raise ValueError(f"{', '.join(map(repr, twice))} cannot mean two things")
-        return self
-
-    def sides(self) -> dict[str, int]:
-        """What each value means: 1 the buyer, -1 the seller, 0 unknown."""
-        lists = ((self.buyer, 1), (self.seller, -1), (self.unknown, 0))
-        return {value: side for values, side in lists for value in values}
-
-
-class Floats(_Table):
-    """``[features]`` and ``[targets]``: float columns."""
-
-    columns: _Names
-
-
-class Mapping(_Table):
+class Mapping(Table):
     """A mapping file."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -152,7 +40,11 @@ class Mapping(_Table):
     trade: Trades | None = None
     features: Floats | None = None
     targets: Floats | None = None
+    csv: CsvFormat = CsvFormat()
+    calendar: Hours | None = None
     instrument: InstrumentTable = InstrumentTable()
+    instruments: dict[str, InstrumentTable] = Field(default_factory=dict)
+    instrument_file: _Text | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> Mapping:
@@ -192,19 +84,18 @@ class Mapping(_Table):
             )
         return self
 
-    def numbers(self) -> dict[str, tuple[str, Decimal, Decimal]]:
-        """Canonical name → column, its unit and its grid, of prices and sizes."""
-        found: dict[str, tuple[str, Decimal, Decimal]] = {}
+    def numbers(self) -> dict[str, tuple[str, Decimal]]:
+        """Canonical name → column and its unit, of prices and sizes."""
+        found: dict[str, tuple[str, Decimal]] = {}
         for table, names in (
             (self.price, ("bid", "ask", "trade_price")),
             (self.size, ("bid_size", "ask_size", "trade_size")),
         ):
             if table is None:
                 continue
-            step = table.tick_size if isinstance(table, Prices) else table.lot_size
             for canonical, column in zip(names, (table.bid, table.ask, table.trade), strict=True):
                 if column is not None:
-                    found[canonical] = column, table.unit, step
+                    found[canonical] = column, table.unit
         return found
 
     def floats(self) -> tuple[str, ...]:
@@ -215,12 +106,12 @@ class Mapping(_Table):
     def texts(self) -> tuple[str, ...]:
         """Columns that are read as text where the format has no types."""
         aggressor = None if self.trade is None else self.trade.aggressor
-        own = (self.time.event, self.time.receive, self.symbol.column, aggressor)
+        own = (*self.time.event, *(self.time.receive or ()), self.symbol.column, aggressor)
         return tuple(name for name in own if name is not None)
 
     def columns(self) -> tuple[str, ...]:
         """Every column that is read, each once."""
-        numbers = [column for column, _, _ in self.numbers().values()]
+        numbers = [column for column, _ in self.numbers().values()]
         return tuple(dict.fromkeys([*self.texts(), *numbers, *self.floats()]))
 
 
@@ -243,7 +134,7 @@ def read_mapping(path: Path) -> Mapping:
         raise DataError(
             "; ".join(problems(error, Mapping, table)),
             place=str(path),
-            remedy="`backtest docs data` lists the keys of a mapping.",
+            remedy="`backtest docs mapping` lists its keys.",
         ) from None
     except ValueError as error:
         raise DataError(f"the mapping is not TOML: {error}", place=str(path)) from None

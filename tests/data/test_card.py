@@ -140,8 +140,8 @@ SMALL = {"format": "1", "name": '"x"', "symbols": '["A", "B"]'}
         ),
         ({"notes": "[" * 5_000}, "not valid TOML: it nests deeper than 64 levels"),
         (
-            {"instruments": '{ default = { tick_size = "1e-9" } }'},
-            "instruments: A: half a tick of one lot is worth 0.5",
+            {"instruments": '{ default = { tick_size = "1e-18" } }'},
+            "instruments: A: half a tick of one lot is worth 0.0000000005",
         ),
         ({"calendar": "{ sessions = [[1, 2]] }"}, "calendar.sessions[0][0]: 1 is not an instant"),
         (
