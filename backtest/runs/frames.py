@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backtest.runs.earlier import expressions, lacking
+from backtest.runs.implied import expressions, lacking
 from backtest.trading.layout import COSTS
 from backtest.trading.round_trips import COLUMNS, RoundTripFollower, RoundTrips
 

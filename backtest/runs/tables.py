@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from backtest.errors import DataError
-from backtest.runs.earlier import completed, expressions, lacking
+from backtest.runs.implied import completed, expressions, lacking
 from backtest.trading.fill_table import INSTANTS
 from backtest.trading.layout import COSTS
 
@@ -75,7 +75,7 @@ _LATER: Mapping[str, Mapping[str, Kind]] = {
     "equity": {"mid": "number?", "mid_half_ticks": "whole?"},
     "points": {"symbol": "text"},
 }
-"""Columns that runs of earlier versions, or of other accountants, may lack."""
+"""Columns that some runs lack: where no order rests, of earlier versions, of other accountants."""
 
 OUTPUT = "output_"
 """What the names of the columns of a strategy's outputs begin with, in ``predictions``."""

@@ -21,6 +21,9 @@ INSTANTS = ("ts_event", "ts_received", "ts_begun", "ts_ended", "ts_arrived", "ts
 """When the event of a fill happened and was received, was served, its order arrived, and it was
 filled at the venue: on its arrival, or later if it rested."""
 
+_RESTING = ("order", "maker", "ts_arrived", "rest")
+"""Columns that say something only where orders rest; ``runs.implied`` fills them in for readers."""
+
 CLOSING = ("event", "order")
 """Columns that tell the fills that close a position at the end of the window: both are -1."""
 
@@ -43,10 +46,14 @@ class FillTable:
     Args:
         symbols: the symbol table [S].
         instruments: one for each symbol [S].
+        rests: whether orders rest. If none does, every fill is made on its order's arrival, and
+            columns that say so are left out.
     """
 
-    def __init__(self, symbols: Sequence[str], instruments: Sequence[Instrument]) -> None:
-        self._symbols = symbols
+    def __init__(
+        self, symbols: Sequence[str], instruments: Sequence[Instrument], *, rests: bool = False
+    ) -> None:
+        self._symbols, self._left_out = symbols, () if rests else _RESTING
         halves = [Fraction(i.tick_size) / 2 for i in instruments]
         self._over = np.array([float(half.numerator) for half in halves])
         self._under = np.array([float(half.denominator) for half in halves])
@@ -60,23 +67,24 @@ class FillTable:
         from backtest.core.arrow import batch_of, symbol_array, time_array
 
         symbol, half_ticks = fills[at.SYMBOL], fills[at.PRICE]
-        return batch_of(
-            {
-                "event": fills[at.EVENT],
-                "order": fills[at.ORDER],
-                "maker": fills[at.MAKER] != 0,
-                "symbol": symbol_array(symbol, self._symbols),
-                "lots": fills[at.LOTS],
-                "displayed": fills[at.DISPLAYED],
-                "taken": fills[at.TAKEN],
-                "price": self.prices(symbol, half_ticks),
-                "price_half_ticks": half_ticks,
-                **{name: time_array(fills[at.T0 + k]) for k, name in enumerate(INSTANTS)},
-                "cash": fills[at.CASH],
-                "decision": fills[at.DECISION],
-                **{name: fills[at.FEED + k] for k, name in enumerate(COSTS)},
-            }
-        )
+        columns = {
+            "event": fills[at.EVENT],
+            "order": fills[at.ORDER],
+            "maker": fills[at.MAKER] != 0,
+            "symbol": symbol_array(symbol, self._symbols),
+            "lots": fills[at.LOTS],
+            "displayed": fills[at.DISPLAYED],
+            "taken": fills[at.TAKEN],
+            "price": self.prices(symbol, half_ticks),
+            "price_half_ticks": half_ticks,
+            **{name: time_array(fills[at.T0 + k]) for k, name in enumerate(INSTANTS)},
+            "cash": fills[at.CASH],
+            "decision": fills[at.DECISION],
+            **{name: fills[at.FEED + k] for k, name in enumerate(COSTS)},
+        }
+        for name in self._left_out:
+            del columns[name]
+        return batch_of(columns)
 
     def reports(self, log: Int64Array) -> pa.RecordBatch:
         """Some rows of the table ``orders``: what the venue reported of orders that rest.

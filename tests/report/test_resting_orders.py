@@ -368,16 +368,27 @@ def test_the_network_ends_at_the_venue(market: Path, tmp_path: Path) -> None:
     assert 7 <= network.min() <= network.max() < 200
 
 
-def test_earlier_tables(market: Path, tmp_path: Path) -> None:
-    """Tables that lack what came with resting orders read as they did."""
+def test_tables_with_and_without_what_only_resting_orders_have(
+    market: Path, tmp_path: Path
+) -> None:
+    """Where no order rests, tables read the same, whether they say so on each row or not."""
     run = target_run(tmp_path, market)
     old = Run(shutil.copytree(run.folder, tmp_path / "old"))
-    for name, columns in (
-        ("fills", ["order", "maker", "ts_arrived", "rest"]),
-        ("equity", ["rest"]),
-    ):
-        path = old.folder / f"{name}.parquet"
-        pq.write_table(pq.read_table(path).drop_columns(columns), path)
+    fills = pq.read_table(run.folder / "fills.parquet")
+    count = len(fills)
+    said = {
+        "order": pa.repeat(pa.scalar(-1, pa.int64()), count),
+        "maker": pa.repeat(pa.scalar(False), count),
+        "ts_arrived": fills["ts_venue"],
+        "rest": pa.repeat(pa.scalar(0, pa.int64()), count),
+    }
+    assert count > 10
+    assert not set(said) & set(fills.column_names)
+    for name, values in said.items():
+        fills = fills.append_column(name, values)
+    pq.write_table(fills, old.folder / "fills.parquet")
+    path = old.folder / "equity.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["rest"]), path)
     for frame in ("fills", "equity", "positions"):
         now, then = (getattr(r, frame).collect() for r in (run, old))
         assert then.select(now.columns).equals(now)
