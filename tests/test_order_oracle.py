@@ -112,7 +112,8 @@ MATTERS = {
     "rejected new: post-only", "rejected new: self-trade", "rejected replace: post-only",
     "rejected replace: self-trade", "replaced by nothing", "replaced in place",
     "rest of a taker rests", "returned", "returned, capped", "self-trade cancelled", "slid",
-    "slid by replace", "taken by fok", "taken by gtc", "taken by ioc", "taken by replace",
+    "slid by replace", "stood at", "stood behind", "stood better", "stood better than no touch",
+    "taken by fok", "taken by gtc", "taken by ioc", "taken by replace",
     "through", "through, full", "unknown becomes known",
 }  # fmt: skip
 

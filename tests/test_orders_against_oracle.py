@@ -35,6 +35,7 @@ def seen(result: Result) -> dict[str, object]:
         "reports": [replace(report, number=None) for report in result.reports],
         "by_symbol": result.by_symbol,
         "total": result.total,
+        "standing": result.standing,
     }
 
 

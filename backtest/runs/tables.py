@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from backtest.errors import DataError
 from backtest.runs.implied import completed, expressions, lacking
-from backtest.trading.fill_table import INSTANTS
+from backtest.trading.fill_table import INSTANTS, QUEUED
 from backtest.trading.layout import COSTS
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ _LATER: Mapping[str, Mapping[str, Kind]] = {
         "price": "number",
         "maker": "flag",
         "ts_arrived": "time",
+        **dict.fromkeys(QUEUED, "whole?"),
     },
     "equity": {"mid": "number?", "mid_half_ticks": "whole?"},
     "points": {"symbol": "text"},

@@ -274,11 +274,14 @@ def _rest(s, place, message, row, ticks, orders, rules):
     b, a, size_b, size_a = quote_of(row, ticks)
     touch, size = (b, size_b) if order[ol.SIDE] > 0 else (a, size_a)
     order[ol.SEEN] = order[ol.TRADED] = order[ol.PAID] = order[ol.FALLEN] = 0
-    order[ol.AWAY], order[ol.PAID_UNTIL] = 1, at.NO_TIME
+    order[ol.AWAY], order[ol.PAID_UNTIL], order[ol.PRINTED] = 1, at.NO_TIME, 0
     if touch == order[ol.PRICE]:
         order[ol.SEEN], order[ol.AWAY] = size, 0
         order[ol.AHEAD] = join(rules[ol.MODEL], size, True)
     else:
         better = touch != NO_PRICE and order[ol.SIDE] * order[ol.PRICE] > order[ol.SIDE] * touch
         order[ol.AHEAD] = join(rules[ol.MODEL], 0, better)
+    order[ol.JOINED] = ol.NOT_KNOWN
+    if order[ol.AHEAD] < ol.UNKNOWN:
+        order[ol.JOINED] = order[ol.AHEAD] // ol.FRACTION
     insert(book, place, orders)

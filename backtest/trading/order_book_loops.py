@@ -43,6 +43,7 @@ class Orders(NamedTuple):
     reports: Any
     log: Any
     fills: Any
+    standing: Any
 
 
 @compiled

@@ -156,7 +156,7 @@ def fill_resting(s, place, lots, row, before, ticks, orders, response):
     fill = orders.fills[record_fill(s, order, lots, orders)]
     fill[at.FILLED], fill[at.MAKER] = ticks.ts_event[row], 1
     fill[at.TOUCH], fill[at.GAP] = order[ol.PRICE], 0
-    fill[at.DISPLAYED] = fill[at.TAKEN] = 0
+    fill[at.AHEAD], fill[at.PRINTED] = order[ol.JOINED], order[ol.PRINTED]
     fill[at.MF] = ticks.mid[before]
     order[ol.DONE_LOTS] += lots
     time = ticks.ts_event[row]

@@ -18,6 +18,7 @@ from backtest.trading.message_loops import receive, send
 from backtest.trading.order_book_loops import remove, report
 from backtest.trading.order_loops import meet_row
 from backtest.trading.quotes_loops import last_row, walk
+from backtest.trading.standing_loops import end_standing, note_standing
 
 
 class Answered(NamedTuple):
@@ -112,6 +113,7 @@ def _advance(s, until, first_row, ticks, orders, rules, money, opens, closes):
             if row >= 0 and ticks.ts_event[row] > arrival:
                 row = -1  # the symbol's first row is yet to come
             receive(s, row, first_row, ticks, orders, rules, money, opens, closes)
+            note_standing(s, arrival, row, True, ticks, orders)
             continue
         after, time = row, at.LATEST
         if ticks.next_quote[row] > 0:
@@ -119,11 +121,15 @@ def _advance(s, until, first_row, ticks, orders, rules, money, opens, closes):
             time = ticks.ts_event[after]
         if book[ol.CLOSES_AT] <= min(time, arrival, until):
             _expire(s, book[ol.CLOSES_AT], orders)
+            end_standing(s, book[ol.CLOSES_AT], orders)
         elif time <= arrival and time <= until:
+            fills = orders.state[at.FILLS]
             meet_row(s, after, row, ticks, orders, rules, ticks.response[after])
             book[ol.CURSOR] = after + first_row
+            note_standing(s, time, after, orders.state[at.FILLS] != fills, ticks, orders)
         elif arrival <= until:
             receive(s, row, first_row, ticks, orders, rules, money, opens, closes)
+            note_standing(s, arrival, row, True, ticks, orders)
         else:
             return at.DONE
 
@@ -174,6 +180,7 @@ def end(time, orders):
             if not _has_room(orders, orders.books[s]):
                 return at.FULL
             _expire(s, time, orders)
+            end_standing(s, time, orders)
     return at.DONE
 
 

@@ -43,6 +43,7 @@ def meet_print(order, time, lots):
     explained = min(order[ol.FALLEN], lots)
     order[ol.FALLEN] -= explained
     order[ol.TRADED] += lots - explained
+    order[ol.PRINTED] += lots
     ahead = order[ol.AHEAD]
     if ahead >= ol.UNKNOWN:
         return 0
@@ -67,6 +68,8 @@ def meet_quote(order, model, time, pairing, better, equal, displayed):
         order[ol.AWAY] = 1
         return
     ahead, lowered, fallen = order[ol.AHEAD], 0, 0
+    if ahead == ol.UNKNOWN:  # what it was is told from here on
+        order[ol.JOINED], order[ol.PRINTED] = displayed if equal else 0, 0
     if not equal:
         # Everybody ahead has gone.
         order[ol.AHEAD], order[ol.AWAY] = 0, 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -285,6 +286,51 @@ def test_the_section(runs: dict[str, Run], market: Path, tmp_path: Path) -> None
     assert [row["fills"] for row in rows[:-1]] == [f"{of[0]:,}" for of in resting.late[1:]]
     # About a third of what was traded at its prices was filled by own orders.
     assert "cannot be believed of so many lots" in page
+
+
+@pytest.mark.parametrize("name", ["quotes", "list"])
+@pytest.mark.usefixtures("small_pieces")
+def test_quotes_against_the_touch(runs: dict[str, Run], name: str) -> None:
+    run = runs[name]
+    standing, shown = run.metrics["orders"]["standing"], Tables(html(run, "resting-orders"))
+    _, rows = shown.starting("Quotes against the touch")
+    assert [row["side"] for row in rows] == ["bid", "ask", "both"]
+    for row, side in zip(rows, ("buy", "sell", "total"), strict=True):
+        of = standing[side]
+        assert sum(of[c] for c in ("at", "behind", "better", "none")) == pytest.approx(1)
+        assert min(of["at"], of["none"]) > 0
+        for share in ("at", "behind", "better", "none"):
+            assert row[share] == f"{100 * of[share]:.1f} %"
+        assert row["lot hours"] == text(of["lot_ns"] / 3.6e12)
+
+
+@pytest.mark.parametrize("name", ["quotes", "list"])
+@pytest.mark.usefixtures("small_pieces")
+def test_queues_of_the_fills(runs: dict[str, Run], name: str) -> None:
+    run = runs[name]
+    page = html(run, "resting-orders")
+    makers = [fill for fill in fills_of(run, maker=True) if fill["ahead"] is not None]
+    assert len(makers) > 10
+    _, rows = Tables(page).starting("Queues of the fills")
+    for row, q in zip(rows, (0.1, 0.5, 0.9, 0.99), strict=True):
+        for column in ("ahead", "printed"):
+            lots = sorted(fill[column] for fill in makers)
+            assert row[column] == f"{lots[max(math.ceil(q * len(lots)), 1) - 1]:,}"
+    first = sum(fill["ahead"] == 0 for fill in makers)
+    assert f"Nobody was ahead of {first:,} of them" in page
+
+
+def test_what_earlier_runs_did_not_note_is_left_out(runs: dict[str, Run], tmp_path: Path) -> None:
+    old = Run(shutil.copytree(runs["quotes"].folder, tmp_path / "run"))
+    metrics = json.loads((old.folder / "metrics.json").read_text())
+    del metrics["orders"]["standing"]
+    (old.folder / "metrics.json").write_text(json.dumps(metrics))
+    path = old.folder / "fills.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["ahead", "printed"]), path)
+    page = html(Run(old.folder), "resting-orders")
+    assert "Quotes against the touch" not in page
+    assert "Queues of the fills" not in page
+    assert "Reports of the venue" in page
 
 
 def test_how_long_the_queue_is_decides(runs: dict[str, Run], tmp_path: Path) -> None:
