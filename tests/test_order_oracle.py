@@ -22,6 +22,8 @@ from tests.quote_cases import QUOTE_CASES
 from tests.quote_markets import QuoteMarket, quote_markets, random_quotes
 from tests.quote_oracle import simulate_quotes
 
+pytestmark = pytest.mark.one_python
+
 PROPERTIES = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 
 

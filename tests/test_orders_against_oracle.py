@@ -85,6 +85,7 @@ def test_case_mirrored(name: str) -> None:
     CASES[name](mirrored(engine))
 
 
+@pytest.mark.one_python
 def test_random_lists_agree() -> None:
     for seed in range(1500):
         random = Random(seed)
@@ -97,6 +98,7 @@ def test_drawn_lists_agree(market: OrderMarket) -> None:
     agree(market, 5)
 
 
+@pytest.mark.one_python
 def test_random_quotes_agree() -> None:
     for seed in range(800):
         random = Random(seed)
