@@ -16,6 +16,7 @@ PYTHON ?= python3
 CONSTRAINTS ?= constraints.txt
 VENV_FLAGS ?=
 WORKERS ?= 2
+EXTRA ?= dev
 QUICK ?= not slow
 
 VENV := .venv
@@ -95,5 +96,5 @@ $(VENV)/.runtime: $(VENV)/.settings $(INPUTS)
 	@touch $@
 
 $(VENV)/.dev: $(VENV)/.settings $(INPUTS)
-	$(INSTALL) --editable '.[dev]'
+	$(INSTALL) $(INSTALL_FLAGS) --editable '.[$(EXTRA)]'
 	@touch $(VENV)/.runtime $@

@@ -36,6 +36,7 @@ from backtest.trading.target_venue import TargetVenue
 from backtest.trading.terms import Terms
 from tests.market_server import How, events_of, feed_of, rules_of
 from tests.markets import Market
+from tests.stored import all_columns
 from tests.venue_driver import terms_of
 
 NO_OPINION = -(2**40)
@@ -136,7 +137,7 @@ class Collected:
             account,
             Timing(*columns),
             np.concatenate(self.predictions),
-            pa.Table.from_batches(self.fills),
+            all_columns(pa.Table.from_batches(self.fills)),
             strategy,
         )
 

@@ -192,7 +192,7 @@ class DepthVenue(Venue):
             self.counts["depth: unknown becomes known"] += size > 0
             self.counts["depth: unknown becomes 0"] += size == 0
             lowered = 0 if size > 0 else inf
-            order.ahead = Fraction(size)
+            order.ahead, order.joined, order.printed = Fraction(size), size, 0
             order.seen, order.traded = size, 0
         elif size < order.seen:
             c = max(0, order.seen - size - order.traded)
@@ -214,7 +214,7 @@ class DepthVenue(Venue):
         if order.ahead is None:
             self.counts["depth: unknown until a snapshot"] += 1
             self.pay(order, 0 if size > 0 else inf, 0, ts)
-            order.ahead = Fraction(size)
+            order.ahead, order.joined, order.printed = Fraction(size), size, 0
         self.counts["depth: capped by a snapshot"] += order.ahead > size
         order.ahead = min(order.ahead, Fraction(size))
         order.seen, order.traded = size, 0

@@ -110,6 +110,7 @@ class OrdersVenue(DepthVenue):
                     budget -= lots
                     fill(order, lots)
         for order in [*self.at(row.side, row.price)]:
+            order.printed += row.size
             if order.ahead is None:
                 self.counts["l3: at an unknown place"] += 1
                 continue

@@ -13,7 +13,7 @@ from fractions import Fraction
 from math import floor, inf
 
 from tests.oracle import Rows, Side, is_crossed, shown
-from tests.order_records import Fill, Kind, Order, OrderRules, Place, Report, Row
+from tests.order_records import Fill, Kind, Order, OrderRules, Place, Report, Row, Stood
 
 STEP = 2**20
 """``ahead`` is a whole number of lots / STEP."""
@@ -77,6 +77,7 @@ class Book:
         self.rows_done = 0
         self.taken: dict[tuple[Side, int], int] = {}  # own lots, as `execute` keeps them
         self.printed: Counter[tuple[int, int]] = Counter()  # (ts, aggressor) → lots
+        self.stood: dict[int, list[Stood]] = {1: [], -1: []}
 
     def of_side(self, side: int) -> list[Order]:
         """Open orders of a side, best price first, then in the order of their places."""
@@ -92,6 +93,20 @@ class Book:
         if place < 0 or is_crossed(self.history.events[place]):
             return None
         return shown(self.history.events[place], side)
+
+    def note_standing(self, t: int) -> None:
+        """Keep how own orders stand from an instant on."""
+        for side, stood in self.stood.items():
+            orders = self.of_side(side)
+            touch = self.touch(self.rows_done - 1, near(side))
+            where = "none"
+            if orders and (touch is None or side * (orders[0].price - touch[0]) > 0):
+                where = "better"
+            elif orders and touch is not None:
+                where = "at" if orders[0].price == touch[0] else "behind"
+            alone = " than no touch" if orders and touch is None else ""
+            self.counts[f"stood {where}{alone}"] += 1
+            stood.append(Stood(t, where, sum(order.open for order in orders)))
 
     # What the trader hears, and fills
 
@@ -125,7 +140,8 @@ class Book:
         self.fills.append(
             Fill(
                 self.symbol, order.id, t, order.side * lots, price, True,
-                *order.instants, order.arrival, row=row, depth=depth,
+                *order.instants, order.arrival, row=row, depth=depth, ahead=order.joined,
+                printed=None if order.joined is None else order.printed,
             )
         )  # fmt: skip
         self.report(t, order.id, "filled", response, lots, order.price, maker=True)
@@ -179,6 +195,7 @@ class Book:
 
     def print_at(self, order: Order, lots: int, budget: int, place: int) -> int:
         """A print of ``lots`` at an order's own price; returns the lots that it filled."""
+        order.printed += lots
         if self.rows[place].ts > order.paid_until:
             order.paid = order.fallen = 0
         used = min(order.paid, lots)
@@ -245,6 +262,8 @@ class Book:
         if gap > 0:
             order.away = True
             return
+        if order.ahead is None:
+            order.joined, order.printed = 0 if gap < 0 else size, 0
         if gap < 0:
             self.counts["jumped behind" + ("" if order.ahead else ", unknown or none")] += 1
             lowered = inf if order.ahead is None else order.ahead

@@ -29,6 +29,7 @@ from backtest.trading.orders import OrderRules as VenueRules
 from backtest.trading.queue_models import Exact, Optimistic, Power, QueueModel, Through, Trades
 from backtest.trading.quoting import KEEP, QuotingRule
 from backtest.trading.sizing import SizingRule
+from backtest.trading.standing import standing_figures
 from backtest.trading.terms import ClosingQuotes, Terms
 from tests.depth_records import Depth, DepthRow
 from tests.oracle import NoClosingQuote, Rows
@@ -166,6 +167,12 @@ def _run(
     venue = _venue(terms, feed)
     fills, log = _drive(venue, rows, answers, feed, chunk)
     result = _result(rows, fills, log, worth)
+    for symbol, side in ((s, side) for s in result.histories for side in (1, -1)):
+        kept = np.zeros((1, 2, ol.STANDING_SIZE), dtype=np.int64)
+        kept[0, 0] = venue._trading.standing[symbol, (1 - side) // 2]
+        of = standing_figures(kept, 1, 1)["buy"]  # of an open time of 1 ns, shares are spans
+        names = ("at", "behind", "better", "lot_ns")
+        result.standing[symbol, side] = {name: of[name] for name in names}
     if worth is not None:
         account = figures(terms, venue.books)
         for s in sorted({row.symbol for row in rows}):
@@ -384,6 +391,8 @@ def _result(
             money = {name: fill[place] for name, place in zip(names, places, strict=True)}
             money |= {"cash": fill[at.CASH], "impact": fill[at.IMPACT], "fees": fill[at.FEES]}
         closes = fill[at.ORDER] == -1
+        if fill[at.MAKER] and fill[at.AHEAD] != ol.NOT_KNOWN:
+            money |= {"ahead": fill[at.AHEAD], "printed": fill[at.PRINTED]}
         made = Fill(
             fill[at.SYMBOL],
             0 if closes else fill[at.ORDER],

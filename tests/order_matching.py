@@ -46,6 +46,7 @@ class Venue(Book):
             else:
                 self.messages_done += 1
                 self.on_message(self.messages_done - 1)
+            self.note_standing(int(min(row_at, message_at)))
         self.expire(until)
 
     def next_row_at(self) -> float:
@@ -63,12 +64,14 @@ class Venue(Book):
         for order in self.all_open():
             self.withdraw(order, self.rules.end, "expired", 0)
             self.counts["expired at the end"] += 1
+        self.note_standing(self.rules.end)
 
     def expire(self, now: float) -> None:
         """End the orders of sessions that have closed by then."""
         for order in self.all_open():
             if order.close is not None and order.close <= now:
                 self.withdraw(order, order.close, "expired", 0)
+                self.note_standing(order.close)
                 self.counts["expired at a close"] += 1
 
     def on_message(self, number: int) -> None:
@@ -205,9 +208,12 @@ class Venue(Book):
         self.places_given += 1
         order.seen = order.traded = order.fallen = 0
         order.paid, order.paid_until, order.away = 0, t, True
+        order.printed = 0
         self.look(order)
         if self.rules.model == "optimistic":
             order.ahead = Fraction(0)
+        known = order.ahead is not None and self.rules.model != "through"
+        order.joined = int(order.ahead or 0) if known else None
         self.note_place(order, self.rows_done - 1)
 
     def look(self, order: Order) -> None:

@@ -12,7 +12,7 @@ from tests.depth_orders import venue_of
 from tests.depth_records import Depth
 from tests.oracle import TERMS, NoClosingQuote, Rows
 from tests.order_matching import Venue
-from tests.order_records import Fill, Message, OrderRules, Place, Report, Row
+from tests.order_records import Fill, Message, OrderRules, Place, Report, Row, standing
 
 ORDER_TERMS = (*TERMS, "rest")
 """The terms of every fill; net = decision less all the others."""
@@ -43,6 +43,8 @@ class Result:
     closes: list[Fill] = field(default_factory=list)
     by_symbol: dict[int, dict[str, int]] = field(default_factory=dict)
     total: dict[str, int] = field(default_factory=dict)
+    standing: dict[tuple[int, int], dict[str, int]] = field(default_factory=dict)
+    """By symbol and side, as ``order_records.standing`` gives it."""
 
 
 def simulate_orders(
@@ -94,6 +96,8 @@ def settle(
         result.messages += venue.inbox
         result.places += venue.places
         result.counts += venue.counts
+        for side, stood in venue.stood.items():
+            result.standing[symbol, side] = standing(stood)
         if value is None:
             result.fills += venue.fills
             continue

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Literal
 
 from tests.oracle import Event, Sessions
@@ -113,6 +114,10 @@ class Fill:
     spread: int = 0
     impact: int = 0
     fees: int = 0
+    ahead: int | None = None
+    """Of a maker: lots that were ahead when its place became known; ``None``: it never was."""
+    printed: int | None = None
+    """Lots printed at its price since then, those of this fill's row included."""
 
 
 @dataclass(frozen=True)
@@ -162,6 +167,10 @@ class Order:
     paid_until: int = 0
     moment: int = 0
     """How many rows of depth there had been when it took its place."""
+    joined: int | None = None
+    """``ahead`` when it became known, where anything fills at the order's price."""
+    printed: int = 0
+    """Lots printed at its price since then."""
 
     @property
     def open(self) -> int:
@@ -180,3 +189,25 @@ class Place:
     ahead: Fraction | None
     displayed: int | None
     """Size shown at its price; ``None`` where its price is not the valid touch."""
+
+
+@dataclass(frozen=True)
+class Stood:
+    """How own orders of a side stood from ``ts`` on: the best one against the touch, and all lots.
+
+    ``where`` is at, behind, better (than the touch, or than none) or none.
+    """
+
+    ts: int
+    where: str
+    lots: int
+
+
+def standing(stood: list[Stood]) -> dict[str, int]:
+    """ns spent at the touch, behind it and better than it, and the sum of open lots x ns."""
+    found = {"at": 0, "behind": 0, "better": 0, "none": 0, "lot_ns": 0}
+    for here, there in pairwise(stood):
+        found[here.where] += there.ts - here.ts
+        found["lot_ns"] += here.lots * (there.ts - here.ts)
+    del found["none"]
+    return found

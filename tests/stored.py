@@ -18,13 +18,25 @@ OLD = ("price", "mid", "mid_half_ticks")
 
 
 def table(run: Run, name: str) -> list[dict[str, Any]]:
-    """A run's table's rows as they are stored, instants in ns."""
+    """A run's table's rows as they are stored, instants in ns; fills with ``all_columns``."""
     stored = pq.read_table(run.folder / f"{name}.parquet")
+    stored = all_columns(stored) if name == "fills" else stored
     for k, column in enumerate(stored.schema):
         if pa.types.is_timestamp(column.type):
             stored = stored.set_column(k, column.name, stored[column.name].cast("int64"))
     rows: list[dict[str, Any]] = stored.to_pylist()
     return rows
+
+
+def all_columns(fills: pa.Table) -> pa.Table:
+    """Stored fills with the columns that runs leave out in which no order rests."""
+    if "maker" in fills.column_names:
+        return fills
+    count = len(fills)
+    none, takes = (pa.array([value] * count) for value in (-1, False))
+    fills = fills.append_column("order", none.cast(pa.int64())).append_column("maker", takes)
+    rest = pa.array([0] * count, pa.int64())
+    return fills.append_column("ts_arrived", fills["ts_venue"]).append_column("rest", rest)
 
 
 def charts(page: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ pieces = st.sampled_from([100, 1, 2, 3, 6])
 ways = st.sampled_from([how for how in HOWS if how != "live"])
 
 
+@pytest.mark.one_python
 @settings(max_examples=400, deadline=None, derandomize=True, database=None)
 @given(markets(), ways, pieces, st.booleans())
 def test_timing_fills_and_money_are_the_oracles(
@@ -62,12 +63,14 @@ def compare_with_oracle(market: Market, how: How, piece: int, shared: bool) -> N
     compare(expected, ran.account.metrics, ran.account.tables["equity"], ran.fills)
 
 
+@pytest.mark.one_python
 def test_the_same_source_runs_as_plain_python() -> None:
     """A part of the markets above, with nothing compiled; an integer that wraps is an error."""
     some = "test_some_markets_are_the_oracles"
     assert "1 passed" in passed_as_plain_python(__file__, "-k", some)
 
 
+@pytest.mark.one_python
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
 @given(markets(), st.integers(0, 39), pieces)
 def test_the_future_changes_no_fill(market: Market, last: int, piece: int) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.one_python
+
 ROOT = Path(__file__).parents[1]
 OWN = [path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py") if "peer_" not in path.name]
 """All but those that run in environments of their own."""

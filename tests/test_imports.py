@@ -16,6 +16,8 @@ import pytest
 
 import backtest
 
+pytestmark = pytest.mark.one_python
+
 ROOT = Path(__file__).parents[1]
 
 ALLOWED = {

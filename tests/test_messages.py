@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.one_python
+
 ROOT = Path(__file__).parents[1]
 RAISED = ("UsageError", "DataError", "RunError", "PluginError", "GateError")
 VERBS = re.compile(

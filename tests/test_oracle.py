@@ -808,6 +808,7 @@ def settled(market: Market) -> Account:
     return account_or_skip(market, market.timing())
 
 
+@pytest.mark.one_python
 class TestProperties:
     @PROPERTIES
     @given(markets())

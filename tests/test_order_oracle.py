@@ -22,6 +22,8 @@ from tests.quote_cases import QUOTE_CASES
 from tests.quote_markets import QuoteMarket, quote_markets, random_quotes
 from tests.quote_oracle import simulate_quotes
 
+pytestmark = pytest.mark.one_python
+
 PROPERTIES = settings(max_examples=40, deadline=None, derandomize=True, database=None)
 
 
@@ -112,7 +114,8 @@ MATTERS = {
     "rejected new: post-only", "rejected new: self-trade", "rejected replace: post-only",
     "rejected replace: self-trade", "replaced by nothing", "replaced in place",
     "rest of a taker rests", "returned", "returned, capped", "self-trade cancelled", "slid",
-    "slid by replace", "taken by fok", "taken by gtc", "taken by ioc", "taken by replace",
+    "slid by replace", "stood at", "stood behind", "stood better", "stood better than no touch",
+    "taken by fok", "taken by gtc", "taken by ioc", "taken by replace",
     "through", "through, full", "unknown becomes known",
 }  # fmt: skip
 

@@ -35,6 +35,7 @@ def seen(result: Result) -> dict[str, object]:
         "reports": [replace(report, number=None) for report in result.reports],
         "by_symbol": result.by_symbol,
         "total": result.total,
+        "standing": result.standing,
     }
 
 
@@ -84,6 +85,7 @@ def test_case_mirrored(name: str) -> None:
     CASES[name](mirrored(engine))
 
 
+@pytest.mark.one_python
 def test_random_lists_agree() -> None:
     for seed in range(1500):
         random = Random(seed)
@@ -96,6 +98,7 @@ def test_drawn_lists_agree(market: OrderMarket) -> None:
     agree(market, 5)
 
 
+@pytest.mark.one_python
 def test_random_quotes_agree() -> None:
     for seed in range(800):
         random = Random(seed)

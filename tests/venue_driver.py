@@ -250,7 +250,7 @@ def check(
     venue = driver.run()
     account = figures(terms, venue.books)
     equity = equity_table(terms, venue.books)
-    table = FillTable(terms.symbols, terms.instruments)
+    table = FillTable(terms.symbols, terms.instruments, rests=True)
     fills = pa.Table.from_batches([table.rows(some) for some in driver.fills])
     compare(expected, account, equity, fills)
     return driver

@@ -108,6 +108,10 @@ class MarketHours:
         found: Int64Array = np.diff(self.open_before(np.append(start, ends)))
         return found
 
+    def span(self, start: int, end: int) -> int:
+        """Open time between two instants, ns."""
+        return int(self.spans(start, np.array([end], dtype=np.int64))[0])
+
     def bucket_ends(self, start: int, end: int, length: int | None = None) -> Int64Array:
         """Cuts the open time of a window in buckets: when each ends, int64 ns, ascending.
 

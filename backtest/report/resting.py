@@ -15,7 +15,7 @@ from backtest.core.quantiles import Quantiles
 from backtest.report.exact import exact_sum
 from backtest.report.picked_off import STAGES, stages_of
 from backtest.runs.folder import Run
-from backtest.trading.fill_table import CLOSING, closing
+from backtest.trading.fill_table import CLOSING, QUEUED, closing
 from backtest.trading.layout import COSTS
 
 TAKER, MAKER = 0, 1
@@ -68,6 +68,10 @@ class RestingOrders:
             whole account by queue model: ``through``, ``chosen``, ``optimistic``.
         filled: fills of orders that took, and of those that rested.
         waits: from a resting order's arrival to each of its fills, ns.
+        standing: how orders stood against the touch, as ``metrics.json`` has it.
+        ahead: of maker fills whose place was known, the lots ahead when it became known.
+        printed: of the same, the lots printed at the price from then to the fill.
+        first: how many of them had nobody ahead.
         stages: where the message was that came too late for each fill, as ``stages_of`` gives it.
         late: fills and lots by these stages, 0 first.
     """
@@ -75,6 +79,10 @@ class RestingOrders:
     reports: Mapping[str, Mapping[str, int]]
     bracket: Mapping[str, Mapping[str, int | None]]
     stages: Int8Array
+    standing: Mapping[str, Any] | None = None
+    ahead: Quantiles = field(default_factory=Quantiles)
+    printed: Quantiles = field(default_factory=Quantiles)
+    first: int = 0
     filled: tuple[Filled, Filled] = field(default_factory=lambda: (Filled(), Filled()))
     waits: Quantiles = field(default_factory=Quantiles)
     late: list[list[int]] = field(default_factory=lambda: [[0, 0] for _ in range(len(STAGES) + 1)])
@@ -107,13 +115,22 @@ def resting_of(run: Run) -> RestingOrders | None:
     account, bracket = run.metrics["account"], told.pop("bracket")
     chosen = {name: account.get(of) for name, of in _CHOSEN.items()}
     nets = {name: {"lots": None, **bracket[name]} for name in ("through", "optimistic")}
+    standing = told.pop("standing", None)  # of earlier versions nothing is known
     found = RestingOrders(
         told,
         {"through": nets["through"], "chosen": chosen, "optimistic": nets["optimistic"]},
         stages_of(run),
+        standing,
     )
     first = 0
-    for rows in run.pieces("fills", _COLUMNS):
+    queued = QUEUED if set(QUEUED) <= set(run.columns("fills")) else ()
+    for rows in run.pieces("fills", (*_COLUMNS, *queued)):
+        if queued:
+            known = rows[QUEUED[0]].is_valid().to_numpy(zero_copy_only=False)
+            ahead, printed = (integers(rows[name])[known] for name in QUEUED)
+            found.ahead.add(ahead)
+            found.printed.add(printed)
+            found.first += int((ahead == 0).sum())
         maker = rows["maker"].to_numpy(zero_copy_only=False).astype(np.bool_)
         found.filled[MAKER].add(rows, maker)
         found.filled[TAKER].add(rows, ~maker & ~closing(rows))

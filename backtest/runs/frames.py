@@ -14,7 +14,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from backtest.runs.earlier import expressions, lacking
+from backtest.runs.implied import expressions, lacking
 from backtest.trading.layout import COSTS
 from backtest.trading.round_trips import COLUMNS, RoundTripFollower, RoundTrips
 
@@ -35,7 +35,8 @@ def fill_frame(path: Path, money_unit: Decimal, zone: str) -> pl.LazyFrame:
     ``symbol``, ``lots`` (signed), ``displayed`` (lots at the touch when its order arrived, 0 for
     one that rested), ``taken`` (of these by own fills before it), ``price`` (currency),
     ``price_half_ticks``, ``ts_event``, ``ts_received``, ``ts_begun``, ``ts_ended``, ``ts_arrived``
-    (at the venue), ``ts_venue`` (of the fill; Datetime ns in the zone); in currency ``notional``,
+    (at the venue), ``ts_venue`` (of the fill; Datetime ns in the zone); where orders rest ``ahead``
+    and ``printed`` (lots; null where a place was not known); in currency ``notional``,
     ``cash`` (what it brought in), ``decision``, each cost, and ``net`` (decision less costs), which
     adds up to the net of the account.
 

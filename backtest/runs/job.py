@@ -273,7 +273,8 @@ class Job:
         }
         if bracket:
             assert venue is not None
-            metrics["orders"] = order_metrics(venue, bracket)
+            open_ns = dataset.hours.span(terms.start, self.end)
+            metrics["orders"] = order_metrics(venue, bracket, open_ns)
         return account, metrics
 
     def _venue_terms(

@@ -214,7 +214,9 @@ class Settling:
         if venue is not self._venue:
             return
         if self._fills is None:
-            self._fills = FillTable(venue.terms.symbols, venue.terms.instruments)
+            self._fills = FillTable(
+                venue.terms.symbols, venue.terms.instruments, rests=venue.terms.orders is not None
+            )
         if fills.shape[1] or first:  # even without a row the table is written
             self._sink.write("fills", self._fills.rows(fills))
         if log is not None and (len(log) or first):

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from backtest.errors import DataError
-from backtest.runs.earlier import completed, expressions, lacking
-from backtest.trading.fill_table import INSTANTS
+from backtest.runs.implied import completed, expressions, lacking
+from backtest.trading.fill_table import INSTANTS, QUEUED
 from backtest.trading.layout import COSTS
 
 if TYPE_CHECKING:
@@ -71,11 +71,12 @@ _LATER: Mapping[str, Mapping[str, Kind]] = {
         "price": "number",
         "maker": "flag",
         "ts_arrived": "time",
+        **dict.fromkeys(QUEUED, "whole?"),
     },
     "equity": {"mid": "number?", "mid_half_ticks": "whole?"},
     "points": {"symbol": "text"},
 }
-"""Columns that runs of earlier versions, or of other accountants, may lack."""
+"""Columns that some runs lack: where no order rests, of earlier versions, of other accountants."""
 
 OUTPUT = "output_"
 """What the names of the columns of a strategy's outputs begin with, in ``predictions``."""

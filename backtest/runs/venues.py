@@ -129,10 +129,15 @@ def _spans(count: int, latency: Callable[[OrderMessage], Latency]) -> Int64Array
     return spans
 
 
-def order_metrics(venue: Venue, bracket: Mapping[str, Venue]) -> dict[str, Any]:
-    """What became of orders that rest, and what other queue models would have earned."""
+def order_metrics(venue: Venue, bracket: Mapping[str, Venue], open_ns: int) -> dict[str, Any]:
+    """What became of orders that rest, how they stood, and what other queue models would earn.
+
+    Args:
+        open_ns: open time of the window, ns.
+    """
     assert isinstance(venue, OrderVenue)
     found: dict[str, Any] = venue.figures()
+    found["standing"] = venue.standing(open_ns)
     found["bracket"] = {}
     for name, other in bracket.items():
         account = figures(other.terms, other.books)

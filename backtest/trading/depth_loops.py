@@ -20,6 +20,7 @@ from backtest.trading.depth_order_loops import meet_order_row
 from backtest.trading.depth_place_loops import meet_size, meet_snapshot, meet_touch
 from backtest.trading.layout import NO_PRICE
 from backtest.trading.order_book_loops import has_room_for
+from backtest.trading.standing_loops import note_standing
 
 _ENDS = SNAPSHOT | LAST
 
@@ -65,9 +66,11 @@ def follow_rows(s, event, until, here, ticks, orders, depth, rules):
         else:
             if not has_room_for(orders, book[ol.WORKING] + 4):
                 return at.FULL
-            number = of[dl.NEXT_ROW]
+            number, fills = of[dl.NEXT_ROW], orders.state[at.FILLS]
             if not meet_order_row(s, row, number, here, ticks, orders, depth, rules):
                 return ol.LEVEL_OVERFLOW
+            if orders.state[at.FILLS] != fills:
+                note_standing(s, row[dl.R_TIME], here, True, ticks, orders)
         if row[dl.R_MARKS] & _ENDS == _ENDS:
             _end_snapshot(s, row[dl.R_TIME], book, orders, depth, rules)
         of[dl.DONE_ROWS] = of[dl.NEXT_ROW] + 1

@@ -119,11 +119,13 @@ def _meet_execution(s, row, place, here, ticks, orders, entries, rules):
             break
         left = order[ol.TOTAL] - order[ol.DONE_LOTS]
         filled = min(left, budget)
+        if price == key:
+            order[ol.PRINTED] += lots
         if price > key and rules[ol.THROUGH_FULL]:
             filled = left
         elif price == key and order[ol.AHEAD] == ol.UNKNOWN:
             filled = 0
-        elif price == key and moment < order[ol.JOINED]:
+        elif price == key and moment < order[ol.MOMENT]:
             filled = min(filled, max(lots - order[ol.AHEAD] // ol.FRACTION, 0))
         if filled > 0:
             if price == key or not rules[ol.THROUGH_FULL]:

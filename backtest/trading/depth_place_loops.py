@@ -95,7 +95,7 @@ def leave_queue(place, side, price, lots, moment, restated, displayed, working):
     while place >= 0 and side * working[place][ol.PRICE] >= side * price:
         order = working[place]
         if order[ol.PRICE] == price and order[ol.AHEAD] != ol.UNKNOWN:
-            if moment < order[ol.JOINED]:
+            if moment < order[ol.MOMENT]:
                 order[ol.AHEAD] = max(order[ol.AHEAD] - lots * ol.FRACTION, 0)
             elif restated and displayed != dl.NOT_LISTED:
                 order[ol.AHEAD] = min(order[ol.AHEAD], displayed * ol.FRACTION)

@@ -93,4 +93,4 @@ def join_level(s, order, touch, depth, model):
             displayed, known = 0, touch != NO_PRICE and complete
     order[ol.SEEN] = displayed
     order[ol.AHEAD] = join(model, displayed, known)
-    order[ol.JOINED] = depth.books[s, dl.DONE_ROWS]
+    order[ol.MOMENT] = depth.books[s, dl.DONE_ROWS]

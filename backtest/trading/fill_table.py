@@ -21,6 +21,13 @@ INSTANTS = ("ts_event", "ts_received", "ts_begun", "ts_ended", "ts_arrived", "ts
 """When the event of a fill happened and was received, was served, its order arrived, and it was
 filled at the venue: on its arrival, or later if it rested."""
 
+RESTING = ("order", "maker", "ts_arrived", "rest")
+"""Columns that are written only where orders rest; ``runs.implied`` fills them in for readers."""
+
+QUEUED = ("ahead", "printed")
+"""Columns of fills of resting orders whose place was known, null of all others: lots ahead when it
+became known, and lots printed at the order's price from then to the fill, with its own print."""
+
 CLOSING = ("event", "order")
 """Columns that tell the fills that close a position at the end of the window: both are -1."""
 
@@ -43,10 +50,14 @@ class FillTable:
     Args:
         symbols: the symbol table [S].
         instruments: one for each symbol [S].
+        rests: whether orders rest. If none does, every fill is made on its order's arrival, and
+            columns that say so are left out.
     """
 
-    def __init__(self, symbols: Sequence[str], instruments: Sequence[Instrument]) -> None:
-        self._symbols = symbols
+    def __init__(
+        self, symbols: Sequence[str], instruments: Sequence[Instrument], *, rests: bool = False
+    ) -> None:
+        self._symbols, self._rests = symbols, rests
         halves = [Fraction(i.tick_size) / 2 for i in instruments]
         self._over = np.array([float(half.numerator) for half in halves])
         self._under = np.array([float(half.denominator) for half in halves])
@@ -57,26 +68,35 @@ class FillTable:
         Args:
             fills: as ``Venue.take_fills`` gives them, int64 [KNOWN, k]; the columns lie in it.
         """
+        import pyarrow as pa
+
         from backtest.core.arrow import batch_of, symbol_array, time_array
 
         symbol, half_ticks = fills[at.SYMBOL], fills[at.PRICE]
-        return batch_of(
-            {
-                "event": fills[at.EVENT],
-                "order": fills[at.ORDER],
-                "maker": fills[at.MAKER] != 0,
-                "symbol": symbol_array(symbol, self._symbols),
-                "lots": fills[at.LOTS],
-                "displayed": fills[at.DISPLAYED],
-                "taken": fills[at.TAKEN],
-                "price": self.prices(symbol, half_ticks),
-                "price_half_ticks": half_ticks,
-                **{name: time_array(fills[at.T0 + k]) for k, name in enumerate(INSTANTS)},
-                "cash": fills[at.CASH],
-                "decision": fills[at.DECISION],
-                **{name: fills[at.FEED + k] for k, name in enumerate(COSTS)},
-            }
-        )
+        maker = fills[at.MAKER] != 0
+        columns = {
+            "event": fills[at.EVENT],
+            "order": fills[at.ORDER],
+            "maker": maker,
+            "symbol": symbol_array(symbol, self._symbols),
+            "lots": fills[at.LOTS],
+            "displayed": np.where(maker, 0, fills[at.DISPLAYED]),
+            "taken": np.where(maker, 0, fills[at.TAKEN]),
+            "price": self.prices(symbol, half_ticks),
+            "price_half_ticks": half_ticks,
+            **{name: time_array(fills[at.T0 + k]) for k, name in enumerate(INSTANTS)},
+            "cash": fills[at.CASH],
+            "decision": fills[at.DECISION],
+            **{name: fills[at.FEED + k] for k, name in enumerate(COSTS)},
+        }
+        if self._rests:
+            unknown = ~maker | (fills[at.AHEAD] == ol.NOT_KNOWN)
+            for name, place in zip(QUEUED, (at.AHEAD, at.PRINTED), strict=True):
+                columns[name] = pa.array(fills[place], mask=unknown)
+        else:
+            for name in RESTING:
+                del columns[name]
+        return batch_of(columns, nullable=QUEUED)
 
     def reports(self, log: Int64Array) -> pa.RecordBatch:
         """Some rows of the table ``orders``: what the venue reported of orders that rest.

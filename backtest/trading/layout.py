@@ -123,7 +123,9 @@ TRANSIT_EVENT, TRANSIT_ORDER, TRANSIT_ARRIVED, TRANSIT_SIZE = range(4)
 # lots without a sign, the size displayed at the touch, and what own fills had taken of it before.
 # The table of fills has the columns up to there; behind them are when the confirmation arrives, and
 # what the costs are made of: the touch or the order's price in ticks, ask - bid of the last
-# two-sided quote, and the doubled mids at the instants and right before the fill.
+# two-sided quote, and the doubled mids at the instants and right before the fill. Of a fill that
+# rested, the lots ahead when its place became known and those printed at its price since then lie
+# where a taker has what was displayed and taken.
 (
     EVENT,
     SYMBOL,
@@ -161,6 +163,7 @@ TRANSIT_EVENT, TRANSIT_ORDER, TRANSIT_ARRIVED, TRANSIT_SIZE = range(4)
     MF,
     FILL_SIZE,
 ) = range(35)
+AHEAD, PRINTED = DISPLAYED, TAKEN
 
 # What is added up by symbol [S, 2, SUM_SIZE], in two parts: the rest, and how many whole LIMITs.
 # The columns CASH to TRADED of the fills, and their number.

@@ -21,12 +21,12 @@ from backtest.trading.order_book_loops import (
     unlink,
     withdraw,
 )
-from backtest.trading.order_loops import quote_of
 from backtest.trading.queue_loops import join
 from backtest.trading.quotes_loops import (
     is_open,
     last_gap,
     last_row,
+    quote_of,
     session_close,
     take_at_touch,
     taken_at_touch,
@@ -281,7 +281,7 @@ def _rest(s, place, message, row, ticks, orders, depth, rules):
     b, a, size_b, size_a = quote_of(row, ticks)
     touch, size = (b, size_b) if order[ol.SIDE] > 0 else (a, size_a)
     order[ol.SEEN] = order[ol.TRADED] = order[ol.PAID] = order[ol.FALLEN] = 0
-    order[ol.AWAY], order[ol.PAID_UNTIL] = 1, at.NO_TIME
+    order[ol.AWAY], order[ol.PAID_UNTIL], order[ol.PRINTED] = 1, at.NO_TIME, 0
     if depth is not None:
         join_level(s, order, touch, depth, rules[ol.MODEL])
     elif touch == order[ol.PRICE]:
@@ -290,4 +290,7 @@ def _rest(s, place, message, row, ticks, orders, depth, rules):
     else:
         better = touch != NO_PRICE and order[ol.SIDE] * order[ol.PRICE] > order[ol.SIDE] * touch
         order[ol.AHEAD] = join(rules[ol.MODEL], 0, better)
+    order[ol.JOINED] = ol.NOT_KNOWN
+    if order[ol.AHEAD] < ol.UNKNOWN:
+        order[ol.JOINED] = order[ol.AHEAD] // ol.FRACTION
     insert(book, place, orders)

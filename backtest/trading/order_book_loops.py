@@ -43,6 +43,7 @@ class Orders(NamedTuple):
     reports: Any
     log: Any
     fills: Any
+    standing: Any
 
 
 @compiled
@@ -168,7 +169,7 @@ def fill_resting(s, place, lots, time, mid, orders, response):
     fill = orders.fills[record_fill(s, order, lots, orders)]
     fill[at.FILLED], fill[at.MAKER] = time, 1
     fill[at.TOUCH], fill[at.GAP] = order[ol.PRICE], 0
-    fill[at.DISPLAYED] = fill[at.TAKEN] = 0
+    fill[at.AHEAD], fill[at.PRINTED] = order[ol.JOINED], order[ol.PRINTED]
     fill[at.MF] = mid
     order[ol.DONE_LOTS] += lots
     fill[at.KNOWN] = report(

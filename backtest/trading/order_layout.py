@@ -93,10 +93,25 @@ ACTION, TIF, RESPONSE, MESSAGE_SIZE = COMMON, COMMON + 1, COMMON + 2, COMMON + 3
 # Of a working order: lots filled; lots ahead in parts of a lot; the size that its price displayed
 # when that was last known; lots printed there since; whether the touch has left the price; what
 # quotes took off the place before prints told of it, and what of the fall no print has told of yet,
-# both up to an instant; the number of the first row of depth after it joined.
-DONE_LOTS, AHEAD, SEEN, TRADED, AWAY, PAID, FALLEN, PAID_UNTIL, JOINED, WORKING_SIZE = range(
-    COMMON, COMMON + 10
-)
+# both up to an instant; lots that were ahead when its place became known, or ``NOT_KNOWN``, and
+# lots printed at its price since then; the number of the first row of depth after it joined.
+(
+    DONE_LOTS,
+    AHEAD,
+    SEEN,
+    TRADED,
+    AWAY,
+    PAID,
+    FALLEN,
+    PAID_UNTIL,
+    JOINED,
+    PRINTED,
+    MOMENT,
+    WORKING_SIZE,
+) = range(COMMON, COMMON + 12)
+
+NOT_KNOWN = -1
+"""Lots ahead of an order whose place is not known."""
 
 # A report that the trader has not heard [n, REPORT_SIZE]. ``R_ANSWERS``: it is what the message was
 # sent for, so that the message is no longer under way.
@@ -149,6 +164,15 @@ R_NEXT, R_KNOWN, R_KIND, R_ID, R_SIDE, R_LOTS, R_PRICE, R_TOTAL, R_ANSWERS, REPO
 # What the trader knows of its order on each side of a symbol [S, 2, DESK_SIZE], buys first. An id
 # of 0: none. ``D_WAITING``: whether a message is under way.
 D_ID, D_PRICE, D_TOTAL, D_FILLED, D_WAITING, D_SENT, DESK_SIZE = range(7)
+
+# Where the best own order of a side stands: at the touch, behind it, or better than it (or alone,
+# where the side shows none); or there is none.
+AT, BEHIND, BETTER, NOWHERE = range(4)
+
+# How orders stand against the touch [S, 2, STANDING_SIZE], buys first: where, with how many open
+# lots, and since when; ns spent ``AT``, ``BEHIND`` and ``BETTER``; three digits of the sum of
+# lots x ns.
+S_WHERE, S_LOTS, S_SINCE, S_TIMES, S_SUM, STANDING_SIZE = 0, 1, 2, 3, 6, 9
 
 # How far working has come: as ``layout`` has it, the queue being one of commands; then rows of the
 # log; of messages, orders and reports each the first free entry, and how many are free.

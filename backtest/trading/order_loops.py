@@ -12,7 +12,7 @@ from backtest.trading.depth_loops import follow_event
 from backtest.trading.layout import NO_PRICE
 from backtest.trading.order_book_loops import fill_resting
 from backtest.trading.queue_loops import meet_print, meet_quote
-from backtest.trading.quotes_loops import take_at_touch
+from backtest.trading.quotes_loops import quote_of, take_at_touch
 
 
 @compiled
@@ -61,15 +61,6 @@ def meet_row(s, row, before, ticks, orders, depth, rules, response):
                 take_at_touch(book, False, ticks.bid_since[row], taken)
         if a != NO_PRICE:
             _meet_touch(book[ol.SELLS], -1, a, size_a, ticks.ts_event[row], orders.working, rules)
-
-
-@compiled
-def quote_of(row, ticks):
-    """Bid, ask and their sizes at a row; both sides are absent where they cross."""
-    b, a = ticks.bid[row], ticks.ask[row]
-    if a != NO_PRICE and b > a:
-        return NO_PRICE, NO_PRICE, 0, 0
-    return b, a, ticks.bid_size[row], ticks.ask_size[row]
 
 
 @compiled

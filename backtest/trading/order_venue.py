@@ -17,6 +17,7 @@ from backtest.trading.depth_window import DepthWindow
 from backtest.trading.order_terms import OrderTerms
 from backtest.trading.orders import Latency
 from backtest.trading.quoting import wanted_quotes
+from backtest.trading.standing import standing_figures
 from backtest.trading.terms import Terms
 from backtest.trading.venue import Venue, by_arrival, grown
 
@@ -69,6 +70,8 @@ class OrderVenue(Venue):
         books[:, [at.ARRIVED, ol.HEARD_LAST, ol.PRINT_TIME]] = at.NO_TIME
         desks = np.zeros((symbols, 2, ol.DESK_SIZE), dtype=np.int64)
         desks[:, :, ol.D_SENT] = at.NO_TIME
+        standing = np.zeros((symbols, 2, ol.STANDING_SIZE), dtype=np.int64)
+        standing[:, :, ol.S_WHERE] = ol.NOWHERE
         state = np.zeros(ol.ORDER_STATE, dtype=np.int64)
         pools = {}
         for kind, (name, width) in enumerate(_POOLS):
@@ -81,6 +84,7 @@ class OrderVenue(Venue):
             desks=desks,
             log=np.zeros((_ROWS, ol.LOG_SIZE), dtype=np.int64),
             fills=np.zeros((_ROWS, at.FILL_SIZE), dtype=np.int64),
+            standing=standing,
             **pools,
         )
         self._listed = 0
@@ -254,6 +258,11 @@ class OrderVenue(Venue):
             name: {"reports": count, "lots": lots}
             for name, count, lots in zip(ol.REPORTS, *self._counts.tolist(), strict=True)
         }
+
+    def standing(self, open_ns: int) -> dict[str, Any]:
+        """``standing_figures``, after the end, of a window with so much open time, ns."""
+        traded = self._trading.standing[self._tradable]
+        return standing_figures(traded, len(traded), open_ns)
 
     def _grow(self) -> None:
         """Enlarge whatever one step more might fill."""

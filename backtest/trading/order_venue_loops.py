@@ -21,6 +21,7 @@ from backtest.trading.message_loops import receive, send
 from backtest.trading.order_book_loops import has_room_for, remove, report
 from backtest.trading.order_loops import meet_row
 from backtest.trading.quotes_loops import last_row, walk
+from backtest.trading.standing_loops import end_standing, note_standing
 
 
 class Answered(NamedTuple):
@@ -131,6 +132,7 @@ def _advance(s, until, first_row, ticks, orders, depth, rules, money, opens, clo
             if row >= 0 and ticks.ts_event[row] > arrival:
                 row = -1  # the symbol's first row is yet to come
             receive(s, row, first_row, ticks, orders, depth, rules, money, opens, closes)
+            note_standing(s, arrival, row, True, ticks, orders)
             continue
         after, time = row, at.LATEST
         if ticks.next_quote[row] > 0:
@@ -149,11 +151,15 @@ def _advance(s, until, first_row, ticks, orders, depth, rules, money, opens, clo
                 continue
         if book[ol.CLOSES_AT] <= min(time, arrival, until):
             _expire(s, book[ol.CLOSES_AT], orders)
+            end_standing(s, book[ol.CLOSES_AT], orders)
         elif time <= arrival and time <= until:
+            fills = orders.state[at.FILLS]
             meet_row(s, after, row, ticks, orders, depth, rules, ticks.response[after])
             book[ol.CURSOR] = after + first_row
+            note_standing(s, time, after, orders.state[at.FILLS] != fills, ticks, orders)
         elif arrival <= until:
             receive(s, row, first_row, ticks, orders, depth, rules, money, opens, closes)
+            note_standing(s, arrival, row, True, ticks, orders)
         else:
             return at.DONE
 
@@ -198,6 +204,7 @@ def end(time, orders):
             if not has_room_for(orders, orders.books[s][ol.WORKING] + 4):
                 return at.FULL
             _expire(s, time, orders)
+            end_standing(s, time, orders)
     return at.DONE
 
 

@@ -43,6 +43,7 @@ def meet_print(order, time, lots):
     explained = min(order[ol.FALLEN], lots)
     order[ol.FALLEN] -= explained
     order[ol.TRADED] += lots - explained
+    order[ol.PRINTED] += lots
     ahead = order[ol.AHEAD]
     if ahead >= ol.UNKNOWN:
         return 0
@@ -67,6 +68,8 @@ def meet_quote(order, model, time, pairing, better, equal, displayed):
         order[ol.AWAY] = 1
         return
     ahead, lowered, fallen = order[ol.AHEAD], 0, 0
+    if ahead == ol.UNKNOWN:  # what it was is told from here on
+        order[ol.JOINED], order[ol.PRINTED] = displayed if equal else 0, 0
     if not equal:
         # Everybody ahead has gone.
         order[ol.AHEAD], order[ol.AWAY] = 0, 1
@@ -97,6 +100,7 @@ def meet_level(order, model, time, pairing, displayed):
     ahead, lowered, fallen = order[ol.AHEAD], 0, 0
     if ahead == ol.UNKNOWN:
         order[ol.AHEAD] = displayed * ol.FRACTION
+        order[ol.JOINED], order[ol.PRINTED] = displayed, 0
         if displayed == 0:
             lowered = ahead
     elif displayed == order[ol.SEEN]:
@@ -114,8 +118,10 @@ def meet_level(order, model, time, pairing, displayed):
 @compiled
 def cap_place(order, time, pairing, displayed):
     """Take note of a level that a snapshot restates: no more than that is ahead of an order."""
-    if order[ol.AHEAD] == ol.UNKNOWN and displayed == 0:
-        _note_fall(order, time, pairing, ol.UNKNOWN, 0)
+    if order[ol.AHEAD] == ol.UNKNOWN:
+        order[ol.JOINED], order[ol.PRINTED] = displayed, 0
+        if displayed == 0:
+            _note_fall(order, time, pairing, ol.UNKNOWN, 0)
     order[ol.AHEAD] = min(order[ol.AHEAD], displayed * ol.FRACTION)
     _see(order, displayed)
 

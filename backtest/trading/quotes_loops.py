@@ -248,3 +248,12 @@ def take_at_touch(me, buys, since, lots):
     """Take some more of it."""
     taken = taken_at_touch(me, buys, since)
     me[BOUGHT if buys else SOLD] = taken + lots
+
+
+@compiled
+def quote_of(row, ticks):
+    """Bid, ask and their sizes at a row; both sides are absent where they cross."""
+    b, a = ticks.bid[row], ticks.ask[row]
+    if a != NO_PRICE and b > a:
+        return NO_PRICE, NO_PRICE, 0, 0
+    return b, a, ticks.bid_size[row], ticks.ask_size[row]

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar
 
-import numpy as np
-
 from backtest.core.arrays import Int64Array
 from backtest.core.parameters import Nanoseconds
 from backtest.core.times import format_duration, format_span
@@ -53,7 +51,7 @@ class MarketAccountant(Accountant):
         return OrderRules(self.position_limit, self.no_trade_band, impact, sessions, end)
 
     def bucket_ends(self, start: int, end: int, hours: MarketHours) -> Int64Array:
-        span = int(hours.spans(start, np.array([end], dtype=np.int64))[0]) or end - start
+        span = hours.span(start, end) or end - start
         if self.bucket is not None and span > _MOST_BUCKETS * self.bucket:
             raise UsageError(
                 f"bucket is {format_duration(self.bucket)}, of which the window has more than"

@@ -30,6 +30,9 @@ _KINDS = (
 )
 _QUANTILES = (0.1, 0.5, 0.9, 0.99)
 
+HOUR = 3600 * 10**9
+"""ns."""
+
 
 class RestingSection(ReportSection):
     """Resting orders of a single run: queue bracket, fills, markouts, and stale fills by stage."""
@@ -46,6 +49,9 @@ class RestingSection(ReportSection):
         shown = _bracket(resting, str(queue or "chosen"), units, currency)
         shown += Markup('<div class="pair"><div>{}</div><div>{}</div></div>').format(
             _figures(resting), _reports(resting)
+        )
+        shown += Markup('<div class="pair"><div>{}</div><div>{}</div></div>').format(
+            _standing(resting), _queued(resting)
         )
         shown += _markouts(resting, markouts, units, currency)
         shown += _picked_off(resting, markouts, units, currency)
@@ -118,6 +124,46 @@ def _reports(resting: RestingOrders) -> Markup:
         "that came while the market was closed. late: a message found its order gone."
     )
     shown = table(("report", *numbers), rows, right=numbers, caption="Reports of the venue")
+    return shown + paragraph(note, "note")
+
+
+def _standing(resting: RestingOrders) -> Markup:
+    """How long orders stood where, against the touch."""
+    if resting.standing is None:
+        return Markup("")
+    names = {"buy": "bid", "sell": "ask", "total": "both"}
+    shares = ("at", "behind", "better", "none")
+    numbers = (*shares, "lot hours")
+    rows = []
+    for side, name in names.items():
+        of = resting.standing[side]
+        rows.append((name, *(percent(of[share]) for share in shares), amount(of["lot_ns"] / HOUR)))
+    note = (
+        "Shares of the open time, a mean over tradable symbols, in which the best own order of the "
+        "side stood at the touch, behind it, or better than it (or alone, where the side showed "
+        "nothing), and in which there was none. lot hours: open lots, by how long they were open."
+    )
+    shown = table(("side", *numbers), rows, right=numbers, caption="Quotes against the touch")
+    return shown + paragraph(note, "note")
+
+
+def _queued(resting: RestingOrders) -> Markup:
+    """Where in the queue filled orders had begun, and what it took to fill them."""
+    quantiles = np.array(_QUANTILES)
+    ahead, printed = resting.ahead.at(quantiles), resting.printed.at(quantiles)
+    if ahead is None or printed is None:
+        return Markup("")
+    numbers = ("ahead", "printed")
+    rows = [
+        (_percentile(q), *(f"{int(of[k]):,}" for of in (ahead, printed)))
+        for k, q in enumerate(_QUANTILES)
+    ]
+    note = (
+        "Of maker fills whose place was known, in lots. ahead: at the price, when the order joined "
+        "or when the touch came to it; printed: at the price, from then to the fill, that of its "
+        f"own row included. Nobody was ahead of {resting.first:,} of them."
+    )
+    shown = table(("quantile", *numbers), rows, right=numbers, caption="Queues of the fills")
     return shown + paragraph(note, "note")
 
 

@@ -9,6 +9,8 @@ from backtest.comparison.break_even import Crossing, crossing
 from backtest.comparison.intervals import mean_estimate
 from backtest.core.arrays import Float64Array
 
+pytestmark = pytest.mark.one_python
+
 
 def linear_market(seed: int, n: int = 300) -> tuple[list[float], Float64Array]:
     """Profits that fall linearly with the latency scale, through 0 at a scale of 2."""

@@ -11,6 +11,8 @@ from backtest.comparison.intervals import mean_estimate
 from backtest.comparison.multiple_testing import best_of_many, block_length, holm
 from backtest.core.arrays import Float64Array
 
+pytestmark = pytest.mark.one_python
+
 
 def autoregressive(seed: int, strength: float, shape: tuple[int, ...] = (400,)) -> Float64Array:
     x = np.random.default_rng(seed).normal(size=shape)

@@ -20,6 +20,8 @@ from backtest.conformance.verification import Verdict, Verification
 from backtest.plugins.manager import Plugins, load_plugins
 from backtest.strategies.module import _MANY
 
+pytestmark = pytest.mark.one_python
+
 PLUGIN = """
 from dataclasses import dataclass
 from typing import Any

@@ -263,7 +263,9 @@ def wait_for_runs(runs: Path, count: int) -> None:
         time.sleep(0.02)
 
 
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize(
+    "blow", [pytest.param(signal.SIGKILL, marks=pytest.mark.one_python), signal.SIGINT]
+)
 def test_a_sweep_that_is_killed_goes_on_to_the_same_table(
     blow: signal.Signals,
     small_dataset: Path,

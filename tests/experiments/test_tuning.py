@@ -86,6 +86,7 @@ def test_the_best_trial_has_the_best_figure_of_its_own_run(tune: Tune) -> None:
     assert [r.value for r in lowest] == sorted(r.value or 0.0 for r in lowest)
 
 
+@pytest.mark.one_python
 def test_a_seed_gives_the_same_trials(tune: Tune) -> None:
     first, second = tune(runs="a"), tune(runs="b")
     assert ends(first) == ends(second)
@@ -94,6 +95,7 @@ def test_a_seed_gives_the_same_trials(tune: Tune) -> None:
     assert ends(tune(settings=["tune.sampler=random"])) != []
 
 
+@pytest.mark.one_python
 def test_a_study_goes_on_where_it_stopped(tune: Tune) -> None:
     first = tune(settings=["tune.trials=3"])
     begun = ends(first)
@@ -140,6 +142,7 @@ class Counting(Inline):
         super().submit(job)
 
 
+@pytest.mark.one_python
 def test_trials_that_do_worse_than_most_are_given_up_after_a_fold(tune: Tune) -> None:
     table = {"sizing.threshold": {"choices": [0.5, 1e9]}, "strategy.ridge": {"choices": [1.0]}}
     executor = Counting()

@@ -24,7 +24,10 @@ from tests.report.test_browser import BROWSER
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytest.importorskip("axe_playwright_python", reason="axe-playwright-python is not installed")
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine")
+pytestmark = [
+    pytest.mark.one_python,
+    pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine"),
+]
 
 SWEEP = {
     "name": "sample",

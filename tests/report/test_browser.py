@@ -28,6 +28,7 @@ BROWSER = next((found for name in NAMES if (found := shutil.which(name))), None)
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.one_python,
     pytest.mark.skipif(BROWSER is None, reason="no Chromium on this machine"),
 ]
 

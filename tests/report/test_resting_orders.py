@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -287,6 +288,51 @@ def test_the_section(runs: dict[str, Run], market: Path, tmp_path: Path) -> None
     assert "cannot be believed of so many lots" in page
 
 
+@pytest.mark.parametrize("name", ["quotes", "list"])
+@pytest.mark.usefixtures("small_pieces")
+def test_quotes_against_the_touch(runs: dict[str, Run], name: str) -> None:
+    run = runs[name]
+    standing, shown = run.metrics["orders"]["standing"], Tables(html(run, "resting-orders"))
+    _, rows = shown.starting("Quotes against the touch")
+    assert [row["side"] for row in rows] == ["bid", "ask", "both"]
+    for row, side in zip(rows, ("buy", "sell", "total"), strict=True):
+        of = standing[side]
+        assert sum(of[c] for c in ("at", "behind", "better", "none")) == pytest.approx(1)
+        assert min(of["at"], of["none"]) > 0
+        for share in ("at", "behind", "better", "none"):
+            assert row[share] == f"{100 * of[share]:.1f} %"
+        assert row["lot hours"] == text(of["lot_ns"] / 3.6e12)
+
+
+@pytest.mark.parametrize("name", ["quotes", "list"])
+@pytest.mark.usefixtures("small_pieces")
+def test_queues_of_the_fills(runs: dict[str, Run], name: str) -> None:
+    run = runs[name]
+    page = html(run, "resting-orders")
+    makers = [fill for fill in fills_of(run, maker=True) if fill["ahead"] is not None]
+    assert len(makers) > 10
+    _, rows = Tables(page).starting("Queues of the fills")
+    for row, q in zip(rows, (0.1, 0.5, 0.9, 0.99), strict=True):
+        for column in ("ahead", "printed"):
+            lots = sorted(fill[column] for fill in makers)
+            assert row[column] == f"{lots[max(math.ceil(q * len(lots)), 1) - 1]:,}"
+    first = sum(fill["ahead"] == 0 for fill in makers)
+    assert f"Nobody was ahead of {first:,} of them" in page
+
+
+def test_what_earlier_runs_did_not_note_is_left_out(runs: dict[str, Run], tmp_path: Path) -> None:
+    old = Run(shutil.copytree(runs["quotes"].folder, tmp_path / "run"))
+    metrics = json.loads((old.folder / "metrics.json").read_text())
+    del metrics["orders"]["standing"]
+    (old.folder / "metrics.json").write_text(json.dumps(metrics))
+    path = old.folder / "fills.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["ahead", "printed"]), path)
+    page = html(Run(old.folder), "resting-orders")
+    assert "Quotes against the touch" not in page
+    assert "Queues of the fills" not in page
+    assert "Reports of the venue" in page
+
+
 def test_how_long_the_queue_is_decides(runs: dict[str, Run], tmp_path: Path) -> None:
     shutil.copytree(runs["quotes"].folder, tmp_path / "run")
     file = tmp_path / "run" / "metrics.json"
@@ -368,16 +414,27 @@ def test_the_network_ends_at_the_venue(market: Path, tmp_path: Path) -> None:
     assert 7 <= network.min() <= network.max() < 200
 
 
-def test_earlier_tables(market: Path, tmp_path: Path) -> None:
-    """Tables that lack what came with resting orders read as they did."""
+def test_tables_with_and_without_what_only_resting_orders_have(
+    market: Path, tmp_path: Path
+) -> None:
+    """Where no order rests, tables read the same, whether they say so on each row or not."""
     run = target_run(tmp_path, market)
     old = Run(shutil.copytree(run.folder, tmp_path / "old"))
-    for name, columns in (
-        ("fills", ["order", "maker", "ts_arrived", "rest"]),
-        ("equity", ["rest"]),
-    ):
-        path = old.folder / f"{name}.parquet"
-        pq.write_table(pq.read_table(path).drop_columns(columns), path)
+    fills = pq.read_table(run.folder / "fills.parquet")
+    count = len(fills)
+    said = {
+        "order": pa.repeat(pa.scalar(-1, pa.int64()), count),
+        "maker": pa.repeat(pa.scalar(False), count),
+        "ts_arrived": fills["ts_venue"],
+        "rest": pa.repeat(pa.scalar(0, pa.int64()), count),
+    }
+    assert count > 10
+    assert not set(said) & set(fills.column_names)
+    for name, values in said.items():
+        fills = fills.append_column(name, values)
+    pq.write_table(fills, old.folder / "fills.parquet")
+    path = old.folder / "equity.parquet"
+    pq.write_table(pq.read_table(path).drop_columns(["rest"]), path)
     for frame in ("fills", "equity", "positions"):
         now, then = (getattr(r, frame).collect() for r in (run, old))
         assert then.select(now.columns).equals(now)

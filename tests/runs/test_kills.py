@@ -24,6 +24,7 @@ def killed(dataset: Path, folder: Path, strategy: str, stride: int) -> dict[str,
     return found
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize(
     ("strategy", "stride"),
     [

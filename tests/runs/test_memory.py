@@ -30,6 +30,8 @@ from backtest.timing import metrics
 from benchmarks.running import memory
 from benchmarks.timing import peak_mb
 
+pytestmark = pytest.mark.one_python
+
 ROOT = Path(__file__).parents[2]
 PIECE = 2048
 SHORT, LONG = 30_000, 210_000

@@ -42,6 +42,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.one_python
 @COMPILER
 def test_one_compilation_serves_all_sizes(weights: Path) -> None:
     torch.compiler.reset()

@@ -23,6 +23,8 @@ from backtest.strategies.module import ModuleStrategy
 from backtest.strategies.stateless import Stateless
 from tests.conformance_inputs import CHECKS, Case, check_batching, random_events
 
+pytestmark = pytest.mark.one_python
+
 SYMBOLS = tuple("ABCDE")
 SEEDS = (1, 2)
 EVENTS = random_events(60, symbols=5, features=5, seed=9)

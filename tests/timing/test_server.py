@@ -71,12 +71,14 @@ def served(market: Market, how: How, chunk: int) -> Served:
     )
 
 
+@pytest.mark.one_python
 def test_plain_python_runs_the_same_source() -> None:
     """A part of the markets above, with nothing compiled."""
     some = "test_some_markets_are_the_oracles"
     assert "5 passed" in passed_as_plain_python(__file__, "-k", some)
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("how", HOWS)
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(market=markets(), chunk=st.sampled_from([1, 2, 3, 7, 100]))
@@ -162,6 +164,7 @@ class PassByPass(LatencyModel):
         return self._model.spans(sizes, u)
 
 
+@pytest.mark.one_python
 @pytest.mark.parametrize("feed", [Constant(300), Exponential(2500)], ids=["constant", "drawn"])
 def test_tables_and_rules_are_what_python_computes(feed: LatencyModel, profile: Path) -> None:
     events = stream(700)

@@ -21,6 +21,7 @@ from tests.venue_driver import check, countable
 chunks = st.sampled_from([100, 1, 2, 3, 6])
 
 
+@pytest.mark.one_python
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(markets(), chunks, st.integers(0, 99), st.booleans())
 def test_fills_and_money_are_the_oracles(
@@ -42,6 +43,7 @@ def overtaking(market: Market, draw: random.Random) -> oracle.Timing:
     return oracle.Timing(t1, [*t2], [*t3], status, [None] * len(t1))
 
 
+@pytest.mark.one_python
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(markets(), chunks, st.integers(0, 99))
 def test_answers_may_overtake_each_other(market: Market, chunk: int, seed: int) -> None:
@@ -58,6 +60,7 @@ def test_long_markets_agree_too(seed: int, chunk: int) -> None:
     assert sum(fills.shape[1] for fills in driver.fills) > 10
 
 
+@pytest.mark.one_python
 def test_the_same_source_runs_as_plain_python() -> None:
     assert "6 passed" in passed_as_plain_python(__file__, "-k", "long_markets and 64")
 

@@ -27,6 +27,8 @@ from backtest.training.sequences import read_window
 from backtest.training.settings import FitSettings
 from backtest.training.train import train
 
+pytestmark = pytest.mark.one_python
+
 SMALL = FitSettings(hidden=32, mlp=16, heads=2, epochs=2, lanes=16, chunk=8, checkpoint_every=2)
 
 

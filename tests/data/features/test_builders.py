@@ -48,6 +48,8 @@ from backtest.plugins.manager import load_plugins
 from tests.data.made import START, SYMBOLS, feature_dataset, quote_dataset, quote_events
 from tests.parquet_files import dataset_of
 
+pytestmark = pytest.mark.one_python
+
 REGISTERED = [p.name for p in load_plugins(entry_points=False).parts("feature builder")]
 
 FULL = {

@@ -43,6 +43,7 @@ def test_one_event_has_the_r2_that_the_card_states(single: float) -> None:
     assert r2(alpha[half:], features[half:] @ weights) == pytest.approx(single, abs=0.012)
 
 
+@pytest.mark.one_python
 def test_the_history_has_the_r2_that_the_card_states(
     default: tuple[EventBatch, Float32Array],
 ) -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from backtest.strategies.fused.batch_order import one_each, split_runs
 
+pytestmark = pytest.mark.one_python
+
 
 def test_neighbours_in_order() -> None:
     (chunk,) = split_runs(np.array([3, 1, 3, 2, 1, 3], dtype=np.int32), rows=8, turns=4)

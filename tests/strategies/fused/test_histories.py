@@ -17,6 +17,8 @@ from backtest.strategies.fused.strategy import Fused
 from backtest.strategies.tensor_files import write_safetensors
 from tests.conformance_inputs import random_events
 
+pytestmark = pytest.mark.one_python
+
 SESSION = Session(tuple("ABCD"), tuple("fghij"), device=str(DEVICE))
 EVENTS = random_events(31, symbols=4, features=5, seed=6)
 

@@ -27,6 +27,8 @@ from backtest.strategies.kernels.product import Precision
 from backtest.strategies.tensor_files import write_safetensors
 from tests.conformance_inputs import CHECKS, Case, random_events
 
+pytestmark = pytest.mark.one_python
+
 SESSION = Session(tuple("ABC"), tuple("fghij"), device=str(DEVICE))
 SYMBOLS = range(3)
 EVENTS = random_events(8, symbols=3, features=5, seed=5)

@@ -11,6 +11,8 @@ from backtest.strategies.ensemble import Ensemble
 from backtest.strategies.fused.weights import prepare
 from backtest.strategies.towers.layers import block_linear
 
+pytestmark = pytest.mark.one_python
+
 
 def test_folded_gates_are_the_gates(tiny: Ensemble) -> None:
     named = tiny.state_dict()

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from tests.strategies.interpreted import DEVICE  # isort: skip  # before any kernel
@@ -11,6 +12,8 @@ import triton
 import triton.language as tl
 
 from backtest.strategies.kernels.arithmetic import decay, operand
+
+pytestmark = pytest.mark.one_python
 
 
 @triton.jit

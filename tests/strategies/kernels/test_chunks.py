@@ -12,6 +12,8 @@ from backtest.strategies.kernels.deferred import Deferred
 from backtest.strategies.kernels.matrix_state import advance_plain
 from backtest.strategies.kernels.runs import Runs
 
+pytestmark = pytest.mark.one_python
+
 LENGTHS = [5, 0, EVENTS, 1, EVENTS + 1]
 """Events of each slot."""
 

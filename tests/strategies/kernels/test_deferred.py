@@ -17,6 +17,8 @@ from backtest.strategies.kernels.residual import readout
 from backtest.strategies.kernels.retnet import retnet_state
 from backtest.strategies.kernels.runs import Runs
 
+pytestmark = pytest.mark.one_python
+
 SLOTS = 4
 PHASE = 3
 _RUNS = [[3, 3, 0], [1] * 8, [0, 0, 0, 2], [2] * 7 + [3] * 5, [3] * 8 + [1, 1], [0] * 8]

@@ -8,6 +8,8 @@ import torch
 from tests.strategies.interpreted import DEVICE  # isort: skip  # before any kernel
 from backtest.strategies.kernels.linear import linear, linear_plain
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.mark.parametrize("with_bias", [False, True])
 @pytest.mark.parametrize(("rows", "inputs", "outputs"), [(1, 1, 1), (3, 79, 6), (9, 300, 17)])

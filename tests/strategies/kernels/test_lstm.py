@@ -8,6 +8,8 @@ import torch
 from tests.strategies.interpreted import DEVICE  # isort: skip  # before any kernel
 from backtest.strategies.kernels.lstm import lstm_layer, lstm_layer_plain
 
+pytestmark = pytest.mark.one_python
+
 
 @pytest.mark.parametrize(("rows", "inputs", "hidden"), [(1, 1, 1), (3, 79, 6), (9, 130, 17)])
 def test_a_step(rows: int, inputs: int, hidden: int) -> None:

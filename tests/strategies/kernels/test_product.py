@@ -8,6 +8,8 @@ import torch
 from tests.strategies.interpreted import DEVICE  # isort: skip  # before any kernel
 from backtest.strategies.kernels.product import Tile, product, product_plain
 
+pytestmark = pytest.mark.one_python
+
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE)

@@ -16,6 +16,8 @@ from backtest.strategies.kernels.residual import (
 )
 from backtest.strategies.kernels.runs import Runs
 
+pytestmark = pytest.mark.one_python
+
 
 def draw(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(DEVICE)

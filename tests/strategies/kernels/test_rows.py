@@ -15,6 +15,8 @@ from backtest.strategies.kernels.rows import (
     scatter_rows_plain,
 )
 
+pytestmark = pytest.mark.one_python
+
 SLOTS = torch.tensor([4, 0, 5], device=DEVICE)
 
 

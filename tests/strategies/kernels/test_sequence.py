@@ -19,6 +19,8 @@ from backtest.strategies.kernels.runs import Runs
 from backtest.strategies.kernels.sequence import matrix_sequence
 from backtest.strategies.towers.retnet import rotate, rotation
 
+pytestmark = pytest.mark.one_python
+
 SLOTS = [2, 2, 2, 2, 2, 0, 3, 3, 3]
 TURNS = [0, 1, 2, 3, 4, 0, 0, 1, 2]
 COUNTS = [5, 0, 0, 0, 0, 1, 3, 0, 0]

@@ -12,6 +12,8 @@ from backtest.strategies.kernels.product import Tile
 from backtest.strategies.kernels.runs import Runs
 from backtest.strategies.kernels.slstm_cell import slstm_cell
 
+pytestmark = pytest.mark.one_python
+
 HEADS = 2
 
 

@@ -14,6 +14,8 @@ from backtest.strategies.kernels.slstm_cell import slstm_cell
 from backtest.strategies.kernels.slstm_scan import fits, slstm_scan
 from tests.strategies.kernels.conftest import SLOTS
 
+pytestmark = pytest.mark.one_python
+
 HEADS = 2
 
 

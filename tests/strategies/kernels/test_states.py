@@ -21,6 +21,8 @@ from backtest.strategies.towers.layers import causal_conv
 from backtest.strategies.towers.retnet import rotate, rotation
 from tests.strategies.kernels.conftest import SLOTS
 
+pytestmark = pytest.mark.one_python
+
 ROWS = len(SLOTS)
 LIVE = [row for row, slot in enumerate(SLOTS) if slot >= 0]
 CLOSE: dict[str, Any] = {"atol": 2e-5, "rtol": 2e-5}

@@ -1,6 +1,7 @@
-"""Columns that the tables of earlier versions lack, and what they would have held.
+"""Columns that a table may lack, and what they would have held.
 
-Before orders rested, every fill was of an order that took on its arrival, and had no id.
+Where no order rests, every fill is of an order that took on its arrival and has no id: columns that
+would say so on each row are left out. Tables of earlier versions lack them as well.
 """
 
 from __future__ import annotations
