@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict
 from enum import StrEnum
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -39,7 +39,7 @@ def verify(
         list[str],
         typer.Argument(
             metavar="STRATEGY...",
-            help="For example batched; see `backtest plugins`.",
+            help="For example batched, or a quoting rule such as leaning; see `backtest plugins`.",
             autocompletion=completion.parts("strategy"),
         ),
     ],
@@ -67,34 +67,52 @@ def verify(
     Answers and state are compared with plain steps in float64, and every strategy is tested for
     batching, duplicates, look-ahead, reset, eviction and more. The exit code is 0 if every strategy
     is what it claims to be, else 1. Strategies that cannot run here are reported at the end.
+    Quoting rules are held to what a run relies on.
 
     Example: backtest verify batched stateless --level full
     """
     from backtest.cli.console import err, out, print_error, print_json
+    from backtest.conformance.quoting import verify_quoting
     from backtest.conformance.trials import fresh_seed, make_trials
     from backtest.conformance.verification import Verification
+    from backtest.core.grammar import parse_spec
     from backtest.core.parameters import convert_list
     from backtest.core.settings import override_part
     from backtest.errors import BacktestError
     from backtest.plugins.manager import load_plugins
+    from backtest.trading.quoting import KEEP, wanted_quotes
 
     plugins = load_plugins(plugin or (), disabled=no_plugin or ())
-    trials = make_trials(
-        level,
-        device=device,
-        dataset=dataset,
-        seed=fresh_seed() if seed is None else seed,
-        symbols=convert_list(symbols, tuple[str, ...], place="--symbols") or (),
-    )
-    session = Verification(
-        plugins, trials, reference=reference, on_step=lambda text: err.print(text, soft_wrap=True)
-    )
+    seed = fresh_seed() if seed is None else seed
+
+    def on_step(text: str) -> None:
+        err.print(text, soft_wrap=True)
+
+    @cache
+    def session() -> Verification:
+        trials = make_trials(
+            level,
+            device=device,
+            dataset=dataset,
+            seed=seed,
+            symbols=convert_list(symbols, tuple[str, ...], place="--symbols") or (),
+        )
+        return Verification(plugins, trials, reference=reference, on_step=on_step)
+
+    quoting = {*plugins.names("quoting rule")} - {*plugins.names("strategy")}
     declared = partial(plugins.parameters, "strategy")
     verdicts, errors = [], []
     for name in strategy:
         try:
-            spec = override_part(name, setting or (), declared, above=["strategy"])
-            verdicts.append(session.verify(spec))
+            if parse_spec(name, place="STRATEGY").name in quoting:
+                verdicts.append(
+                    verify_quoting(
+                        plugins, name, asker=wanted_quotes, keep=KEEP, seed=seed, on_step=on_step
+                    )
+                )
+            else:
+                spec = override_part(name, setting or (), declared, above=["strategy"])
+                verdicts.append(session().verify(spec))
         except BacktestError as error:  # it cannot be bound here; the others perhaps can
             errors.append(error)
             continue
@@ -154,6 +172,10 @@ def as_data(verdict: Verdict) -> dict[str, Any]:
 
 
 def _sentence(verdict: Verdict) -> str:
+    if verdict.kind != "strategy":
+        names = "; ".join(check.name for check in verdict.failures)
+        kept = f"FAILS: {names}" if names else "is what a run relies on"
+        return f"The {verdict.kind} {verdict.strategy} {kept}."
     claim = f"claims {verdict.claimed}" if verdict.claimed else "claims no class"
     unmeasured = "was not measured" if verdict.claimed else "has no reference"
     found = f"is {verdict.measured}" if verdict.measured else unmeasured

@@ -66,6 +66,7 @@ class Verdict:
         source: where the right answers come from.
         errors: by input set.
         notes: what else a reader should know.
+        kind: ``strategy``, or ``quoting rule``.
     """
 
     strategy: str
@@ -78,6 +79,7 @@ class Verdict:
     checks: list[Check] = field(default_factory=list)
     errors: dict[str, list[Error]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    kind: str = "strategy"
 
     @property
     def holds(self) -> bool:

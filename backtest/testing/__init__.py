@@ -9,9 +9,12 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from backtest.conformance.inputs import random_events
+from backtest.conformance.quoting import verify_quoting
 from backtest.conformance.trials import fresh_seed, make_trials
 from backtest.conformance.verification import Verdict, Verification
+from backtest.core.grammar import parse_spec
 from backtest.plugins.manager import Plugins, PluginSource, load_plugins
+from backtest.trading.quoting import KEEP, wanted_quotes
 
 __all__ = ["random_events", "verify"]
 
@@ -30,7 +33,8 @@ def verify(
     """Verify a strategy as ``backtest verify`` does; ``.raise_for_failures()`` fails a test.
 
     Args:
-        strategy: ``NAME:VALUE,KEY=VALUE``, a class, or an instance of a dataclass.
+        strategy: ``NAME:VALUE,KEY=VALUE``, a class, or an instance of a dataclass: a strategy, or a
+            quoting rule, to which ``plugins`` and ``seed`` alone matter.
         plugins: files and classes that provide parts besides the shipped and the installed
             plugins; or ``Plugins``, used alone.
         reference: the strategy to compare it with; by default the one that it names.
@@ -45,11 +49,17 @@ def verify(
     """
     loaded = load_plugins(plugins)
     spec = strategy if isinstance(strategy, str | dict) else loaded.spec_of(strategy)
+    seed = fresh_seed() if seed is None else seed
+    name = parse_spec(spec, place="strategy").name
+    if name in loaded.names("quoting rule") and name not in loaded.names("strategy"):
+        return verify_quoting(
+            loaded, spec, asker=wanted_quotes, keep=KEEP, seed=seed, on_step=_unheard
+        )
     trials = make_trials(
         level,
         device=device,
         dataset=dataset,
-        seed=fresh_seed() if seed is None else seed,
+        seed=seed,
         symbols=symbols,
     )
     verification = Verification(loaded, trials, reference=reference, on_step=_unheard)
