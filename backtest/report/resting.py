@@ -65,7 +65,8 @@ class RestingOrders:
     Attributes:
         reports: by kind, how many ``reports`` and on how many ``lots``.
         bracket: ``net``, ``fills`` and ``lots`` (``None`` in runs of earlier versions) of the
-            whole account by queue model: ``through``, ``chosen``, ``optimistic``.
+            whole account by queue model: ``through``, ``chosen``, ``optimistic``; ``chosen`` alone
+            where the strategy sends its own orders.
         filled: fills of orders that took, and of those that rested.
         waits: from a resting order's arrival to each of its fills, ns.
         stages: where the message was that came too late for each fill, as ``stages_of`` gives it.
@@ -104,14 +105,12 @@ def resting_of(run: Run) -> RestingOrders | None:
     if not run.rests or not run.has_table("fills"):
         return None
     told: dict[str, Any] = dict(run.metrics["orders"])
-    account, bracket = run.metrics["account"], told.pop("bracket")
+    account, bracket = run.metrics["account"], told.pop("bracket", {})
     chosen = {name: account.get(of) for name, of in _CHOSEN.items()}
-    nets = {name: {"lots": None, **bracket[name]} for name in ("through", "optimistic")}
-    found = RestingOrders(
-        told,
-        {"through": nets["through"], "chosen": chosen, "optimistic": nets["optimistic"]},
-        stages_of(run),
-    )
+    nets = {name: {"lots": None, **bracket[name]} for name in bracket}
+    nets["chosen"] = chosen
+    ordered = {name: nets[name] for name in ("through", "chosen", "optimistic") if name in nets}
+    found = RestingOrders(told, ordered, stages_of(run))
     first = 0
     for rows in run.pieces("fills", _COLUMNS):
         maker = rows["maker"].to_numpy(zero_copy_only=False).astype(np.bool_)

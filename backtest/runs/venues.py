@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -13,9 +13,11 @@ from backtest.core.arrays import Int64Array
 from backtest.errors import UsageError
 from backtest.market.window import Window
 from backtest.runs.scenario import Scenario
+from backtest.strategies.reacting import decides
 from backtest.timing.latency import OrderMessage
 from backtest.trading.account_tables import figures
 from backtest.trading.accountant import RunTerms
+from backtest.trading.desk_venue import DeskVenue
 from backtest.trading.order_list import OrderList
 from backtest.trading.order_terms import FillRules, OrderTerms
 from backtest.trading.order_venue import OrderVenue
@@ -35,9 +37,14 @@ def venue_columns(rests: bool) -> Mapping[str, Any]:
 
 
 def venues(window: Window, terms: Terms) -> tuple[Venue, dict[str, Venue]]:
-    """The run's venue, and those of the bracket by queue model; none where no order rests."""
+    """The run's venue, and those of the bracket by queue model; none where no order rests.
+
+    Nor is there one where a strategy sends its own orders: after other fills it would send others.
+    """
     if terms.orders is None:
         return TargetVenue(window, terms), {}
+    if terms.orders.decided:
+        return DeskVenue(window, terms), {}
     bracket: dict[str, Venue] = {}
     for name, queue in _BRACKET.items():
         fills = replace(terms.orders.fills, queue=queue)
@@ -75,22 +82,23 @@ def order_terms(
     rules = FillRules(
         queue, fills.through, fills.cross, fills.inside, fills.pairing, fills.self_trade
     )
-    listed = None
-    if scenario.quoting is None:
-        strategy: Any = scenario.bound.strategy
+    listed, strategy = None, scenario.bound.strategy
+    decided = decides(strategy)
+    if scenario.quoting is None and not decided:
         place = str(getattr(strategy, "file", f"strategy {scenario.bound.name!r}"))
         tradable = {
             name
             for name, instrument in zip(run.symbols, run.instruments, strict=True)
             if instrument.tradable
         }
-        listed = OrderList.of(strategy.messages(), run.symbols, place, tradable=tradable)
+        listed = OrderList.of(cast(Any, strategy).messages(), run.symbols, place, tradable=tradable)
     return OrderTerms(
         fills=rules,
         cancel=latency("cancel"),
         replace=latency("replace"),
         quoting=scenario.quoting,
         listed=listed,
+        decided=decided,
         listed_latency=None if listed is None else _spans(len(listed), latency),
     )
 
@@ -109,7 +117,8 @@ def order_metrics(venue: Venue, bracket: Mapping[str, Venue]) -> dict[str, Any]:
     """What became of orders that rest, and what other queue models would have earned."""
     assert isinstance(venue, OrderVenue)
     found: dict[str, Any] = venue.figures()
-    found["bracket"] = {}
+    if bracket:
+        found["bracket"] = {}
     for name, other in bracket.items():
         account = figures(other.terms, other.books)
         bounds = {"net": account["net"], "fills": account["fills"], "lots": account["lots_traded"]}

@@ -28,9 +28,34 @@ def hear(s, now, orders):
         book[ol.FIRST_REPORT] = told[ol.R_NEXT]
         if told[ol.R_KIND] == ol.FILLED or told[ol.R_KIND] == ol.TOOK:
             book[at.CONFIRMED] += told[ol.R_LOTS]
+        if orders.state[ol.TARGETS]:
+            _settle_target(book, told)
+        if len(orders.heard) > 0:
+            heard = orders.heard[orders.state[ol.HEARD]]
+            orders.state[ol.HEARD] += 1
+            for k in range(ol.REPORT_SIZE):
+                heard[k] = told[k]
+            heard[ol.H_SYMBOL] = s
         if told[ol.R_SIDE] != 0:
             _note(orders.desks[s, 0 if told[ol.R_SIDE] > 0 else 1], told)
         release(orders.reports, ol.REPORTS_HELD, place, orders.state)
+
+
+@compiled
+def listen(now, orders):
+    """Take note of all reports that are known by ``now``."""
+    for s in range(len(orders.books)):
+        hear(s, now, orders)
+
+
+@compiled
+def _settle_target(book, told):
+    """Lots of an order to a target are outstanding until a report tells what became of them."""
+    kind = told[ol.R_KIND]
+    if kind == ol.TOOK:
+        book[at.OUTSTANDING] -= told[ol.R_LOTS]
+    elif kind == ol.CANCELLED or kind == ol.REJECTED:
+        book[at.OUTSTANDING] -= told[ol.R_SIDE] * told[ol.R_LOTS]
 
 
 @compiled

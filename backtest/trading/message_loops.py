@@ -70,6 +70,9 @@ def _note_mids(message, command, book, first_row, ticks):
     here = book[ol.CURSOR] - first_row
     if book[ol.CURSOR] >= 0 and ticks.ts_event[here] <= command[ol.C_READY]:
         message[ol.MID3] = ticks.mid[here]
+    if book[ol.STANDING] >= 0:
+        _note_standing(message, book, first_row, ticks)
+        return
     if command[ol.C_EVENT] < 0:  # one that no event led to has one instant
         message[ol.MID0] = message[ol.MID1] = message[ol.MID2] = message[ol.MID3]
         return
@@ -78,6 +81,23 @@ def _note_mids(message, command, book, first_row, ticks):
         time = command[ol.C_T0 + k]
         row = last_row(book, at.POINTER + k, row, time, first_row, ticks.ts_event, ticks.next_quote)
         message[ol.MID0 + k] = ticks.mid[row]
+
+
+@compiled
+def _note_standing(message, book, first_row, ticks):
+    """The same for a message that an event of another symbol led to, or none.
+
+    Instants before the symbol had a two-sided quote have the mid of the next one.
+    """
+    mid = message[ol.MID3]
+    for k in range(2, -1, -1):
+        time, row = message[ol.AT0 + k], book[ol.STANDING] - first_row
+        if ticks.ts_event[row] <= time:
+            row = last_row(
+                book, at.POINTER + k, row, time, first_row, ticks.ts_event, ticks.next_quote
+            )
+            mid = mid if ticks.mid[row] == NO_PRICE else ticks.mid[row]
+        message[ol.MID0 + k] = mid
 
 
 @compiled
@@ -131,6 +151,9 @@ def _enter(s, message, row, first_row, ticks, orders, rules, money, opens, close
     if closed or known or row < 0 or message[ol.MID3] == NO_PRICE:
         answer(s, ol.REJECTED, message, message, orders)
         return
+    if message[ol.PRICE] == NO_PRICE and not _set_price(message, row, ticks):
+        answer(s, ol.REJECTED, message, message, orders)
+        return
     if not _post_only(message, row, ticks):
         answer(s, ol.REJECTED, message, message, orders)
         return
@@ -155,6 +178,14 @@ def _enter(s, message, row, first_row, ticks, orders, rules, money, opens, close
     place = allot(orders.working, ol.ORDERS, orders.state)
     orders.working[place][ol.DONE_LOTS] = lots - left
     _rest(s, place, message, row, ticks, orders, rules)
+
+
+@compiled
+def _set_price(message, row, ticks):
+    """Give an order without a price that of the touch. Returns whether there is one."""
+    touch = touch_of(message[ol.SIDE] > 0, ticks.bid[row], ticks.ask[row])
+    message[ol.PRICE] = touch if touch != NO_PRICE else message[ol.MID4] // 2
+    return touch != NO_PRICE
 
 
 @compiled

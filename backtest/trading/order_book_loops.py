@@ -41,6 +41,7 @@ class Orders(NamedTuple):
     messages: Any
     working: Any
     reports: Any
+    heard: Any
     log: Any
     fills: Any
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backtest.market import order_codes
 from backtest.trading.layout import BOOK_SIZE, TRADE_STATE
 
 FRACTION = 1 << 20
@@ -16,14 +17,14 @@ UNKNOWN = 1 << 62
 NEVER = UNKNOWN + 1
 """A place from which nothing fills at the order's own price."""
 
-# What a command asks for: what a quoting rule wants, or a message as it is.
-QUOTE, NEW, CANCEL, CANCEL_ALL, REPLACE = range(5)
+# What a command asks for: what a quoting rule wants; a message as it is, as ``order_codes`` has
+# them; or an order to a target position.
+QUOTE, TARGET = 0, 5
+NEW, CANCEL, CANCEL_ALL, REPLACE = order_codes.ACTIONS.values()
 
-# How long an order works: until it is cancelled; what fills at once; all of it at once or nothing.
-GTC, IOC, FOK = range(3)
+GTC, IOC, FOK = order_codes.TIMES_IN_FORCE.values()
 
-# What becomes of an order that must not take, where it would.
-MAY_TAKE, REJECT, SLIDE = range(3)
+MAY_TAKE, REJECT, SLIDE = order_codes.POST_ONLY.values()
 
 # Queue models. ``POWER`` is the first of those with an exponent n: POWER + n.
 THROUGH, TRADES, OPTIMISTIC, POWER = range(4)
@@ -31,16 +32,15 @@ THROUGH, TRADES, OPTIMISTIC, POWER = range(4)
 # Fills by quotes through an order's price, and by prints through it; prints inside the spread.
 CROSS_NONE, CROSS_DISPLAYED, CROSS_FULL = range(3)
 
-# What the venue reports: an order may be filled while it rests, or take.
-ACCEPTED, REJECTED, FILLED, TOOK, CANCELLED, REPLACED, EXPIRED, LATE = range(8)
-REPORTS = ("accepted", "rejected", "filled", "took", "cancelled", "replaced", "expired", "late")
+REPORTS = order_codes.REPORTS
+ACCEPTED, REJECTED, FILLED, TOOK, CANCELLED, REPLACED, EXPIRED, LATE = range(len(REPORTS))
 
 # Why a loop returned, besides the reasons of ``layout``: a price that is wanted is too large.
 PRICE_OVERFLOW = 64
 
 # A decision that waits [n, COMMAND_SIZE]. What a quoting rule wants takes the four places from
-# ``C_ID`` on: offset and lots of the bid, and of the ask. ``C_T0`` to ``C_T2`` are its instants
-# before it is ready; ``C_ENTRY`` to ``C_RESPONSE`` latencies.
+# ``C_ID`` on: offset and lots of the bid, and of the ask; a target takes ``C_TOTAL``. ``C_T0`` to
+# ``C_T2`` are its instants before it is ready; ``C_ENTRY`` to ``C_RESPONSE`` latencies.
 (
     C_READY,
     C_SYMBOL,
@@ -100,6 +100,9 @@ DONE_LOTS, AHEAD, SEEN, TRADED, AWAY, PAID, FALLEN, PAID_UNTIL, WORKING_SIZE = r
 # sent for, so that the message is no longer under way.
 R_NEXT, R_KNOWN, R_KIND, R_ID, R_SIDE, R_LOTS, R_PRICE, R_TOTAL, R_ANSWERS, REPORT_SIZE = range(10)
 
+# One that it has heard and a strategy is to be told: the same, with the symbol in the first place.
+H_SYMBOL = R_NEXT
+
 # What the venue has reported, in order [n, LOG_SIZE]: lots and price of fills with their sign, of
 # others the order's; then the message's event and instants, ``NO_TIME`` where there is none.
 (
@@ -124,7 +127,8 @@ R_NEXT, R_KNOWN, R_KIND, R_ID, R_SIDE, R_LOTS, R_PRICE, R_TOTAL, R_ANSWERS, REPO
 # message; then the last row that was handled; when the latest report is known; first and last
 # message, first and last report, the first own buy and sell, how many of these there are; when the
 # session that they work in closes; the instant of the latest print, and the lots printed in it by
-# sellers and by buyers; the latest id; whether the latest row is kept although no order works.
+# sellers and by buyers; the latest id; whether the latest row is kept although no order works; the
+# latest row at or before every instant whose mid is still to be asked for, -1: none is.
 (
     CURSOR,
     HEARD_LAST,
@@ -141,16 +145,19 @@ R_NEXT, R_KNOWN, R_KIND, R_ID, R_SIDE, R_LOTS, R_PRICE, R_TOTAL, R_ANSWERS, REPO
     PRINTED_BOUGHT,
     LAST_ID,
     PINNED,
+    STANDING,
     SYMBOL_SIZE,
-) = range(BOOK_SIZE, BOOK_SIZE + 16)
+) = range(BOOK_SIZE, BOOK_SIZE + 17)
 
 # What the trader knows of its order on each side of a symbol [S, 2, DESK_SIZE], buys first. An id
 # of 0: none. ``D_WAITING``: whether a message is under way.
 D_ID, D_PRICE, D_TOTAL, D_FILLED, D_WAITING, D_SENT, DESK_SIZE = range(7)
 
 # How far working has come: as ``layout`` has it, the queue being one of commands; then rows of the
-# log; of messages, orders and reports each the first free entry, and how many are free.
-LOGGED, FREE, SPARE, ORDER_STATE = TRADE_STATE, TRADE_STATE + 1, TRADE_STATE + 4, TRADE_STATE + 7
+# log; of messages, orders and reports each the first free entry, and how many are free; reports in
+# ``heard``; whether all orders are made of targets.
+LOGGED, FREE, SPARE = TRADE_STATE, TRADE_STATE + 1, TRADE_STATE + 4
+HEARD, TARGETS, ORDER_STATE = TRADE_STATE + 7, TRADE_STATE + 8, TRADE_STATE + 9
 MESSAGES, ORDERS, REPORTS_HELD = range(3)
 
 # What is fixed [ORDER_RULES].
