@@ -30,9 +30,9 @@ NOT_ASKED, READY_KNOWN, CHOSEN = range(3)
 nothing waits (of the kinds that need it); events in line; the clock, ns; batches served; whether
 a batch is in service whose service time is awaited (1), or the timer (2); events in ``taken`` that
 are served, and those after them that are given up; the first event of that batch if the others
-follow it without a gap, else -1; ends of the list of symbols; entries of the heap; events in ``answers``; whether the server
-has stopped for good; what a policy in Python was asked, and when it said it is ready, ns; the size
-of a pass that is unknown."""
+follow it without a gap, else -1; ends of the list of symbols; entries of the heap; events in
+``answers``; whether the server has stopped for good; what a policy in Python was asked, and when it
+said it is ready, ns; the size of a pass that is unknown."""
 STATE_SIZE = 17
 
 (
