@@ -147,6 +147,8 @@ def _carry_out(s, command, first_row, ticks, orders, rules):
     action = command[ol.C_ACTION]
     if abs(orders.books[s][at.CONFIRMED]) > at.MOST_LOTS:
         return at.POSITION_OVERFLOW
+    if orders.state[ol.SPARE + ol.PENDING] < 2:
+        return at.FULL
     if action == ol.QUOTE:
         book, row = orders.books[s], command[ol.C_EVENT] - first_row
         here = last_row(
