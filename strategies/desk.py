@@ -48,12 +48,15 @@ class Desk:
 
     Attributes:
         position: lots held as far as fills have been reported, int64 [S].
+        unresolved: lots of buys and of sells that may still be filled as far as is known, int64
+            [S, 2]: of all orders that were sent and of whose end no report has told.
         working: orders that work.
         quotes: each symbol's newest quote that has been received, [S]: a side that is absent is
             ``NO_PRICE``, and ``ts_event`` is ``NO_TIME`` where none has come.
     """
 
     position: Int64Array
+    unresolved: Int64Array
     working: WorkingOrders
     quotes: Quotes
 

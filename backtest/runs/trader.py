@@ -77,7 +77,10 @@ class Trader:
         heard = self._hear(now)
         self._known.hear(heard)
         self.received.take()
-        self._desk = Desk(locked(self._venue.held), self._known.working, self.received.quotes)
+        venue, known, received = self._venue, self._known, self.received
+        self._desk = Desk(
+            locked(venue.held), locked(venue.unresolved), known.working, received.quotes
+        )
         if not self._tells or not len(heard):
             return 0
         reports = reports_of(heard)

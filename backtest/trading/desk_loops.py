@@ -11,6 +11,7 @@ from backtest.trading import order_layout as ol
 from backtest.trading.layout import SILENT
 from backtest.trading.message_loops import send
 from backtest.trading.order_book_loops import release
+from backtest.trading.unresolved_loops import resolve
 
 _LARGE = 4.6e18
 """Below 2^62 by more than what estimates round."""
@@ -28,8 +29,7 @@ def hear(s, now, orders):
         book[ol.FIRST_REPORT] = told[ol.R_NEXT]
         if told[ol.R_KIND] == ol.FILLED or told[ol.R_KIND] == ol.TOOK:
             book[at.CONFIRMED] += told[ol.R_LOTS]
-        if orders.state[ol.TARGETS]:
-            _settle_target(book, told)
+        resolve(s, told, orders)
         if len(orders.heard) > 0:
             heard = orders.heard[orders.state[ol.HEARD]]
             orders.state[ol.HEARD] += 1
@@ -46,16 +46,6 @@ def listen(now, orders):
     """Take note of all reports that are known by ``now``."""
     for s in range(len(orders.books)):
         hear(s, now, orders)
-
-
-@compiled
-def _settle_target(book, told):
-    """Lots of an order to a target are outstanding until a report tells what became of them."""
-    kind = told[ol.R_KIND]
-    if kind == ol.TOOK:
-        book[at.OUTSTANDING] -= told[ol.R_LOTS]
-    elif kind == ol.CANCELLED or kind == ol.REJECTED:
-        book[at.OUTSTANDING] -= told[ol.R_SIDE] * told[ol.R_LOTS]
 
 
 @compiled

@@ -48,6 +48,12 @@ class DeskVenue(OrderVenue):
         taken: Int64Array = self._trading.books[:, at.CONFIRMED].copy()
         return taken
 
+    @property
+    def unresolved(self) -> Int64Array:
+        """Lots of buys and sells that may still be filled as far as was heard, int64 [S, 2]."""
+        taken: Int64Array = self._trading.unresolved.copy()
+        return taken
+
     def hear(self, now: int) -> Int64Array:
         """What becomes known by ``now`` and was not heard before, int64 [n, REPORT_SIZE].
 

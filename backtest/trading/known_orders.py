@@ -42,7 +42,7 @@ class KnownOrders:
         """Take note of reports, int64 [n, REPORT_SIZE], in order."""
         if len(heard):
             self._working = None
-        for symbol, _, kind, number, side, lots, price, total, _ in heard.tolist():
+        for symbol, _, kind, number, side, lots, price, total, *_ in heard.tolist():
             key = symbol, number
             if kind == ol.ACCEPTED:
                 self._orders[key] = [side, price, total, 0]

@@ -31,6 +31,7 @@ from backtest.trading.quotes_loops import (
     taken_at_touch,
     touch_of,
 )
+from backtest.trading.unresolved_loops import note_sent
 
 
 @compiled
@@ -55,6 +56,7 @@ def send(
     message[ol.EVENT], message[ol.RESPONSE] = command[ol.C_EVENT], command[ol.C_RESPONSE]
     message[ol.AT0], message[ol.AT1] = command[ol.C_T0], command[ol.C_T1]
     message[ol.AT2], message[ol.AT3], message[ol.AT4] = command[ol.C_T2], ready, arrived
+    note_sent(s, message, orders)
     _note_mids(message, command, book, first_row, ticks)
     if book[ol.FIRST_MESSAGE] < 0:
         book[ol.FIRST_MESSAGE] = place
@@ -200,7 +202,11 @@ def _report_left(s, message, left, orders):
 def _replace(s, place, message, row, first_row, ticks, orders, rules, money):
     """Change a working order, which keeps its place only where it shrinks."""
     book, order = orders.books[s], orders.working[place]
-    message[ol.SIDE], message[ol.POST] = order[ol.SIDE], order[ol.POST]
+    message[ol.SIDE], message[ol.POST], message[ol.OWN] = (
+        order[ol.SIDE],
+        order[ol.POST],
+        order[ol.OWN],
+    )
     left = message[ol.TOTAL] - order[ol.DONE_LOTS]
     if left <= 0:
         withdraw(s, place, message, True, orders)

@@ -65,7 +65,9 @@ C_BID_OFFSET, C_BID_LOTS, C_ASK_OFFSET, C_ASK_LOTS = range(C_ID, C_ID + 4)
 
 # A message on its way [n, MESSAGE_SIZE], and an own order that works [n, WORKING_SIZE]: both linked
 # lists by symbol, orders by side as well. What they have in common lies in the same places: five
-# instants and the doubled mids then; the last of each is known when it has arrived.
+# instants and the doubled mids then; the last of each is known when it has arrived. ``OWN`` is the
+# place of what the trader keeps of the order; -1: nothing. ``REPLACES``: the number of the message,
+# if it is a replacement, else 0.
 (
     NEXT,
     ID,
@@ -74,6 +76,7 @@ C_BID_OFFSET, C_BID_LOTS, C_ASK_OFFSET, C_ASK_LOTS = range(C_ID, C_ID + 4)
     TOTAL,
     POST,
     EVENT,
+    OWN,
     AT0,
     AT1,
     AT2,
@@ -85,8 +88,8 @@ C_BID_OFFSET, C_BID_LOTS, C_ASK_OFFSET, C_ASK_LOTS = range(C_ID, C_ID + 4)
     MID3,
     MID4,
     COMMON,
-) = range(18)
-ACTION, TIF, RESPONSE, MESSAGE_SIZE = COMMON, COMMON + 1, COMMON + 2, COMMON + 3
+) = range(19)
+ACTION, TIF, RESPONSE, REPLACES, MESSAGE_SIZE = range(COMMON, COMMON + 5)
 
 # Of a working order: lots filled; lots ahead in parts of a lot; the size that its price displayed
 # when that was last known; lots printed there since; whether the touch has left the price; what
@@ -97,8 +100,37 @@ DONE_LOTS, AHEAD, SEEN, TRADED, AWAY, PAID, FALLEN, PAID_UNTIL, WORKING_SIZE = r
 )
 
 # A report that the trader has not heard [n, REPORT_SIZE]. ``R_ANSWERS``: it is what the message was
-# sent for, so that the message is no longer under way.
-R_NEXT, R_KNOWN, R_KIND, R_ID, R_SIDE, R_LOTS, R_PRICE, R_TOTAL, R_ANSWERS, REPORT_SIZE = range(10)
+# sent for, so that the message is no longer under way; ``R_OWN`` and ``R_REPLACES`` as a message's.
+(
+    R_NEXT,
+    R_KNOWN,
+    R_KIND,
+    R_ID,
+    R_SIDE,
+    R_LOTS,
+    R_PRICE,
+    R_TOTAL,
+    R_ANSWERS,
+    R_OWN,
+    R_REPLACES,
+    REPORT_SIZE,
+) = range(12)
+
+# An order that was sent and whose end the trader has not heard of [n, PENDING_SIZE]: a linked list
+# by symbol, the newest first. ``P_SENT`` is the number of its message; ``P_TOTAL`` its total as far
+# as is known, ``P_LARGEST`` the one that it may be filled up to, ``P_FILLED`` the lots known to be
+# filled; ``P_REPLACES``: how many replacements of it are under way.
+(
+    P_NEXT,
+    P_ID,
+    P_SIDE,
+    P_SENT,
+    P_TOTAL,
+    P_LARGEST,
+    P_FILLED,
+    P_REPLACES,
+    PENDING_SIZE,
+) = range(9)
 
 # One that it has heard and a strategy is to be told: the same, with the symbol in the first place.
 H_SYMBOL = R_NEXT
@@ -127,8 +159,9 @@ H_SYMBOL = R_NEXT
 # message; then the last row that was handled; when the latest report is known; first and last
 # message, first and last report, the first own buy and sell, how many of these there are; when the
 # session that they work in closes; the instant of the latest print, and the lots printed in it by
-# sellers and by buyers; the latest id; whether the latest row is kept although no order works; the
-# latest row at or before every instant whose mid is still to be asked for, -1: none is.
+# sellers and by buyers; the latest id; whether the latest row is kept although no order works; how
+# many messages were sent; the first order whose end is not known; the latest row at or before every
+# instant whose mid is still to be asked for, -1: none is.
 (
     CURSOR,
     HEARD_LAST,
@@ -145,20 +178,22 @@ H_SYMBOL = R_NEXT
     PRINTED_BOUGHT,
     LAST_ID,
     PINNED,
+    SENT,
+    FIRST_PENDING,
     STANDING,
     SYMBOL_SIZE,
-) = range(BOOK_SIZE, BOOK_SIZE + 17)
+) = range(BOOK_SIZE, BOOK_SIZE + 19)
 
 # What the trader knows of its order on each side of a symbol [S, 2, DESK_SIZE], buys first. An id
 # of 0: none. ``D_WAITING``: whether a message is under way.
 D_ID, D_PRICE, D_TOTAL, D_FILLED, D_WAITING, D_SENT, DESK_SIZE = range(7)
 
 # How far working has come: as ``layout`` has it, the queue being one of commands; then rows of the
-# log; of messages, orders and reports each the first free entry, and how many are free; reports in
-# ``heard``; whether all orders are made of targets.
-LOGGED, FREE, SPARE = TRADE_STATE, TRADE_STATE + 1, TRADE_STATE + 4
-HEARD, TARGETS, ORDER_STATE = TRADE_STATE + 7, TRADE_STATE + 8, TRADE_STATE + 9
-MESSAGES, ORDERS, REPORTS_HELD = range(3)
+# log; of messages, orders, reports and orders whose end is not known each the first free entry, and
+# how many are free; then reports in ``heard``.
+LOGGED, FREE, SPARE = TRADE_STATE, TRADE_STATE + 1, TRADE_STATE + 5
+HEARD, ORDER_STATE = TRADE_STATE + 9, TRADE_STATE + 10
+MESSAGES, ORDERS, REPORTS_HELD, PENDING = range(4)
 
 # What is fixed [ORDER_RULES].
 (

@@ -19,7 +19,7 @@ from backtest.trading.terms import Terms
 from backtest.trading.venue import Venue, by_arrival, grown
 
 _ENTRIES = 1 << 8
-"""Messages, orders and reports that there is room for at the beginning."""
+"""Messages, orders, reports and orders under way that there is room for at the beginning."""
 
 _ROWS = 1 << 12
 """The same of fills, commands and rows of the log."""
@@ -28,6 +28,7 @@ _POOLS = (
     ("messages", ol.MESSAGE_SIZE),
     ("working", ol.WORKING_SIZE),
     ("reports", ol.REPORT_SIZE),
+    ("pending", ol.PENDING_SIZE),
 )
 """Entries that are used again, in the order of ``order_layout``."""
 
@@ -68,7 +69,10 @@ class OrderVenue(Venue):
         self._order_rules = terms.orders.rule_table(terms.rules.position_limit)
         symbols = len(terms.symbols)
         books = np.zeros((symbols, ol.SYMBOL_SIZE), dtype=np.int64)
-        heads = (ol.FIRST_MESSAGE, ol.FIRST_REPORT, ol.BUYS, ol.SELLS, ol.CURSOR, ol.STANDING)
+        heads = (
+            *(ol.FIRST_MESSAGE, ol.FIRST_REPORT, ol.FIRST_PENDING, ol.BUYS, ol.SELLS, ol.CURSOR),
+            ol.STANDING,
+        )
         books[:, [at.BOUGHT_SINCE, at.SOLD_SINCE, *heads, *range(at.POINTER, at.POINTER + 5)]] = -1
         books[:, [at.ARRIVED, ol.HEARD_LAST, ol.PRINT_TIME]] = at.NO_TIME
         desks = np.zeros((symbols, 2, ol.DESK_SIZE), dtype=np.int64)
@@ -86,6 +90,7 @@ class OrderVenue(Venue):
             heard=np.zeros((0, ol.REPORT_SIZE), dtype=np.int64),
             log=np.zeros((_ROWS, ol.LOG_SIZE), dtype=np.int64),
             fills=np.zeros((_ROWS, at.FILL_SIZE), dtype=np.int64),
+            unresolved=np.zeros((symbols, 2), dtype=np.int64),
             **pools,
         )
         self._listed = 0

@@ -155,6 +155,8 @@ def _carry_out(s, command, first_row, ticks, orders, rules, money):
     action = command[ol.C_ACTION]
     if abs(orders.books[s][at.CONFIRMED]) > at.MOST_LOTS:
         return at.POSITION_OVERFLOW
+    if orders.state[ol.SPARE + ol.PENDING] < 2:
+        return at.FULL
     if action == ol.TARGET:
         return _aim(s, command, first_row, ticks, orders, money)
     if action == ol.QUOTE:
@@ -185,13 +187,13 @@ def _carry_out(s, command, first_row, ticks, orders, rules, money):
 def _aim(s, command, first_row, ticks, orders, money):
     """Order the difference of a target to what is held and outstanding, at the touch."""
     book = orders.books[s]
-    lots = command[ol.C_TOTAL] - book[at.CONFIRMED] - book[at.OUTSTANDING]
+    outstanding = orders.unresolved[s, 0] - orders.unresolved[s, 1]
+    lots = command[ol.C_TOTAL] - book[at.CONFIRMED] - outstanding
     if abs(lots) <= money[at.BAND]:
         return at.DONE
-    book[ol.LAST_ID] += 1
-    book[at.OUTSTANDING] += lots
-    if abs(lots) > at.MOST_LOTS or abs(book[at.OUTSTANDING]) > at.MOST_LOTS:
+    if abs(lots) > at.MOST_LOTS or abs(outstanding + lots) > at.MOST_LOTS:
         return at.POSITION_OVERFLOW
+    book[ol.LAST_ID] += 1
     send(
         s, ol.NEW, book[ol.LAST_ID], 1 if lots > 0 else -1, at.NO_PRICE, abs(lots), ol.IOC,
         ol.MAY_TAKE, command[ol.C_ENTRY], command, first_row, ticks, orders,
