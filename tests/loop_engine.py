@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from itertools import pairwise
 from typing import Any, ClassVar
 from unittest.mock import patch
 
@@ -16,6 +17,7 @@ from backtest.errors import RunError
 from backtest.inference.bound_strategy import BoundStrategy
 from backtest.market.events import NO_TIME, EventBatch
 from backtest.market.order_codes import ACTIONS, POST_ONLY, REPORTS, TIMES_IN_FORCE
+from backtest.market.window import Window
 from backtest.plugins.policies import All, AtMost
 from backtest.runs import replay as replays
 from backtest.runs.closed_loop import LiveStrategy, Rows, loop_columns
@@ -31,6 +33,7 @@ from backtest.timing.server_rules import ServerRules
 from backtest.trading.account_tables import figures
 from backtest.trading.desk_venue import DeskVenue
 from backtest.trading.order_terms import OrderTerms
+from backtest.trading.terms import Terms
 from tests.chain import Pieces
 from tests.loop_oracle import Decide, Looped, Server, View
 from tests.market_server import OracleFeed
@@ -114,6 +117,31 @@ def _quotes(desk: Desk) -> tuple[Any, ...]:
     return tuple(found)
 
 
+def _bound(decide: Decide, symbols: int) -> tuple[Told, BoundStrategy]:
+    session = Session(tuple(f"S{s}" for s in range(symbols)))
+    strategy = Told(decide)
+    strategy.bind(session)
+    return strategy, BoundStrategy(strategy, {"name": "told"}, {}, session)
+
+
+class Kept(DeskVenue):
+    """Keeps the fills and reports that it gives."""
+
+    def __init__(self, window: Window, terms: Terms) -> None:
+        super().__init__(window, terms)
+        self.fills: list[Int64Array] = []
+        self.log: list[Int64Array] = []
+
+    def take_fills(self) -> Int64Array:
+        taken = super().take_fills()
+        self.fills.append(taken.T)
+        return taken
+
+    def take_log(self) -> Int64Array:
+        self.log.append(super().take_log())
+        return self.log[-1]
+
+
 @dataclass(frozen=True)
 class Affine(LatencyModel):
     """Service times of the oracle's server."""
@@ -172,10 +200,7 @@ def simulate_loop(
         rows, rules, latency["response"], impact, worth, (maker_fee, taker_fee), orders,
         entry=of("entry"), warmup=server.warmup,
     )  # fmt: skip
-    session = Session(tuple(terms.symbols))
-    strategy = Told(decide)
-    strategy.bind(session)
-    bound = BoundStrategy(strategy, {"name": "told"}, {}, session)
+    strategy, bound = _bound(decide, symbols)
     policy = All() if server.most is None else AtMost(server.most)
     service = Affine(server.base, server.per_event)
     server_rules = ServerRules(policy, service, line_limit=server.line, scale=scale)
@@ -185,7 +210,7 @@ def simulate_loop(
     columns = {**answer_columns(1, 0, None), **event_columns(quotes=True), **DeskVenue.COLUMNS}
     small = (patch(f"backtest.trading.order_venue.{name}", 2) for name in ("_ROWS", "_ENTRIES"))
     with (
-        patch.object(replays, "Window", partial(replays.Window, rows=4)),
+        patch.object(replays, "Window", partial(Window, rows=4)),
         patch("backtest.trading.desk_venue._REPORTS", 2),
         next(small),
         next(small),
@@ -194,30 +219,18 @@ def simulate_loop(
             stream, server_rules, OracleFeed(server.feed), symbols=symbols, end=rules.end,
             columns=columns | loop_columns(bound, present), live=True,
         )  # fmt: skip
-        venue = DeskVenue(replay.window, terms)
+        venue = Kept(replay.window, terms)
     account: Any = _Account()
-    fills, log, answered = [], [], []
+    answered: list[int] = []
 
     def write(settled: Any) -> None:
         numbers = np.arange(settled.first, settled.first + len(settled))
-        done = settled.timing.status == Status.ANSWERED
-        answered.extend(
-            zip(settled.timing.batch[done].tolist(), numbers[done].tolist(), strict=True)
-        )
+        answered.extend(numbers[settled.timing.status == Status.ANSWERED].tolist())
 
     settling = Settling(
         replay, bound, None, None, warmup=server.warmup, settlement=account, venue=venue,
         sink=_Sink(), write=write,
     )  # fmt: skip
-    take_fills, take_log = venue.take_fills, venue.take_log
-
-    def taken_fills() -> Any:
-        fills.append(take_fills())
-        return fills[-1]
-
-    def taken_log() -> Any:
-        log.append(take_log())
-        return log[-1]
 
     def predicted(at: Rows, predictions: Float32Array) -> None:
         replay.window["forecast"][at] = predictions[:, 0]
@@ -229,14 +242,13 @@ def simulate_loop(
     replay.live = LiveStrategy(
         bound, server_rules, replay.window, predicted=predicted, trader=trader
     )
-    with patch.multiple(venue, take_fills=taken_fills, take_log=taken_log):
-        try:
-            settling.run()
-        except RunError as error:
-            if "no two-sided quote inside a session" not in str(error):
-                raise
-            raise NoClosingQuote(str(error)) from None
-    result = _result(rows, np.concatenate([f.T for f in fills]), np.concatenate(log), value)
+    try:
+        settling.run()
+    except RunError as error:
+        if "no two-sided quote inside a session" not in str(error):
+            raise
+        raise NoClosingQuote(str(error)) from None
+    result = _result(rows, np.concatenate(venue.fills), np.concatenate(venue.log), value)
     if value is not None:
         found = figures(terms, venue.books)
         for s in sorted({row.symbol for row in rows}):
@@ -244,12 +256,20 @@ def simulate_loop(
             result.by_symbol[s] = {name: money[name] for name in ("net", *ORDER_TERMS)}
         result.total = {name: found[name] for name in ("net", *ORDER_TERMS)}
     assert trader.figures()["timers"] == sum(not view.batch for view in strategy.views)
-    _check_calls(strategy.calls)
-    return Looped(result, strategy.views, [number for _, number in sorted(answered)])
+    _check_calls(strategy.calls, trader.figures())
+    return Looped(result, strategy.views, answered)
 
 
-def _check_calls(calls: list[str]) -> None:
-    """Reports come before predictions, and decisions after them."""
-    for before, after in zip(calls, calls[1:], strict=False):
-        assert before != "on_reports" or after != "on_reports"
-        assert before != "predict" or after in ("decide", "predict", "on_reports")
+def _check_calls(calls: list[str], counts: dict[str, int]) -> None:
+    """Reports come before predictions, and decisions after them, once the warm-up is over."""
+    first = calls.index("decide") if "decide" in calls else len(calls)
+    for before, after in pairwise(calls[first:]):
+        assert (
+            after
+            in {
+                "decide": ("decide", "predict", "on_reports"),
+                "on_reports": ("predict", "decide"),
+                "predict": ("decide",),
+            }[before]
+        )
+    assert counts["batches"] + counts["timers"] == calls.count("decide")

@@ -265,7 +265,8 @@ class _Loop:
                 if row.symbol == symbol and self.received[i] <= now
             ]
             row = max(came, key=lambda each: each[0])[1] if came else None
-            quotes.append(row and (row.ts, row.bid, row.ask, row.bid_size, row.ask_size))
+            known_quote = row and (row.ts, row.bid, row.ask, row.bid_size, row.ask_size)
+            quotes.append(known_quote or None)
         return View(
             now,
             tuple((self.rows[i].symbol, self.rows[i].ts) for i in batch),

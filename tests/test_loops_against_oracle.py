@@ -79,7 +79,7 @@ def agree(case: LoopMarket, chunk: int, **options: Any) -> Looped | None:
     for k, (found, wanted) in enumerate(zip(mine.views, theirs.views, strict=False)):
         assert found == wanted, k
     assert len(mine.views) == len(theirs.views)
-    assert sorted(mine.answered) == sorted(theirs.answered)
+    assert mine.answered == sorted(theirs.answered)
     expected = seen(theirs.result)
     for name, values in seen(mine.result).items():
         assert values == expected[name], name
