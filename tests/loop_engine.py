@@ -138,8 +138,10 @@ class Kept(DeskVenue):
         return taken
 
     def take_log(self) -> Int64Array:
-        self.log.append(super().take_log())
-        return self.log[-1]
+        taken = super().take_log()
+        assert taken is not None
+        self.log.append(taken)
+        return taken
 
 
 @dataclass(frozen=True)

@@ -229,7 +229,8 @@ def _terms(
     **others: Any,
 ) -> Terms:
     sessions = None if rules.sessions is None else [*rules.sessions]
-    venue_rules = VenueRules(others.pop("limit", None), 0, impact, sessions, rules.end)
+    limit, band = others.pop("limit", None), others.pop("band", 0)
+    venue_rules = VenueRules(limit, band, impact, sessions, rules.end)
     closing = ClosingQuotes(len(worth), venue_rules)
     columns = _columns(rows)
     names = ("symbol", "ts_event", "bid", "ask", "bid_size", "ask_size")

@@ -215,7 +215,7 @@ class Job:
         columns = answer_columns(strategy.outputs, targets, answers)
         columns |= event_columns(quotes=dataset.has_quotes)
         if order_rules is not None:
-            columns |= venue_columns(scenario.rests)
+            columns |= venue_columns(scenario)
         columns |= self._loop_columns() if self._reacts else {}
         replay = self._replay(
             rules=rules,
@@ -295,7 +295,7 @@ class Job:
             ends=ends,
             spans=None if hours.always else hours.spans(run.start, ends),
             closing=closing,
-            ideal=ideal and not self._scenario.rests,
+            ideal=ideal and not self._scenario.rests and not self._scenario.holds_portfolio,
             reports=self._reacts,
             orders=order_terms(self._scenario, run, self._latency),
         )

@@ -108,6 +108,11 @@ class Scenario:
         return self.queue is not None
 
     @property
+    def holds_portfolio(self) -> bool:
+        """Whether the targets of all symbols are made at once."""
+        return self.sizing is not None and self.sizing.scope == "market"
+
+    @property
     def server(self) -> ServerRules:
         """The rules of the simulated server."""
         config = self.config

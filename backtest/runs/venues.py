@@ -22,6 +22,7 @@ from backtest.trading.order_list import OrderList
 from backtest.trading.order_terms import FillRules, OrderTerms
 from backtest.trading.order_venue import OrderVenue
 from backtest.trading.orders import Latency
+from backtest.trading.portfolio_venue import PortfolioVenue
 from backtest.trading.queue_models import Optimistic, QueueModel, Through, check_known
 from backtest.trading.target_venue import TargetVenue
 from backtest.trading.terms import Terms
@@ -31,9 +32,14 @@ _BRACKET: Mapping[str, QueueModel] = {"through": Through(), "optimistic": Optimi
 """The least and the most that a queue can be believed to fill."""
 
 
-def venue_columns(rests: bool) -> Mapping[str, Any]:
+_AT_ONCE = OrderTerms(FillRules(Through()), cancel=0, replace=0)
+"""Orders that never rest."""
+
+
+def venue_columns(scenario: Scenario) -> Mapping[str, Any]:
     """Columns of the window that a venue reads and writes."""
-    return OrderVenue.COLUMNS if rests else TargetVenue.COLUMNS
+    orders = scenario.rests or scenario.holds_portfolio
+    return OrderVenue.COLUMNS if orders else TargetVenue.COLUMNS
 
 
 def venues(window: Window, terms: Terms) -> tuple[Venue, dict[str, Venue]]:
@@ -41,6 +47,8 @@ def venues(window: Window, terms: Terms) -> tuple[Venue, dict[str, Venue]]:
 
     Nor is there one where a strategy sends its own orders: after other fills it would send others.
     """
+    if terms.sizing is not None and terms.sizing.scope == "market":
+        return PortfolioVenue(window, replace(terms, orders=_AT_ONCE)), {}
     if terms.orders is None:
         return TargetVenue(window, terms), {}
     if terms.orders.decided:

@@ -255,7 +255,7 @@ class OrderVenue(Venue):
         while self._loops.end(self.terms.rules.end, self._trading) == at.FULL:
             self._grow()
 
-    def take_log(self) -> Int64Array:
+    def take_log(self) -> Int64Array | None:
         """By time, then symbol, int64 [n, LOG_SIZE]."""
         state, log = self._trading.state, self._trading.log
         entries = log[: state[ol.LOGGED]]
