@@ -269,7 +269,9 @@ def _drive(
     try:
         for _ in _pieces(venue, rows, answers, chunk):
             fills.append(venue.take_fills().T)
-            log.append(venue.take_log())
+            taken = venue.take_log()
+            assert taken is not None
+            log.append(taken)
     except RunError as error:
         raise NoClosingQuote(str(error)) from None
     return np.concatenate(fills), np.concatenate(log)
