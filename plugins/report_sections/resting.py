@@ -72,8 +72,8 @@ def _bracket(resting: RestingOrders, queue: str, units: int, currency: str) -> M
     )
     if len(nets) == 1:
         text += (
-            "The strategy sends its own orders and would have sent others after other fills: run it "
-            "under these models, too."
+            "The strategy sends its own orders, and would have sent others after other fills: run "
+            "it under these models, too."
         )
         return shown + paragraph(text)
     known = [net for net in nets if net is not None]

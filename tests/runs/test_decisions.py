@@ -176,7 +176,7 @@ def test_a_warm_up_decides_nothing(small_dataset: Path, tmp_path: Path, plugins:
     timing = done.table("timing").with_row_index()
     warm = timing.filter(pl.col("index") == 300)["ts_event"].cast(pl.Int64)[0]
     assert first is not None
-    assert first >= warm  # type: ignore[operator]
+    assert first >= warm
     whole = run(small_dataset, tmp_path, plugins)
     assert done.metrics["decisions"]["batches"] < whole.metrics["decisions"]["batches"]
 
