@@ -93,7 +93,9 @@ def timer_of(strategy: object, place: str) -> int | None:
     try:
         span = parse_duration(timer) if isinstance(timer, str) else timer
     except ValueError as error:
-        raise UsageError(f"timer: {error}", place=place, remedy='Write timer = "1s".') from None
+        raise UsageError(
+            f"timer is no span: {error}", place=place, remedy="Write for example 1s."
+        ) from None
     whole = isinstance(span, int | np.integer) and not isinstance(span, bool)
     if not whole or span < 1:
         raise UsageError(
