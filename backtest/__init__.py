@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from backtest.market.events import NO_PRICE, EventBatch
     from backtest.plugins.hookspecs import hookimpl
     from backtest.strategies.base import Session, Strategy
+    from backtest.strategies.messages import Messages
     from backtest.strategies.module import ModuleStrategy
 
 
 __all__ = [
     "NO_PRICE",
     "EventBatch",
+    "Messages",
     "ModuleStrategy",
     "Session",
     "Strategy",
@@ -35,6 +37,7 @@ __all__ = [
 _HOMES = {
     "NO_PRICE": "backtest.market.events",
     "EventBatch": "backtest.market.events",
+    "Messages": "backtest.strategies.messages",
     "ModuleStrategy": "backtest.strategies.module",
     "Session": "backtest.strategies.base",
     "Strategy": "backtest.strategies.base",

@@ -9,9 +9,10 @@ from typing import Any
 from backtest.core.parameters import parameters, undeclared
 from backtest.core.parts import Kind
 from backtest.errors import PluginError
+from backtest.strategies.reacting import Reacting
 
-_OPTIONAL: Mapping[Kind, tuple[str, ...]] = {"strategy": ("on_fills", "messages")}
-"""Methods that a part may have and its base class has not."""
+_OPTIONAL: Mapping[Kind, type[Any]] = {"strategy": Reacting}
+"""What states the methods and attributes that a part may have and its base class has not."""
 
 _SUBSTITUTED = 6
 """Letters from which on a name with one other letter is taken for the same, misspelt."""
@@ -50,7 +51,7 @@ def check_part(kind: Kind, name: str, part: type[Any]) -> None:
             f"{called} has {found!r}, which nothing asks for, instead of {meant!r}",
             remedy=f"Call it {meant!r}, or begin its name with '_' if it is for its own use.",
         )
-    for method, form in _unfit(part):
+    for method, form in _unfit(kind, part):
         raise PluginError(
             f"{called} has {method!r}, which cannot be called as {method}{form}",
             remedy="Give it these arguments.",
@@ -62,14 +63,10 @@ def _misspelt(kind: Kind, part: Any) -> Iterator[tuple[str, str]]:
     if not isinstance(part, type):
         return
     for at, owner in enumerate(part.__mro__):
-        contract = {
-            name
-            for above in _contract(part, at + 1)
-            for name in (*vars(above), *inspect.get_annotations(above))
-        }
+        contract = {name for above in _contract(part, at + 1) for name in _names(above)}
         if not contract:
             continue
-        contract.update(_OPTIONAL.get(kind, ()))
+        contract.update(_names(_OPTIONAL[kind]) if kind in _OPTIONAL else ())
         fields = getattr(owner, "__dataclass_fields__", {})
         for name in vars(owner):
             if name.startswith("_") or name in contract or name in fields:
@@ -79,15 +76,20 @@ def _misspelt(kind: Kind, part: Any) -> Iterator[tuple[str, str]]:
                     yield name, meant
 
 
+def _names(owner: type[Any]) -> set[str]:
+    """The names of methods and attributes that a class states."""
+    return {*vars(owner), *inspect.get_annotations(owner)}
+
+
 def _contract(part: type[Any], first: int) -> list[type[Any]]:
     """The project's classes that a part is derived from, from a place in their order on."""
     return [above for above in part.__mro__[first:] if above.__module__.startswith("backtest.")]
 
 
-def _unfit(part: type[Any]) -> Iterator[tuple[str, str]]:
+def _unfit(kind: Kind, part: type[Any]) -> Iterator[tuple[str, str]]:
     """Methods that do not take what those of the project's classes take, and what that is."""
     own = [owner for owner in part.__mro__ if not owner.__module__.startswith("backtest.")]
-    for above in _contract(part, 0):
+    for above in [*_contract(part, 0), *([_OPTIONAL[kind]] if kind in _OPTIONAL else [])]:
         for name, wanted in vars(above).items():
             given = next((vars(owner)[name] for owner in own if name in vars(owner)), None)
             if name.startswith("_") or not inspect.isfunction(wanted):

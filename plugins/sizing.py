@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from backtest.core.arrays import Float32Array, Int64Array
+from backtest.market.instruments import Instrument
 from backtest.market.quotes import Quotes
 from backtest.plugins.hookspecs import hookimpl
-from backtest.trading.sizing import MOST_LOTS, SizingRule
+from backtest.trading.sizing import KEEP, MOST_LOTS, PortfolioRule, SizingRule
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,50 @@ class Proportional(SizingRule):
         return np.rint(self.gain * forecast.astype(np.float64)).astype(np.int64)
 
 
+@dataclass(frozen=True)
+class LongShort(PortfolioRule):
+    """Long of the symbols with the highest forecasts, and short of as many with the lowest.
+
+    The highest is paired with the lowest, and so on: a pair whose forecasts differ by more than
+    ``threshold`` is held, and everything else is flat.
+
+    Attributes:
+        count: pairs.
+        lots: of each symbol of a pair.
+        threshold: in units of the forecast.
+    """
+
+    count: int = 1
+    lots: int = 1
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or not 1 <= self.lots <= MOST_LOTS:
+            raise ValueError("count must be 1 or more, and lots 1 to 2^53")
+
+    def rebalance(
+        self,
+        now: int,
+        forecasts: Float32Array,
+        quotes: Quotes,
+        positions: Int64Array,
+        outstanding: Int64Array,
+        instruments: Sequence[Instrument],
+    ) -> Int64Array:
+        targets = np.full(len(forecasts), KEEP, dtype=np.int64)
+        tradable = np.array([instrument.tradable for instrument in instruments])
+        known = np.flatnonzero(tradable & ~np.isnan(forecasts))
+        ranked = known[np.argsort(forecasts[known], kind="stable")]
+        pairs = min(self.count, len(ranked) // 2)
+        low, high = ranked[:pairs], ranked[::-1][:pairs]
+        apart = forecasts[high] - forecasts[low] > self.threshold
+        targets[known] = 0
+        targets[high[apart]], targets[low[apart]] = self.lots, -self.lots
+        return targets
+
+
 @hookimpl
 def backtest_register_sizing_rules(register: Callable[[str, type[SizingRule]], None]) -> None:
     register("sign", Sign)
     register("proportional", Proportional)
+    register("long-short", LongShort)

@@ -6,7 +6,7 @@ through a window of few rows, and what would be written is collected.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
@@ -31,9 +31,11 @@ from backtest.strategies.base import Session, Strategy
 from backtest.timing.outcomes import Timing
 from backtest.timing.server_rules import ServerRules
 from backtest.trading.accountant import Account, RunTerms, SettledEvents
+from backtest.trading.order_venue import OrderVenue
 from backtest.trading.orders import Confirmation
 from backtest.trading.target_venue import TargetVenue
 from backtest.trading.terms import Terms
+from backtest.trading.venue import Venue
 from tests.market_server import How, events_of, feed_of, rules_of
 from tests.markets import Market
 from tests.stored import all_columns
@@ -166,7 +168,7 @@ def trading_terms(market: Market, accountant: MarketAccountant, **others: Any) -
     )
 
 
-def run_terms(market: Market, sink: Collected, venue: TargetVenue) -> RunTerms:
+def run_terms(market: Market, sink: Collected, venue: Venue) -> RunTerms:
     """What the accountant learns of the run."""
     return RunTerms(
         symbols=venue.terms.symbols,
@@ -190,6 +192,9 @@ def three_passes(
     piece: int = 100,
     shared: bool = True,
     rules: ServerRules | None = None,
+    forecast: Float32Array | None = None,
+    venue_of: Callable[[Window, Terms], Venue] = TargetVenue,
+    **others: Any,
 ) -> Ran:
     """Server first, answers known, venue beside the server.
 
@@ -198,16 +203,20 @@ def three_passes(
         piece: events that are read at once.
         shared: the undropped answers are the run's own, as where no answer depends on another.
         rules: of the server; by default the market's.
+        forecast: what is answered [n]; by default the market's targets.
+        venue_of: makes the venue.
+        others: terms that differ from the market's.
     """
     bound, strategy = bound_to(market)
-    wanted = [np.nan if lots is None else lots for lots in market.targets]
-    forecast = np.array(wanted, dtype=np.float32)
+    if forecast is None:
+        wanted = [np.nan if lots is None else lots for lots in market.targets]
+        forecast = np.array(wanted, dtype=np.float32)
     own = Known(bound, forecast)
     answers = RunAnswers(own, own, own if shared else Known(bound, forecast.copy()))
-    columns = _columns(answers)
+    columns = _columns(answers) | OrderVenue.COLUMNS
     replay = _replay(market, events_of(market), rules or rules_of(market, how), piece, columns)
     sink, accountant = Collected(), accountant_of(market)
-    venue = TargetVenue(replay.window, trading_terms(market, accountant))
+    venue = venue_of(replay.window, trading_terms(market, accountant, **others))
     settlement = accountant.open(run_terms(market, sink, venue))
     Settling(
         replay, bound, answers, None, warmup=market.warmup, settlement=settlement, venue=venue,

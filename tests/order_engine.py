@@ -245,7 +245,8 @@ def _terms(
     **others: Any,
 ) -> Terms:
     sessions = None if rules.sessions is None else [*rules.sessions]
-    venue_rules = VenueRules(others.pop("limit", None), 0, impact, sessions, rules.end)
+    limit, band = others.pop("limit", None), others.pop("band", 0)
+    venue_rules = VenueRules(limit, band, impact, sessions, rules.end)
     closing = ClosingQuotes(len(worth), venue_rules)
     columns = columns_of(rows)
     names = ("symbol", "ts_event", "bid", "ask", "bid_size", "ask_size")
@@ -329,7 +330,9 @@ def _drive(
     try:
         for _ in _pieces(venue, rows, answers, feed, chunk):
             fills.append(venue.take_fills().T)
-            log.append(venue.take_log())
+            taken = venue.take_log()
+            assert taken is not None
+            log.append(taken)
     except RunError as error:
         raise NoClosingQuote(str(error)) from None
     return np.concatenate(fills), np.concatenate(log)

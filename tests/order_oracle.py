@@ -107,7 +107,7 @@ def settle(
         final = 0 if closing is None else closing.mid
         fills = []
         for fill in venue.fills:
-            mids = [history.mid(t) for t in (fill.t0, fill.t1, fill.t2, fill.t3, fill.t4)]
+            mids = mids_at(history, (fill.t0, fill.t1, fill.t2, fill.t3, fill.t4))
             before = mids[4] if fill.row is None else mid_before(history, fill.row)
             fee = maker_fee if fill.maker else taker_fee
             fills.append(book(fill, mids, before, final, value[symbol], fee))
@@ -128,6 +128,14 @@ def settle(
             for name in ("net", *ORDER_TERMS)
         }
     return result
+
+
+def mids_at(history: Rows, instants: Sequence[int]) -> list[int]:
+    """Mids, in half ticks; that of the next instant before the first two-sided quote."""
+    mids = [history.mid(instants[-1])]
+    for t in reversed(instants[:-1]):
+        mids.insert(0, mids[0] if history.standing(t) is None else history.mid(t))
+    return mids
 
 
 def mid_before(history: Rows, row: int) -> int:

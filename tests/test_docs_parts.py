@@ -30,6 +30,7 @@ from backtest.report.page import render_report
 from backtest.runs.folder import Run
 from backtest.timing.draws import Draws
 from docs.generate import FOLDER
+from tests.doc_pages import blocks
 
 pytestmark = pytest.mark.one_python
 
@@ -320,3 +321,22 @@ def test_a_section_is_rendered(paste: Paste, finished_runs: Path) -> None:
     assert rendered.failures == ()
     for row in compared.rows:
         assert f"<td>{row['max_ms']:.3f}</td>" in rendered.html
+
+
+def test_a_portfolio_is_as_long_as_short(paste: Paste, backtest_with: Runner) -> None:
+    assert len(examples("sizing-rule")[1].splitlines()) < 40
+    plugins = paste("sizing-rule", 1)
+    done = backtest_with(plugins, sizing="neutral:gain=8", latency={"service": "constant:1ms"})
+    assert done.manifest["loop"] == {"kind": "three passes"}
+    fills = done.table("fills").filter(pl.col("event") >= 0)
+    together = fills.group_by("ts_ended").agg(pl.col("symbol").n_unique().alias("symbols"))
+    assert len(fills) > 100
+    assert (together["symbols"] > 1).mean() > 0.3  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(("page", "file"), [("orders", "toucher.py"), ("strategies", "slices.py")])
+def test_strategies_that_send_orders_are_short(page: str, file: str) -> None:
+    (found,) = (b for b in blocks(f"docs/{page}.md") if file in b.marks.get("file", []))
+    assert len(found.text.splitlines()) < 45
+    code = [line for line in found.text.splitlines() if line.strip()]
+    assert len(code) < 40

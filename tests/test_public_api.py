@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[1]
 EXPORTED = [
     "NO_PRICE",
     "EventBatch",
+    "Messages",
     "ModuleStrategy",
     "Session",
     "Strategy",

@@ -61,6 +61,13 @@ class Case:
             self._kept = session, strategy
         return strategy
 
+    def fresh(self) -> Strategy:
+        """An instance that was never called, bound to the session."""
+        self._kept = None
+        strategy = self.make()
+        strategy.bind(self.session)
+        return strategy
+
     def alone(self) -> Float32Array:
         """The answers with one event per call, which the other groupings are compared with."""
         return answers(self.bound(), self.events, range(1, len(self.events)))

@@ -17,6 +17,7 @@ from backtest.conformance.comparison import (
     state_errors,
     weakest,
 )
+from backtest.conformance.decisions import check_decisions
 from backtest.conformance.inputs import InputSet, answers
 from backtest.conformance.properties import CHECKS, Case
 from backtest.conformance.reference import References, Truth, free_memory, judge_of
@@ -27,6 +28,7 @@ from backtest.core.grammar import format_spec, parse_spec
 from backtest.core.tracebacks import describe
 from backtest.errors import BacktestError
 from backtest.strategies.base import Conformance, Strategy
+from backtest.strategies.reacting import decides
 
 if TYPE_CHECKING:
     from backtest.core.parts import Parts
@@ -216,10 +218,11 @@ class Verification:
     def _properties(self, strategy: Strategy, case: Case) -> Iterable[Check]:
         unclaimed = set() if strategy.batch_invariant else {"batching"}
         market = strategy.scope == "market"
+        checks = {k: v for k, v in CHECKS.items() if not market or k == "no look-ahead"}
+        if decides(strategy):
+            checks["decisions"] = check_decisions
         del strategy
-        for name, check in CHECKS.items():
-            if market and name != "no look-ahead":
-                continue
+        for name, check in checks.items():
             began = time.perf_counter()
             problem = _problem(check, case, self._trials.seed)
             if name == "reset" and problem is not None:

@@ -65,7 +65,8 @@ class RestingOrders:
     Attributes:
         reports: by kind, how many ``reports`` and on how many ``lots``.
         bracket: ``net``, ``fills`` and ``lots`` (``None`` in runs of earlier versions) of the
-            whole account by queue model: ``through``, ``chosen``, ``optimistic``.
+            whole account by queue model: ``through``, ``chosen``, ``optimistic``; ``chosen`` alone
+            where the strategy sends its own orders.
         filled: fills of orders that took, and of those that rested.
         waits: from a resting order's arrival to each of its fills, ns.
         standing: how orders stood against the touch, as ``metrics.json`` has it.
@@ -112,16 +113,12 @@ def resting_of(run: Run) -> RestingOrders | None:
     if not run.rests or not run.has_table("fills"):
         return None
     told: dict[str, Any] = dict(run.metrics["orders"])
-    account, bracket = run.metrics["account"], told.pop("bracket")
+    account, bracket = run.metrics["account"], told.pop("bracket", {})
     chosen = {name: account.get(of) for name, of in _CHOSEN.items()}
-    nets = {name: {"lots": None, **bracket[name]} for name in ("through", "optimistic")}
+    nets = {name: {"lots": None, **bracket[name]} for name in bracket} | {"chosen": chosen}
+    ordered = {name: nets[name] for name in ("through", "chosen", "optimistic") if name in nets}
     standing = told.pop("standing", None)  # of earlier versions nothing is known
-    found = RestingOrders(
-        told,
-        {"through": nets["through"], "chosen": chosen, "optimistic": nets["optimistic"]},
-        stages_of(run),
-        standing,
-    )
+    found = RestingOrders(told, ordered, stages_of(run), standing)
     first = 0
     queued = QUEUED if set(QUEUED) <= set(run.columns("fills")) else ()
     for rows in run.pieces("fills", (*_COLUMNS, *queued)):

@@ -1,7 +1,7 @@
 """The closed loop: server and strategy interleaved batch by batch, in virtual time.
 
 Two things need it: service times measured on the running model, and strategies that react to their
-own fills. Everything else is faster, and the same, in three passes.
+own fills or send their own orders. Everything else is faster, and the same, in three passes.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from backtest.inference.bound_strategy import BoundStrategy
 from backtest.market.events import COLUMNS, EventBatch, locked
 from backtest.market.window import ColumnType, Window
 from backtest.runs.replay import EVENT_COLUMNS
+from backtest.runs.trader import Trader
+from backtest.strategies.reacting import decides, reacts
 from backtest.timing.draws import Draws
 from backtest.timing.latency import Composition, LatencyModel, pass_sizes, scaled_span, service_time
 from backtest.timing.server import Batch
@@ -35,7 +37,9 @@ Rows: TypeAlias = slice | Int64Array
 
 def why_closed(service: LatencyModel, strategy: Any, scale: float) -> str | None:
     """Why a run cannot be done in three passes; ``None`` where it can."""
-    if hasattr(strategy, "on_fills"):
+    if decides(strategy):
+        return "the strategy sends its own orders"
+    if reacts(strategy):
         return "the strategy reacts to its fills"
     if service.live and scale != 0:
         return "service times are measured on the running model"
@@ -65,6 +69,7 @@ class LiveStrategy:
         session_of: session of each instant, ns [n] to int64 [n], where state is reset at breaks.
         before: called with the instant of each batch before the strategy is.
         predicted: called with each batch's rows and predictions once they are known.
+        trader: tells the strategy of its reports before each batch, and sends what it decides.
 
     Attributes:
         strategy: the strategy as it is called.
@@ -82,6 +87,7 @@ class LiveStrategy:
         session_of: Callable[[Int64Array], Int64Array] | None = None,
         before: Callable[[int], None] | None = None,
         predicted: Callable[[Rows, Float32Array], None] | None = None,
+        trader: Trader | None = None,
     ) -> None:
         if session_of is not None and not bound.resets:
             raise RunError(
@@ -96,6 +102,7 @@ class LiveStrategy:
         self._session_of = session_of
         self._before = before
         self._predicted = predicted
+        self._trader = trader
         self.strategy = bound.strategy
         self._outputs = bound.strategy.outputs
         self._live = rules.latency.live
@@ -108,11 +115,26 @@ class LiveStrategy:
         self._sizes, self._spans = array("q"), array("q")
 
     def __call__(self, batch: Batch) -> int:
-        """Hand a batch to the strategy: its scaled service time, ns."""
+        """Hand a batch or a timer to the strategy: its scaled service time, ns."""
         if self._before is not None:
             self._before(batch.now)
+        trader = self._trader
+        spent = 0 if trader is None else trader.report(self.strategy, batch.now)
         rows = self._rows(batch)
         events = self._batch(rows)
+        span = self._predict(rows, events) if batch.size else 0
+        if trader is not None:
+            spent += trader.decide(self.strategy, batch, events)
+        span = span + spent if self._live else self._asked(events)
+        self._sizes.append(batch.size)
+        self._spans.append(span)
+        span = scaled_span(span, self._rules.scale)
+        if trader is not None:
+            trader.send(batch, span)
+        return span
+
+    def _predict(self, rows: Rows, events: EventBatch) -> int:
+        """Have a batch answered: the time that the strategy takes over it, ns."""
         if self._session_of is None:
             begun = perf_counter_ns()
             predictions = self.strategy.predict(events)
@@ -131,11 +153,7 @@ class LiveStrategy:
         if self._predicted is not None:
             self.check()
             self._predicted(rows, predictions)
-        if not self._live:
-            span = self._asked(events)
-        self._sizes.append(count)
-        self._spans.append(span)
-        return scaled_span(span, self._rules.scale)
+        return span
 
     def check(self) -> None:
         """Check that what was predicted since the last check is what the strategy may predict.
@@ -163,7 +181,8 @@ class LiveStrategy:
         return np.array(self._spans, dtype=np.int64)
 
     def table(self) -> pa.Table:
-        """A row for each batch: its size, and how long it was served, unscaled ns."""
+        """A row for each batch: its size, and how long it was served, unscaled ns; a timer's size
+        is 0."""
         import pyarrow as pa
 
         sizes = np.array(self._sizes, dtype=np.int64)
@@ -171,6 +190,8 @@ class LiveStrategy:
 
     def _rows(self, batch: Batch) -> Rows:
         first = self._window.first
+        if not batch.size:
+            return slice(0, 0)
         if batch.first < 0:
             return batch.events - first
         return slice(batch.first - first, batch.first - first + batch.size)
@@ -189,9 +210,9 @@ class LiveStrategy:
         rules = self._rules
         if rules.scale == 0:
             return 0
-        composition = Composition(
-            events.symbol, pass_sizes(events.symbol.tolist(), rules.duplicates)
-        )
+        # A timer takes what a batch of one event takes.
+        symbols = events.symbol if len(events) else np.zeros(1, dtype=np.int32)
+        composition = Composition(symbols, pass_sizes(symbols.tolist(), rules.duplicates))
         u = self._draws[len(self._spans)] if rules.latency.uses_draws else 0.0
         return service_time(rules.latency, composition, u)
 

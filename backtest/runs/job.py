@@ -22,7 +22,9 @@ from backtest.runs.closed_loop import LiveStrategy, Rows, loop_columns, why_clos
 from backtest.runs.replay import EVENT_COLUMNS, Gaps, Replay, ServedTally
 from backtest.runs.scenario import Scenario
 from backtest.runs.settling import Interrupted, Settling, answer_columns, event_columns
+from backtest.runs.trader import Trader
 from backtest.runs.venues import depth_feed, order_metrics, order_terms, venue_columns, venues
+from backtest.strategies.reacting import reacts, timer_of
 from backtest.timing.latency import (
     LatencyModel,
     OrderMessage,
@@ -31,6 +33,7 @@ from backtest.timing.latency import (
 )
 from backtest.trading.accountant import Account, RunTerms, SettledEvents
 from backtest.trading.depth_window import DepthWindow
+from backtest.trading.desk_venue import DeskVenue
 from backtest.trading.fill_table import instrument_table
 from backtest.trading.orders import Latency, OrderRules
 from backtest.trading.terms import ClosingQuotes, Terms
@@ -82,7 +85,7 @@ class Job:
         self.end = after if asked is None or config.limit is not None else asked
         self.why = why_closed(scenario.service, bound.strategy, config.latency.scale)
         # What a strategy that reacts would have answered to other fills, nobody knows.
-        self._reacts = hasattr(bound.strategy, "on_fills")
+        self._reacts = reacts(bound.strategy)
         self.answering = Answering(
             bound,
             self.stream,
@@ -204,16 +207,16 @@ class Job:
         order_rules = scenario.accountant.order_rules(sessions, self.end)
         if order_rules is None and (self._reacts or scenario.rests):
             raise UsageError(
-                "the strategy reacts to its fills, but the accountant makes none"
-                if self._reacts
-                else "orders are to rest, but the accountant makes none",
+                "orders are to rest, but the accountant makes none"
+                if scenario.rests
+                else "the strategy reacts to its fills, but the accountant makes none",
                 place=f"accountant {scenario.resolved['accountant']['name']!r}",
                 remedy="Choose the accountant market.",
             )
         columns = answer_columns(strategy.outputs, targets, answers)
         columns |= event_columns(quotes=dataset.has_quotes)
         if order_rules is not None:
-            columns |= venue_columns(scenario.rests)
+            columns |= venue_columns(scenario)
         columns |= self._loop_columns() if self._reacts else {}
         replay = self._replay(
             rules=rules,
@@ -261,6 +264,8 @@ class Job:
         )
         live = None
         if self._reacts:
+            if isinstance(venue, DeskVenue):
+                settling.trader = self._trader(replay, venue, settling)
             live = replay.live = self._reacting(replay, settling)
         settling.run()
         if live is not None:
@@ -271,10 +276,12 @@ class Job:
             "accuracy": settling.accuracies(),
             "account": dict(account.metrics),
         }
-        if bracket:
+        if scenario.rests:
             assert venue is not None
             open_ns = dataset.hours.span(terms.start, self.end)
             metrics["orders"] = order_metrics(venue, bracket, open_ns)
+        if settling.trader is not None:
+            metrics["decisions"] = settling.trader.figures()
         return account, metrics
 
     def _venue_terms(
@@ -294,14 +301,14 @@ class Job:
             ends=ends,
             spans=None if hours.always else hours.spans(run.start, ends),
             closing=closing,
-            ideal=ideal and not self._scenario.rests,
+            ideal=ideal and not self._scenario.rests and not self._scenario.holds_portfolio,
             reports=self._reacts,
             orders=order_terms(self._scenario, run, self._latency),
         )
 
     def _reacting(self, replay: Replay, settling: Settling) -> LiveStrategy:
         """The strategy of a closed loop that hears of its fills before each batch."""
-        bound = self._bound
+        bound, trader = self._bound, settling.trader
 
         def before(now: int) -> None:
             reacting: Any = live.strategy
@@ -310,8 +317,26 @@ class Job:
         def predicted(rows: Rows, predictions: Float32Array) -> None:
             replay.window["forecast"][rows] = bound.forecast(predictions)
 
-        live = self._live(replay, before=before, predicted=predicted)
+        live = self._live(
+            replay, before=None if trader else before, predicted=predicted, trader=trader
+        )
         return live
+
+    def _trader(self, replay: Replay, venue: DeskVenue, settling: Settling) -> Trader:
+        """The desk of a strategy that sends its own orders."""
+        config, strategy = self._scenario.config, self._bound.strategy
+        start = config.window.start
+        return Trader(
+            self._bound,
+            replay.server,
+            replay.window,
+            venue,
+            settling.heard,
+            warmup=config.warmup,
+            end=self.end,
+            timer=timer_of(strategy, f"strategy {self._bound.name!r}"),
+            start=self.stream.extent.first if start is None else start,
+        )
 
     def _write(self, opened: OpenRun, settled: SettledEvents) -> None:
         opened.write_events(settled)

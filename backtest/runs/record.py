@@ -244,7 +244,14 @@ class _Orders(Table):
     replaced: _Reports
     expired: _Reports
     late: _Reports
-    bracket: _Bracket
+    bracket: _Bracket | None = None
+
+
+class _Decisions(Table):
+    batches: Count
+    timers: Count
+    merged_timers: Count
+    messages: Count
 
 
 class _Metrics(Table):
@@ -252,6 +259,7 @@ class _Metrics(Table):
     accuracy: _Accuracy
     account: _Account
     orders: _Orders | None = None
+    decisions: _Decisions | None = None
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

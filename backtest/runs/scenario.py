@@ -19,6 +19,7 @@ from backtest.inference.bound_strategy import BoundStrategy, bind
 from backtest.inference.fitted import fitted, planned_fit
 from backtest.runs.run_config import Fills, RunConfig
 from backtest.strategies.base import Session, check_device
+from backtest.strategies.reacting import check_methods, decides, timer_of
 from backtest.timing.latency import LatencyModel
 from backtest.timing.policies import BatchingPolicy
 from backtest.timing.server_rules import ServerRules
@@ -107,6 +108,11 @@ class Scenario:
         return self.queue is not None
 
     @property
+    def holds_portfolio(self) -> bool:
+        """Whether the targets of all symbols are made at once."""
+        return self.sizing is not None and self.sizing.scope == "market"
+
+    @property
     def server(self) -> ServerRules:
         """The rules of the simulated server."""
         config = self.config
@@ -142,7 +148,7 @@ def resolve(config: RunConfig, plugins: Parts) -> Scenario:
         "entry": ("latency model", config.latency.entry),
         "response": ("latency model", config.latency.response),
         "accountant": ("accountant", config.accountant),
-        **_order_parts(config, plugins, listed=hasattr(bound.strategy, "messages")),
+        **_order_parts(config, plugins, bound),
     }
     names = {place: parse_spec(part, place=place).name for place, (_, part) in parts.items()}
     made = {place: plugins.create(kind, part, place=place) for place, (kind, part) in parts.items()}
@@ -171,16 +177,21 @@ def resolve(config: RunConfig, plugins: Parts) -> Scenario:
     return Scenario(config, dataset, bound, **made, **absent, resolved=resolved, labels=labels)
 
 
-def _order_parts(config: RunConfig, plugins: Parts, *, listed: bool) -> dict[str, tuple[Kind, Any]]:
+def _order_parts(
+    config: RunConfig, plugins: Parts, bound: BoundStrategy
+) -> dict[str, tuple[Kind, Any]]:
     """The parts that orders are made and filled by: those of orders that rest, or of others.
 
-    Args:
-        listed: the strategy gives a list of orders.
-
     Raises:
-        UsageError: something is said of resting orders where none rest, or a list is to be quoted.
+        UsageError: something is said of resting orders where none rest; a strategy that sends
+            orders of its own is to be sized or quoted, or has methods that do not go together.
     """
-    if config.quoting is None and not listed:
+    strategy, place = bound.strategy, f"strategy {bound.name!r}"
+    check_methods(strategy, place)
+    timer_of(strategy, place)
+    own = "a list of orders" if hasattr(strategy, "messages") else None
+    own = "orders of its own" if decides(strategy) else own
+    if config.quoting is None and own is None:
         for place, given in (
             ("fills", not _usual(config.fills, plugins)),
             ("latency.cancel", config.latency.cancel is not None),
@@ -193,19 +204,23 @@ def _order_parts(config: RunConfig, plugins: Parts, *, listed: bool) -> dict[str
                     remedy="Choose a quoting rule, such as --quoting two-sided.",
                 )
         return {"sizing": ("sizing rule", config.sizing)}
-    if config.quoting is not None and listed:
-        raise UsageError(
-            "the strategy gives a list of orders, so there is nothing to quote",
-            place="quoting",
-            remedy="Leave it out.",
-        )
+    for setting, made, given in (
+        ("quoting", "quote", config.quoting is not None),
+        ("sizing", "size", config.sizing != RunConfig.model_fields["sizing"].default),
+    ):
+        if own is not None and given:
+            raise UsageError(
+                f"the strategy sends {own}, so there is nothing to {made}",
+                place=setting,
+                remedy="Leave it out.",
+            )
     latency = config.latency
     found: dict[str, tuple[Kind, Any]] = {
         "queue": ("queue model", config.fills.queue),
         "cancel": ("latency model", latency.cancel or latency.entry),
         "replace": ("latency model", latency.replace or latency.entry),
     }
-    if not listed:
+    if own is None:
         found["quoting"] = ("quoting rule", config.quoting)
     return found
 

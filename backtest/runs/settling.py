@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from backtest.core.arrays import BoolArray, Float32Array
+from backtest.core.arrays import BoolArray, Float32Array, Int64Array
 from backtest.core.rows import Rows
 from backtest.inference.accuracy import AccuracyTally, OpinionTally, TargetTally
 from backtest.inference.answering import RunAnswers
@@ -17,8 +17,10 @@ from backtest.market.events import EventBatch
 from backtest.market.window import ColumnType, Window
 from backtest.runs.depth_feed import DepthFeed
 from backtest.runs.replay import EVENT_COLUMNS, Gaps, Progress, Replay
+from backtest.runs.trader import Trader
 from backtest.timing.outcomes import Status, Timing
 from backtest.trading.accountant import SettledEvents, Settlement, TableSink
+from backtest.trading.desk_venue import DeskVenue
 from backtest.trading.fill_table import FillTable
 from backtest.trading.orders import Confirmation
 from backtest.trading.venue import Venue
@@ -69,6 +71,9 @@ class Settling:
         sink: takes the fills.
         write: given what is final before it is overwritten.
         gaps: where an answer may turn out to be wrong because an event before it has none.
+
+    Attributes:
+        trader: of a strategy that sends its own orders; to be set before ``run``.
     """
 
     def __init__(
@@ -103,6 +108,7 @@ class Settling:
         self._fills: FillTable | None = None
         self._write = write
         self._gaps = gaps
+        self.trader: Trader | None = None
         outputs = bound.strategy.outputs
         compared = answers is not None and answers.reference is not None
         self._opinions = OpinionTally() if bound.strategy.no_opinion else None
@@ -133,6 +139,13 @@ class Settling:
         assert venue is not None
         self._trade(now)
         return venue.confirmed(now)
+
+    def heard(self, now: int) -> Int64Array:
+        """Reports that became known by ``now`` since this was last asked, [n, REPORT_SIZE]."""
+        venue = self._venue
+        assert isinstance(venue, DeskVenue)
+        self._trade(now)
+        return venue.hear(now)
 
     def _trade(self, now: int) -> None:
         """Trade what has been answered, as far as it is ready before ``now``."""
@@ -193,6 +206,8 @@ class Settling:
             self._gaps.add(settled.events.symbol, settled.answered)
             if self._gaps.found:
                 raise Interrupted
+        if self.trader is not None:
+            self.trader.settle()
         if self._venues:
             self._trade(self._replay.server.now)
         for venue in self._venues:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -15,14 +15,17 @@ from backtest.errors import UsageError
 from backtest.market.window import Window
 from backtest.runs.depth_feed import DepthFeed
 from backtest.runs.scenario import Scenario
+from backtest.strategies.reacting import decides
 from backtest.timing.latency import OrderMessage
 from backtest.trading.account_tables import figures
 from backtest.trading.accountant import RunTerms
 from backtest.trading.depth_window import DepthWindow
+from backtest.trading.desk_venue import DeskVenue
 from backtest.trading.order_list import OrderList
 from backtest.trading.order_terms import FillRules, OrderTerms
 from backtest.trading.order_venue import OrderVenue
 from backtest.trading.orders import Latency
+from backtest.trading.portfolio_venue import PortfolioVenue
 from backtest.trading.queue_models import Optimistic, QueueModel, Through, check_known
 from backtest.trading.target_venue import TargetVenue
 from backtest.trading.terms import Terms
@@ -32,9 +35,14 @@ _BRACKET: Mapping[str, QueueModel] = {"through": Through(), "optimistic": Optimi
 """The least and the most that a queue can be believed to fill."""
 
 
-def venue_columns(rests: bool) -> Mapping[str, Any]:
+_AT_ONCE = OrderTerms(FillRules(Through()), cancel=0, replace=0)
+"""Orders that never rest."""
+
+
+def venue_columns(scenario: Scenario) -> Mapping[str, Any]:
     """Columns of the window that a venue reads and writes."""
-    return OrderVenue.COLUMNS if rests else TargetVenue.COLUMNS
+    orders = scenario.rests or scenario.holds_portfolio
+    return OrderVenue.COLUMNS if orders else TargetVenue.COLUMNS
 
 
 def venues(
@@ -42,11 +50,17 @@ def venues(
 ) -> tuple[Venue, dict[str, Venue]]:
     """The run's venue, and those of the bracket by queue model; none where no order rests.
 
+    Nor is there one where a strategy sends its own orders: after other fills it would send others.
+
     Args:
         window: of events; ``depth``: that of depth, where the dataset has it.
     """
+    if terms.sizing is not None and terms.sizing.scope == "market":
+        return PortfolioVenue(window, replace(terms, orders=_AT_ONCE)), {}
     if terms.orders is None:
         return TargetVenue(window, terms), {}
+    if terms.orders.decided:
+        return DeskVenue(window, terms, depth), {}
     bracket: dict[str, Venue] = {}
     for name, queue in _BRACKET.items():
         fills = replace(terms.orders.fills, queue=queue)
@@ -99,22 +113,23 @@ def order_terms(
     rules = FillRules(
         queue, fills.through, fills.cross, fills.inside, fills.pairing, fills.self_trade
     )
-    listed = None
-    if scenario.quoting is None:
-        strategy: Any = scenario.bound.strategy
+    listed, strategy = None, scenario.bound.strategy
+    decided = decides(strategy)
+    if scenario.quoting is None and not decided:
         place = str(getattr(strategy, "file", f"strategy {scenario.bound.name!r}"))
         tradable = {
             name
             for name, instrument in zip(run.symbols, run.instruments, strict=True)
             if instrument.tradable
         }
-        listed = OrderList.of(strategy.messages(), run.symbols, place, tradable=tradable)
+        listed = OrderList.of(cast(Any, strategy).messages(), run.symbols, place, tradable=tradable)
     return OrderTerms(
         fills=rules,
         cancel=latency("cancel"),
         replace=latency("replace"),
         quoting=scenario.quoting,
         listed=listed,
+        decided=decided,
         listed_latency=None if listed is None else _spans(len(listed), latency),
     )
 
@@ -138,7 +153,8 @@ def order_metrics(venue: Venue, bracket: Mapping[str, Venue], open_ns: int) -> d
     assert isinstance(venue, OrderVenue)
     found: dict[str, Any] = venue.figures()
     found["standing"] = venue.standing(open_ns)
-    found["bracket"] = {}
+    if bracket:
+        found["bracket"] = {}
     for name, other in bracket.items():
         account = figures(other.terms, other.books)
         bounds = {"net": account["net"], "fills": account["fills"], "lots": account["lots_traded"]}

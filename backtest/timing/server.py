@@ -26,6 +26,7 @@ from backtest.timing.service import Service, stated
 # Looked up for every batch of a closed loop, so not by way of the module.
 _SENT, _SIZE, _STRETCH, _CLOCK, _SPAN = at.SENT, at.COUNT, at.STRETCH, at.CLOCK, at.SPAN
 _LONGEST = at.LONGEST
+_TIMER, _PENDING = at.TIMER, at.PENDING
 
 _KINDS = {"arrival": at.ARRIVAL, "oldest": at.OLDEST, "newest": at.NEWEST}
 
@@ -35,14 +36,16 @@ class Batch:
 
     Attributes:
         first: number of its first event if the others follow it without a gap, else -1.
-        size: events in it.
+        size: events in it; 0: the timer is served.
         now: when it was sent, ns.
+        due: when the timer was due, ns.
     """
 
-    __slots__ = ("first", "now", "size", "taken")
+    __slots__ = ("due", "first", "now", "size", "taken")
 
     def __init__(self, taken: Int64Array) -> None:
         self.first = self.size = self.now = 0
+        self.due = at.NEVER
         self.taken = taken
 
     @property
@@ -104,6 +107,7 @@ class Server:
         self._arrivals = Arrivals(feed, rules.seed, rules.scale, window, symbols)
         self._service = Service(rules, tabled=not live, distinct=by_symbol)
         self._loop = Loop(self._arrivals, self._service, window, symbols, by_symbol=by_symbol)
+        self._every = self._told = 0
         self._serve = self._loop.serve
         self._state, self._rules = self._loop.state, self._loop.rules
         # Views that give and take Python's own numbers, at a quarter of what an array takes.
@@ -152,6 +156,11 @@ class Server:
                 state, batch = self._now_state, self._batch
                 batch.first, batch.size, batch.now = state[_STRETCH], state[_SIZE], state[_CLOCK]
                 return batch
+            if code == _TIMER:
+                batch = self._batch
+                batch.first, batch.size, batch.now = -1, 0, self._now_state[_CLOCK]
+                batch.due = self.due
+                return batch
             if self._chooser is not None:
                 self._chooser.forget_expired()
             if code in (at.PAUSED, at.DONE):
@@ -159,8 +168,37 @@ class Server:
             self._answer(code)
 
     def serve(self, span: int) -> None:
-        """Give the service time of the batch that was sent, scaled ns."""
+        """Give the service time of the batch or timer that was sent, scaled ns."""
         self._now_rules[_SPAN] = span if span < _LONGEST else _LONGEST
+        if self._now_state[_PENDING] == 2:
+            self.start_timer(next_due(self.due, self._every, self.now), self._every)
+
+    @property
+    def due(self) -> int:
+        """When the timer that is to be served next is or was due, ns; ``NEVER``: there is none."""
+        return self._now_rules[at.DUE]
+
+    def start_timer(self, due: int, every: int) -> None:
+        """Have a timer served, live: what is due while the server is busy is served once.
+
+        Args:
+            due: when it is due first, ns.
+            every: from one to the next, ns.
+        """
+        self._now_rules[at.DUE], self._every = min(due, at.NEVER), every
+
+    def take_received(self) -> Int64Array:
+        """Numbers of the events received since this was last asked, int64 [n].
+
+        All that were received when the latest batch was sent; to be asked for each time that
+        ``advance`` has returned.
+        """
+        first, self._told = self._told, self._now_state[at.NEXT]
+        positions = np.arange(first, self._told)
+        if self._arrivals.in_bus_order:
+            return positions
+        order = self._arrivals.order
+        return order[positions & (len(order) - 1)]
 
     def take_answered(self) -> Int64Array:
         """Numbers of the events answered since this was last asked, int64 [n].
@@ -185,7 +223,7 @@ class Server:
     def settled(self) -> int:
         """How many events at the beginning of the run have got all that they will ever get."""
         state, arrivals = self._state, self._arrivals
-        pending = self._loop.taken[: state[at.COUNT]].tolist() if state[at.PENDING] else []
+        pending = self._loop.taken[: state[at.COUNT]].tolist() if state[at.PENDING] == 1 else []
         earliest = arrivals.earliest(self._oldest_position)
         if earliest is not None:
             pending.append(earliest)
@@ -243,7 +281,8 @@ class Server:
             (at.WAIT, wait),
         ):
             rules[place] = min(value, at.LONGEST)
-        rules[at.END] = min(end, np.iinfo(np.int64).max - 1)
+        rules[at.END] = min(end, at.NEVER - 1)
+        rules[at.DUE] = at.NEVER
 
     def _answer(self, code: int) -> None:
         """Give the loop what it stopped for."""
@@ -283,7 +322,8 @@ class Server:
 class InstantServer(Server):
     """The server at scale 0: every event is received, served and answered when it happens.
 
-    Live, each event is a batch by itself, whose service time does not matter.
+    Live, each event is a batch by itself, whose service time does not matter. A timer goes before
+    the events of its instant.
     """
 
     def __init__(
@@ -296,9 +336,9 @@ class InstantServer(Server):
         end: int,
         live: bool = False,
     ) -> None:
-        self._window, self._live = window, live
-        self._events = self._sent = self._answered = self._taken = 0
-        self._now = at.NO_TIME
+        self._window, self._live, self._end = window, live, end
+        self._events = self._sent = self._answered = self._taken = self._told = 0
+        self._now, self._due, self._every, self._timed = at.NO_TIME, at.NEVER, 0, False
         self._batch = Batch(np.empty(0, dtype=np.int64))
 
     def receive(self, events: EventBatch, rows: slice) -> None:
@@ -312,7 +352,14 @@ class InstantServer(Server):
     def advance(self, *, last: bool = False) -> Batch | None:
         # Live, an event is answered when its batch was served, not when it was sent.
         self._answered = number = self._sent
-        if number == self._events:
+        here = number < self._events
+        upto = self._window["ended"][number - self._window.first] if here else self._end
+        if self._due <= upto and (here or last):
+            batch, self._timed = self._batch, True
+            batch.first, batch.size, batch.now = -1, 0, self._due
+            batch.due = self._now = self._due
+            return batch
+        if not here:
             return None
         self._sent = number + 1 if self._live else self._events
         row = self._sent - 1 - self._window.first
@@ -324,7 +371,22 @@ class InstantServer(Server):
         return self._batch
 
     def serve(self, span: int) -> None:
-        pass
+        if self._timed:
+            self._timed = False
+            self.start_timer(next_due(self._due, self._every, self._now), self._every)
+
+    @property
+    def due(self) -> int:
+        return self._due
+
+    def start_timer(self, due: int, every: int) -> None:
+        self._due, self._every = min(due, at.NEVER), every
+
+    def take_received(self) -> Int64Array:
+        times = self._window["received"][: self._events - self._window.first]
+        first, window = self._told, self._window
+        self._told = window.first + int(np.searchsorted(times, self._now, side="right"))
+        return np.arange(first, self._told)
 
     def take_answered(self) -> Int64Array:
         first, self._taken = self._taken, self._answered
@@ -341,3 +403,8 @@ class InstantServer(Server):
     @property
     def settled(self) -> int:
         return self._answered
+
+
+def next_due(due: int, every: int, now: int) -> int:
+    """When a timer is due after ``now``, ns, if it is or was due at ``due`` and every so often."""
+    return due + ((now - due) // every + 1) * every

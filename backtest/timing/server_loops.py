@@ -1,9 +1,9 @@
 """The simulated server: one loop that serves any policy, and stops where it needs its caller.
 
-At one instant a service ends first, then all arrivals of that instant join their lines, then a
-batch may be sent. Events are taken by their position in the order of arrival. Nothing is sent while
-an arrival of the same instant may still come, so a run does not depend on how its events are cut
-into chunks.
+At one instant a service ends first, then all arrivals of that instant join their lines, then the
+timer is served if it is due, or a batch may be sent. Events are taken by their position in the
+order of arrival. Nothing is sent while an arrival of the same instant may still come, so a run does
+not depend on how its events are cut into chunks.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ def _machine(name, serve_fast, join, expire, choose):
         )
         first, stop, end = rules[at.FIRST], rules[at.STOP], rules[at.END]
         ahead, head, waiting = state[at.NEXT], state[at.HEAD], state[at.IN_LINE]
-        now, number = state[at.CLOCK], state[at.BATCHES]
+        now, number, due = state[at.CLOCK], state[at.BATCHES], rules[at.DUE]
+        if state[at.PENDING] == 2:
+            state[at.PENDING] = 0
+            now += rules[at.SPAN]  # the timer, with which no event is answered
         if state[at.PENDING] == 1:
             # The batch that the caller was to time: its service ends before anything else happens.
             state[at.PENDING] = 0
@@ -54,13 +57,18 @@ def _machine(name, serve_fast, join, expire, choose):
             if ahead == stop and rules[at.LAST] == 0:
                 code = at.PAUSED  # another event may arrive at this very instant
                 break
+            if due <= now:
+                # Before the events that wait, whose arrivals of this instant are in line.
+                state[at.COUNT], state[at.PENDING] = 0, 2
+                code = at.TIMER
+                break
             arrival = end + 1  # nothing arrives any more
             if ahead < stop:
                 arrival = received[event_at(order, ahead) - first]
             if waiting == 0:
-                if ahead == stop:
+                if ahead == stop and due > end:
                     break
-                now = arrival
+                now = min(arrival, due)
                 continue
             # Before anything is decided: what has expired may change whether a batch is ready.
             code = _lacking(places, number)
@@ -69,7 +77,7 @@ def _machine(name, serve_fast, join, expire, choose):
             ready, head = ready_at(places, now, head, waiting)
             if ready > now:
                 # Sent at that instant, unless an arrival before changes what waits.
-                now = min(ready, arrival)
+                now = min(ready, arrival, due)
                 state[at.ASKING] = at.NOT_ASKED
                 continue
             if rules[at.MAX_AGE] >= 0:

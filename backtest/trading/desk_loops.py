@@ -11,6 +11,7 @@ from backtest.trading import order_layout as ol
 from backtest.trading.layout import SILENT
 from backtest.trading.message_loops import send
 from backtest.trading.order_book_loops import release
+from backtest.trading.unresolved_loops import resolve
 
 _LARGE = 4.6e18
 """Below 2^62 by more than what estimates round."""
@@ -28,9 +29,23 @@ def hear(s, now, orders):
         book[ol.FIRST_REPORT] = told[ol.R_NEXT]
         if told[ol.R_KIND] == ol.FILLED or told[ol.R_KIND] == ol.TOOK:
             book[at.CONFIRMED] += told[ol.R_LOTS]
+        resolve(s, told, orders)
+        if len(orders.heard) > 0:
+            heard = orders.heard[orders.state[ol.HEARD]]
+            orders.state[ol.HEARD] += 1
+            for k in range(ol.REPORT_SIZE):
+                heard[k] = told[k]
+            heard[ol.H_SYMBOL] = s
         if told[ol.R_SIDE] != 0:
             _note(orders.desks[s, 0 if told[ol.R_SIDE] > 0 else 1], told)
         release(orders.reports, ol.REPORTS_HELD, place, orders.state)
+
+
+@compiled
+def listen(now, orders):
+    """Take note of all reports that are known by ``now``."""
+    for s in range(len(orders.books)):
+        hear(s, now, orders)
 
 
 @compiled

@@ -32,6 +32,7 @@ from backtest.trading.quotes_loops import (
     taken_at_touch,
     touch_of,
 )
+from backtest.trading.unresolved_loops import note_sent
 
 
 @compiled
@@ -56,6 +57,7 @@ def send(
     message[ol.EVENT], message[ol.RESPONSE] = command[ol.C_EVENT], command[ol.C_RESPONSE]
     message[ol.AT0], message[ol.AT1] = command[ol.C_T0], command[ol.C_T1]
     message[ol.AT2], message[ol.AT3], message[ol.AT4] = command[ol.C_T2], ready, arrived
+    note_sent(s, message, orders)
     _note_mids(message, command, book, first_row, ticks)
     if book[ol.FIRST_MESSAGE] < 0:
         book[ol.FIRST_MESSAGE] = place
@@ -71,6 +73,9 @@ def _note_mids(message, command, book, first_row, ticks):
     here = book[ol.CURSOR] - first_row
     if book[ol.CURSOR] >= 0 and ticks.ts_event[here] <= command[ol.C_READY]:
         message[ol.MID3] = ticks.mid[here]
+    if book[ol.STANDING] >= 0:
+        _note_standing(message, book, first_row, ticks)
+        return
     if command[ol.C_EVENT] < 0:  # one that no event led to has one instant
         message[ol.MID0] = message[ol.MID1] = message[ol.MID2] = message[ol.MID3]
         return
@@ -79,6 +84,23 @@ def _note_mids(message, command, book, first_row, ticks):
         time = command[ol.C_T0 + k]
         row = last_row(book, at.POINTER + k, row, time, first_row, ticks.ts_event, ticks.next_quote)
         message[ol.MID0 + k] = ticks.mid[row]
+
+
+@compiled
+def _note_standing(message, book, first_row, ticks):
+    """The same for a message that an event of another symbol led to, or none.
+
+    Instants before the symbol had a two-sided quote have the mid of the next one.
+    """
+    mid = message[ol.MID3]
+    for k in range(2, -1, -1):
+        time, row = message[ol.AT0 + k], book[ol.STANDING] - first_row
+        if ticks.ts_event[row] <= time:
+            row = last_row(
+                book, at.POINTER + k, row, time, first_row, ticks.ts_event, ticks.next_quote
+            )
+            mid = mid if ticks.mid[row] == NO_PRICE else ticks.mid[row]
+        message[ol.MID0 + k] = mid
 
 
 @compiled
@@ -133,6 +155,9 @@ def _enter(s, message, row, first_row, ticks, orders, depth, rules, money, opens
     if closed or known or row < 0 or message[ol.MID3] == NO_PRICE:
         answer(s, ol.REJECTED, message, message, orders)
         return
+    if message[ol.PRICE] == NO_PRICE and not _set_price(message, row, ticks):
+        answer(s, ol.REJECTED, message, message, orders)
+        return
     if not _post_only(message, row, ticks):
         answer(s, ol.REJECTED, message, message, orders)
         return
@@ -160,6 +185,14 @@ def _enter(s, message, row, first_row, ticks, orders, depth, rules, money, opens
 
 
 @compiled
+def _set_price(message, row, ticks):
+    """Give an order without a price that of the touch. Returns whether there is one."""
+    touch = touch_of(message[ol.SIDE] > 0, ticks.bid[row], ticks.ask[row])
+    message[ol.PRICE] = touch if touch != NO_PRICE else message[ol.MID4] // 2
+    return touch != NO_PRICE
+
+
+@compiled
 def _report_left(s, message, left, orders):
     report(
         s, ol.CANCELLED, message, left, message[ol.PRICE], message[ol.AT4], message[ol.RESPONSE],
@@ -171,7 +204,11 @@ def _report_left(s, message, left, orders):
 def _replace(s, place, message, row, first_row, ticks, orders, depth, rules):
     """Change a working order, which keeps its place only where it shrinks."""
     book, order = orders.books[s], orders.working[place]
-    message[ol.SIDE], message[ol.POST] = order[ol.SIDE], order[ol.POST]
+    message[ol.SIDE], message[ol.POST], message[ol.OWN] = (
+        order[ol.SIDE],
+        order[ol.POST],
+        order[ol.OWN],
+    )
     left = message[ol.TOTAL] - order[ol.DONE_LOTS]
     if left <= 0:
         withdraw(s, place, message, True, orders)

@@ -32,7 +32,11 @@ class Ticks(NamedTuple):
 
 
 class Orders(NamedTuple):
-    """What the venue and the trader keep between two calls, as ``order_layout`` has it."""
+    """What the venue and the trader keep between two calls, as ``order_layout`` has it.
+
+    ``unresolved`` has the lots of each symbol's buys and sells that may still be filled, as far as
+    the trader knows, int64 [S, 2].
+    """
 
     state: Any
     queue: Any
@@ -41,9 +45,12 @@ class Orders(NamedTuple):
     messages: Any
     working: Any
     reports: Any
+    heard: Any
     log: Any
     fills: Any
     standing: Any
+    pending: Any
+    unresolved: Any
 
 
 @compiled
@@ -90,6 +97,7 @@ def report(s, kind, message, lots, price, time, response, orders):
     told[ol.R_NEXT], told[ol.R_KNOWN], told[ol.R_KIND] = -1, known, kind
     told[ol.R_ID], told[ol.R_SIDE] = message[ol.ID], message[ol.SIDE]
     told[ol.R_LOTS], told[ol.R_PRICE], told[ol.R_TOTAL] = lots, price, message[ol.TOTAL]
+    told[ol.R_OWN], told[ol.R_REPLACES] = message[ol.OWN], 0
     told[ol.R_ANSWERS] = kind in (ol.ACCEPTED, ol.REJECTED, ol.REPLACED, ol.LATE)
     if book[ol.FIRST_REPORT] < 0:
         book[ol.FIRST_REPORT] = place
@@ -193,16 +201,26 @@ def has_room_for(orders, most):
         and state[ol.SPARE + ol.REPORTS_HELD] >= most
         and state[ol.SPARE + ol.MESSAGES] >= 2
         and state[ol.SPARE + ol.ORDERS] >= 1
+        and (len(orders.heard) == 0 or _can_hear(most, orders))
     )
+
+
+@compiled
+def _can_hear(more, orders):
+    """Whether all reports that are held, and so many more, can be handed on once they are heard."""
+    held = len(orders.reports) - orders.state[ol.SPARE + ol.REPORTS_HELD]
+    return orders.state[ol.HEARD] + held + more <= len(orders.heard)
 
 
 @compiled
 def answer(s, kind, order, message, orders):
     """Report on a message at its arrival, with the order's lots and price."""
-    return report(
+    known = report(
         s, kind, message, order[ol.TOTAL], order[ol.PRICE], message[ol.AT4], message[ol.RESPONSE],
         orders,
     )  # fmt: skip
+    orders.reports[orders.books[s][ol.LAST_REPORT]][ol.R_REPLACES] = message[ol.REPLACES]
+    return known
 
 
 @compiled
@@ -225,7 +243,9 @@ def withdraw(s, place, message, asked, orders):
         s, ol.CANCELLED, order, order[ol.TOTAL] - order[ol.DONE_LOTS], order[ol.PRICE],
         message[ol.AT4], message[ol.RESPONSE], orders,
     )  # fmt: skip
-    orders.reports[orders.books[s][ol.LAST_REPORT]][ol.R_ANSWERS] = asked
+    told = orders.reports[orders.books[s][ol.LAST_REPORT]]
+    told[ol.R_ANSWERS] = asked
+    told[ol.R_REPLACES] = message[ol.REPLACES] if asked else 0
     _name_message(message, orders)
     remove(orders.books[s], place, orders)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from backtest.market import order_codes
 from backtest.trading.layout import BOOK_SIZE, TRADE_STATE
 
 FRACTION = 1 << 20
@@ -16,14 +17,14 @@ UNKNOWN = 1 << 62
 NEVER = UNKNOWN + 1
 """A place from which nothing fills at the order's own price."""
 
-# What a command asks for: what a quoting rule wants, or a message as it is.
-QUOTE, NEW, CANCEL, CANCEL_ALL, REPLACE = range(5)
+# What a command asks for: what a quoting rule wants; a message as it is, as ``order_codes`` has
+# them; or an order to a target position.
+QUOTE, TARGET = 0, 5
+NEW, CANCEL, CANCEL_ALL, REPLACE = order_codes.ACTIONS.values()
 
-# How long an order works: until it is cancelled; what fills at once; all of it at once or nothing.
-GTC, IOC, FOK = range(3)
+GTC, IOC, FOK = order_codes.TIMES_IN_FORCE.values()
 
-# What becomes of an order that must not take, where it would.
-MAY_TAKE, REJECT, SLIDE = range(3)
+MAY_TAKE, REJECT, SLIDE = order_codes.POST_ONLY.values()
 
 # Queue models. ``POWER`` is the first of those with an exponent n: POWER + n, n from 1 to 4.
 THROUGH, TRADES, OPTIMISTIC, POWER = range(4)
@@ -32,17 +33,16 @@ L3 = POWER + 5
 # Fills by quotes through an order's price, and by prints through it; prints inside the spread.
 CROSS_NONE, CROSS_DISPLAYED, CROSS_FULL = range(3)
 
-# What the venue reports: an order may be filled while it rests, or take.
-ACCEPTED, REJECTED, FILLED, TOOK, CANCELLED, REPLACED, EXPIRED, LATE = range(8)
-REPORTS = ("accepted", "rejected", "filled", "took", "cancelled", "replaced", "expired", "late")
+REPORTS = order_codes.REPORTS
+ACCEPTED, REJECTED, FILLED, TOOK, CANCELLED, REPLACED, EXPIRED, LATE = range(len(REPORTS))
 
 # Why a loop returned, besides the reasons of ``layout``: a price that is wanted, or what the orders
 # of a level display together, is too large.
 PRICE_OVERFLOW, LEVEL_OVERFLOW = 64, 65
 
 # A decision that waits [n, COMMAND_SIZE]. What a quoting rule wants takes the four places from
-# ``C_ID`` on: offset and lots of the bid, and of the ask. ``C_T0`` to ``C_T2`` are its instants
-# before it is ready; ``C_ENTRY`` to ``C_RESPONSE`` latencies.
+# ``C_ID`` on: offset and lots of the bid, and of the ask; a target takes ``C_TOTAL``. ``C_T0`` to
+# ``C_T2`` are its instants before it is ready; ``C_ENTRY`` to ``C_RESPONSE`` latencies.
 (
     C_READY,
     C_SYMBOL,
@@ -67,7 +67,9 @@ C_BID_OFFSET, C_BID_LOTS, C_ASK_OFFSET, C_ASK_LOTS = range(C_ID, C_ID + 4)
 
 # A message on its way [n, MESSAGE_SIZE], and an own order that works [n, WORKING_SIZE]: both linked
 # lists by symbol, orders by side as well. What they have in common lies in the same places: five
-# instants and the doubled mids then; the last of each is known when it has arrived.
+# instants and the doubled mids then; the last of each is known when it has arrived. ``OWN`` is the
+# place of what the trader keeps of the order; -1: nothing. ``REPLACES``: the number of the message,
+# if it is a replacement, else 0.
 (
     NEXT,
     ID,
@@ -76,6 +78,7 @@ C_BID_OFFSET, C_BID_LOTS, C_ASK_OFFSET, C_ASK_LOTS = range(C_ID, C_ID + 4)
     TOTAL,
     POST,
     EVENT,
+    OWN,
     AT0,
     AT1,
     AT2,
@@ -87,8 +90,8 @@ C_BID_OFFSET, C_BID_LOTS, C_ASK_OFFSET, C_ASK_LOTS = range(C_ID, C_ID + 4)
     MID3,
     MID4,
     COMMON,
-) = range(18)
-ACTION, TIF, RESPONSE, MESSAGE_SIZE = COMMON, COMMON + 1, COMMON + 2, COMMON + 3
+) = range(19)
+ACTION, TIF, RESPONSE, REPLACES, MESSAGE_SIZE = range(COMMON, COMMON + 5)
 
 # Of a working order: lots filled; lots ahead in parts of a lot; the size that its price displayed
 # when that was last known; lots printed there since; whether the touch has left the price; what
@@ -114,8 +117,40 @@ NOT_KNOWN = -1
 """Lots ahead of an order whose place is not known."""
 
 # A report that the trader has not heard [n, REPORT_SIZE]. ``R_ANSWERS``: it is what the message was
-# sent for, so that the message is no longer under way.
-R_NEXT, R_KNOWN, R_KIND, R_ID, R_SIDE, R_LOTS, R_PRICE, R_TOTAL, R_ANSWERS, REPORT_SIZE = range(10)
+# sent for, so that the message is no longer under way; ``R_OWN`` and ``R_REPLACES`` as a message's.
+(
+    R_NEXT,
+    R_KNOWN,
+    R_KIND,
+    R_ID,
+    R_SIDE,
+    R_LOTS,
+    R_PRICE,
+    R_TOTAL,
+    R_ANSWERS,
+    R_OWN,
+    R_REPLACES,
+    REPORT_SIZE,
+) = range(12)
+
+# An order that was sent and whose end the trader has not heard of [n, PENDING_SIZE]: a linked list
+# by symbol, the newest first. ``P_SENT`` is the number of its message; ``P_TOTAL`` its total as far
+# as is known, ``P_LARGEST`` the one that it may be filled up to, ``P_FILLED`` the lots known to be
+# filled; ``P_REPLACES``: how many replacements of it are under way.
+(
+    P_NEXT,
+    P_ID,
+    P_SIDE,
+    P_SENT,
+    P_TOTAL,
+    P_LARGEST,
+    P_FILLED,
+    P_REPLACES,
+    PENDING_SIZE,
+) = range(9)
+
+# One that it has heard and a strategy is to be told: the same, with the symbol in the first place.
+H_SYMBOL = R_NEXT
 
 # What the venue has reported, in order [n, LOG_SIZE]: lots and price of fills with their sign, of
 # others the order's; then the message's event and instants, ``NO_TIME`` where there is none.
@@ -141,7 +176,9 @@ R_NEXT, R_KNOWN, R_KIND, R_ID, R_SIDE, R_LOTS, R_PRICE, R_TOTAL, R_ANSWERS, REPO
 # message; then the last row that was handled; when the latest report is known; first and last
 # message, first and last report, the first own buy and sell, how many of these there are; when the
 # session that they work in closes; the instant of the latest print, and the lots printed in it by
-# sellers and by buyers; the latest id; whether the latest row is kept although no order works.
+# sellers and by buyers; the latest id; whether the latest row is kept although no order works; how
+# many messages were sent; the first order whose end is not known; the latest row at or before every
+# instant whose mid is still to be asked for, -1: none is.
 (
     CURSOR,
     HEARD_LAST,
@@ -158,8 +195,11 @@ R_NEXT, R_KNOWN, R_KIND, R_ID, R_SIDE, R_LOTS, R_PRICE, R_TOTAL, R_ANSWERS, REPO
     PRINTED_BOUGHT,
     LAST_ID,
     PINNED,
+    SENT,
+    FIRST_PENDING,
+    STANDING,
     SYMBOL_SIZE,
-) = range(BOOK_SIZE, BOOK_SIZE + 16)
+) = range(BOOK_SIZE, BOOK_SIZE + 19)
 
 # What the trader knows of its order on each side of a symbol [S, 2, DESK_SIZE], buys first. An id
 # of 0: none. ``D_WAITING``: whether a message is under way.
@@ -175,9 +215,11 @@ AT, BEHIND, BETTER, NOWHERE = range(4)
 S_WHERE, S_LOTS, S_SINCE, S_TIMES, S_SUM, STANDING_SIZE = 0, 1, 2, 3, 6, 9
 
 # How far working has come: as ``layout`` has it, the queue being one of commands; then rows of the
-# log; of messages, orders and reports each the first free entry, and how many are free.
-LOGGED, FREE, SPARE, ORDER_STATE = TRADE_STATE, TRADE_STATE + 1, TRADE_STATE + 4, TRADE_STATE + 7
-MESSAGES, ORDERS, REPORTS_HELD = range(3)
+# log; of messages, orders, reports and orders whose end is not known each the first free entry, and
+# how many are free; then reports in ``heard``.
+LOGGED, FREE, SPARE = TRADE_STATE, TRADE_STATE + 1, TRADE_STATE + 5
+HEARD, ORDER_STATE = TRADE_STATE + 9, TRADE_STATE + 10
+MESSAGES, ORDERS, REPORTS_HELD, PENDING = range(4)
 
 # What is fixed [ORDER_RULES].
 (

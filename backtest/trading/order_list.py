@@ -11,21 +11,17 @@ import numpy as np
 from backtest.core.arrays import BoolArray, Int64Array
 from backtest.core.text import suggestion_or_list
 from backtest.errors import DataError
+from backtest.market.order_codes import ACTIONS, MOST_LOTS, MOST_PRICE, POST_ONLY, TIMES_IN_FORCE
 from backtest.trading import order_layout as ol
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ACTIONS = {"new": ol.NEW, "cancel": ol.CANCEL, "cancel_all": ol.CANCEL_ALL, "replace": ol.REPLACE}
 SIDES = {"buy": 1, "sell": -1, "": 0}
-TIMES_IN_FORCE = {"gtc": ol.GTC, "ioc": ol.IOC, "fok": ol.FOK}
-POST_ONLY = {"no": ol.MAY_TAKE, "reject": ol.REJECT, "slide": ol.SLIDE}
 
 REQUIRED = ("ts_sent", "symbol", "action", "id")
 COLUMNS = (*REQUIRED, "side", "price", "total", "tif", "post_only")
 
-_MOST_LOTS = 2**53
-_MOST_PRICE = 2**60
 _MOST_INSTANT = 2**63 - 1
 
 _NULLS = "Null is only what the row's action does not need."
@@ -97,8 +93,8 @@ class OrderList:
             action=action,
             id=reader.whole("id", action != ol.CANCEL_ALL, least=0),
             side=reader.codes("side", SIDES, blank=""),
-            price=reader.whole("price", makes, least=-_MOST_PRICE, most=_MOST_PRICE),
-            total=reader.whole("total", makes, least=0, most=_MOST_LOTS),
+            price=reader.whole("price", makes, least=-MOST_PRICE, most=MOST_PRICE),
+            total=reader.whole("total", makes, least=0, most=MOST_LOTS),
             tif=reader.codes("tif", TIMES_IN_FORCE, blank="gtc"),
             post_only=reader.codes("post_only", POST_ONLY, blank="no"),
         )

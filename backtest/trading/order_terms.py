@@ -10,9 +10,10 @@ import numpy as np
 
 from backtest.core.arrays import Int64Array
 from backtest.errors import UsageError
+from backtest.market.order_codes import POST_ONLY
 from backtest.trading import layout as at
 from backtest.trading import order_layout as ol
-from backtest.trading.order_list import POST_ONLY, OrderList
+from backtest.trading.order_list import OrderList
 from backtest.trading.orders import Latency
 from backtest.trading.queue_models import QueueModel
 from backtest.trading.quoting import QuotingRule
@@ -54,7 +55,8 @@ class OrderTerms:
         quoting: makes quotes of predictions; or
         listed: messages that are sent as they are.
         listed_latency: entry, cancel, replace and response latency of each of these, scaled ns
-            [n, 4].
+            [n, 4]; or
+        decided: a strategy sends its own messages, batch by batch.
     """
 
     fills: FillRules
@@ -63,6 +65,7 @@ class OrderTerms:
     quoting: QuotingRule | None = None
     listed: OrderList | None = None
     listed_latency: Int64Array | None = None
+    decided: bool = False
 
     @property
     def needs_depth(self) -> bool:

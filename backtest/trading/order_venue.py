@@ -22,7 +22,7 @@ from backtest.trading.terms import Terms
 from backtest.trading.venue import Venue, by_arrival, grown
 
 _ENTRIES = 1 << 8
-"""Messages, orders and reports that there is room for at the beginning."""
+"""Messages, orders, reports and orders under way that there is room for at the beginning."""
 
 _ROWS = 1 << 12
 """The same of fills, commands and rows of the log."""
@@ -31,6 +31,7 @@ _POOLS = (
     ("messages", ol.MESSAGE_SIZE),
     ("working", ol.WORKING_SIZE),
     ("reports", ol.REPORT_SIZE),
+    ("pending", ol.PENDING_SIZE),
 )
 """Entries that are used again, in the order of ``order_layout``."""
 
@@ -43,7 +44,14 @@ class OrderVenue(Venue):
             rule makes the orders.
         terms: what is fixed; ``orders`` among it.
         depth: rows of depth, where the dataset has them; otherwise only the touch is known.
+
+    Attributes:
+        keep_from: no order that is sent later has an instant before this one and before the oldest
+            event that is not settled, ns.
     """
+
+    follows_all: ClassVar[bool] = False
+    """Whether an event may lead to orders of other symbols than its own."""
 
     COLUMNS: ClassVar[dict[str, Any]] = Venue.COLUMNS | {
         "trade_price": np.int64,
@@ -65,7 +73,10 @@ class OrderVenue(Venue):
         self._order_rules = terms.orders.rule_table(terms.rules.position_limit)
         symbols = len(terms.symbols)
         books = np.zeros((symbols, ol.SYMBOL_SIZE), dtype=np.int64)
-        heads = (ol.FIRST_MESSAGE, ol.FIRST_REPORT, ol.BUYS, ol.SELLS, ol.CURSOR)
+        heads = (
+            *(ol.FIRST_MESSAGE, ol.FIRST_REPORT, ol.FIRST_PENDING, ol.BUYS, ol.SELLS, ol.CURSOR),
+            ol.STANDING,
+        )
         books[:, [at.BOUGHT_SINCE, at.SOLD_SINCE, *heads, *range(at.POINTER, at.POINTER + 5)]] = -1
         books[:, [at.ARRIVED, ol.HEARD_LAST, ol.PRINT_TIME]] = at.NO_TIME
         desks = np.zeros((symbols, 2, ol.DESK_SIZE), dtype=np.int64)
@@ -82,17 +93,22 @@ class OrderVenue(Venue):
             queue=np.zeros((_ROWS, ol.COMMAND_SIZE), dtype=np.int64),
             books=books,
             desks=desks,
+            heard=np.zeros((0, ol.REPORT_SIZE), dtype=np.int64),
             log=np.zeros((_ROWS, ol.LOG_SIZE), dtype=np.int64),
             fills=np.zeros((_ROWS, at.FILL_SIZE), dtype=np.int64),
             standing=standing,
+            unresolved=np.zeros((symbols, 2), dtype=np.int64),
             **pools,
         )
         self._listed = 0
         self._counts = np.zeros((2, len(ol.REPORTS)), dtype=np.int64)
+        self.keep_from = at.LATEST
         followed = self._tradable
         if terms.orders.listed is not None:
             books[np.unique(terms.orders.listed.symbol), ol.PINNED] = 1
             followed = books[:, ol.PINNED] != 0
+        elif self.follows_all:
+            books[self._tradable, ol.PINNED] = 1
         self._depth = None
         if depth is not None and terms.orders.needs_depth:
             self._depth = DepthBooks(depth, followed)
@@ -110,7 +126,7 @@ class OrderVenue(Venue):
         active = (books[:, ol.WORKING] > 0) | (books[:, ol.FIRST_MESSAGE] >= 0)
         followed = books[active | (books[:, ol.PINNED] != 0), ol.CURSOR]
         ahead = waiting[:0] if self._depth is None else self._depth.oldest_event
-        for events in (waiting, followed, ahead):
+        for events in (waiting, followed, ahead, books[:, ol.STANDING]):
             oldest = min(oldest, int(events[events >= 0].min(initial=oldest)))
         return oldest
 
@@ -131,6 +147,8 @@ class OrderVenue(Venue):
             symbols, places = np.unique(self._window["symbol"][rows], return_index=True)
             found = unseen[symbols]
             books[symbols[found], ol.CURSOR] = places[found] + first
+            if self.follows_all:
+                books[symbols[found], ol.STANDING] = places[found] + first
 
     @property
     def needs_depth(self) -> int | None:
@@ -192,11 +210,7 @@ class OrderVenue(Venue):
             return
         rows = slice(self._listed, stop)
         self._listed = stop
-        self._reserve_answers(stop - rows.start)
-        state = self._trading.state
-        first = int(state[at.TAIL])
-        state[at.TAIL] += stop - rows.start
-        commands = self._trading.queue[first : state[at.TAIL]]
+        commands = self._commands(stop - rows.start)
         for column, values in (
             (ol.C_READY, listed.sent),
             (ol.C_SYMBOL, listed.symbol),
@@ -216,17 +230,49 @@ class OrderVenue(Venue):
         self._trading.books[:, ol.PINNED] = 0
         self._trading.books[left, ol.PINNED] = 1
 
+    def _commands(self, count: int) -> Int64Array:
+        """So many new commands at the end of the queue, [count, COMMAND_SIZE], to be filled in."""
+        self._reserve_answers(count)
+        state = self._trading.state
+        first = int(state[at.TAIL])
+        state[at.TAIL] += count
+        commands: Int64Array = self._trading.queue[first : state[at.TAIL]]
+        return commands
+
+    def settle(
+        self,
+        first: int,
+        stop: int,
+        forecast: Float32Array,
+        undropped: Float32Array | None = None,
+    ) -> None:
+        if self.follows_all and self._window.count:
+            state, queue = self._trading.state, self._trading.queue
+            oldest = min(stop, self._window.stop - 1) - self._window.first
+            waiting = queue[state[at.HEAD] : state[at.TAIL], ol.C_T0]
+            until = min(int(self._window["ts_event"][oldest]), self.keep_from)
+            until = min(until, int(waiting.min(initial=at.LATEST)))
+            self._loops.stand(until, self._window.first, self._market(), self._trading.books)
+        super().settle(first, stop, forecast, undropped)
+
+    def _market(self) -> Any:
+        """The columns of the window that loops read."""
+        columns = [self._window[name] for name in self._ticks._fields[:-1]]
+        return self._ticks(*columns, self._quotes.stale)
+
     def _trade(self, now: int, frontier: int) -> None:
-        limit = min(now, frontier)
         self._checked = frontier
+        self._work(min(now, frontier))
+
+    def _work(self, limit: int) -> None:
+        """Do all that happens before an instant, up to which everything is known."""
         self._send_listed(limit)
-        window = self._window
-        columns = [window[name] for name in self._ticks._fields[:-1]]
-        ticks = self._ticks(*columns, self._quotes.stale)
+        ticks = self._market()
         while True:
             depth = None if self._depth is None else self._depth.current
             code = self._loops.work(
-                limit, window.first, ticks, self._trading, depth, self._order_rules, self._rules,
+                limit, self._window.first, ticks, self._trading, depth, self._order_rules,
+                self._rules,
                 *self._sessions,
             )  # fmt: skip
             if code != at.FULL:
@@ -239,7 +285,7 @@ class OrderVenue(Venue):
         while self._loops.end(self.terms.rules.end, self._trading) == at.FULL:
             self._grow()
 
-    def take_log(self) -> Int64Array:
+    def take_log(self) -> Int64Array | None:
         """By time, then symbol, int64 [n, LOG_SIZE]."""
         state, log = self._trading.state, self._trading.log
         entries = log[: state[ol.LOGGED]]
@@ -280,6 +326,16 @@ class OrderVenue(Venue):
                 larger = grown(entries)
                 _free(larger, len(entries), kind, state)
                 self._trading = self._trading._replace(**{name: larger})
+        self._reserve_heard(most)
+
+    def _reserve_heard(self, more: int) -> None:
+        """Make room for the reports that are held and so many more, where they are handed on."""
+        trading = self._trading
+        held = len(trading.reports) - int(trading.state[ol.SPARE + ol.REPORTS_HELD])
+        needed, heard = int(trading.state[ol.HEARD]) + held + more, trading.heard
+        while 0 < len(heard) < needed:
+            heard = grown(heard)
+        self._trading = trading._replace(heard=heard)
 
 
 def _free(entries: Int64Array, first: int, kind: int, state: Int64Array) -> None:

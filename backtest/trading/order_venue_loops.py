@@ -67,7 +67,7 @@ def work(limit, first_row, ticks, orders, depth, rules, money, opens, closes):
             code = _advance(s, ready, first_row, ticks, orders, depth, rules, money, opens, closes)
             if code == at.DONE:
                 hear(s, ready, orders)
-                code = _carry_out(s, command, first_row, ticks, orders, rules)
+                code = _carry_out(s, command, first_row, ticks, orders, rules, money)
             if code != at.DONE:
                 state[at.REFUSED_SYMBOL] = s
                 return code
@@ -172,11 +172,15 @@ def _has_room_to_take(s, book, orders, depth):
 
 
 @compiled_inline
-def _carry_out(s, command, first_row, ticks, orders, rules):
+def _carry_out(s, command, first_row, ticks, orders, rules, money):
     """Send what a command asks for. Returns ``DONE``, or why it was refused."""
     action = command[ol.C_ACTION]
     if abs(orders.books[s][at.CONFIRMED]) > at.MOST_LOTS:
         return at.POSITION_OVERFLOW
+    if orders.state[ol.SPARE + ol.PENDING] < 2:
+        return at.FULL
+    if action == ol.TARGET:
+        return _aim(s, command, first_row, ticks, orders, money)
     if action == ol.QUOTE:
         book, row = orders.books[s], command[ol.C_EVENT] - first_row
         here = last_row(
@@ -184,16 +188,49 @@ def _carry_out(s, command, first_row, ticks, orders, rules):
         )
         fits = quote(s, command, ticks.mid[here], first_row, ticks, orders, rules)
         return at.DONE if fits else ol.PRICE_OVERFLOW
-    latency = command[ol.C_ENTRY]
-    if action == ol.REPLACE:
+    latency, order_id = command[ol.C_ENTRY], command[ol.C_ID]
+    if action == ol.NEW:
+        book = orders.books[s]
+        if order_id < 0:  # it is numbered here
+            order_id = book[ol.LAST_ID] + 1
+        book[ol.LAST_ID] = max(book[ol.LAST_ID], order_id)
+    elif action == ol.REPLACE:
         latency = command[ol.C_REPLACE]
-    elif action != ol.NEW:
+    else:
         latency = command[ol.C_CANCEL]
     send(
-        s, action, command[ol.C_ID], command[ol.C_SIDE], command[ol.C_PRICE], command[ol.C_TOTAL],
+        s, action, order_id, command[ol.C_SIDE], command[ol.C_PRICE], command[ol.C_TOTAL],
         command[ol.C_TIF], command[ol.C_POST], latency, command, first_row, ticks, orders,
     )  # fmt: skip
     return at.DONE
+
+
+@compiled
+def _aim(s, command, first_row, ticks, orders, money):
+    """Order the difference of a target to what is held and outstanding, at the touch."""
+    book = orders.books[s]
+    outstanding = orders.unresolved[s, 0] - orders.unresolved[s, 1]
+    lots = command[ol.C_TOTAL] - book[at.CONFIRMED] - outstanding
+    if abs(lots) <= money[at.BAND]:
+        return at.DONE
+    if abs(lots) > at.MOST_LOTS or abs(outstanding + lots) > at.MOST_LOTS:
+        return at.POSITION_OVERFLOW
+    book[ol.LAST_ID] += 1
+    send(
+        s, ol.NEW, book[ol.LAST_ID], 1 if lots > 0 else -1, at.NO_PRICE, abs(lots), ol.IOC,
+        ol.MAY_TAKE, command[ol.C_ENTRY], command, first_row, ticks, orders,
+    )  # fmt: skip
+    return at.DONE
+
+
+@compiled
+def stand(until, first_row, ticks, books):
+    """Move each symbol's ``STANDING`` on to its latest row at or before an instant."""
+    for s in range(len(books)):
+        if books[s][ol.STANDING] >= 0:
+            row = books[s][ol.STANDING] - first_row
+            row = walk(row, until, ticks.ts_event, ticks.next_quote)
+            books[s][ol.STANDING] = row + first_row
 
 
 @compiled

@@ -61,8 +61,8 @@ class RestingSection(ReportSection):
 def _bracket(resting: RestingOrders, queue: str, units: int, currency: str) -> Markup:
     names = {"through": "through", "chosen": f"{queue} (chosen)", "optimistic": "optimistic"}
     rows, nets = [], []
-    for key, name in names.items():
-        of = resting.bracket[key]
+    for key, of in resting.bracket.items():
+        name = names[key]
         net, fills, lots = of["net"], of["fills"], of["lots"]
         nets.append(net)
         counts = ("–" if count is None else f"{count:,}" for count in (fills, lots))
@@ -76,6 +76,12 @@ def _bracket(resting: RestingOrders, queue: str, units: int, currency: str) -> M
         "market trades or quotes through its price, optimistic puts it ahead of all others, and "
         "what a real order would have earned is to be looked for between. "
     )
+    if len(nets) == 1:
+        text += (
+            "The strategy sends its own orders, and would have sent others after other fills: run "
+            "it under these models, too."
+        )
+        return shown + paragraph(text)
     known = [net for net in nets if net is not None]
     if known and min(known) <= 0 < max(known):
         text += "Here it decides whether anything is earned, so a profit is not shown yet."
