@@ -1,141 +1,26 @@
-"""From mapped columns to a dataset: units, grids, order."""
+"""Mapped columns of events in canonical units, on grids, in order."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, Literal, Protocol
+from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backtest.core.text import suggestion_or_list
-from backtest.data.canonical import CanonicalWriter
-from backtest.data.card import Card, Features, Targets
 from backtest.data.reading.decode import Columns
-from backtest.data.reading.merge import SortedFile, stream
-from backtest.data.schema import describe_difference
-from backtest.data.sources import IngestReport
 from backtest.errors import DataError
-from backtest.market.events import EventBatch
-from backtest.plugins.sources.hours import calendar_of
 from backtest.plugins.sources.mapped_files import InputTable
-from backtest.plugins.sources.mapped_instruments import Instruments, instruments_of
+from backtest.plugins.sources.mapped_instruments import Instruments
 from backtest.plugins.sources.mapped_rows import Rows
 from backtest.plugins.sources.mapped_times import EARLIEST
 from backtest.plugins.sources.mapping import Mapping
 
-_BATCH_ROWS = 65_536
-_LANE_ROWS = 16_384
 _SORTED = "out of time order: sorted"
-_KINDS = (
-    (r"u?int\d+", "a whole number"),
-    (r"halffloat|float|double", "a number"),
-    (r"decimal.*", "a decimal number"),
-    (r"(large_)?string|string_view|dictionary<values=(large_)?string.*", "text"),
-    (r"timestamp.*", "a timestamp"),
-)
-"""Types of which each file of an input may have its own width."""
 
 
-class MappingOptions(Protocol):
-    """Parameters of ``MappedCsv`` and ``MappedParquet``, which import this module to ingest."""
-
-    @property
-    def mapping(self) -> Path: ...
-
-    @property
-    def unsorted(self) -> str: ...
-
-    @property
-    def nonfinite(self) -> Literal["refuse", "zero"]: ...
-
-
-def ingest(
-    source: MappingOptions, mapping: Mapping, files: Sequence[InputTable], output: Path
-) -> IngestReport:
-    """See ``MappedCsv``.
-
-    Raises:
-        DataError: a mapping or file that cannot be used, columns that differ between files, times
-            out of range or order, numbers off their grid, NaN under ``refuse``.
-    """
-    _check_columns(files, mapping)
-    readers = [_Reader(file, mapping, source.nonfinite) for file in files]
-    symbols = sorted(set().union(*(reader.symbols() for reader in readers)))
-    if not symbols:
-        raise DataError("there are no rows", place=files[0].place)
-    instruments = instruments_of(mapping, symbols, source.mapping)
-    card = Card(
-        name=mapping.name,
-        description=mapping.description,
-        symbols=tuple(symbols),
-        features=None if mapping.features is None else Features(columns=mapping.features.columns),
-        targets=None if mapping.targets is None else Targets(columns=mapping.targets.columns),
-        instruments=dict(instruments.tables),
-        calendar=calendar_of(mapping, [r.first for r in readers], [r.last for r in readers]),
-        notes={"mapping": _plain(mapping.model_dump(mode="json", exclude_none=True))},
-    )
-    # Not by name, so that renamed files give the same dataset.
-    readers = sorted((r for r in readers if r.first is not None), key=_Reader.order)
-    opened = [
-        SortedFile(
-            i,
-            reader.first,
-            reader.chunks(symbols, instruments, source.unsorted == "sort"),
-            _LANE_ROWS,
-        )
-        for i, reader in enumerate(readers)
-    ]
-    with CanonicalWriter(output, card, nonfinite=source.nonfinite) as writer:
-        for columns in stream(opened, _BATCH_ROWS):
-            targets: Any = columns.pop("targets", None)
-            writer.write(EventBatch(**columns), targets)
-    repaired = sum((reader.rows.repaired for reader in readers), Counter[str]())
-    repaired["features that were null, NaN or infinite, set to 0"] = writer.replaced
-    counted = {what: count for what, count in repaired.items() if count}
-    return IngestReport(writer.rows, writer.rows, repaired=counted)
-
-
-def _plain(table: dict[str, Any]) -> dict[str, Any]:
-    return {k: _plain(v) if isinstance(v, dict) else v for k, v in table.items() if v != {}}
-
-
-def _check_columns(files: Sequence[InputTable], mapping: Mapping) -> None:
-    """Every file must have the columns, of the same types; their order is free."""
-    floats = set(mapping.floats())
-    first: dict[str, str] = {}
-    for file in files:
-        types = file.types()
-        missing = [name for name in mapping.columns() if name not in types]
-        if missing:
-            raise DataError(
-                f"the file has no column {', '.join(map(repr, missing))}",
-                place=file.place,
-                remedy=suggestion_or_list(missing[0], sorted(types), "Its columns"),
-            )
-        found = {name: _kind(types[name]) for name in mapping.columns()}
-        for name in floats:
-            if found[name] and not found[name].endswith("number"):
-                raise DataError(f"column {name!r} is {types[name]}, not a number", place=file.place)
-        difference = describe_difference(first, found) if first else ""
-        if difference:
-            raise DataError(
-                f"its columns differ from those of {files[0].place}: {difference}",
-                place=file.place,
-            )
-        first = found
-
-
-def _kind(name: str) -> str:
-    """What a column holds, by its type."""
-    return next((kind for form, kind in _KINDS if re.fullmatch(form, name)), name)
-
-
-class _Reader:
+class Reader:
     """One file's rows as canonical columns.
 
     Attributes:
@@ -150,20 +35,20 @@ class _Reader:
         self.rows = Rows(file.place, mapping, nonfinite)
         self.first: int | None = None
         self.last: int | None = None
-        self._file, self._mapping, self._first_symbol = file, mapping, ""
+        self.file, self.mapping, self._first_symbol = file, mapping, ""
 
     def order(self) -> tuple[int, str, str]:
         """Files go by their first event."""
-        return self.first or 0, self._first_symbol, self._file.place
+        return self.first or 0, self._first_symbol, self.file.place
 
     def symbols(self) -> set[str]:
         """The symbols of the file."""
-        names = [*self._mapping.time.event]
-        if self._mapping.symbol.column is not None:
-            names.append(self._mapping.symbol.column)
+        names = [*self.mapping.time.event]
+        if self.mapping.symbol.column is not None:
+            names.append(self.mapping.symbol.column)
         found: set[str] = set()
         row = 0
-        for batch in self._file.batches(names, names):
+        for batch in self.file.batches(names, names):
             if not batch.num_rows:
                 continue
             ts = self.rows.times(batch, row)
@@ -192,19 +77,19 @@ class _Reader:
             if back.any():
                 raise DataError(
                     f"not sorted: row {row + int(np.argmax(back))} is earlier than the row before",
-                    place=self._file.place,
+                    place=self.file.place,
                     remedy="Sort the file, or ask for --set unsorted=sort.",
                 )
             last, row = int(ts[-1]), row + len(ts)
             yield columns
 
     def _decoded(self, symbols: pa.Array, instruments: Instruments) -> Iterator[Columns]:
-        mapping = self._mapping
+        mapping = self.mapping
         text = {*mapping.texts(), *(column for column, _ in mapping.numbers().values())}
         if mapping.csv.thousands is not None:
             text.update(mapping.floats())
         row = 0
-        for batch in self._file.batches(mapping.columns(), text):
+        for batch in self.file.batches(mapping.columns(), text):
             if batch.num_rows:
                 yield self.rows.decoded(batch, symbols, instruments, row)
                 row += batch.num_rows

@@ -72,7 +72,7 @@ class Rows:
             columns["ts_recv"] = np.where(known, np.maximum(received, ts), NO_TIME)
         for canonical, (name, _) in mapping.numbers().items():
             grids = instruments.grids(canonical, columns["symbol"])
-            columns[canonical] = self._grid(batch.column(name), canonical, grids, row)
+            columns[canonical] = self.grid(batch, canonical, name, grids, row)
         if mapping.trade is not None:
             traded = columns["trade_price"] != NO_PRICE
             columns["aggressor"] = self._aggressors(batch, mapping.trade, traded, row)
@@ -91,10 +91,10 @@ class Rows:
             text = _text(column)
         except _FAULTS:
             row, error = first_failure(column, _text, _FAULTS)
-            self._refuse(first_row + row, f"cannot be read: {name!r}: {error}")
+            self.refuse(first_row + row, f"cannot be read: {name!r}: {error}")
         empty = pc.fill_null(pc.equal(text, ""), True)
         if pc.any(empty).as_py():
-            self._refuse(first_row + pc.index(empty, True).as_py(), f"has no {name!r}")
+            self.refuse(first_row + pc.index(empty, True).as_py(), f"has no {name!r}")
         return text
 
     def _received(self, column: pa.Array, first_row: int) -> Int64Array:
@@ -109,7 +109,7 @@ class Rows:
         """Instants of events as int64 ns UTC, [n]."""
         column = _joined(batch, self.mapping.time.event)
         if column.null_count:
-            self._refuse(first_row + pc.index(column.is_null(), True).as_py(), "has no time")
+            self.refuse(first_row + pc.index(column.is_null(), True).as_py(), "has no time")
         return self._instants(column, first_row + np.arange(len(column)))
 
     def _instants(self, column: pa.Array, rows: Int64Array) -> Int64Array:
@@ -123,23 +123,32 @@ class Rows:
             ts = convert(column)
         except _FAULTS:
             row, error = first_failure(column, convert, _FAULTS)
-            self._refuse(int(rows[row]), f"has a time that {str(error).splitlines()[0]:.200}")
+            self.refuse(int(rows[row]), f"has a time that {str(error).splitlines()[0]:.200}")
         wrong = (ts < EARLIEST) | (ts > LATEST)
         if wrong.any():
             i = int(np.argmax(wrong))
             text = f"has the time {column[i].as_py()}, which is not in {time.unit}"
-            self._refuse(int(rows[i]), text)
+            self.refuse(int(rows[i]), text)
         return ts
 
-    def _grid(
+    def grid(
         self,
-        column: pa.Array,
+        batch: pa.RecordBatch,
         canonical: str,
+        name: str,
         grids: Sequence[tuple[Decimal, BoolArray | None]],
         first_row: int,
     ) -> Int64Array:
-        """Prices in ticks or sizes in lots, [n]; what is no price is absent, and counted."""
-        name, unit = self.mapping.numbers()[canonical]
+        """Prices in ticks or sizes in lots, [n]; what is no price is absent, and counted.
+
+        Args:
+            canonical: which; those that end in ``size`` are sizes.
+            name: of the column.
+            grids: each grid with its rows, as ``Instruments.grids`` gives them.
+        """
+        table = self.mapping.size if canonical.endswith("size") else self.mapping.price
+        assert table is not None  # or the mapping has no such column
+        unit, column = table.unit, batch.column(name)
         known = column.is_valid().to_numpy(zero_copy_only=False)
         rows = np.flatnonzero(known)
 
@@ -153,7 +162,7 @@ class Rows:
             numbers, floats = read(column.drop_null())
         except _FAULTS:
             row, error = first_failure(column.drop_null(), read, _FAULTS)
-            self._refuse(first_row + int(rows[row]), f"cannot be read: {name!r}: {error}")
+            self.refuse(first_row + int(rows[row]), f"cannot be read: {name!r}: {error}")
         present = ~self._absent(floats, canonical)
         numbers, rows = _taken(numbers, present), rows[present]
         result = np.full(len(column), 0 if canonical.endswith("size") else NO_PRICE, dtype=np.int64)
@@ -167,32 +176,43 @@ class Rows:
                 result[places] = convert(some)
             except _FAULTS:
                 row, error = first_failure(some, convert, _FAULTS)
-                self._refuse(
-                    first_row + int(places[row]), f"cannot be converted: {name!r}: {error}"
-                )
+                self.refuse(first_row + int(places[row]), f"cannot be converted: {name!r}: {error}")
         return result
 
     def _aggressors(
         self, batch: pa.RecordBatch, trade: Trades, traded: BoolArray, first_row: int
     ) -> Int8Array:
         """Who initiated each trade, int8 [n]; 0 where there is none, or the cell is empty."""
-        column = batch.column(trade.aggressor)
+        meaning = {"": 0} | trade.sides()
+        sides = self.codes(batch, trade.aggressor, meaning, traded, "[trade]", first_row)
+        return np.where(traded, sides, np.int8(0))
+
+    def codes(
+        self,
+        batch: pa.RecordBatch,
+        name: str,
+        meaning: dict[str, int],
+        needed: BoolArray,
+        table: str,
+        first_row: int,
+    ) -> Int8Array:
+        """What each value of a column means, int8 [n]; it must be listed where it is needed."""
+        column = batch.column(name)
         try:
             text = _text(column)
         except _FAULTS:
             row, error = first_failure(column, _text, _FAULTS)
-            self._refuse(first_row + row, f"cannot be read: {trade.aggressor!r}: {error}")
+            self.refuse(first_row + row, f"cannot be read: {name!r}: {error}")
         plain = pc.fill_null(pc.utf8_lower(pc.utf8_trim_whitespace(text)), "")
-        meaning = {"": 0} | trade.sides()
         places = pc.index_in(plain, pa.array([*meaning])).fill_null(-1).to_numpy()
-        unlisted = np.flatnonzero(traded & (places < 0))
+        unlisted = np.flatnonzero(needed & (places < 0))
         if len(unlisted):
             i = int(unlisted[0])
             value = text[i].as_py()
-            problem = f"has {value!r:.80} in {trade.aggressor!r}, which [trade] does not list"
-            self._refuse(first_row + i, problem)
-        sides = np.array([*meaning.values()], dtype=np.int8)[places]
-        return np.where(traded, sides, np.int8(0))
+            self.refuse(
+                first_row + i, f"has {value!r:.80} in {name!r}, which {table} does not list"
+            )
+        return np.array([*meaning.values()], dtype=np.int8)[places]
 
     def _absent(self, numbers: Any, canonical: str) -> BoolArray:
         """Which numbers as the file has them are no prices or sizes, bool [n]; they are counted."""
@@ -240,11 +260,16 @@ class Rows:
                     column = read(column)
                 except _FAULTS:
                     row, error = first_failure(column, read, _FAULTS)
-                    self._refuse(first_row + row, f"cannot be read: {name!r}: {error}")
+                    self.refuse(first_row + row, f"cannot be read: {name!r}: {error}")
             arrays.append(column)
         return pa.record_batch(arrays, names=list(columns))
 
-    def _refuse(self, row: int, problem: str) -> NoReturn:
+    def refuse(self, row: int, problem: str) -> NoReturn:
+        """Refuse a row.
+
+        Raises:
+            DataError: always.
+        """
         raise DataError(
             f"row {row} {problem}",
             place=self.place,

@@ -15,6 +15,7 @@ from backtest.data.model_errors import problems
 from backtest.errors import DataError
 from backtest.plugins.sources.mapping_tables import (
     CsvFormat,
+    DepthMapping,
     Floats,
     Hours,
     Prices,
@@ -38,6 +39,7 @@ class Mapping(Table):
     price: Prices | None = None
     size: SizeMapping | None = None
     trade: Trades | None = None
+    depth: DepthMapping | None = None
     features: Floats | None = None
     targets: Floats | None = None
     csv: CsvFormat = CsvFormat()
@@ -64,6 +66,8 @@ class Mapping(Table):
             raise ValueError("price.trade and size.trade must be given together")
         if self.trade is not None and trade is None:
             raise ValueError("trade.aggressor needs price.trade and size.trade")
+        if self.depth is not None and (size is None or size.bid is None):
+            raise ValueError("depth needs size.bid and size.ask")
         if self.instrument.tick_size is not None or self.instrument.lot_size is not None:
             raise ValueError("tick_size belongs in [price], lot_size in [size]")
         floats = self.floats()
@@ -108,6 +112,19 @@ class Mapping(Table):
         aggressor = None if self.trade is None else self.trade.aggressor
         own = (*self.time.event, *(self.time.receive or ()), self.symbol.column, aggressor)
         return tuple(name for name in own if name is not None)
+
+    def depth_columns(self) -> tuple[str, ...]:
+        """Every column of files of depth that is read, each once."""
+        depth = self.depth
+        if depth is None:
+            return ()
+        return tuple(dict.fromkeys([*self.depth_texts(), depth.price, depth.size]))
+
+    def depth_texts(self) -> tuple[str, ...]:
+        """Those that are read as text where the format has no types, but for prices and sizes."""
+        own = () if self.depth is None else self.depth.texts()
+        shared = (*self.time.event, self.symbol.column)
+        return (*(name for name in shared if name is not None), *own)
 
     def columns(self) -> tuple[str, ...]:
         """Every column that is read, each once."""

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from backtest.data.card import Zone, exact_decimal
+from backtest.market.depth import ADD, ASK, BID, CANCEL, EXECUTE, MODIFY
 
 _Text: TypeAlias = Annotated[str, Field(min_length=1)]
 _Names: TypeAlias = Annotated[tuple[_Text, ...], Field(strict=False, min_length=1)]
@@ -180,6 +181,58 @@ class Trades(Table):
         """What each value means: 1 the buyer, -1 the seller, 0 unknown."""
         lists = ((self.buyer, 1), (self.seller, -1), (self.unknown, 0))
         return {value: side for values, side in lists for value in values}
+
+
+class DepthMapping(Table):
+    """``[depth]``: the files that hold it, and their columns besides those of time and symbol.
+
+    Prices and sizes are in the units of ``[price]`` and ``[size]``. Values are compared as those of
+    ``[trade]``. ``snapshot`` is true for rows that restate a book: the first of several clears it.
+    ``whole`` says that these show all levels. ``order`` and ``action`` are there for orders (L3).
+    """
+
+    files: Annotated[tuple[_Text, ...], Field(strict=False, min_length=1)]
+    price: _Text
+    size: _Text
+    side: _Text
+    bid: Annotated[_Values, Field(min_length=1)]
+    ask: Annotated[_Values, Field(min_length=1)]
+    snapshot: _Text | None = None
+    whole: bool = False
+    order: _Text | None = None
+    action: _Text | None = None
+    add: _Values = ()
+    execute: _Values = ()
+    cancel: _Values = ()
+    modify: _Values = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> DepthMapping:
+        if (self.order is None) != (self.action is None):
+            raise ValueError("order and action must be given together")
+        if (self.action is None) != (not any((self.add, self.execute, self.cancel, self.modify))):
+            raise ValueError("action and its values must be given together")
+        for values in (self.sides(), self.actions()):
+            twice = sorted({value for value, code in values if values.count((value, code)) > 1})
+            twice += sorted({a for a, x in values for b, y in values if a == b and x != y})
+            if twice:
+                raise ValueError(f"{', '.join(map(repr, twice))} cannot mean two things")
+        return self
+
+    def sides(self) -> list[tuple[str, int]]:
+        """What each value of the side means."""
+        return [(value, BID) for value in self.bid] + [(value, ASK) for value in self.ask]
+
+    def actions(self) -> list[tuple[str, int]]:
+        """What each value of the action means."""
+        lists = (self.add, self.execute, self.cancel, self.modify)
+        codes = (ADD, EXECUTE, CANCEL, MODIFY)
+        return [(v, code) for values, code in zip(lists, codes, strict=True) for v in values]
+
+    def texts(self) -> tuple[str, ...]:
+        """Columns that are read as text where the format has no types."""
+        own = (self.side, self.snapshot, self.order, self.action)
+        return tuple(name for name in own if name is not None)
 
 
 class Floats(Table):

@@ -388,7 +388,7 @@ def test_a_missing_mapping_is_said(tmp_path: Path) -> None:
 
 
 def test_the_mapping_in_the_docs_is_one(tmp_path: Path) -> None:
-    docs = (Path(__file__).parents[3] / "docs" / "data.md").read_text()
+    docs = (Path(__file__).parents[3] / "docs" / "mapping.md").read_text()
     blocks = [block.split("```")[0] for block in docs.split("```toml\n")[1:]]
     (example,) = [block for block in blocks if "[symbol]" in block]
     found = read_mapping(mapping(tmp_path, example))
