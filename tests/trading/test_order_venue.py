@@ -13,6 +13,7 @@ from backtest.errors import RunError
 from backtest.market.quotes import Quotes
 from backtest.trading.order_list import OrderList
 from backtest.trading.quoting import KEEP, QuotingRule, wanted_quotes
+from tests.depth_records import Depth, DepthRow
 from tests.order_engine import simulate_orders, simulate_quotes
 from tests.order_records import Message, OrderRules, Row
 from tests.quote_oracle import Answer, DeskRules
@@ -29,6 +30,19 @@ def test_sizes_that_places_cannot_be_counted_in_are_refused() -> None:
         simulate_orders(rows, [order], OrderRules(end=9), [0, 0])
     for model in ("through", "optimistic"):
         simulate_orders(rows, [order], OrderRules(model=model, end=9), [0, 0])
+
+
+def test_a_level_that_places_cannot_be_counted_in_is_refused() -> None:
+    added = [DepthRow(0, 0, 0, 1, 90, 2**41, order_id=n, action="add") for n in range(2)]
+    for rows, refused in ((added, True), (added[:1], False)):
+        market = Depth(tuple(rows), orders=True)
+        order = Message(0, 0, "new", 1, 1, 100, 1)
+        given: Any = ([q(0), q(1)], [order], OrderRules(end=9), [0, 0])
+        if not refused:
+            simulate_orders(*given, depth=market)
+            continue
+        with pytest.raises(Exception, match=r"'S0'.*one level display 4,398,046,511,104 lots"):
+            simulate_orders(*given, depth=market)
 
 
 def test_a_price_that_cannot_be_counted_is_refused() -> None:

@@ -12,7 +12,7 @@ from backtest.api import run
 from backtest.errors import PluginError, UsageError
 from backtest.plugins.manager import load_plugins
 from backtest.trading.order_layout import POWER
-from backtest.trading.queue_models import Power, QueueModel, Trades, check_known
+from backtest.trading.queue_models import Exact, Power, QueueModel, Trades, check_known
 
 FILE = """
 import backtest
@@ -83,6 +83,14 @@ def test_a_number_that_is_not_known_is_refused(
     with pytest.raises(UsageError, match=rf"fills\.queue.*no rule for '{model.__name__}'"):
         choose(model, small_dataset, tmp_path)
     assert not list(tmp_path.glob("*/manifest.json"))
+
+
+def test_l3_is_refused_without_depth(small_dataset: Path, tmp_path: Path) -> None:
+    class Precise(Exact):
+        pass
+
+    with pytest.raises(UsageError, match=r"fills\.queue.*l3 needs depth that tells of every"):
+        choose(Precise, small_dataset, tmp_path)
 
 
 def test_what_is_no_queue_model_is_refused() -> None:
