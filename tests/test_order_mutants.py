@@ -26,14 +26,16 @@ MUTANTS = {
     ),
     "a level that returns resets the place": (
         "queue_loops.py",
-        "        ahead = min(ahead, displayed * ol.FRACTION)\n",
-        "        ahead = displayed * ol.FRACTION if order[ol.AWAY] else "
-        "min(ahead, displayed * ol.FRACTION)\n",
+        "fallen)\n        ahead = min(ahead, displayed * ol.FRACTION)\n        lowered = order[ol.AHEAD] - "
+        "ahead\n        order[ol.AHEAD] = ahead\n        if order[ol.AWAY]",
+        "fallen)\n        ahead = displayed * ol.FRACTION if order[ol.AWAY] else "
+        "min(ahead, displayed * ol.FRACTION)\n        lowered = order[ol.AHEAD] - ahead\n"
+        "        order[ol.AHEAD] = ahead\n        if order[ol.AWAY]",
     ),
     "the mid is that after the row that fills": (
         "order_loops.py",
-        "    fill[at.MF] = ticks.mid[before]\n",
-        "    fill[at.MF] = ticks.mid[row]\n",
+        "ticks.mid[before]\n            fill_resting(s, place, filled",
+        "ticks.mid[row]\n            fill_resting(s, place, filled",
     ),
     "a message arrives before the rows of its instant": (
         "order_venue_loops.py",
