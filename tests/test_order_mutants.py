@@ -26,11 +26,9 @@ MUTANTS = {
     ),
     "a level that returns resets the place": (
         "queue_loops.py",
-        "fallen)\n        ahead = min(ahead, displayed * ol.FRACTION)\n        lowered = order[ol.AHEAD] - "
-        "ahead\n        order[ol.AHEAD] = ahead\n        if order[ol.AWAY]",
-        "fallen)\n        ahead = displayed * ol.FRACTION if order[ol.AWAY] else "
-        "min(ahead, displayed * ol.FRACTION)\n        lowered = order[ol.AHEAD] - ahead\n"
-        "        order[ol.AHEAD] = ahead\n        if order[ol.AWAY]",
+        "        order[ol.AHEAD] = ahead\n        if order[ol.AWAY] or ",
+        "        order[ol.AHEAD] = displayed * ol.FRACTION if order[ol.AWAY] else ahead\n"
+        "        if order[ol.AWAY] or ",
     ),
     "the mid is that after the row that fills": (
         "order_loops.py",

@@ -85,7 +85,7 @@ def write_lanes(writer: CanonicalWriter, lanes: Sequence[Lane], depth: Sequence[
         depth: lanes with the columns of ``DepthRows``.
     """
     last = _LastQuotes(len(writer.card.symbols))
-    beside = _Beside(stream(_files(depth), BATCH_ROWS))
+    beside = Beside(stream(_files(depth), BATCH_ROWS))
     for columns in stream(_files(lanes), BATCH_ROWS):
         batch = EventBatch(**last.filled(columns))
         writer.write(batch, depth=beside.before(batch.ts_event))
@@ -99,7 +99,7 @@ def _files(lanes: Sequence[Lane]) -> list[SortedFile]:
     ]
 
 
-class _Beside:
+class Beside:
     """Rows of depth in time order, taken with the events."""
 
     def __init__(self, pieces: Iterator[Columns]) -> None:
