@@ -52,10 +52,25 @@ def on_streets(rnd: Random, market: OrderMarket, *, orders: bool) -> OrderMarket
     )
 
 
+def named_anyhow(rnd: Random, market: OrderMarket) -> OrderMarket:
+    """The market whose orders have other names: any integers of 64 bits, or close to each other."""
+    assert market.depth is not None
+    least, most = rnd.choice(((-(2**63), 2**63 - 1), (0, 2**40), (2**31 - 60, 2**31 + 60)))
+    ids = sorted({row.order_id for row in market.depth.rows})
+    names: dict[int, int] = {}
+    for number in ids:
+        name = rnd.randint(least, most)
+        while name in names.values():
+            name = rnd.randint(least, most)
+        names[number] = name
+    return replace(market, depth=market.depth.renamed(lambda number: names[number]))
+
+
 def random_depth(rnd: Random, *, orders: bool) -> OrderMarket:
     """A market with depth and a list of messages."""
     market = random_market(rnd)
-    return (on_streets if rnd.random() < 0.4 else with_depth)(rnd, market, orders=orders)
+    market = (on_streets if rnd.random() < 0.4 else with_depth)(rnd, market, orders=orders)
+    return named_anyhow(rnd, market) if orders and rnd.random() < 0.5 else market
 
 
 def random_levels(rnd: Random) -> OrderMarket:

@@ -114,6 +114,13 @@ def sizes_scale(market: OrderMarket, simulate: Simulate) -> None:
     assert places_of(there.run(simulate).fills, 1) == places_of(market.run(simulate).fills, k)
 
 
+def orders_of_the_market_have_any_names(market: OrderMarket, simulate: Simulate) -> None:
+    """Ids of the market's orders renamed: all is the same."""
+    assert market.depth is not None
+    there = replace(market, depth=market.depth.renamed(lambda number: 7 - 3 * number))
+    assert there.run(simulate).fills == market.run(simulate).fills
+
+
 def symbols_touch_no_other(market: OrderMarket, simulate: Simulate) -> None:
     """Each symbol by itself, and its messages at any place among those of the others."""
     assert market.depth is not None
@@ -142,6 +149,7 @@ CHECKS: dict[str, Check] = {name: OF_ALL[name] for name in SAME} | {
         takers_take_what_is_displayed,
         prices_may_be_shifted,
         sizes_scale,
+        orders_of_the_market_have_any_names,
         symbols_touch_no_other,
     )
 }

@@ -57,6 +57,10 @@ class Depth:
         """All sizes k-fold."""
         return self.each(lambda row: replace(row, size=k * row.size))
 
+    def renamed(self, names: Callable[[int], int]) -> Depth:
+        """Other names for the orders of the market."""
+        return self.each(lambda row: replace(row, order_id=names(row.order_id)))
+
     def of_symbol(self, symbol: int, kept: Sequence[int]) -> Depth:
         """One symbol's rows, where of all events only those with the numbers ``kept`` are left."""
         rows = [row for row in self.rows if row.symbol == symbol]

@@ -20,16 +20,17 @@ from tests.depth_markets import (
     random_levels,
     random_orders,
 )
+from tests.depth_play import level, split
 from tests.depth_properties import CHECKS, filled_by, fixed_orders, repeated
-from tests.depth_records import Depth
+from tests.depth_records import Depth, DepthRow
 from tests.depth_truth import late_orders, taken_out
 from tests.oracle import NoClosingQuote
 from tests.order_book import STEP
-from tests.order_cases import q
+from tests.order_cases import q, sold
 from tests.order_markets import OrderMarket
 from tests.order_mirror import mirrored
 from tests.order_oracle import simulate_orders
-from tests.order_records import OrderRules, Place
+from tests.order_records import Message, OrderRules, Place, Row
 from tests.quote_oracle import simulate_quotes
 
 PROPERTIES = settings(max_examples=20, deadline=None, derandomize=True, database=None)
@@ -177,6 +178,30 @@ def test_depth_that_repeats_the_quotes_changes_nothing() -> None:
         assert found.reports == expected.reports
         fills += len(found.fills)
     assert fills > 1000
+
+
+def test_where_depth_that_repeats_the_quotes_says_more() -> None:
+    """Why the test before leaves these out: there, the rules with and without depth differ."""
+
+    def filled(*steps: Row | DepthRow, model: str) -> tuple[int, int]:
+        """Lots that an order of 9 at 100 gets without depth and with it."""
+        rows, depth = split(steps)
+        order, rules = [Message(0, 1, "new", 1, 1, 100, 9)], OrderRules(model=model, end=50)
+        lots = []
+        for known in (None, depth):
+            found = simulate_orders(rows, order, rules, [0] * len(rows), depth=known)
+            lots.append(sum(fill.lots for fill in found.fills))
+        return lots[0], lots[1]
+
+    # A touch without lots is no level, and where none is, the place is not known.
+    empty = q(0, b=0), level(0, 100, 0), sold(10, 100, 3, b=0)
+    assert filled(*empty, model="trades") == (3, 0)
+    # A bid that is gone takes its level with it; without depth that says nothing of the queue.
+    gone = q(0), level(0, 100, 10), q(5, bid=None), sold(10, 100, 3, bid=None)
+    assert filled(*gone, model="trades") == (0, 3)
+    # A touch that comes back smaller only caps; with depth, its level has fallen meanwhile.
+    back = q(0), q(2, b=20), q(5, bid=101), q(8, b=12), level(8, 100, 12), sold(10, 100, 9)
+    assert filled(*back, model="power:1") == (0, 3)
 
 
 def test_what_a_desk_sends_is_an_order_list() -> None:

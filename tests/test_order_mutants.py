@@ -28,14 +28,14 @@ MUTANTS = {
     ),
     "a level that returns resets the place": (
         "queue_loops.py",
-        "        ahead = min(ahead, displayed * ol.FRACTION)\n",
-        "        ahead = displayed * ol.FRACTION if order[ol.AWAY] else "
-        "min(ahead, displayed * ol.FRACTION)\n",
+        "        order[ol.AHEAD] = ahead\n        if order[ol.AWAY] or ",
+        "        order[ol.AHEAD] = displayed * ol.FRACTION if order[ol.AWAY] else ahead\n"
+        "        if order[ol.AWAY] or ",
     ),
     "the mid is that after the row that fills": (
         "order_loops.py",
-        "    fill[at.MF] = ticks.mid[before]\n",
-        "    fill[at.MF] = ticks.mid[row]\n",
+        "ticks.mid[before]\n            fill_resting(s, place, filled",
+        "ticks.mid[row]\n            fill_resting(s, place, filled",
     ),
     "a message arrives before the rows of its instant": (
         "order_venue_loops.py",
@@ -50,10 +50,121 @@ MUTANTS = {
 }
 
 
+OF_DEPTH = {
+    "what a snapshot says is credited like a fall": (
+        "depth_place_loops.py",
+        "            if restates:\n",
+        "            if False:\n",
+    ),
+    "a snapshot leaves those that it does not name": (
+        "depth_place_loops.py",
+        "        if by_order or size == dl.NOT_LISTED:\n",
+        "        if by_order:\n",
+    ),
+    "after a clear, no level means that nobody is there": (
+        "depth_level_loops.py",
+        "    of[dl.COUNT] = of[dl.COMPLETE] = 0\n",
+        "    of[dl.COUNT] = 0\n",
+    ),
+    "a touch leaves better levels": (
+        "depth_loops.py",
+        "            drop_better(of, depth.levels, side * price)\n",
+        "",
+    ),
+    "a side that is gone leaves its levels": (
+        "depth_loops.py",
+        "            of[dl.COUNT] = 0\n",
+        "            pass\n",
+    ),
+    "a quote that is repeated is news": (
+        "depth_loops.py",
+        "        if price == of[dl.STATED_PRICE] and (size",
+        "        if price == NO_PRICE and price == of[dl.STATED_PRICE] and (size",
+    ),
+    "a quote without a bid says nothing of its level": (
+        "depth_place_loops.py",
+        "        if price != NO_PRICE and side * order[ol.PRICE] < side * price:\n",
+        "        if price == NO_PRICE or side * order[ol.PRICE] < side * price:\n",
+    ),
+    "rows of depth come after the event that they lie before": (
+        "depth_loops.py",
+        "    return place if row[dl.R_FOLLOWS] <= event and",
+        "    return place if row[dl.R_FOLLOWS] < event and",
+    ),
+    "takers get levels better than the touch": (
+        "depth_taking_loops.py",
+        "    place = _best(of, levels, -side * touch)\n    gap",
+        "    place = of[dl.START] + of[dl.COUNT] - 1\n    gap",
+    ),
+    "what was taken is there again for the next": (
+        "depth_taking_loops.py",
+        "            level[dl.TAKEN] += here\n",
+        "",
+    ),
+    "the same size once more is new lots": (
+        "depth_level_loops.py",
+        "    elif size != levels[place, dl.SIZE]:\n",
+        "    else:\n",
+    ),
+    "what a quote through the price fills is still on its level": (
+        "order_loops.py",
+        "        if taken_a > 0:\n",
+        "        if taken_a < 0:\n",
+    ),
+    "orders of a level that is not whole are all that is there": (
+        "depth_taking_loops.py",
+        "max(displayed, 0) if complete else 0, complete\n",
+        "max(displayed, 0), True\n",
+    ),
+    "each order of a snapshot is its whole level": (
+        "depth_order_loops.py",
+        "of[dl.COMPLETE] and row[dl.R_MARKS] & SNAPSHOT == 0:",
+        "of[dl.COMPLETE]:",
+    ),
+    "own orders of a level do not share an execution": (
+        "depth_order_loops.py",
+        "                budget -= filled\n",
+        "                budget -= 0\n",
+    ),
+    "an order that grows stays before those behind it": (
+        "depth_order_loops.py",
+        "        entry[dl.E_MOMENT], entry[dl.E_RESTATED] = number, restated\n",
+        "        entry[dl.E_RESTATED] = restated\n",
+    ),
+    "an execution behind an order passes it by": (
+        "depth_order_loops.py",
+        "        elif price == key and moment < order[ol.JOINED]:\n",
+        "        elif price == key:\n",
+    ),
+    "whoever cancels after a snapshot stood before": (
+        "depth_place_loops.py",
+        "            if moment < order[ol.JOINED]:\n",
+        "            if restated or moment < order[ol.JOINED]:\n",
+    ),
+    "trades of the events fill what executions fill": (
+        "order_loops.py",
+        "    if rules[ol.MODEL] == ol.L3:\n        return",
+        "    if rules[ol.MODEL] == ol.L3 and lots <= 0:\n        return",
+    ),
+}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MUTANTS)
 def test_at_least_two_tests_fail(name: str, tmp_path: Path) -> None:
-    module, text, changed = MUTANTS[name]
+    chosen = ("tests/test_orders_against_oracle.py", "-k", "case or random")
+    assert failed(*MUTANTS[name], chosen, tmp_path) >= 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", OF_DEPTH)
+def test_at_least_two_tests_of_depth_fail(name: str, tmp_path: Path) -> None:
+    chosen = ("tests/test_depth_against_oracle.py", "-k", "case")
+    assert failed(*OF_DEPTH[name], chosen, tmp_path) >= 2
+
+
+def failed(module: str, text: str, changed: str, chosen: tuple[str, ...], tmp_path: Path) -> int:
+    """How many of the chosen tests fail where a module says something else."""
     for folder in ("backtest", "plugins", "strategies", "tests"):
         shutil.copytree(ROOT / folder, tmp_path / folder, symlinks=True)
     (tmp_path / "datasets").symlink_to(ROOT / "datasets")
@@ -64,7 +175,7 @@ def test_at_least_two_tests_fail(name: str, tmp_path: Path) -> None:
     path.write_text(source.replace(text, changed))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
     done = subprocess.run(
-        [*command, "tests/test_orders_against_oracle.py", "-k", "case or random"],
+        [*command, *chosen],
         check=False,
         cwd=tmp_path,
         env=os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONPATH": str(tmp_path)},
@@ -73,4 +184,4 @@ def test_at_least_two_tests_fail(name: str, tmp_path: Path) -> None:
     )
     found = re.search(r"(\d+) failed", done.stdout)
     assert found is not None, done.stdout[-2000:]
-    assert int(found[1]) >= 2
+    return int(found[1])
