@@ -8,6 +8,7 @@ from backtest.data.sources import Source
 from backtest.plugins.hookspecs import hookimpl
 from backtest.plugins.sources.binance import BinanceStream
 from backtest.plugins.sources.challenge import Challenge
+from backtest.plugins.sources.databento import DatabentoDbn
 from backtest.plugins.sources.equities import UsEquitiesTicks
 from backtest.plugins.sources.kaggle import JaneStreetKaggle
 from backtest.plugins.sources.mapped import MappedCsv, MappedParquet
@@ -19,6 +20,7 @@ def backtest_register_sources(register: Callable[[str, type[Source]], None]) -> 
     register("binance-stream", BinanceStream)
     register("challenge", Challenge)
     register("csv", MappedCsv)
+    register("databento", DatabentoDbn)
     register("jane-street-kaggle", JaneStreetKaggle)
     register("parquet", MappedParquet)
     register("us-equities-ticks", UsEquitiesTicks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import TypeAlias
@@ -110,3 +111,13 @@ def decimal_parameter(text: str, name: str, *, above_zero: bool = True) -> Decim
     if value < 0 or (above_zero and not value):
         raise ValueError(f"{name} is {text!r}, not a number {'above' if above_zero else 'from'} 0")
     return value
+
+
+def decimals_by_symbol(pairs: Sequence[str], name: str) -> dict[str, Decimal]:
+    """What a source was given as ``SYMBOL=SIZE``, by symbol.
+
+    Raises:
+        ValueError: not in this form, or a size that is not above 0.
+    """
+    split = [text.rpartition("=") for text in pairs]
+    return {symbol: decimal_parameter(size, f"{name} of {symbol!r}") for symbol, _, size in split}

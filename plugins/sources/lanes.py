@@ -17,7 +17,7 @@ from backtest.market.events import NO_PRICE, EventBatch
 
 BATCH_ROWS = 65_536
 QUOTE = ("bid", "ask", "bid_size", "ask_size")
-_LANE_ROWS = 16_384
+LANE_ROWS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,9 +78,9 @@ def write_lanes(writer: CanonicalWriter, lanes: Sequence[Lane]) -> None:
     A trade carries the quote before it, so give trades before quotes.
     """
     files = [
-        SortedFile(source, lane.first, lane.chunks, _LANE_ROWS) for source, lane in enumerate(lanes)
+        SortedFile(source, lane.first, lane.chunks, LANE_ROWS) for source, lane in enumerate(lanes)
     ]
-    last = _LastQuotes(len(writer.card.symbols))
+    last = LastQuotes(len(writer.card.symbols))
     for columns in stream(files, BATCH_ROWS):
         writer.write(EventBatch(**last.filled(columns)))
 
@@ -91,7 +91,7 @@ def card_name(prefix: str, path: Path) -> str:
     return stem if stem.startswith(prefix) else f"{prefix}-{stem}"
 
 
-class _LastQuotes:
+class LastQuotes:
     """The last quote of every symbol, which is added to the trades that follow it."""
 
     def __init__(self, symbols: int) -> None:

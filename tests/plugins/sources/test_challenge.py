@@ -51,7 +51,14 @@ def test_is_registered() -> None:
     found: dict[str, type] = {}
     backtest_register_sources(found.__setitem__)
     assert found["challenge"] is Challenge
-    others = {"binance-stream", "csv", "jane-street-kaggle", "parquet", "us-equities-ticks"}
+    others = {
+        "binance-stream",
+        "csv",
+        "databento",
+        "jane-street-kaggle",
+        "parquet",
+        "us-equities-ticks",
+    }
     assert found.keys() == {"challenge", *others}
 
 
