@@ -12,6 +12,7 @@ from backtest.plugins.sources.databento import DatabentoDbn
 from backtest.plugins.sources.equities import UsEquitiesTicks
 from backtest.plugins.sources.kaggle import JaneStreetKaggle
 from backtest.plugins.sources.mapped import MappedCsv, MappedParquet
+from backtest.plugins.sources.nautilus import NautilusCatalog
 
 
 @hookimpl
@@ -22,5 +23,6 @@ def backtest_register_sources(register: Callable[[str, type[Source]], None]) -> 
     register("csv", MappedCsv)
     register("databento", DatabentoDbn)
     register("jane-street-kaggle", JaneStreetKaggle)
+    register("nautilus", NautilusCatalog)
     register("parquet", MappedParquet)
     register("us-equities-ticks", UsEquitiesTicks)

@@ -19,6 +19,7 @@ from backtest.data.reading.decode import Columns
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.market.events import NO_TIME
+from backtest.plugins.sources.counts import Counts
 from backtest.plugins.sources.databento_files import (
     MARKET,
     NO_DBN_PRICE,
@@ -39,7 +40,6 @@ from backtest.plugins.sources.databento_orders import OrderRows
 from backtest.plugins.sources.databento_rows import (
     NO_RECORD_TIME,
     Chunk,
-    Counts,
     Grids,
     PriceRows,
     price_columns,
@@ -126,9 +126,7 @@ def ingest(source: DatabentoOptions, input: Path, output: Path) -> IngestReport:
                 f"no record is an event: {first_of(sorted(counts.refused))}", place=str(input)
             )
     counts.repaired[_MOVED] += reading.moved()
-    refused = {reason: count for reason, count in sorted(counts.refused.items()) if count}
-    repaired = {what: count for what, count in sorted(counts.repaired.items()) if count}
-    return IngestReport(survey.rows, writer.rows, refused, repaired, dict(ignored))
+    return counts.report(survey.rows, writer.rows, ignored)
 
 
 def _chosen(

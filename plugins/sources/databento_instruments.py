@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from fractions import Fraction
 from math import gcd
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -15,14 +15,11 @@ from backtest.core.arrays import Int64Array
 from backtest.core.text import first_of, suggestion_or_list
 from backtest.data.card import InstrumentTable
 from backtest.errors import DataError
-from backtest.market.instruments import Instrument
+from backtest.plugins.sources.countable import countable
 from backtest.plugins.sources.databento_rows import Grids
 from backtest.plugins.sources.databento_symbols import NANO, Definitions, Identity
 
 _CENT = 10_000_000
-_FINE_UNIT = Decimal("1e-12")
-"""What money is counted in where half a tick is worth no whole number of billionths."""
-
 T = TypeVar("T")
 
 
@@ -91,7 +88,7 @@ def instruments(
         if multiplier is None:
             found = definitions.multipliers.get(base)
             multiplier = _only(found, symbol, "multiplier", Fraction(1))
-        tables[symbol] = _countable(
+        tables[symbol] = countable(
             symbol,
             tick_size=Decimal(f"{tick.normalize():f}"),
             lot_size=Decimal(1),
@@ -157,17 +154,3 @@ def _decimal(value: Decimal | Fraction, symbol: str) -> Decimal:
             remedy=f"State it with --set multipliers={symbol}=….",
         )
     return number
-
-
-def _countable(symbol: str, **fields: Any) -> InstrumentTable:
-    """The instrument, with money in units fine enough for half its tick."""
-    table = InstrumentTable(**fields)
-    for unit in (None, _FINE_UNIT):
-        candidate = table.model_copy(update={"money_unit": unit})
-        try:
-            _ = candidate.over(Instrument()).half_tick_lot
-        except ValueError as error:
-            problem = str(error)
-            continue
-        return candidate
-    raise DataError(problem, place=symbol, remedy=f"For example: --set tick_sizes={symbol}=0.01")

@@ -8,8 +8,9 @@ from backtest.core.arrays import Int64Array
 from backtest.data.reading.decode import Columns
 from backtest.market.depth import ASK, BID, BOTH, CLEAR, VALUES
 from backtest.market.events import NO_PRICE
+from backtest.plugins.sources.counts import Counts
 from backtest.plugins.sources.databento_files import F_LAST, F_MAYBE_BAD_BOOK
-from backtest.plugins.sources.databento_rows import Chunk, Counts, Grids, PriceRows, in_ticks
+from backtest.plugins.sources.databento_rows import Chunk, Grids, PriceRows, in_ticks
 
 _LEVELS = 10
 _SIDES = (("bid", BID), ("ask", ASK))

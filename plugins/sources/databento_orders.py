@@ -11,6 +11,7 @@ from backtest.core.arrays import Int64Array
 from backtest.data.reading.decode import Columns
 from backtest.market.depth import ADD, BOTH, CANCEL, CLEAR, EXECUTE, LAST, MODIFY, SNAPSHOT
 from backtest.market.events import NO_PRICE
+from backtest.plugins.sources.counts import Counts
 from backtest.plugins.sources.databento_files import F_LAST, F_MAYBE_BAD_BOOK, F_SNAPSHOT, F_TOB
 from backtest.plugins.sources.databento_rows import (
     BAD_BOOK,
@@ -19,7 +20,6 @@ from backtest.plugins.sources.databento_rows import (
     TWO_EVENTS,
     WITHIN,
     Chunk,
-    Counts,
     Grids,
     in_ticks,
 )

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +12,7 @@ from backtest.core.arrays import BoolArray, Int8Array, Int64Array
 from backtest.data.reading.decode import Columns
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, NO_TIME
+from backtest.plugins.sources.counts import Counts
 from backtest.plugins.sources.databento_files import (
     BBO_1S,
     F_LAST,
@@ -38,26 +38,6 @@ BEFORE = "received before the event: ts_recv set to ts_event"
 NO_RECORD_TIME = "record without a time"
 NO_TRADE = "record that is no trade"
 TWO_EVENTS = "record of a trade and a new quote, written as two events"
-
-
-@dataclass
-class Counts:
-    """What became of records.
-
-    Attributes:
-        refused, repaired: as in ``IngestReport``.
-    """
-
-    refused: Counter[str] = field(default_factory=Counter)
-    repaired: Counter[str] = field(default_factory=Counter)
-
-    def refuse(self, reason: str, rows: BoolArray) -> None:
-        """Count rows that are left out."""
-        self.refused[reason] += int(np.count_nonzero(rows))
-
-    def repair(self, what: str, rows: BoolArray) -> None:
-        """Count rows that are changed."""
-        self.repaired[what] += int(np.count_nonzero(rows))
 
 
 @dataclass(frozen=True)

@@ -51,14 +51,8 @@ def test_is_registered() -> None:
     found: dict[str, type] = {}
     backtest_register_sources(found.__setitem__)
     assert found["challenge"] is Challenge
-    others = {
-        "binance-stream",
-        "csv",
-        "databento",
-        "jane-street-kaggle",
-        "parquet",
-        "us-equities-ticks",
-    }
+    others = {"binance-stream", "csv", "databento", "jane-street-kaggle", "nautilus", "parquet"}
+    others |= {"us-equities-ticks"}
     assert found.keys() == {"challenge", *others}
 
 
