@@ -7,6 +7,7 @@ from collections.abc import Callable
 from backtest.data.sources import Source
 from backtest.plugins.hookspecs import hookimpl
 from backtest.plugins.sources.binance import BinanceStream
+from backtest.plugins.sources.binance_vision import BinanceVision
 from backtest.plugins.sources.challenge import Challenge
 from backtest.plugins.sources.databento import DatabentoDbn
 from backtest.plugins.sources.equities import UsEquitiesTicks
@@ -19,6 +20,7 @@ from backtest.plugins.sources.nautilus import NautilusCatalog
 def backtest_register_sources(register: Callable[[str, type[Source]], None]) -> None:
     """Register them."""
     register("binance-stream", BinanceStream)
+    register("binance-vision", BinanceVision)
     register("challenge", Challenge)
     register("csv", MappedCsv)
     register("databento", DatabentoDbn)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from backtest.core.arrays import BoolArray
+from backtest.core.text import first_of
 from backtest.data.sources import IngestReport
 
 
@@ -29,6 +30,10 @@ class Counts:
     def repair(self, what: str, rows: BoolArray) -> None:
         """Count rows that are changed."""
         self.repaired[what] += int(np.count_nonzero(rows))
+
+    def reasons(self) -> str:
+        """The first of the reasons why rows were left out."""
+        return first_of(sorted(reason for reason, count in self.refused.items() if count))
 
     def report(self, read: int, written: int, ignored: Counter[str]) -> IngestReport:
         """What an ingest gives back; reasons that never held are left out."""

@@ -122,9 +122,7 @@ def ingest(source: DatabentoOptions, input: Path, output: Path) -> IngestReport:
     with CanonicalWriter(output, card) as writer:
         write_market(writer, [reading.lane(chain) for chain in survey.chains()])
         if not writer.rows:
-            raise DataError(
-                f"no record is an event: {first_of(sorted(counts.refused))}", place=str(input)
-            )
+            raise DataError(f"no record is an event: {counts.reasons()}", place=str(input))
     counts.repaired[_MOVED] += reading.moved()
     return counts.report(survey.rows, writer.rows, ignored)
 

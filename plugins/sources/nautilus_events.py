@@ -105,8 +105,8 @@ def ingest(source: CatalogOptions, input: Path, output: Path) -> IngestReport:
         lanes = reading.lanes(spanned, symbols, tables)
         write_market(writer, lanes)
         if not writer.rows:
-            reasons = first_of(sorted(reading.counts.refused))
-            raise DataError(f"no row is an event: {reasons}", place=str(input))
+            why = reading.counts.reasons()
+            raise DataError(f"no row is an event: {why}", place=str(input))
     reading.counts.repaired[_MOVED] += reading.moved()
     return reading.counts.report(sum(f.rows for f in files), writer.rows, catalog.ignored)
 
