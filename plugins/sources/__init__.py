@@ -11,6 +11,7 @@ from backtest.plugins.sources.challenge import Challenge
 from backtest.plugins.sources.equities import UsEquitiesTicks
 from backtest.plugins.sources.kaggle import JaneStreetKaggle
 from backtest.plugins.sources.mapped import MappedCsv, MappedParquet
+from backtest.plugins.sources.tardis import Tardis
 
 
 @hookimpl
@@ -21,4 +22,5 @@ def backtest_register_sources(register: Callable[[str, type[Source]], None]) -> 
     register("csv", MappedCsv)
     register("jane-street-kaggle", JaneStreetKaggle)
     register("parquet", MappedParquet)
+    register("tardis", Tardis)
     register("us-equities-ticks", UsEquitiesTicks)

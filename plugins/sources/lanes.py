@@ -18,6 +18,9 @@ from backtest.market.events import NO_PRICE, EventBatch
 BATCH_ROWS = 65_536
 QUOTE = ("bid", "ask", "bid_size", "ask_size")
 _LANE_ROWS = 16_384
+_LEAST_ROWS = 256
+_BUFFERED_ROWS = 1 << 22
+"""Of all lanes together: of very many, each buffers less."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +78,16 @@ def trades(
 def write_lanes(writer: CanonicalWriter, lanes: Sequence[Lane]) -> None:
     """Write all lanes as one stream by ts_event; at equal times, in the order of ``lanes``.
 
-    A trade carries the quote before it, so give trades before quotes.
+    A trade carries the quote before it, so give trades before quotes. Lanes whose rows have a
+    column ``seq`` are ordered by (ts_event, seq) instead.
     """
+    least = min(_LANE_ROWS, max(_LEAST_ROWS, _BUFFERED_ROWS // max(len(lanes), 1)))
     files = [
-        SortedFile(source, lane.first, lane.chunks, _LANE_ROWS) for source, lane in enumerate(lanes)
+        SortedFile(source, lane.first, lane.chunks, least) for source, lane in enumerate(lanes)
     ]
     last = _LastQuotes(len(writer.card.symbols))
     for columns in stream(files, BATCH_ROWS):
+        columns.pop("seq", None)
         writer.write(EventBatch(**last.filled(columns)))
 
 
