@@ -12,8 +12,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from backtest.core.atomic import new_folder
-from backtest.data.canonical import ROW_GROUP_ROWS, write_canonical
+from backtest.data.canonical import write_canonical
 from backtest.data.card import CARD_NAME, Card, Features, write_card
+from backtest.data.table_files import ROW_GROUP_ROWS
 from backtest.market.events import EventBatch
 
 START = 1_700_000_000_000_000_000

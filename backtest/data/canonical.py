@@ -1,30 +1,28 @@
 """Writes canonical Parquet: what every source produces and the event bus reads at full speed.
 
 ``docs/data.md`` is the reference of the format. Integers are delta-encoded and float32 columns
-byte-stream-split, which zstd then packs best; symbols and aggressors, of which there are few, have
-dictionaries. Pages carry checksums, so that damage is found on reading.
+byte-stream-split, which zstd then packs best; columns of few values, such as symbols, have
+dictionaries. Pages carry checksums, so that damage is found on reading. Rows of depth go to files
+of their own, with one ``seq`` through both.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from backtest.core.arrays import Float32Array, Int32Array, Int64Array
 from backtest.core.atomic import new_folder, writing
 from backtest.core.interrupts import raise_if_interrupted
 from backtest.core.times import in_another_unit
 from backtest.data.card import CARD_NAME, Card, write_card
-from backtest.data.parquet import footer_digest
+from backtest.data.depth_checks import first_fault, no_sizes
 from backtest.data.prices import (
     SIDES,
     absent_prices,
@@ -37,12 +35,14 @@ from backtest.data.prices import (
 )
 from backtest.data.reading.decode import Nonfinite
 from backtest.data.reading.matrices import nonfinite_cells
-from backtest.data.schema import TIMESTAMP
+from backtest.data.schema import DEPTH, ORDERS, TIMESTAMP
+from backtest.data.table_files import ROWS_PER_FILE, TableFiles
 from backtest.errors import DataError
+from backtest.market.depth import DepthBatch, DepthRows
 from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
 
-ROW_GROUP_ROWS = 131_072
-ROWS_PER_FILE = 64 * ROW_GROUP_ROWS
+DEPTH_FILES = "depth-*.parquet"
+"""What the card of a dataset with depth has in ``depth_files``."""
 
 MENDED = "absent"
 """The key of a card's notes that holds ``CanonicalWriter.mended``."""
@@ -72,6 +72,7 @@ class CanonicalWriter:
     Attributes:
         card: the card to write; a source may replace it until the block ends.
         rows: events written so far.
+        depth_rows: rows of depth written so far.
         replaced: features set to 0 under the policy ``zero``.
         mended: numbers that were no prices or sizes and were written as absent, by what they were;
             the card's notes keep the counts.
@@ -93,23 +94,18 @@ class CanonicalWriter:
     ) -> None:
         self.card = card
         self.rows = 0
+        self.depth_rows = 0
         self.replaced = 0
         self.mended: Counter[str] = Counter()
         self._folder = folder
         self._nonfinite = nonfinite
-        self._rows_per_file = rows_per_file
         _check_names(card)
-        self._schema: pa.Schema | None = None
+        self._events = TableFiles(folder, "events", rows_per_file)
+        self._depth = TableFiles(folder, "depth", rows_per_file)
         signed = np.array([i.signed_prices for i in card.resolved_instruments()])
         self._signed = signed if signed.any() else None
         self._last_ts: int | None = None
         self._reference: int | None = None
-        self._waiting: list[pa.Table] = []
-        self._waiting_rows = 0
-        self._file: Any = None
-        self._file_rows = 0
-        self._digests: dict[str, str] = {}
-        self._footer_digests: dict[str, str] = {}
 
     def __enter__(self) -> CanonicalWriter:
         return self
@@ -120,68 +116,125 @@ class CanonicalWriter:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # After an error the folder is thrown away, so the file is closed but not finished.
+        # After an error the folder is thrown away, so files are closed but not finished.
         if kind is not None:
-            if self._file is not None:
-                with contextlib.suppress(OSError):
-                    self._file.close()
+            self._events.abandon()
+            self._depth.abandon()
             return
-        if self._schema is None:
-            raise DataError("there are no events to write", place=str(self._folder))
+        self._check_whole()
+        update: dict[str, Any] = {}
+        if self.depth_rows:
+            self._depth.finish()
+            update["depth_files"] = (DEPTH_FILES,)
+        self._events.finish()
+        update["sha256"] = self._events.digests | self._depth.digests
+        update["footer_sha256"] = self._events.footer_digests | self._depth.footer_digests
+        if self.mended:
+            update["notes"] = self.card.notes | {MENDED: dict(sorted(self.mended.items()))}
         with writing(self._folder):
-            self._flush(self._waiting_rows)
-            self._end_file()
-            update: dict[str, Any] = {"sha256": self._digests}
-            update["footer_sha256"] = self._footer_digests
-            if self.mended:
-                update["notes"] = self.card.notes | {MENDED: dict(sorted(self.mended.items()))}
             write_card(self._folder, self.card.model_copy(update=update))
 
-    def write(self, batch: EventBatch, targets: Float32Array | None = None) -> None:
-        """Append events; ``seq`` counts them through all files.
+    def _check_whole(self) -> None:
+        if self._events.schema is None:
+            raise DataError("there are no events to write", place=str(self._folder))
+        if self.depth_rows and "bid_size" not in self._events.schema.names:
+            raise no_sizes(self.card.name)
+
+    def write(
+        self,
+        batch: EventBatch,
+        targets: Float32Array | None = None,
+        *,
+        depth: DepthBatch | None = None,
+    ) -> None:
+        """Append events; ``seq`` counts them, and the rows of depth, through all files.
 
         Args:
             batch: later than all before it, or at the same time; the same columns every time. Its
                 arrays may be kept, uncopied, until the block ends.
             targets: float32 [n, T], if the card names targets.
+            depth: rows among these events: ``follows`` counts those of this batch that precede.
 
         Raises:
             DataError: naming the row (counted over all batches): absent or unsorted times, times
                 of another unit, an unknown symbol id, NaN or infinity, prices or sizes beyond
-                2^62, an aggressor of no trade or other than -1, 0 and 1; or a folder that cannot
-                be written.
-            ValueError: columns other than the card's or the first batch's.
+                2^62, an aggressor of no trade or other than -1, 0 and 1, or what ``write_depth``
+                refuses; or a folder that cannot be written.
+            ValueError: columns other than the card's or the first batch's; ``follows`` that fall,
+                are negative, or count more events than there are.
         """
         raise_if_interrupted()
-        if not len(batch):
+        if depth is None or not len(depth):
+            if len(batch):
+                self._check_times(batch.ts_event, lambda i: f"row {self.rows + i}")
+                self._add(batch, targets, np.arange(len(batch)), None, np.arange(0))
             return
-        self._check_times(batch.ts_event)
-        table = self._table(batch, targets)
-        if self._schema is None:
-            self._schema = table.schema
-        elif table.schema != self._schema:
-            raise ValueError(f"columns changed from {self._schema.names} to {table.schema.names}")
-        self.rows += len(batch)
-        self._last_ts = int(batch.ts_event[-1])
-        self._waiting.append(table)
-        self._waiting_rows += len(batch)
-        # Only whole row groups are written before the end, so their cuts do not depend on batches.
-        whole = self._waiting_rows // ROW_GROUP_ROWS * ROW_GROUP_ROWS
-        if whole:
-            with writing(self._folder):
-                self._flush(whole)
+        at, depth_at = _places(len(batch), depth.follows)
+        ts = np.empty(len(batch) + len(depth), dtype=np.int64)
+        ts[at], ts[depth_at] = batch.ts_event, depth.ts_event
 
-    def _check_times(self, ts: Int64Array) -> None:
+        def row(i: int) -> str:
+            k = int(np.searchsorted(depth_at, i))
+            if k < len(depth_at) and depth_at[k] == i:
+                return f"row {self.depth_rows + k} of depth"
+            return f"row {self.rows + i - k}"
+
+        self._check_times(ts, row)
+        self._add(batch, targets, at, depth, depth_at)
+
+    def write_depth(self, rows: DepthRows) -> None:
+        """Append rows of depth after all events and rows written before, in bus order.
+
+        At one instant, the order of the calls of ``write`` and ``write_depth`` is the bus's. Many
+        rows that alternate with events are written faster by ``write(batch, depth=...)``.
+
+        Args:
+            rows: later than all before them, or at the same time; all of levels (L2) or all of
+                orders (L3). Their arrays may be kept, uncopied, until the block ends.
+
+        Raises:
+            DataError: naming the row (counted over all rows of depth): absent or unsorted times,
+                an unknown symbol id, negative sizes or ones beyond 2^42, prices that are none,
+                unknown sides, flags or actions; or a folder that cannot be written.
+            ValueError: L2 after L3 or the other way round.
+        """
+        raise_if_interrupted()
+        if len(rows):
+            self._check_times(rows.ts_event, lambda i: f"row {self.depth_rows + i} of depth")
+            self._add(None, None, np.arange(0), rows, np.arange(len(rows)))
+
+    def _add(
+        self,
+        batch: EventBatch | None,
+        targets: Float32Array | None,
+        at: Int64Array,
+        depth: DepthRows | None,
+        depth_at: Int64Array,
+    ) -> None:
+        """Append rows that are in order, at places that count on from those before."""
+        seq = self.rows + self.depth_rows
+        ends = []
+        if depth is not None:
+            self._depth.add(self._depth_table(depth, seq + depth_at))
+            self.depth_rows += len(depth)
+            ends.append(int(depth.ts_event[-1]))
+        if batch is not None and len(batch):
+            self._events.add(self._table(batch, targets, seq + at))
+            self.rows += len(batch)
+            ends.append(int(batch.ts_event[-1]))
+        self._last_ts = max(ends)
+
+    def _check_times(self, ts: Int64Array, row: Callable[[int], str]) -> None:
         absent = np.flatnonzero(ts == NO_TIME)
         if len(absent):
-            row = f"row {self.rows + int(absent[0])}"
-            raise DataError(f"{row} has no ts_event", place=self.card.name, remedy="Remove it.")
+            problem = f"{row(int(absent[0]))} has no ts_event"
+            raise DataError(problem, place=self.card.name, remedy="Remove it.")
         before = np.concatenate([[ts[0] if self._last_ts is None else self._last_ts], ts[:-1]])
         wrong = np.flatnonzero(ts < before)
         if len(wrong):
             i = int(wrong[0])
             raise DataError(
-                f"not sorted: row {self.rows + i} has ts_event {ts[i]} after {before[i]}",
+                f"not sorted: {row(i)} has ts_event {ts[i]} after {before[i]}",
                 place=self.card.name,
                 remedy="Sort the events by ts_event (stably) before writing them.",
             )
@@ -192,31 +245,36 @@ class CanonicalWriter:
         if other.any():
             i = int(np.argmax(other))
             raise DataError(
-                f"row {self.rows + i} has ts_event {ts[i]}, 500 times larger or smaller than those"
+                f"{row(i)} has ts_event {ts[i]}, 500 times larger or smaller than those"
                 f" of the first rows, such as {self._reference}",
                 place=self.card.name,
                 remedy="Times are nanoseconds since 1970: state the unit of the input.",
             )
 
-    def _table(self, batch: EventBatch, targets: Float32Array | None) -> pa.Table:
-        n = len(batch)
+    def _whose(
+        self, ts: Int64Array, seq: Int64Array, symbol: Int32Array, row: Callable[[int], str]
+    ) -> dict[str, pa.Array]:
+        """The columns that both tables begin with."""
         symbols = self.card.symbols
-        wrong = np.flatnonzero((batch.symbol < 0) | (batch.symbol >= len(symbols)))
+        wrong = np.flatnonzero((symbol < 0) | (symbol >= len(symbols)))
         if len(wrong):
             i = int(wrong[0])
             raise DataError(
-                f"row {self.rows + i} has symbol id {batch.symbol[i]}, but the card has"
-                f" {len(symbols)} symbols",
+                f"{row(i)} has symbol id {symbol[i]}, but the card has {len(symbols)} symbols",
                 place=self.card.name,
             )
         index = np.int16 if len(symbols) <= np.iinfo(np.int16).max else np.int32
-        columns = {
-            "ts_event": pa.array(batch.ts_event).view(TIMESTAMP),
-            "seq": pa.array(np.arange(self.rows, self.rows + n, dtype=np.int64)),
+        return {
+            "ts_event": pa.array(ts).view(TIMESTAMP),
+            "seq": pa.array(seq),
             "symbol": pa.DictionaryArray.from_arrays(
-                pa.array(batch.symbol.astype(index)), pa.array(symbols, type=pa.string())
+                pa.array(symbol.astype(index)), pa.array(symbols, type=pa.string())
             ),
         }
+
+    def _table(self, batch: EventBatch, targets: Float32Array | None, seq: Int64Array) -> pa.Table:
+        n = len(batch)
+        columns = self._whose(batch.ts_event, seq, batch.symbol, lambda i: f"row {self.rows + i}")
         values_of = {name: getattr(batch, name) for name in _ABSENT_WITH}
         self._check_aggressors(values_of)  # before a price that is none makes its trade absent
         self._mend(values_of, batch.symbol)
@@ -230,6 +288,25 @@ class CanonicalWriter:
                 columns[name] = column.view(TIMESTAMP) if name == "ts_recv" else column
         columns |= self._feature_columns(batch.features, n)
         columns |= self._target_columns(targets, n)
+        return pa.table(columns)
+
+    def _depth_table(self, rows: DepthRows, seq: Int64Array) -> pa.Table:
+        def row(i: int) -> str:
+            return f"row {self.depth_rows + i} of depth"
+
+        columns = self._whose(rows.ts_event, seq, rows.symbol, row)
+        kinds = {name: kind for name, kind in (DEPTH | ORDERS).items() if name != "seq"}
+        values = {name: getattr(rows, name) for name in kinds}
+        values = {name: column for name, column in values.items() if column is not None}
+        if len(values) == len(kinds) - 1:
+            raise ValueError("order_id and action are there together, or neither is")
+        found = first_fault(values, rows.symbol, self._signed)
+        if found is not None:
+            fault, i = found
+            raise fault.error(row(i), int(values[fault.column][i]), place=self.card.name)
+        columns |= {
+            n: pa.array(v.astype(kinds[n].to_pandas_dtype(), copy=False)) for n, v in values.items()
+        }
         return pa.table(columns)
 
     def _mend(self, values: dict[str, Any], symbol: Int32Array) -> None:
@@ -303,52 +380,11 @@ class CanonicalWriter:
             remedy='Fix the data, or set nonfinite = "zero" (features only).',
         )
 
-    def _flush(self, rows: int) -> None:
-        """Write the first ``rows`` waiting rows as row groups."""
-        if not rows:
-            return
-        table = pa.concat_tables(self._waiting)
-        for low in range(0, rows, ROW_GROUP_ROWS):
-            group = table.slice(low, min(ROW_GROUP_ROWS, rows - low)).combine_chunks()
-            if self._file is None:
-                self._begin_file(group.schema)
-            self._file.write_table(group, row_group_size=ROW_GROUP_ROWS)
-            self._file_rows += len(group)
-            if self._file_rows >= self._rows_per_file:
-                self._end_file()
-        # What is left is less than a row group; it waits for more rows, or for the end.
-        self._waiting = [table.slice(rows)]
-        self._waiting_rows -= rows
-
-    def _begin_file(self, schema: pa.Schema) -> None:
-        integers = [f.name for f in schema if f.type in (pa.int64(), TIMESTAMP)]
-        floats = [f.name for f in schema if f.type == pa.float32()]
-        self._file = pq.ParquetWriter(
-            self._folder / f"events-{len(self._digests):05d}.parquet",
-            schema,
-            compression="zstd",
-            use_dictionary=[name for name in ("symbol", "aggressor") if name in schema.names],
-            column_encoding=dict.fromkeys(integers, "DELTA_BINARY_PACKED")
-            | dict.fromkeys(floats, "BYTE_STREAM_SPLIT"),
-            write_page_checksum=True,
-        )
-        self._file_rows = 0
-
-    def _end_file(self) -> None:
-        if self._file is None:
-            return
-        self._file.close()
-        self._file = None
-        path = self._folder / f"events-{len(self._digests):05d}.parquet"
-        with path.open("rb") as file:
-            self._digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-            self._footer_digests[path.name] = footer_digest(file)
-
 
 def write_canonical(
     folder: Path | str,
     card: Card,
-    batches: Iterable[EventBatch | tuple[EventBatch, Float32Array]],
+    batches: Iterable[EventBatch | DepthRows | tuple[EventBatch, Float32Array | DepthBatch]],
     *,
     overwrite: bool = False,
     nonfinite: Nonfinite = "refuse",
@@ -359,7 +395,8 @@ def write_canonical(
     Args:
         folder: the folder to make.
         card: describes the events.
-        batches: events in order, each batch alone or with its targets float32 [n, T].
+        batches: events in order, each batch alone, or with its targets float32 [n, T] or the rows
+            of depth among its events; rows of depth between batches by themselves.
         overwrite: replace a dataset that is already there.
         nonfinite, rows_per_file: as for ``CanonicalWriter``.
 
@@ -374,8 +411,22 @@ def write_canonical(
         ) as writer,
     ):
         for item in batches:
-            batch, targets = item if isinstance(item, tuple) else (item, None)
-            writer.write(batch, targets)
+            if isinstance(item, DepthRows):
+                writer.write_depth(item)
+                continue
+            batch, beside = item if isinstance(item, tuple) else (item, None)
+            if isinstance(beside, DepthBatch):
+                writer.write(batch, depth=beside)
+            else:
+                writer.write(batch, beside)
+
+
+def _places(events: int, follows: Int64Array) -> tuple[Int64Array, Int64Array]:
+    """Places in one order of some events and of the rows among them."""
+    if (np.diff(follows) < 0).any() or follows[0] < 0 or follows[-1] > events:
+        raise ValueError(f"follows must rise from 0 to {events}, the events of the batch")
+    own = np.arange(events)
+    return own + np.searchsorted(follows, own, "right"), follows + np.arange(len(follows))
 
 
 def _check_names(card: Card) -> None:

@@ -239,6 +239,7 @@ class Card(_Table):
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
     description: str = ""
     files: Annotated[tuple[_Glob, ...], Field(strict=False, min_length=1)] = ("*.parquet",)
+    depth_files: Annotated[tuple[_Glob, ...], Field(strict=False)] = ()
     symbols: _Names
     columns: Columns = Columns()
     features: Features | None = None

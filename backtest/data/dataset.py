@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.resources
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -16,9 +16,10 @@ import pyarrow.fs as pafs
 
 from backtest.core.arrays import BoolArray, Int64Array
 from backtest.core.text import first_of, suggested_path, suggestion
-from backtest.data.card import CARD_NAME, Card, card_text, read_card
+from backtest.data.card import CARD_NAME, Card, Columns, card_text, read_card
+from backtest.data.depth_checks import no_sequence, no_sizes
 from backtest.data.parquet import Footer, mapped_errors, read_footer
-from backtest.data.schema import Layout, check_same_layout, layout_of
+from backtest.data.schema import Layout, check_same_layout, depth_layout_of, layout_of
 from backtest.errors import DataError
 from backtest.market.calendar import MarketHours
 from backtest.market.instruments import Instrument
@@ -32,6 +33,28 @@ _KEPT = 16
 
 
 @dataclass(frozen=True)
+class DepthTable:
+    """A dataset's files of depth, to be read as its events are.
+
+    Attributes:
+        name: the dataset's.
+        filesystem: where the files are.
+        footers: those of the files, in the order of their names.
+        layout: which columns they hold.
+    """
+
+    name: str
+    filesystem: pafs.FileSystem
+    footers: tuple[Footer, ...]
+    layout: Layout
+
+    @property
+    def orders(self) -> bool:
+        """Its rows are of single orders (L3)."""
+        return self.layout.has("order_id")
+
+
+@dataclass(frozen=True)
 class Dataset:
     """A card joined with its files. Nothing is read from the files until it is asked for.
 
@@ -40,9 +63,11 @@ class Dataset:
         location: the folder as a person would write it, for messages.
         filesystem: where the files are.
         root: the folder within ``filesystem``.
-        files: paths below the folder, sorted; a file's place here is its events' ``source``.
+        files: paths below the folder, sorted, of the files of events; a file's place here is its
+            events' ``source``.
         card_digest: SHA-256 of the card's text; where it names a zone, which determines no result,
             of what ``write_card`` writes without it.
+        depth_files: the same as ``files``, of the files of depth.
     """
 
     card: Card
@@ -51,6 +76,7 @@ class Dataset:
     root: str
     files: tuple[str, ...]
     card_digest: str
+    depth_files: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -109,26 +135,63 @@ class Dataset:
         """The card names targets."""
         return bool(self.targets)
 
+    @property
+    def has_depth(self) -> bool:
+        """There are files of depth. Reads nothing."""
+        return bool(self.depth_files)
+
+    @property
+    def depth_orders(self) -> bool:
+        """The rows of its depth are of single orders (L3). Raises as ``depth`` does."""
+        return self.depth is not None and self.depth.orders
+
+    @property
+    def all_files(self) -> tuple[str, ...]:
+        """The files of both tables, sorted."""
+        return tuple(sorted(self.files + self.depth_files))
+
     @cached_property
     def footers(self) -> tuple[Footer, ...]:
-        """The files' footers, in the order of ``files``.
+        """The footers of the files of events, in the order of ``files``.
 
         Raises:
             DataError: a file that is not Parquet, that lacks a column or has one of another type,
                 or whose columns differ from those of the first file.
         """
+        return self._footers(
+            self.files, self.card.columns, lambda footer: layout_of(self.card, footer)
+        )
+
+    @cached_property
+    def depth(self) -> DepthTable | None:
+        """The files of depth; ``None`` if there are none.
+
+        Raises:
+            DataError: as ``footers``, or events without ``seq``, or without quotes with sizes.
+        """
+        if not self.depth_files:
+            return None
+        footers = self._footers(self.depth_files, Columns(), depth_layout_of)
+        if not self.layout.has("seq"):
+            raise no_sequence(self.location)
+        if not self.layout.has("bid_size"):
+            raise no_sizes(self.location)
+        return DepthTable(self.name, self.filesystem, footers, depth_layout_of(footers[0]))
+
+    def _footers(
+        self, files: Sequence[str], columns: Columns, layout: Callable[[Footer], Layout]
+    ) -> tuple[Footer, ...]:
         footers = tuple(
             read_footer(
                 self.filesystem,
                 self.path(f),
                 self.place(f),
-                self.card.columns,
+                columns,
                 digest=self.card.footer_sha256.get(f),
             )
-            for f in self.files
+            for f in files
         )
-        layouts = [layout_of(self.card, footer) for footer in footers]
-        check_same_layout(layouts, [footer.place for footer in footers])
+        check_same_layout([*map(layout, footers)], [footer.place for footer in footers])
         return footers
 
     @cached_property
@@ -158,7 +221,7 @@ class Dataset:
             DataError: a file cannot be read, or is not the one whose digest the card states.
         """
         digest = hashlib.sha256(self.card_digest.encode())
-        for file in self.files:
+        for file in self.all_files:
             found = self.file_digest(file)
             stated = self.card.sha256.get(file, found)
             if found != stated:
@@ -176,7 +239,7 @@ class Dataset:
         Raises:
             DataError: a file differs, or a file that the card lists is missing.
         """
-        missing = sorted(self.card.sha256.keys() - set(self.files))
+        missing = sorted(self.card.sha256.keys() - set(self.all_files))
         if missing:
             raise DataError(
                 f"{len(missing):,} of the files that its card lists are missing:"
@@ -243,18 +306,25 @@ def open_dataset(source: str | Path, *, filesystem: pafs.FileSystem | None = Non
             text = stream.read()
         digest = hashlib.sha256(text).hexdigest()
         card = _cards.get(digest) or read_card(place, text)
-        found = _matching(filesystem, root, card.files)
-    files = tuple(name for name, _, _ in found)
-    if not files:
-        raise DataError(
-            f"no file matches {', '.join(map(repr, card.files))}",
-            place=location,
-            remedy=f"Put the Parquet files beside {CARD_NAME}, or correct the entry files in it.",
-        )
+        found = _matching(filesystem, root, card.files + card.depth_files)
+    names = tuple(name for name, _, _ in found)
+    depth_files = tuple(n for n in names if any(_match(n, p) for p in card.depth_files))
+    files = tuple(n for n in names if n not in set(depth_files))
+    for entry, patterns, matching in (
+        ("files", card.files, files),
+        ("depth_files", card.depth_files, depth_files),
+    ):
+        if patterns and not matching:
+            raise DataError(
+                f"no file matches {', '.join(map(repr, patterns))}",
+                place=location,
+                remedy=f"Put the Parquet files beside {CARD_NAME}, or correct the entry {entry} in"
+                " it.",
+            )
     keyed = digest
     if "zone" in card.calendar.model_fields_set:
         keyed = hashlib.sha256(card_text(card.without_zone()).encode()).hexdigest()
-    dataset = Dataset(card, location, filesystem, root, files, keyed)
+    dataset = Dataset(card, location, filesystem, root, files, keyed, depth_files)
     if not local or any(changed is None for _, _, changed in found):
         return dataset
     # What was read of footers and windows holds while the card and the files are the same.

@@ -51,7 +51,7 @@ def add_digests(dataset: Dataset) -> Digested:
     dataset.verify()
     stated = {name: dict(getattr(dataset.card, name)) for name in _TABLES}
     found: dict[str, dict[str, str]] = {name: {} for name in _TABLES}
-    for file in dataset.files:
+    for file in dataset.all_files:
         found["sha256"][file] = dataset.file_digest(file)
         with mapped_errors(dataset.place(file)):
             _read_whole(Path(dataset.path(file)))
@@ -64,10 +64,10 @@ def add_digests(dataset: Dataset) -> Digested:
                 place=dataset.place(file),
                 remedy="The file changed after the card was written: ingest it again.",
             )
-    missing = tuple(f for f in dataset.files if any(f not in stated[name] for name in _TABLES))
+    missing = tuple(f for f in dataset.all_files if any(f not in stated[name] for name in _TABLES))
     if missing:
         _write(Path(dataset.root), found)
-    return Digested(missing, tuple(f for f in dataset.files if f not in missing))
+    return Digested(missing, tuple(f for f in dataset.all_files if f not in missing))
 
 
 def _read_whole(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 TIMESTAMP = pa.timestamp("ns", "UTC")
 TIMES = ("ts_event", "ts_recv")
 PAIRS = (("bid", "ask"), ("bid_size", "ask_size"), ("trade_price", "trade_size"))
+DEPTH = {
+    "seq": pa.int64(),
+    "side": pa.int8(),
+    "price": pa.int64(),
+    "size": pa.int64(),
+    "flags": pa.uint8(),
+}
+"""Columns of a file of depth besides the time and the symbol."""
+
+ORDERS = {"order_id": pa.int64(), "action": pa.int8()}
+"""Those that it has if its rows are of single orders (L3)."""
+
 REMEDY = "Convert the files with `backtest data ingest`; `backtest docs data` has the format."
 
 
@@ -52,23 +64,11 @@ def layout_of(card: Card, footer: Footer) -> Layout:
     """
     names = dict(card.columns)
     renamed = card.columns.model_fields_set
-    found = {field.name: field.type for field in footer.schema}
     packed = card.features.packed if card.features else None
     features = card.features.all if card.features else ()
     targets = card.targets.columns if card.targets else ()
-    problems: list[str] = []
-    types: dict[str, str] = {}
-
-    def take(name: str, wanted: str, allowed: Sequence[pa.DataType]) -> None:
-        if name not in found:
-            near = suggestion(name, found.keys() - names.values())
-            problems.append(f"column {name!r} is missing" + (f". {near}" if near else ""))
-        elif footer.schema.names.count(name) > 1:
-            problems.append(f"column {name!r} is there twice")
-        elif found[name] not in allowed:
-            problems.append(f"column {name!r} is {found[name]}, not {wanted}")
-        else:
-            types[name] = wanted if wanted == "text" else str(found[name])
+    columns = _Found(footer, names.values())
+    found, problems, take = columns.types, columns.problems, columns.take
 
     floats = {packed, *(features if packed is None else ()), *targets}
     core = {
@@ -101,9 +101,64 @@ def layout_of(card: Card, footer: Footer) -> Layout:
         take(packed, f"fixed_size_binary[{width}]", [pa.binary(width)])
     for name in (*(features if packed is None else ()), *targets):
         take(name, "float32", [pa.float32()])
-    if problems:
-        raise DataError("; ".join(problems), place=footer.place, remedy=REMEDY)
-    return Layout(core, types, features, packed, targets)
+    columns.refuse()
+    return Layout(core, columns.taken, features, packed, targets)
+
+
+def depth_layout_of(footer: Footer) -> Layout:
+    """What one file of depth holds; its columns have the canonical names.
+
+    Raises:
+        DataError: columns that are missing or of another type, all at once.
+    """
+    columns = _Found(footer, (*DEPTH, *ORDERS))
+    columns.take("ts_event", "timestamp[ns, UTC] or int64 ns", [TIMESTAMP, pa.int64()])
+    columns.take("symbol", "text", _text_types(columns.types.get("symbol")))
+    orders = tuple(name for name in ORDERS if name in columns.types)
+    for name, kind in (DEPTH | {name: ORDERS[name] for name in orders}).items():
+        columns.take(name, str(kind), [kind])
+    if len(orders) == 1:
+        columns.problems.append(
+            f"column {orders[0]!r} is there without its other half of {(*ORDERS,)}"
+        )
+    columns.refuse()
+    return Layout(
+        {n: n for n in ("ts_event", "symbol", *DEPTH, *orders)}, columns.taken, (), None, ()
+    )
+
+
+class _Found:
+    """A file's columns, those taken of them, and what is wrong with these.
+
+    Args:
+        footer: of the file.
+        known: the names that have a meaning, and are no misspelling of another.
+    """
+
+    def __init__(self, footer: Footer, known: Iterable[str]) -> None:
+        self.types = {field.name: field.type for field in footer.schema}
+        self.taken: dict[str, str] = {}
+        self.problems: list[str] = []
+        self._footer = footer
+        self._known = {*known}
+
+    def take(self, name: str, wanted: str, allowed: Sequence[pa.DataType]) -> None:
+        """Demand a column of one of these types; ``wanted`` names them."""
+        found, problems = self.types, self.problems
+        if name not in found:
+            near = suggestion(name, found.keys() - self._known)
+            problems.append(f"column {name!r} is missing" + (f". {near}" if near else ""))
+        elif self._footer.schema.names.count(name) > 1:
+            problems.append(f"column {name!r} is there twice")
+        elif found[name] not in allowed:
+            problems.append(f"column {name!r} is {found[name]}, not {wanted}")
+        else:
+            self.taken[name] = wanted if wanted == "text" else str(found[name])
+
+    def refuse(self) -> None:
+        """Raise ``DataError`` with all that is wrong, if anything is."""
+        if self.problems:
+            raise DataError("; ".join(self.problems), place=self._footer.place, remedy=REMEDY)
 
 
 def check_same_layout(layouts: Sequence[Layout], places: Sequence[str]) -> None:

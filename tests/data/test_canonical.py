@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backtest.data import canonical
+from backtest.data import table_files
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Features
 from backtest.data.dataset import open_dataset
@@ -81,7 +81,7 @@ def test_how_batches_are_cut_changes_no_byte(cuts: list[int], layout: str) -> No
 def test_row_groups_and_files_have_their_sizes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(canonical, "ROW_GROUP_ROWS", 100)
+    monkeypatch.setattr(table_files, "ROW_GROUP_ROWS", 100)
     events = random_events(1050)
     parts = [events.select(slice(low, low + 70)) for low in range(0, 1050, 70)]
     write_canonical(tmp_path / "d", card_of(), parts, rows_per_file=400)

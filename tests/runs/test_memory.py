@@ -49,7 +49,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
         (metrics, "_ROWS"),
     ):
         monkeypatch.setattr(module, name, PIECE)
-    monkeypatch.setattr("backtest.data.canonical.ROW_GROUP_ROWS", PIECE)
+    monkeypatch.setattr("backtest.data.table_files.ROW_GROUP_ROWS", PIECE)
 
 
 def quotes(events: int) -> Iterator[EventBatch]:

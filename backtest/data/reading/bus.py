@@ -67,7 +67,7 @@ class EventBus:
         self.features = _feature_names(dataset, features)
         self.batch_rows = batch_rows
         self.read_ahead = read_ahead
-        selection = _selection(
+        selection = selection_of(
             dataset,
             start,
             end,
@@ -143,7 +143,7 @@ def stream_targets(
             place=dataset.name,
             remedy="Name their columns under [targets] in its card.",
         )
-    selection = _selection(dataset, start, end, symbols, targets=dataset.targets)
+    selection = selection_of(dataset, start, end, symbols, targets=dataset.targets)
     plan = Scan.of(dataset, selection)
     for columns in plan.stream(plan.decoders(), 65_536):
         yield columns["targets"]
@@ -174,7 +174,7 @@ def stream_times(
         DataError: as ``EventBus``.
         UsageError: as ``EventBus``.
     """
-    plan = Scan.of(dataset, _selection(dataset, start, end, symbols))
+    plan = Scan.of(dataset, selection_of(dataset, start, end, symbols))
     for columns in plan.stream(plan.decoders(), 65_536):
         yield columns["ts_event"]
 
@@ -193,7 +193,7 @@ def stream_labelled(
         DataError: as ``EventBus``, or a target is not finite.
         UsageError: as ``EventBus``.
     """
-    selection = _selection(
+    selection = selection_of(
         dataset,
         start,
         end,
@@ -226,7 +226,7 @@ def stream_all(
     Raises:
         DataError: as ``EventBus``.
     """
-    selection = _selection(
+    selection = selection_of(
         dataset,
         None,
         None,
@@ -246,7 +246,7 @@ def stream_all(
             absent.update(decoder.absent)
 
 
-def _selection(
+def selection_of(
     dataset: Dataset,
     start: int | None,
     end: int | None,
@@ -257,6 +257,11 @@ def _selection(
     targets: tuple[str, ...] = (),
     nonfinite: Policy = "refuse",
 ) -> Selection:
+    """What a window asks for of a dataset.
+
+    Raises:
+        UsageError: an unknown symbol, or a window that ends before it starts.
+    """
     if start is not None and end is not None and end < start:
         raise UsageError(
             f"the window ends ({end}) before it starts ({start})",

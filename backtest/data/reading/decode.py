@@ -167,12 +167,7 @@ class Decoder:
         }
         if layout.has("seq"):
             columns["seq"] = integer_column(self._column("seq", batch))
-        for name in selection.values:
-            if layout.has(name):
-                columns[name] = integer_column(self._column(name, batch), ABSENT[name])
-        if "aggressor" in columns:  # before a price that is none makes its trade absent
-            self._check_aggressors(columns, first_row, rows)
-        self._check_quotes(columns, first_row, rows)
+        self._values(columns, batch, first_row, rows)
         if selection.features:
             features = self._features(batch)
             bad = nonfinite_cells(features)
@@ -188,6 +183,17 @@ class Decoder:
                 self._refuse(bad, targets, selection.targets, ids, first_row, rows)
             columns["targets"] = targets
         return columns
+
+    def _values(
+        self, columns: Columns, batch: pa.RecordBatch, first_row: int, rows: Int64Array | None
+    ) -> None:
+        """Add the other columns wanted, checked, for selected rows of the file."""
+        for name in self._selection.values:
+            if self._layout.has(name):
+                columns[name] = integer_column(self._column(name, batch), ABSENT[name])
+        if "aggressor" in columns:  # before a price that is none makes its trade absent
+            self._check_aggressors(columns, first_row, rows)
+        self._check_quotes(columns, first_row, rows)
 
     def _column(self, canonical: str, batch: pa.RecordBatch) -> pa.Array:
         return batch.column(self._layout.core[canonical])

@@ -7,18 +7,17 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
+import pyarrow.fs as pafs
 
 from backtest.core.compiled import COMPILED_FROM
 from backtest.core.prefetch import ahead
 from backtest.data.parquet import Footer, RowGroup, no_rows, scan
 from backtest.data.reading.decode import Columns, Decoder, Selection
 from backtest.data.reading.merge import SortedFile, stream
-
-if TYPE_CHECKING:
-    from backtest.data.dataset import Dataset
+from backtest.data.schema import Layout
 
 _DECODED_AHEAD = 1
 _SMALLEST_PIECE = 4096
@@ -29,29 +28,50 @@ _TOGETHER = 96 << 20
 """Bytes of decoded rows that files which overlap in time may hold together."""
 
 
+class Table(Protocol):
+    """What is read: a dataset's events, or its depth."""
+
+    @property
+    def name(self) -> str:
+        """The dataset's."""
+
+    @property
+    def filesystem(self) -> pafs.FileSystem:
+        """Where the files are."""
+
+    @property
+    def footers(self) -> tuple[Footer, ...]:
+        """Those of the files, in the order of their names."""
+
+    @property
+    def layout(self) -> Layout:
+        """Which columns they hold."""
+
+
 @dataclass(frozen=True)
 class Scan:
-    """Which row groups of which files may hold rows of a selection."""
+    """Which row groups of which files may hold rows of a selection, and what decodes them."""
 
-    dataset: Dataset
+    dataset: Table
     selection: Selection
     files: tuple[tuple[int, Footer, tuple[RowGroup, ...]], ...]
+    decoder: type[Decoder] = Decoder
 
     @classmethod
-    def of(cls, dataset: Dataset, selection: Selection) -> Scan:
+    def of(cls, dataset: Table, selection: Selection, decoder: type[Decoder] = Decoder) -> Scan:
         """What footers show about a selection."""
         files = []
         for source, footer in enumerate(dataset.footers):
             groups = tuple(g for g in footer.row_groups if _may_hold(g, selection))
             if groups:
                 files.append((source, footer, groups))
-        return cls(dataset, selection, tuple(files))
+        return cls(dataset, selection, tuple(files), decoder)
 
     def decoders(self) -> list[Decoder]:
         """A decoder for each file."""
         layout, compiled = self.dataset.layout, self._rows >= COMPILED_FROM
         return [
-            Decoder(footer.place, layout, self.selection, compiled=compiled)
+            self.decoder(footer.place, layout, self.selection, compiled=compiled)
             for _, footer, _ in self.files
         ]
 
@@ -141,7 +161,7 @@ class Scan:
     def nothing(self) -> Columns:
         """Columns of length 0, as the files would give them."""
         layout = self.dataset.layout
-        decoder = Decoder(self.dataset.name, layout, self.selection)
+        decoder = self.decoder(self.dataset.name, layout, self.selection)
         batch = no_rows(self.dataset.footers[0], layout.core["symbol"])
         return decoder.decode(0, decoder.prepare(batch))
 

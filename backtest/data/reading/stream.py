@@ -14,7 +14,9 @@ from backtest.core.compiled import writable
 from backtest.core.interrupts import raise_if_interrupted
 from backtest.data.reading.bus import EventBus, stream_targets, stream_times
 from backtest.data.reading.decode import Nonfinite
+from backtest.data.reading.depth import stream_depth
 from backtest.errors import DataError, UsageError
+from backtest.market.depth import DepthBatch
 from backtest.market.events import EventBatch, concatenate
 from backtest.market.quotes import UNLIMITED
 
@@ -148,6 +150,15 @@ class Stream:
             left -= len(targets)
             if left <= 0:
                 return
+
+    def depth(self) -> Iterator[DepthBatch]:
+        """The rows of depth among its events, in bus order, in batches of any size.
+
+        Raises:
+            UsageError: the dataset has no depth (``Dataset.has_depth``).
+            DataError: the files cannot be read, or hold what no row of depth may.
+        """
+        return stream_depth(self.dataset, **self._selection, limit=self.limit)
 
     def look_back(self, look: Callable[[Sequence[Any]], bool]) -> None:
         """Show the quotes from the last event to the first, until enough was seen.

@@ -1,0 +1,121 @@
+"""Depth in bus order: every row at its place among the events of the stream as it is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from backtest.data.dataset import Dataset
+from backtest.data.reading import depth as reading
+from backtest.data.reading.depth import stream_depth
+from backtest.data.reading.stream import Stream
+from backtest.errors import UsageError
+from backtest.market.depth import ADD, BOTH, CLEAR
+from tests.data.depth_rows import (
+    START,
+    dataset_with,
+    expected,
+    mixed,
+    plain,
+    rows_of,
+    split_dataset,
+)
+from tests.parquet_files import card_of, dataset_of, random_events
+
+ROWS, DEPTH_ROWS = 400, 700
+LEVELS = mixed(ROWS, DEPTH_ROWS, seed=5)
+ORDERS = mixed(ROWS, DEPTH_ROWS, orders=True, seed=8)
+MIDDLE = START + ROWS // 8
+
+WINDOWS: dict[str, dict[str, Any]] = {
+    "all": {},
+    "from": {"start": MIDDLE},
+    "until": {"end": MIDDLE},
+    "within": {"start": MIDDLE, "end": MIDDLE + 60},
+    "wider": {"start": START - 10, "end": START + ROWS},
+    "symbols": {"symbols": ("A", "C")},
+    "first": {"limit": 77},
+    "first of it": {"start": MIDDLE, "symbols": ("B",), "limit": 40},
+    "one": {"limit": 1},
+    "more than there are": {"limit": 10**6},
+}
+
+
+def with_unknown_orders(rows: list[tuple[int, ...]], window: dict[str, Any]) -> Any:
+    """The rows of a window of orders: it begins with a clear of each symbol."""
+    wanted = window.get("symbols", ("A", "B", "C"))
+    if window.get("start", START) <= START:
+        return rows
+    clears = [(0, "ABC".index(name), window["start"], BOTH, 0, 0, CLEAR, 0, ADD) for name in wanted]
+    return clears + rows
+
+
+@pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS)
+@pytest.mark.parametrize("parts", [1, 3])
+@pytest.mark.parametrize("kind", ["levels", "orders"])
+def test_rows_lie_where_a_walk_through_both_tables_has_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, parts: int, window: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(reading, "DEPTH_ROWS", 64)
+    data = LEVELS if kind == "levels" else ORDERS
+    dataset = split_dataset(tmp_path / "d", data, parts, seed=parts, row_group=50)
+    found = rows_of([*Stream(dataset, **window).depth()])
+    wanted = expected(data, **window)
+    assert found == (wanted if kind == "levels" else with_unknown_orders(wanted, window))
+    assert len(found) > 20 or window.get("limit") == 1
+
+
+def test_what_the_writer_wrote_is_read_back(tmp_path: Path) -> None:
+    for name, data in (("l2", LEVELS), ("l3", ORDERS)):
+        dataset = dataset_with(tmp_path / name, data)
+        assert rows_of([*stream_depth(dataset)]) == expected(data)
+        assert dataset.has_depth
+        assert dataset.depth_orders == (name == "l3")
+
+
+def test_places_count_the_events_that_the_stream_reads(tmp_path: Path) -> None:
+    dataset = dataset_with(tmp_path / "d", LEVELS)
+    stream = Stream(dataset, start=MIDDLE, symbols=("A", "B"))
+    events = stream.whole(features=False)
+    for batch in stream.depth():
+        earlier = np.searchsorted(events.ts_event, batch.ts_event)
+        later = np.searchsorted(events.ts_event, batch.ts_event, "right")
+        assert ((earlier <= batch.follows) & (batch.follows <= later)).all()
+        assert set(batch.symbol.tolist()) <= {0, 1}
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 10_000])
+def test_places_do_not_depend_on_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    dataset = dataset_with(tmp_path / "d", LEVELS)
+    monkeypatch.setattr(reading, "DEPTH_ROWS", size)
+    assert rows_of([*stream_depth(dataset)]) == expected(LEVELS)
+
+
+def test_a_window_without_depth_gives_no_batch(tmp_path: Path) -> None:
+    dataset = dataset_with(tmp_path / "d", LEVELS)
+    assert [*stream_depth(dataset, start=START + 10**9)] == []
+
+
+def test_a_reader_that_stops_early_leaves_no_thread(tmp_path: Path) -> None:
+    batches = stream_depth(dataset_with(tmp_path / "d", LEVELS))
+    assert len(next(batches)) > 0
+    batches.close()  # type: ignore[attr-defined]
+    with pytest.raises(StopIteration):
+        next(batches)
+
+
+def test_a_dataset_without_depth_says_so(tmp_path: Path) -> None:
+    events = plain(random_events(50))
+    names = ("ts_event", "bid", "ask", "bid_size", "ask_size")
+    columns = {name: getattr(events, name) for name in names} | {"symbol": ["A"] * 50}
+    dataset: Dataset = dataset_of(tmp_path / "d", {"a.parquet": columns})
+    assert not dataset.has_depth
+    assert not dataset.depth_orders
+    with pytest.raises(UsageError, match="the dataset has no depth"):
+        stream_depth(dataset)
+    assert card_of().depth_files == ()
