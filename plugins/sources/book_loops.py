@@ -11,7 +11,7 @@ BID, ASK = 0, 1
 
 KNOWN, OPEN, SNAPSHOT, MESSAGE, TIME, SEQ = range(6)
 """``state``: the book began with a snapshot; a message is not at its end yet; its rows are a
-snapshot's; its time of receipt; the book's time, which never goes back; its last row."""
+snapshot's; its time of receipt; the venue's time of its last row, and the row's number."""
 
 TS, RECV, ROW, FIRST = 0, 1, 2, 3
 """``out``: the venue's time, the receipt and the number of the last row of the message, and from
@@ -36,10 +36,9 @@ def touches(rows, keys, sizes, count, state, touch, out):
         out: int64 [7, n + 1].
 
     Returns:
-        How many touches were written, how many rows came before the first snapshot, and how many
-        others have an earlier time of the venue than a row before them.
+        How many touches were written, and how many rows came before the first snapshot.
     """
-    written, early, back = 0, 0, 0
+    written, early = 0, 0
     for i in range(rows.shape[1]):
         snapshot = rows[3, i]
         if state[OPEN] and rows[1, i] != state[MESSAGE]:
@@ -55,15 +54,12 @@ def touches(rows, keys, sizes, count, state, touch, out):
             continue
         state[OPEN] = 1
         state[MESSAGE] = rows[1, i]
-        if rows[0, i] < state[TIME]:
-            back += 1
-        else:
-            state[TIME] = rows[0, i]
+        state[TIME] = rows[0, i]
         state[SEQ] = rows[2, i]
         side = rows[4, i]
         key = rows[5, i] if side == BID else -rows[5, i]
         set_level(keys, sizes, count, side, key, rows[6, i])
-    return written, early, back
+    return written, early
 
 
 @compiled
@@ -115,3 +111,71 @@ def close(keys, sizes, count, state, touch, out, at):
     for k in range(4):
         out[FIRST + k, at] = touch[k]
     return 1
+
+
+@compiled
+def restated(prices, sizes, seen, shown, out, count):
+    """What snapshots of the best levels say of each level, as rows of depth.
+
+    A level that is gone is stated with 0 lots. One that is no longer among the best is unknown, so
+    its whole side is cleared and stated anew.
+
+    Args:
+        prices: int64 [2, N, n], bids and asks, each from the best; 0 where there is no level.
+        sizes: int64 [2, N, n].
+        seen: int64 [2, N], prices of the snapshot before; 0 where there is no level.
+        shown: int64 [2, N], its sizes.
+        out: int64 [5, count + (2 + 4 N) n]: number of the snapshot, side (``BID``, ``ASK``), price,
+            size and whether it is a clear.
+        count: rows that are there already.
+
+    Returns:
+        How many rows are there.
+    """
+    levels = prices.shape[1]
+    for i in range(prices.shape[2]):
+        for side in range(2):
+            sign = 1 if side == BID else -1
+            worst = prices[side, levels - 1, i]
+            clear = False
+            for k in range(levels):
+                lost = worst > 0 and seen[side, k] > 0
+                clear |= lost and sign * seen[side, k] < sign * worst
+            if clear:
+                count = _put(out, count, i, side, 0, 0, 1)
+            for k in range(levels):
+                price = seen[side, k]
+                if price > 0 and not clear and _place(prices, side, price, i) < 0:
+                    count = _put(out, count, i, side, price, 0, 0)
+            for k in range(levels):
+                price, size = prices[side, k, i], sizes[side, k, i]
+                if price == 0:
+                    continue
+                same = False
+                for j in range(levels):
+                    same |= seen[side, j] == price and shown[side, j] == size
+                if clear or not same:
+                    count = _put(out, count, i, side, price, size, 0)
+            for k in range(levels):
+                seen[side, k] = prices[side, k, i]
+                shown[side, k] = sizes[side, k, i]
+    return count
+
+
+@compiled
+def _place(prices, side, price, i):
+    """The level of a price in snapshot ``i``, or -1."""
+    for k in range(prices.shape[1]):
+        if prices[side, k, i] == price:
+            return k
+    return -1
+
+
+@compiled
+def _put(out, at, snapshot, side, price, size, clear):
+    out[0, at] = snapshot
+    out[1, at] = side
+    out[2, at] = price
+    out[3, at] = size
+    out[4, at] = clear
+    return at + 1

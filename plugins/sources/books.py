@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from backtest.core.arrays import Int64Array
+from backtest.data.reading.decode import Columns
+from backtest.market.depth import ASK, BID, CLEAR, LAST, SNAPSHOT
 from backtest.plugins.sources.spools import Scales, rescaled
 
 _FIRST_LEVELS = 1024
@@ -25,7 +29,7 @@ class Book:
         self._state = np.zeros(6, dtype=np.int64)
         self._touch = np.zeros(4, dtype=np.int64)
 
-    def update(self, rows: Int64Array, scales: Scales) -> tuple[Int64Array, int, int]:
+    def update(self, rows: Int64Array, scales: Scales) -> tuple[Int64Array, int]:
         """Apply rows, in the order of the file.
 
         Args:
@@ -34,8 +38,7 @@ class Book:
 
         Returns:
             Touches, int64 [7, k] as ``book_loops.touches`` writes them, in the units that
-            ``self.scales`` state; how many rows came before the first snapshot; and how many
-            others have an earlier time than a row before them.
+            ``self.scales`` state; and how many rows came before the first snapshot.
 
         Raises:
             ValueError: more digits than int64 holds.
@@ -48,10 +51,10 @@ class Book:
         rows[6] = rescaled(rows[6], self.scales[1] - scales[1])
         self._grow(int(self._count.max()) + rows.shape[1])
         out = np.empty((7, rows.shape[1] + 1), dtype=np.int64)
-        count, early, back = touches(
+        count, early = touches(
             rows, self._keys, self._sizes, self._count, self._state, self._touch, out
         )
-        return out[:, :count], early, back
+        return out[:, :count], early
 
     def finish(self) -> Int64Array:
         """End a file: the touch after its last message, int64 [7, 1], or [7, 0] if it is the same.
@@ -84,3 +87,95 @@ class Book:
         wider = ((0, 0), (0, max(levels, 2 * capacity) - capacity))
         self._keys = np.pad(self._keys, wider)
         self._sizes = np.pad(self._sizes, wider)
+
+
+class LevelRows:
+    """One symbol's rows of levels as rows of depth: a snapshot begins with a clear."""
+
+    def __init__(self) -> None:
+        self._before = 0
+        self._held: tuple[Columns, Scales] | None = None
+
+    def add(self, rows: Int64Array, scales: Scales) -> Iterator[tuple[Columns, Scales]]:
+        """Rows of depth and their scales, of rows as ``Book.update`` takes them, none too early.
+
+        Whether a snapshot ends with a row only shows in the next one, so one may be held.
+        """
+        if not rows.shape[1]:
+            return
+        ts, _, number, snapshot, side, price, size = rows
+        if not snapshot[0]:
+            yield from self.finish()
+        elif self._held is not None:
+            yield self._held
+        begins = np.flatnonzero(np.diff(snapshot, prepend=self._before) > 0)
+        ends = np.diff(snapshot, append=1) < 0
+        columns: Columns = {
+            "ts_event": ts,
+            "seq": number,
+            "side": np.where(side == 0, BID, ASK),
+            "price": price,
+            "size": size,
+            "flags": snapshot * SNAPSHOT + ends * LAST,
+        }
+        for name, values in columns.items():
+            if name in ("ts_event", "seq"):
+                added = values[begins]
+            else:
+                added = np.full(len(begins), CLEAR + SNAPSHOT if name == "flags" else 0)
+            columns[name] = np.insert(values, begins, added)
+        self._before = int(snapshot[-1])
+        self._held = None
+        if snapshot[-1]:
+            self._held = {name: values[-1:] for name, values in columns.items()}, scales
+            columns = {name: values[:-1] for name, values in columns.items()}
+        yield columns, scales
+
+    def finish(self) -> Iterator[tuple[Columns, Scales]]:
+        """End a file, and with it a snapshot."""
+        if self._held is not None:
+            columns, scales = self._held
+            yield {**columns, "flags": columns["flags"] + LAST}, scales
+        self._before, self._held = 0, None
+
+
+class View:
+    """One symbol's best levels, as snapshots show them.
+
+    Attributes:
+        scales: decimals of its prices and sizes, the finest so far.
+    """
+
+    def __init__(self) -> None:
+        self.scales: Scales = (0, 0)
+        self._seen = np.zeros((2, 0), dtype=np.int64)
+        self._shown = np.zeros((2, 0), dtype=np.int64)
+
+    def update(self, prices: Int64Array, sizes: Int64Array, scales: Scales) -> Int64Array:
+        """What snapshots say of each level, int64 [5, k] as ``book_loops.restated`` writes it.
+
+        Args:
+            prices: int64 [2, N, n], bids and asks from the best; 0 where there is no level.
+            sizes: int64 [2, N, n].
+            scales: decimals of both; the result has those of ``self.scales``.
+
+        Raises:
+            ValueError: more digits than int64 holds.
+        """
+        from backtest.plugins.sources.book_loops import restated
+
+        finest = max(self.scales[0], scales[0]), max(self.scales[1], scales[1])
+        self._seen = rescaled(self._seen, finest[0] - self.scales[0])
+        self._shown = rescaled(self._shown, finest[1] - self.scales[1])
+        self.scales = finest
+        prices = np.ascontiguousarray(rescaled(prices, finest[0] - scales[0]))
+        sizes = np.ascontiguousarray(rescaled(sizes, finest[1] - scales[1]))
+        _, levels, n = prices.shape
+        out = np.zeros((5, 2 + (2 + 4 * levels) * n), dtype=np.int64)
+        cleared = 0
+        if levels != self._seen.shape[1]:
+            # With another number of levels, those that were seen are not to be told from new ones.
+            out[1, :2], out[4, :2], cleared = (0, 1), 1, 2
+            self._seen = np.zeros((2, levels), dtype=np.int64)
+            self._shown = np.zeros((2, levels), dtype=np.int64)
+        return out[:, : restated(prices, sizes, self._seen, self._shown, out, cleared)]

@@ -134,11 +134,11 @@ def decimal_parameter(text: str, name: str, *, above_zero: bool = True) -> Decim
     return value
 
 
-def decimals_by_symbol(texts: Sequence[str], name: str) -> dict[str, Decimal]:
-    """A parameter of ``SYMBOL=NUMBER`` texts as the number of each symbol.
+def decimals_by_symbol(pairs: Sequence[str], name: str) -> dict[str, Decimal]:
+    """What a source was given as ``SYMBOL=SIZE``, by symbol.
 
     Raises:
-        ValueError: another text, or a number that is not above 0.
+        ValueError: not in this form, or a size that is not above 0.
     """
-    pairs = [text.rpartition("=") for text in texts]
-    return {symbol: decimal_parameter(size, f"{name} of {symbol!r}") for symbol, _, size in pairs}
+    split = [text.rpartition("=") for text in pairs]
+    return {symbol: decimal_parameter(size, f"{name} of {symbol!r}") for symbol, _, size in split}

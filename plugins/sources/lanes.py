@@ -17,10 +17,7 @@ from backtest.market.events import NO_PRICE, EventBatch
 
 BATCH_ROWS = 65_536
 QUOTE = ("bid", "ask", "bid_size", "ask_size")
-_LANE_ROWS = 16_384
-_LEAST_ROWS = 256
-_BUFFERED_ROWS = 1 << 22
-"""Of all lanes together: of very many, each buffers less."""
+LANE_ROWS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +75,13 @@ def trades(
 def write_lanes(writer: CanonicalWriter, lanes: Sequence[Lane]) -> None:
     """Write all lanes as one stream by ts_event; at equal times, in the order of ``lanes``.
 
-    A trade carries the quote before it, so give trades before quotes. Lanes whose rows have a
-    column ``seq`` are ordered by (ts_event, seq) instead.
+    A trade carries the quote before it, so give trades before quotes.
     """
-    least = min(_LANE_ROWS, max(_LEAST_ROWS, _BUFFERED_ROWS // max(len(lanes), 1)))
     files = [
-        SortedFile(source, lane.first, lane.chunks, least) for source, lane in enumerate(lanes)
+        SortedFile(source, lane.first, lane.chunks, LANE_ROWS) for source, lane in enumerate(lanes)
     ]
-    last = _LastQuotes(len(writer.card.symbols))
+    last = LastQuotes(len(writer.card.symbols))
     for columns in stream(files, BATCH_ROWS):
-        columns.pop("seq", None)
         writer.write(EventBatch(**last.filled(columns)))
 
 
@@ -97,7 +91,7 @@ def card_name(prefix: str, path: Path) -> str:
     return stem if stem.startswith(prefix) else f"{prefix}-{stem}"
 
 
-class _LastQuotes:
+class LastQuotes:
     """The last quote of every symbol, which is added to the trades that follow it."""
 
     def __init__(self, symbols: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from backtest.core.arrays import Int64Array
 from backtest.data.reading.decode import Columns
 from backtest.errors import DataError
+from backtest.plugins.sources.decimals import step_of, to_grid
 
 MOST_RUNS = 64
 """Sorted runs of a spool, which are merged at once: so far may rows be out of order."""
@@ -21,7 +23,9 @@ MOST_RUNS = 64
 PIECE_ROWS = 16_384
 _BUFFERED_ROWS = 1 << 21
 _MAX = 2**63 - 1
-_SCALE_OF = {"bid": 0, "ask": 0, "trade_price": 0, "bid_size": 1, "ask_size": 1, "trade_size": 1}
+_SCALE_OF = dict.fromkeys(("bid", "ask", "trade_price", "price"), 0)
+_SCALE_OF |= dict.fromkeys(("bid_size", "ask_size", "trade_size", "size"), 1)
+"""Which of the scales a column has."""
 
 Scales: TypeAlias = tuple[int, int]
 """Decimals of the prices and of the sizes: they are whole numbers of 10^-scale."""
@@ -186,13 +190,27 @@ def _at_scales(columns: Columns, scales: Scales, finest: Scales) -> Columns:
     }
 
 
+def on_grid(columns: Columns, scales: Scales, tick: Decimal, lot: Decimal) -> Columns:
+    """The columns of prices as ticks, and those of sizes as lots.
+
+    Raises:
+        ValueError: a number that is not on the grid.
+    """
+    steps = (step_of(scales[0]), tick), (step_of(scales[1]), lot)
+    return {
+        name: to_grid(values, *steps[_SCALE_OF[name]])
+        for name, values in columns.items()
+        if name in _SCALE_OF
+    }
+
+
 def rescaled(values: Int64Array, by: int) -> Int64Array:
     """Whole numbers times 10^by.
 
     Raises:
         ValueError: one is more than int64 holds.
     """
-    if not by or not len(values):
+    if not by or not values.size:
         return values
     factor = 10**by
     if max(abs(int(values.min())), abs(int(values.max()))) * factor > _MAX:

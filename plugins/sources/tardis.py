@@ -19,6 +19,10 @@ class Tardis(Source):
     the first level of ``book_snapshot_N`` that covers the time; the others are left out there, and
     counted. So are the rows of ``derivative_ticker``, ``liquidations`` and ``options_chain``.
 
+    Levels become rows of depth: those of ``incremental_book_L2`` from its first snapshot on, or,
+    where a symbol has none of these, those of ``book_snapshot_N``, which say nothing of what lies
+    behind the last of them.
+
     Times: ts_event is ``timestamp``, ts_recv ``local_timestamp``. Where both are the same, Tardis
     had no time of the venue: ts_recv is unknown. Rows are sorted by ``timestamp``, in the order of
     the files at equal times; a book's never goes back. Receipts before their event are set to it.
@@ -26,6 +30,7 @@ class Tardis(Source):
     Symbols are the venue's names, with ``.EXCHANGE`` added where the input has several exchanges.
 
     Attributes:
+        depth: write levels as rows of depth.
         currency: the one that the accountant counts in.
         tick_sizes, lot_sizes: ``SYMBOL=SIZE``; otherwise the finest decimals seen.
         multipliers: ``SYMBOL=NUMBER``: units of the underlying in one of the file's amounts, for
@@ -36,6 +41,7 @@ class Tardis(Source):
         ignore: patterns of names of files in the folder to leave out.
     """
 
+    depth: bool = True
     currency: str = "USD"
     tick_sizes: tuple[str, ...] = ()
     lot_sizes: tuple[str, ...] = ()

@@ -54,11 +54,13 @@ class TardisFile:
         csv: the file.
         label: its path below the input.
         kind: its data type, of a snapshot without the number of levels.
+        levels: how many levels of a snapshot are read; 0 for other kinds.
     """
 
     csv: CsvFile
     label: str
     kind: str
+    levels: int = 0
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -67,7 +69,9 @@ class TardisFile:
             return QUOTE
         if self.kind == "trades":
             return _TRADE[1:]
-        return {"incremental_book_L2": _LEVELS, "book_snapshot": _SNAPSHOT}.get(self.kind, ())
+        if self.kind == "book_snapshot":
+            return level_columns(self.levels, "price") + level_columns(self.levels, "amount")
+        return _LEVELS if self.kind == "incremental_book_L2" else ()
 
     def refuse(self, row: int, problem: str) -> NoReturn:
         """Raise for a row, which counts from 0 after the header."""
@@ -151,10 +155,22 @@ class TardisRows:
         self.file.refuse(int(self.row[0]), f"and those after it have too many digits in {names}")
 
 
-def tardis_files(input: Path, ignore: Sequence[str]) -> tuple[list[TardisFile], dict[str, int]]:
+def level_columns(levels: int, what: str) -> tuple[str, ...]:
+    """Columns of a snapshot: the bids' price or amount from the best, then the asks'."""
+    return tuple(f"{side}[{k}].{what}" for side in ("bids", "asks") for k in range(levels))
+
+
+def tardis_files(
+    input: Path, ignore: Sequence[str], *, depth: bool
+) -> tuple[list[TardisFile], dict[str, int]]:
     """The files of an input, and how many others are ignored, by reason.
 
     They come in the order of their first receipts, so that names change nothing.
+
+    Args:
+        input: a file or folder.
+        ignore: patterns of names to leave out.
+        depth: read all levels of snapshots.
 
     Raises:
         DataError: there are none, others are there, or a header is not one of Tardis.
@@ -167,7 +183,9 @@ def tardis_files(input: Path, ignore: Sequence[str]) -> tuple[list[TardisFile], 
         for packed in unpacked(path, (_SUFFIX,), ignore, ignored):
             label = below if packed.member is None else f"{below}/{packed.member}"
             csv = CsvFile(packed)
-            files.append(TardisFile(csv, label, _kind(csv, label)))
+            kind = _kind(csv, label)
+            levels = _levels(csv, depth) if kind == "book_snapshot" else 0
+            files.append(TardisFile(csv, label, kind, levels))
     keyed = sorted((first_receipt(file.csv.packed), file.label, k) for k, file in enumerate(files))
     return [files[k] for _, _, k in keyed], dict(ignored)
 
@@ -226,6 +244,18 @@ def _kind(csv: CsvFile, label: str) -> str:
         place=csv.place,
         remedy="The first line must be the header that the files are downloaded with.",
     )
+
+
+def _levels(csv: CsvFile, depth: bool) -> int:
+    """How many levels of a snapshot to read: all that the header has, or one."""
+    names = {*csv.types()}
+    levels = 1
+    while depth and {*level_columns(levels + 1, "price")} <= names:
+        levels += 1
+    missing = {*level_columns(levels, "price"), *level_columns(levels, "amount")} - names
+    if missing:
+        raise DataError(f"the file has no column {sorted(missing)[0]!r}", place=csv.place)
+    return levels
 
 
 def _by_symbol(

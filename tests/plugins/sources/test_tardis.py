@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -23,8 +25,10 @@ from backtest.api import run
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.quality.validate import validate
 from backtest.data.reading.bus import read_events
+from backtest.data.reading.stream import Stream
 from backtest.data.sources import IngestReport, ingest
 from backtest.errors import DataError
+from backtest.market.depth import CLEAR, LAST, SNAPSHOT
 from backtest.market.events import NO_PRICE, NO_TIME
 from backtest.plugins.sources import spools
 from backtest.plugins.sources.tardis import Tardis
@@ -84,7 +88,8 @@ def level(
 
 def ingested(path: Path, out: Path, **parameters: Any) -> tuple[Dataset, IngestReport]:
     report = ingest("tardis", Tardis(**parameters), path, out, overwrite=True)
-    assert report.read == report.written + sum(report.refused.values())
+    events = report.written - report.depth.get("quotes", 0)
+    assert report.read == events + report.depth.get("read", 0) + sum(report.refused.values())
     return open_dataset(out), report
 
 
@@ -98,7 +103,7 @@ def refused(path: Path, out: Path, **parameters: Any) -> str:
 
 def rows_of(dataset: Dataset) -> list[tuple[Any, ...]]:
     """Symbol, times in µs after T0, quote and trade as decimals, aggressor; None: absent."""
-    batch = read_events(dataset)
+    batch: Any = read_events(dataset)
     tables = dataset.card.resolved_instruments()
     rows = []
     for k in range(len(batch)):
@@ -179,7 +184,7 @@ def test_a_sample_is_what_a_plain_reading_gives(
 ) -> None:
     has_samples()
     path = SAMPLES / f"{name}.csv"
-    dataset, report = ingested(path, tmp_path / "out")
+    dataset, report = ingested(path, tmp_path / "out", depth=False)
     assert (report.read, report.written, report.refused, report.repaired) == (10, 10, {}, {})
     (instrument,) = dataset.card.resolved_instruments()
     assert (instrument.tick_size, instrument.lot_size) == (Decimal(tick), Decimal(lot))
@@ -189,7 +194,7 @@ def test_a_sample_is_what_a_plain_reading_gives(
 
 def test_the_samples_together(tmp_path: Path) -> None:
     has_samples()
-    dataset, report = ingested(SAMPLES, tmp_path / "out")
+    dataset, report = ingested(SAMPLES, tmp_path / "out", depth=False)
     assert dataset.card.symbols == (
         *("BTC-PERPETUAL.deribit", "BTC-USD.huobi-dm-swap"),
         *("BTCUSDT.binance-futures", "XBTUSD.bitmex"),
@@ -329,7 +334,7 @@ def touch_rows(touches: Iterable[Sequence[Any]]) -> list[tuple[Any, ...]]:
 
 def test_the_touch_of_a_book_after_each_message(tmp_path: Path) -> None:
     path = written(tmp_path / "in", "incremental_book_L2", BOOK)
-    dataset, report = ingested(path, tmp_path / "out")
+    dataset, report = ingested(path, tmp_path / "out", depth=False)
     assert rows_of(dataset) == touch_rows(TOUCHES)
     assert report.refused == {
         "book row before the first snapshot": 1,
@@ -338,6 +343,98 @@ def test_the_touch_of_a_book_after_each_message(tmp_path: Path) -> None:
     assert report.repaired == {
         "book row with an earlier time than a row before it: set to its time": 2
     }
+
+
+def depth_of(folder: Path) -> list[dict[str, Any]]:
+    """Rows of depth, with their places among the events."""
+    events, rows = (
+        pa.concat_tables(map(pq.read_table, sorted(folder.glob(f"{name}-*.parquet"))))
+        for name in ("events", "depth")
+    )
+    seqs = events["seq"].to_pylist()
+    found = rows.to_pylist()
+    return [row | {"follows": sum(seq < row["seq"] for seq in seqs)} for row in found]
+
+
+Levels = dict[Decimal, Decimal]
+
+
+def books_of(dataset: Dataset, folder: Path) -> list[tuple[int, Levels, Levels]]:
+    """Each instant (µs) at which depth was stated, and the levels after all its rows."""
+    (table,) = dataset.card.resolved_instruments()
+    levels: dict[int, Levels] = {1: {}, -1: {}}
+    found: list[tuple[int, Levels, Levels]] = []
+    for row in depth_of(folder):
+        side = row["side"]
+        if row["flags"] & CLEAR:
+            for cleared in (1, -1) if side == 0 else (side,):
+                levels[cleared].clear()
+        else:
+            price, size = row["price"] * table.tick_size, row["size"] * table.lot_size
+            levels[side] = {p: s for p, s in (levels[side] | {price: size}).items() if s}
+        ts = row["ts_event"].value // 1000 - T0
+        if found and found[-1][0] == ts:
+            found.pop()
+        found.append((ts, levels[1].copy(), levels[-1].copy()))
+    return found
+
+
+def test_the_depth_of_a_book(tmp_path: Path) -> None:
+    path = written(tmp_path / "in", "incremental_book_L2", BOOK)
+    dataset, report = ingested(path, tmp_path / "out")
+    assert rows_of(dataset) == touch_rows(TOUCHES)
+    assert report.refused == {"book row before the first snapshot": 1}
+    rows = depth_of(tmp_path / "out")
+    # All rows but the one that came too early, and a clear before each of two snapshots.
+    assert len(rows) == len(BOOK) - 1 + 2
+    assert report.depth == {"read": len(BOOK) - 1, "written": len(rows), "quotes": len(TOUCHES)}
+    flags = [CLEAR | SNAPSHOT, SNAPSHOT, SNAPSHOT, SNAPSHOT, SNAPSHOT | LAST]
+    flags += [0] * 5 + [CLEAR | SNAPSHOT, SNAPSHOT | LAST]
+    assert [row["flags"] for row in rows] == flags
+    # The touch comes after the rows of its message.
+    assert [row["follows"] for row in rows] == [0] * 5 + [1] * 2 + [2] * 3 + [3] * 2
+    ten, eleven = {Decimal(10): Decimal(5), Decimal("9.5"): Decimal(1)}, {Decimal(11): Decimal(7)}
+    assert books_of(dataset, tmp_path / "out")[0] == (3, ten, eleven)
+    assert books_of(dataset, tmp_path / "out")[-1] == (8, {}, {Decimal("10.25"): Decimal(4)})
+    assert sum(map(len, Stream(dataset).depth())) == report.depth["written"]
+
+
+def test_the_depth_of_snapshots(tmp_path: Path) -> None:
+    def snapshot(ts: int, text: str) -> Row:
+        """The best two asks and bids, ``price amount`` in turn."""
+        a0, m0, a1, m1, b0, n0, b1, n1 = ("" if c == "-" else c for c in text.split())
+        return at(ts, ts + 1, a0, m0, b0, n0, a1, m1, b1, n1)
+
+    rows = [
+        snapshot(1, "11 1 12 2 10 1 9 2"),
+        snapshot(2, "11 1 12 3 10 1 9 2"),  # a size
+        snapshot(3, "11 1 12 3 10 1 - -"),  # a level is gone
+        snapshot(4, "11 1 11.5 1 10 1 9 2"),  # 12 is out of sight
+        snapshot(5, "12 1 13 1 10 1 9 2"),  # 11 and 11.5 are gone
+    ]
+    path = written(tmp_path / "in", "book_snapshot_2", rows)
+    dataset, report = ingested(path, tmp_path / "out")
+    assert (report.read, report.written) == (5, 5)
+    levels = [
+        ("10 1 9 2", "11 1 12 2"),
+        ("10 1 9 2", "11 1 12 3"),
+        ("10 1", "11 1 12 3"),
+        ("10 1 9 2", "11 1 11.5 1"),
+        ("10 1 9 2", "12 1 13 1"),
+    ]
+    expected = []
+    for ts, sides in enumerate(levels, 1):
+        cells = [[*map(Decimal, side.split())] for side in sides]
+        expected.append((ts, *(dict(zip(c[::2], c[1::2], strict=True)) for c in cells)))
+    assert books_of(dataset, tmp_path / "out") == expected
+    said = [
+        (row["ts_event"].value // 1000 - T0, row["flags"]) for row in depth_of(tmp_path / "out")
+    ]
+    clear = CLEAR | SNAPSHOT
+    expected_flags = [(1, clear)] * 2 + [(1, SNAPSHOT)] * 4 + [(2, SNAPSHOT)] + [(3, SNAPSHOT)]
+    expected_flags += [(4, SNAPSHOT), (4, clear), (4, SNAPSHOT), (4, SNAPSHOT)]
+    assert said == expected_flags + [(5, SNAPSHOT)] * 4
+    assert sum(map(len, Stream(dataset).depth())) == report.depth["written"]
 
 
 def test_a_book_goes_on_in_the_next_file(tmp_path: Path) -> None:
@@ -368,7 +465,7 @@ def test_quotes_come_before_what_a_book_says(tmp_path: Path) -> None:
     written(tmp_path / "in", "incremental_book_L2", BOOK, "book.csv")
     snapshot = [at(t, t + 1, 11, 7, 10, 5, "", "", "", "") for t in (3, 12)]
     written(tmp_path / "in", "book_snapshot_2", snapshot, "snap.csv")
-    dataset, report = ingested(tmp_path / "in", tmp_path / "out")
+    dataset, report = ingested(tmp_path / "in", tmp_path / "out", depth=False)
     expected = [
         TOUCHES[0],
         (5, 6, "9.5", "1", "10.5", "2"),
@@ -380,6 +477,14 @@ def test_quotes_come_before_what_a_book_says(tmp_path: Path) -> None:
     worse = "quote from {} where there are those of another data type"
     assert report.refused[worse.format("incremental_book_L2")] == 2
     assert report.refused[worse.format("book_snapshot")] == 1
+    # With depth, the book's rows are depth, even where its touch is not wanted.
+    dataset, report = ingested(tmp_path / "in", tmp_path / "out")
+    assert rows_of(dataset) == touch_rows(expected)
+    assert report.depth == {"read": len(BOOK) - 1, "written": len(BOOK) + 1, "quotes": 2}
+    assert report.refused == {
+        "book row before the first snapshot": 1,
+        worse.format("book_snapshot"): 1,
+    }
 
 
 def test_other_data_types_are_counted(tmp_path: Path) -> None:
@@ -536,7 +641,8 @@ def test_any_book_has_the_touch_of_plain_dictionaries(
         rows.append(level(recv, recv + 1, str(snapshot).lower(), side, price, amount))
     path = written(tmp_path / "in", "incremental_book_L2", rows)
     levels: dict[str, dict[Decimal, Decimal]] = {"bid": {}, "ask": {}}
-    known, before, last = False, False, [None] * 4
+    known, before = False, False
+    last: list[Decimal | None] = [None] * 4
     expected = []
     for k, (_, _, ts, received, flag, side, price, amount) in enumerate(rows):
         snapshot = flag == "true"
@@ -559,6 +665,9 @@ def test_any_book_has_the_touch_of_plain_dictionaries(
         return
     dataset, _ = ingested(path, tmp_path / "out")
     assert rows_of(dataset) == touch_rows(expected)
+    # The book that the rows of depth give is the same at the end of every instant.
+    ends = {ts: (bids, asks) for ts, bids, asks in books_of(dataset, tmp_path / "out")}
+    assert ends[max(ends)] == (levels["bid"], levels["ask"])
 
 
 def test_times_that_go_back_are_sorted_across_blocks(
