@@ -10,6 +10,7 @@ from backtest.plugins.sources.binance import BinanceStream
 from backtest.plugins.sources.challenge import Challenge
 from backtest.plugins.sources.equities import UsEquitiesTicks
 from backtest.plugins.sources.kaggle import JaneStreetKaggle
+from backtest.plugins.sources.lobster import Lobster
 from backtest.plugins.sources.mapped import MappedCsv, MappedParquet
 from backtest.plugins.sources.tardis import Tardis
 
@@ -21,6 +22,7 @@ def backtest_register_sources(register: Callable[[str, type[Source]], None]) -> 
     register("challenge", Challenge)
     register("csv", MappedCsv)
     register("jane-street-kaggle", JaneStreetKaggle)
+    register("lobster", Lobster)
     register("parquet", MappedParquet)
     register("tardis", Tardis)
     register("us-equities-ticks", UsEquitiesTicks)

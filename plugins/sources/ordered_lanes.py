@@ -25,7 +25,14 @@ _TYPES: dict[str, Any] = {
 }
 
 
-def depth_rows(symbol: int, ts: Int64Array, values: dict[str, Any], seq: Int64Array) -> Columns:
+def depth_rows(
+    symbol: int,
+    ts: Int64Array,
+    values: dict[str, Any],
+    seq: Int64Array,
+    *,
+    receipts: bool = True,
+) -> Columns:
     """Rows of a lane that are depth.
 
     Args:
@@ -33,10 +40,12 @@ def depth_rows(symbol: int, ts: Int64Array, values: dict[str, Any], seq: Int64Ar
         ts: when they happened, int64 ns [n].
         values: by name those of ``backtest.market.depth.VALUES``, the last two on L3 alone.
         seq: their column ``seq``, int64 [n].
+        receipts: the events have them.
     """
     n = len(ts)
     absent, nothing = np.full(n, NO_PRICE, dtype=np.int64), np.zeros(n, dtype=np.int64)
-    none = trades(symbol, {"ts_event": ts, "ts_recv": absent}, absent, nothing)
+    times = {"ts_event": ts, "ts_recv": absent} if receipts else {"ts_event": ts}
+    none = trades(symbol, times, absent, nothing)
     columns = {**none, "aggressor": np.zeros(n, dtype=np.int8)}
     columns |= {"is_event": np.zeros(n, dtype=np.bool_), "seq": seq}
     return columns | {name: values[name].astype(_TYPES[name]) for name in values}
@@ -46,7 +55,7 @@ def among_depth(events: Columns, *, orders: bool = False) -> Columns:
     """Rows of a lane that are events, in lanes of which others have rows of depth.
 
     Args:
-        events: of ``quotes`` or ``trades``, with receipts and aggressors.
+        events: of ``quotes`` or ``trades``, with aggressors.
         orders: the depth is of single orders.
     """
     n = len(events["ts_event"])
