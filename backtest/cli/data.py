@@ -99,6 +99,8 @@ def with_ignored(part: str | Mapping[str, Any], ignore: list[str]) -> str:
 def summary(report: IngestReport) -> str:
     """The report in one line."""
     parts = [f"{report.read} rows read", f"{report.written} events written"]
+    if report.depth:
+        parts.append(f"{report.depth['written']} rows of depth from {report.depth['read']}")
     parts += [f"{count} refused ({reason})" for reason, count in report.refused.items()]
     parts += [f"{count} repaired ({what})" for what, count in report.repaired.items()]
     parts += [f"{count} ignored ({why})" for why, count in report.ignored.items()]

@@ -25,6 +25,8 @@ class IngestReport:
         refused: rows left out, by reason.
         repaired: values or rows that were changed, by what was done.
         ignored: files left out, by reason.
+        depth: if the input has depth: its rows ``read``, the rows of depth ``written``, and how
+            many of the events are ``quotes`` taken from it.
     """
 
     read: int
@@ -32,10 +34,12 @@ class IngestReport:
     refused: Mapping[str, int] = field(default_factory=dict)
     repaired: Mapping[str, int] = field(default_factory=dict)
     ignored: Mapping[str, int] = field(default_factory=dict)
+    depth: Mapping[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as plain values."""
-        return asdict(self)
+        """The report as plain values; ``depth`` where there is some."""
+        values = asdict(self)
+        return values if self.depth else {k: v for k, v in values.items() if k != "depth"}
 
 
 class Source(ABC):

@@ -12,8 +12,10 @@ from backtest.plugins.sources.challenge import Challenge
 from backtest.plugins.sources.databento import DatabentoDbn
 from backtest.plugins.sources.equities import UsEquitiesTicks
 from backtest.plugins.sources.kaggle import JaneStreetKaggle
+from backtest.plugins.sources.lobster import Lobster
 from backtest.plugins.sources.mapped import MappedCsv, MappedParquet
 from backtest.plugins.sources.nautilus import NautilusCatalog
+from backtest.plugins.sources.tardis import Tardis
 
 
 @hookimpl
@@ -25,6 +27,8 @@ def backtest_register_sources(register: Callable[[str, type[Source]], None]) -> 
     register("csv", MappedCsv)
     register("databento", DatabentoDbn)
     register("jane-street-kaggle", JaneStreetKaggle)
+    register("lobster", Lobster)
     register("nautilus", NautilusCatalog)
     register("parquet", MappedParquet)
+    register("tardis", Tardis)
     register("us-equities-ticks", UsEquitiesTicks)

@@ -54,7 +54,7 @@ from backtest.plugins.sources.databento_symbols import (
     symbol_names,
 )
 from backtest.plugins.sources.lanes import Lane, card_name
-from backtest.plugins.sources.market_rows import write_market
+from backtest.plugins.sources.ordered_lanes import write_in_order
 from backtest.plugins.sources.time_order import TimeOrder
 
 _FOREVER = 2**63 - 1
@@ -120,7 +120,7 @@ def ingest(source: DatabentoOptions, input: Path, output: Path) -> IngestReport:
     index = {identity: symbols.index(name) for identity, name in names.items()}
     reading = _Reading(index, grids(symbols, tables), definitions, counts)
     with CanonicalWriter(output, card) as writer:
-        write_market(writer, [reading.lane(chain) for chain in survey.chains()])
+        write_in_order(writer, [reading.lane(chain) for chain in survey.chains()])
         if not writer.rows:
             raise DataError(f"no record is an event: {counts.reasons()}", place=str(input))
     counts.repaired[_MOVED] += reading.moved()

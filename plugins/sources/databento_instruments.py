@@ -15,9 +15,9 @@ from backtest.core.arrays import Int64Array
 from backtest.core.text import first_of, suggestion_or_list
 from backtest.data.card import InstrumentTable
 from backtest.errors import DataError
-from backtest.plugins.sources.countable import countable
 from backtest.plugins.sources.databento_rows import Grids
 from backtest.plugins.sources.databento_symbols import NANO, Definitions, Identity
+from backtest.plugins.sources.decimals import money_unit
 
 _CENT = 10_000_000
 T = TypeVar("T")
@@ -88,14 +88,15 @@ def instruments(
         if multiplier is None:
             found = definitions.multipliers.get(base)
             multiplier = _only(found, symbol, "multiplier", Fraction(1))
-        tables[symbol] = countable(
-            symbol,
+        factor = _decimal(multiplier, symbol)
+        tables[symbol] = InstrumentTable(
             tick_size=Decimal(f"{tick.normalize():f}"),
             lot_size=Decimal(1),
-            multiplier=_decimal(multiplier, symbol),
+            multiplier=factor,
             currency=_only(definitions.currencies.get(base), symbol, "currency", source.currency),
             fee_per_lot=Decimal(source.fee_per_lot),
             signed_prices=(about.low or 0) < 0 or base in definitions.spreads or None,
+            money_unit=money_unit(tick, Decimal(1), factor),
         )
     return tables
 

@@ -1,18 +1,15 @@
-"""Events and rows of depth in one order, as lists while a book is walked, and as lanes to merge."""
+"""Events and rows of depth in one order, made one after another while a book is walked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from backtest.data.canonical import CanonicalWriter
 from backtest.data.reading.decode import Columns
-from backtest.data.reading.merge import SortedFile, stream
-from backtest.market.depth import VALUES, DepthBatch
-from backtest.market.events import NO_PRICE, EventBatch
-from backtest.plugins.sources.lanes import BATCH_ROWS, LANE_ROWS, QUOTE, Lane, LastQuotes
+from backtest.market.depth import VALUES
+from backtest.market.events import NO_PRICE
+from backtest.plugins.sources.lanes import QUOTE
 from backtest.plugins.sources.order_books import Quote
 
 _TRADE = ("trade_price", "trade_size", "aggressor")
@@ -66,34 +63,3 @@ class MarketRows:
             name: np.ascontiguousarray(cells[:, k]).astype(_TYPES.get(name, np.int64))
             for k, name in enumerate(self._names)
         }
-
-
-def write_market(writer: CanonicalWriter, lanes: Sequence[Lane]) -> None:
-    """Write all lanes as one stream by ts_event; at equal times, in the order of ``lanes``.
-
-    Lanes either all have rows of depth among their events, told by ``is_event``, or none. A trade
-    carries the quote before it.
-    """
-    files = [
-        SortedFile(source, lane.first, lane.chunks, LANE_ROWS) for source, lane in enumerate(lanes)
-    ]
-    last = LastQuotes(len(writer.card.symbols))
-    for columns in stream(files, BATCH_ROWS):
-        depth = None
-        events = columns
-        if "is_event" in columns:
-            events, depth = _split(columns)
-        if "is_event" not in columns or len(events["ts_event"]):
-            events = last.filled(events)
-        writer.write(EventBatch(**events), depth=depth)
-
-
-def _split(columns: Columns) -> tuple[Columns, DepthBatch]:
-    """The events, and the rows of depth with their places among them."""
-    chosen = dict(columns)
-    is_event = chosen.pop("is_event")
-    values = {name: chosen.pop(name)[~is_event] for name in VALUES if name in chosen}
-    events = {name: column[is_event] for name, column in chosen.items()}
-    follows = np.cumsum(is_event)[~is_event]
-    symbol, ts = (chosen[name][~is_event] for name in ("symbol", "ts_event"))
-    return events, DepthBatch(symbol=symbol, ts_event=ts, follows=follows, **values)

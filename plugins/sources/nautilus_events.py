@@ -15,12 +15,9 @@ from backtest.data.canonical import CanonicalWriter
 from backtest.data.card import Card, InstrumentTable
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError
-from backtest.market.depth import VALUES
-from backtest.plugins.sources.countable import countable
 from backtest.plugins.sources.counts import Counts
-from backtest.plugins.sources.decimals import step_of
+from backtest.plugins.sources.decimals import money_unit, step_of
 from backtest.plugins.sources.lanes import Lane, card_name
-from backtest.plugins.sources.market_rows import write_market
 from backtest.plugins.sources.nautilus_books import F_LAST, of_orders
 from backtest.plugins.sources.nautilus_files import (
     DELTAS,
@@ -34,9 +31,9 @@ from backtest.plugins.sources.nautilus_rows import (
     LaneReader,
     Seen,
     Spanned,
-    among_depth,
     file_numbers,
 )
+from backtest.plugins.sources.ordered_lanes import among_depth, write_in_order
 from backtest.plugins.sources.time_order import TimeOrder
 
 _MOVED = "row earlier than its instrument's row before it: moved"
@@ -103,7 +100,7 @@ def ingest(source: CatalogOptions, input: Path, output: Path) -> IngestReport:
     )
     with CanonicalWriter(output, card) as writer:
         lanes = reading.lanes(spanned, symbols, tables)
-        write_market(writer, lanes)
+        write_in_order(writer, lanes)
         if not writer.rows:
             why = reading.counts.reasons()
             raise DataError(f"no row is an event: {why}", place=str(input))
@@ -132,18 +129,18 @@ def _instrument(
     own = [file for file in files if file.instrument == name]
     tick = facts.tick or step_of(max(file.price_precision for file in own))
     lot = facts.lot or step_of(max(file.size_precision for file in own))
-    fees = {}
-    if facts.taker_fee is not None:
-        fees = {"fee_rate": facts.taker_fee, "maker_fee_rate": facts.maker_fee}
-    return countable(
-        name,
-        tick_size=source.sizes("tick_sizes").get(name) or _finer(tick, seen.price),
-        lot_size=source.sizes("lot_sizes").get(name) or _finer(lot, seen.size),
+    tick = source.sizes("tick_sizes").get(name) or _finer(tick, seen.price)
+    lot = source.sizes("lot_sizes").get(name) or _finer(lot, seen.size)
+    return InstrumentTable(
+        tick_size=tick,
+        lot_size=lot,
         multiplier=facts.multiplier,
         currency=facts.currency or source.currency,
+        fee_rate=facts.taker_fee,
+        maker_fee_rate=facts.maker_fee,
         tradable=False if facts.inverse else None,
         signed_prices=seen.lowest < 0 or None,
-        **fees,
+        money_unit=money_unit(tick, lot, facts.multiplier or Decimal(1)),
     )
 
 
@@ -220,7 +217,6 @@ class _Reading:
             chain.append(item)
         with_depth = any(item.file.kind == DELTAS for item in spanned)
         orders = self._depth == "orders" or any(seen.orders for seen in self.seen.values())
-        none = VALUES if orders else VALUES[:4]
         lanes = []
         for (_, kind, name), chain in sorted(found.items()):
             lane = LaneReader(
@@ -230,6 +226,6 @@ class _Reading:
             self._orders.append(order)
             rows = lane.rows(chain, order)
             if with_depth and kind != DELTAS:
-                rows = (among_depth(columns, none) for columns in rows)
+                rows = (among_depth(columns, orders=orders) for columns in rows)
             lanes.append(Lane(min(item.least for item in chain), rows))
         return lanes

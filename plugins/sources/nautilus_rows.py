@@ -57,14 +57,6 @@ class Spanned:
     least: int
 
 
-def among_depth(columns: Columns, values: tuple[str, ...]) -> Columns:
-    """The same rows with the columns that rows of depth have."""
-    n = len(columns["ts_event"])
-    types: dict[str, Any] = {"side": np.int8, "flags": np.uint8, "action": np.int8}
-    empty = {name: np.zeros(n, dtype=types.get(name, np.int64)) for name in values}
-    return {**columns, "is_event": np.ones(n, dtype=np.bool_), **empty}
-
-
 @dataclass
 class LaneReader:
     """Rows of one kind and instrument."""

@@ -19,9 +19,8 @@ from backtest.data.reading.decode import Columns
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, NO_TIME
-from backtest.plugins.sources.countable import countable
 from backtest.plugins.sources.counts import Counts
-from backtest.plugins.sources.decimals import step_of, to_grid
+from backtest.plugins.sources.decimals import money_unit, step_of, to_grid
 from backtest.plugins.sources.lanes import Lane, card_name, quotes, trades, write_lanes
 from backtest.plugins.sources.time_order import SLACK, TimeOrder
 from backtest.plugins.sources.vision_files import (
@@ -248,12 +247,14 @@ def _instruments(source: VisionOptions, symbols: dict[str, _Symbol]) -> dict[str
     tables = {}
     for name, symbol in symbols.items():
         linear = symbol.market != "cm" and name.removesuffix(".um").endswith(source.currency)
-        tables[name] = countable(
-            name,
-            tick_size=given["tick_sizes"].get(name, step_of(symbol.price_scale)),
-            lot_size=given["lot_sizes"].get(name, step_of(symbol.size_scale)),
+        tick = given["tick_sizes"].get(name, step_of(symbol.price_scale))
+        lot = given["lot_sizes"].get(name, step_of(symbol.size_scale))
+        tables[name] = InstrumentTable(
+            tick_size=tick,
+            lot_size=lot,
             currency=source.currency,
             fee_rate=Decimal(source.fee_rate),
             tradable=linear,
+            money_unit=money_unit(tick, lot, Decimal(1)),
         )
     return tables

@@ -52,7 +52,7 @@ def test_is_registered() -> None:
     backtest_register_sources(found.__setitem__)
     assert found["challenge"] is Challenge
     others = {"binance-stream", "csv", "databento", "jane-street-kaggle", "nautilus", "parquet"}
-    others |= {"binance-vision", "us-equities-ticks"}
+    others |= {"binance-vision", "lobster", "tardis", "us-equities-ticks"}
     assert found.keys() == {"challenge", *others}
 
 
