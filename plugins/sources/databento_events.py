@@ -122,9 +122,10 @@ def ingest(source: DatabentoOptions, input: Path, output: Path) -> IngestReport:
     with CanonicalWriter(output, card) as writer:
         write_in_order(writer, [reading.lane(chain) for chain in survey.chains()])
         if not writer.rows:
-            raise DataError(f"no record is an event: {counts.reasons()}", place=str(input))
+            why = counts.reasons() or "no book is known before a snapshot or a clearing"
+            raise DataError(f"no record is an event: {why}", place=str(input))
     counts.repaired[_MOVED] += reading.moved()
-    return counts.report(survey.rows, writer.rows, ignored)
+    return counts.report(survey.rows, writer, ignored)
 
 
 def _chosen(

@@ -29,7 +29,7 @@ class LevelRows:
 
     def __init__(self, grids: Grids, counts: Counts) -> None:
         self._grids = grids
-        self._events = PriceRows(grids, counts)
+        self._events = PriceRows(grids, counts, depth=True)
         self._known: dict[tuple[int, int], dict[int, int]] = {}
         self._last: dict[int, Int64Array] = {}
 

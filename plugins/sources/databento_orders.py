@@ -15,10 +15,7 @@ from backtest.plugins.sources.counts import Counts
 from backtest.plugins.sources.databento_files import F_LAST, F_MAYBE_BAD_BOOK, F_SNAPSHOT, F_TOB
 from backtest.plugins.sources.databento_rows import (
     BAD_BOOK,
-    NO_CHANGE,
     TRADE_WITHOUT,
-    TWO_EVENTS,
-    WITHIN,
     Chunk,
     Grids,
     in_ticks,
@@ -29,7 +26,6 @@ from backtest.plugins.sources.order_books import ASK, BID, NO_QUOTE, OrdersBook,
 _SIDES = {ord("B"): BID, ord("A"): ASK}
 _NO_ORDER = "order without a price, a side or a size"
 _UNKNOWN = "cancel of an order that is not in the book"
-_NO_BOOK = "record before the symbol's snapshot or clearing: its book is not known"
 _PRINT = 0
 """The order of an execution that touched no displayed order."""
 
@@ -115,7 +111,6 @@ class OrderRows:
         return out.columns()
 
     def _record(self, out: MarketRows, state: _Book, record: _Record) -> None:
-        before = out.events
         reason = None
         if state.known is None:
             state.known = False
@@ -133,16 +128,15 @@ class OrderRows:
             out.depth(BOTH, 0, 0, CLEAR | mark, _PRINT, ADD)
         elif record.kind in ("A", "M", "C"):
             reason = self._change(out, state, record)
-        elif record.kind != "N":
+        else:
             reason = f"record with the action {record.kind!r}"
         if record.flags & F_LAST:
             state.known = state.known or bool(record.flags & F_SNAPSHOT)
-            reason = reason or (None if state.known else _NO_BOOK)
             self._end(out, state, record.flags)
-        if out.events == before:
-            self._counts.refused[reason or (NO_CHANGE if record.flags & F_LAST else WITHIN)] += 1
-        elif out.events == before + 2:
-            self._counts.repaired[TWO_EVENTS] += 1
+        if reason is not None:
+            self._counts.refused[reason] += 1
+        elif record.kind != "T":
+            self._counts.depth += 1
 
     def _trade(self, out: MarketRows, state: _Book, record: _Record) -> str | None:
         if not record.priced or not record.size:
@@ -223,4 +217,5 @@ class OrderRows:
             quote = NO_QUOTE
         if quote != state.written:
             out.quote(quote)
+            self._counts.quotes += 1
             state.written = quote

@@ -155,9 +155,11 @@ class PriceRows:
     Args:
         grids: of the symbols.
         counts: take what becomes of records.
+        depth: records that are no trades become rows of depth besides.
     """
 
-    def __init__(self, grids: Grids, counts: Counts) -> None:
+    def __init__(self, grids: Grids, counts: Counts, *, depth: bool = False) -> None:
+        self._depth = depth
         self._grids = grids
         self._counts = counts
         symbols = len(grids.steps)
@@ -173,20 +175,32 @@ class PriceRows:
         said, trade = self._trades(chunk)
         quoted, whole = np.zeros_like(trade), np.ones_like(trade)
         quote = np.zeros((4, len(trade)), dtype=np.int64)
-        if chunk.records.rtype != MBP_0:
-            if chunk.records.rtype != BBO_1S and chunk.file.schema != "tbbo":
+        kind = chunk.records.rtype
+        if kind != MBP_0:
+            if kind != BBO_1S and chunk.file.schema != "tbbo":
                 whole = (chunk.records.data["flags"] & F_LAST) != 0
             quote = self._quotes(chunk, whole)
             quoted = self.changed(chunk.symbol, quote, whole)
-        silent = ~quoted & ~trade
-        self._counts.refuse(TRADE_WITHOUT, silent & said)
-        self._counts.refuse(WITHIN, silent & ~said & ~whole)
-        last = NO_TRADE if chunk.records.rtype == MBP_0 else NO_CHANGE
-        self._counts.refuse(last, silent & ~said & whole)
-        self._counts.repair(TWO_EVENTS, quoted & trade)
+        self._count(said, trade, quoted, whole, NO_TRADE if kind == MBP_0 else NO_CHANGE)
         rows = _joined(self._quote_rows(chunk, quote, quoted), self._trade_rows(chunk, trade))
         place = rows.pop("place")
         return rows, place // 2
+
+    def _count(
+        self, said: BoolArray, trade: BoolArray, quoted: BoolArray, whole: BoolArray, idle: str
+    ) -> None:
+        """Say of each record whether it is an event, becomes depth, or why it is left out."""
+        if self._depth:
+            self._counts.refuse(TRADE_WITHOUT, said & ~trade)
+            self._counts.refuse(WITHIN, ~said & ~whole)
+            self._counts.depth += int(np.count_nonzero(~said & whole))
+            self._counts.quotes += int(np.count_nonzero(quoted))
+            return
+        silent = ~quoted & ~trade
+        self._counts.refuse(TRADE_WITHOUT, silent & said)
+        self._counts.refuse(WITHIN, silent & ~said & ~whole)
+        self._counts.refuse(idle, silent & ~said & whole)
+        self._counts.repair(TWO_EVENTS, quoted & trade)
 
     def _trades(self, chunk: Chunk) -> tuple[BoolArray, BoolArray]:
         """Records that are trades, and those of them with a price and a size, bool [n]."""

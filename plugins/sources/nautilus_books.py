@@ -17,8 +17,6 @@ F_LAST, F_SNAPSHOT = 128, 32
 _ADD, _UPDATE, _DELETE, _CLEAR = 1, 2, 3, 4
 _SIDES = {1: BID, 2: ASK}
 
-NO_CHANGE = "delta that changes neither side of the touch, or not yet"
-UNKNOWN = "delta before the book's snapshot or clearing: the book is not known"
 BAD = "delta without a side, or with a price or size that is none"
 GONE = "delta that removes an order that is not there"
 
@@ -98,8 +96,7 @@ class DeltaBook:
         if self._first and action != _CLEAR and self.orders:
             out.depth(BOTH, 0, 0, CLEAR, *tail)  # orders from before the file are not known
         self._first = False
-        # A row counts as one that changes nothing until its event ends with a new touch.
-        self.counts.refused[NO_CHANGE if self._known or action == _CLEAR else UNKNOWN] += 1
+        self.counts.depth += 1
         if action == _CLEAR:
             (self._orders if self.orders else self._levels).clear(sign)
             self._known = self._known or sign == 0
@@ -132,7 +129,7 @@ class DeltaBook:
             out.depth(*known[:2], known[2], mark, order, CANCEL)
 
     def _refuse(self, reason: str) -> None:
-        self.counts.refused[NO_CHANGE if self._known else UNKNOWN] -= 1
+        self.counts.depth -= 1
         self.counts.refused[reason] += 1
 
     def _end(self, out: MarketRows, ts: int, recv: int) -> None:
@@ -143,7 +140,7 @@ class DeltaBook:
             out.at(self.symbol, ts, recv)
             out.quote(quote)
             self._written = quote
-            self.counts.refused[NO_CHANGE] -= 1
+            self.counts.quotes += 1
 
 
 def of_orders(order: Int64Array, side: Int64Array, price: Int64Array, seen: dict[int, int]) -> bool:

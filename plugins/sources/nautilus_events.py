@@ -102,10 +102,10 @@ def ingest(source: CatalogOptions, input: Path, output: Path) -> IngestReport:
         lanes = reading.lanes(spanned, symbols, tables)
         write_in_order(writer, lanes)
         if not writer.rows:
-            why = reading.counts.reasons()
+            why = reading.counts.reasons() or "no book is known before a snapshot or a clearing"
             raise DataError(f"no row is an event: {why}", place=str(input))
     reading.counts.repaired[_MOVED] += reading.moved()
-    return reading.counts.report(sum(f.rows for f in files), writer.rows, catalog.ignored)
+    return reading.counts.report(sum(f.rows for f in files), writer, catalog.ignored)
 
 
 def _check_given(source: CatalogOptions, symbols: list[str]) -> None:
