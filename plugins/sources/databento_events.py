@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from backtest.core.arrays import BoolArray, Int64Array
+from backtest.core.arrays import Int64Array
 from backtest.core.text import first_of
 from backtest.core.times import format_utc
 from backtest.data.canonical import CanonicalWriter
@@ -190,11 +190,13 @@ class _Survey:
             codes = names.of(records, recv)
             ts, _ = times(records, file.place, Counts())
             self._counts.refuse(NO_RECORD_TIME, ts == NO_TIME)
-            for code in np.unique(codes[ts != NO_TIME]).tolist():
-                identity = names.identities[code]
-                rows = (codes == code) & (ts != NO_TIME)
+            known = np.flatnonzero(ts != NO_TIME)
+            order = known[np.argsort(codes[known], kind="stable")]
+            cuts = np.flatnonzero(np.diff(codes[order])) + 1
+            for rows in np.split(order, cuts) if len(order) else ():
+                identity = names.identities[int(codes[rows[0]])]
                 if self._publishers and identity[1] not in self._publishers:
-                    self._counts.refuse(_OTHER_PUBLISHER, rows)
+                    self._counts.refused[_OTHER_PUBLISHER] += len(rows)
                     continue
                 span.identities.add(identity)
                 span.least = min(span.least, int(ts[rows].min()))
@@ -205,7 +207,7 @@ class _Survey:
             self._spans.append(span)
 
     @staticmethod
-    def _prices(seen: Seen, records: Records, rows: BoolArray) -> None:
+    def _prices(seen: Seen, records: Records, rows: Int64Array) -> None:
         for name in price_columns(records):
             prices = records.data[name][rows]
             seen.add(prices[prices != NO_DBN_PRICE])

@@ -37,6 +37,9 @@ NO_DBN_TIME = 2**64 - 1
 
 _OTHER = {17: "bar", 18: "status", 20: "imbalance", 21: "error", 23: "system", 24: "statistics"}
 _OTHER |= {32: "bar", 33: "bar", 34: "bar", 35: "bar", 36: "bar", MAPPING: "symbol mapping"}
+_ABOUT = ("metadata.json", "condition.json", "manifest.json", "symbology.json", "symbology.csv")
+"""Files that come with a download, all of which the DBN files say as well."""
+
 _MAGIC = b"DBN"
 _BLOCK_BYTES = 1 << 22
 _MOST_RECORDS = 16_384
@@ -131,10 +134,13 @@ def dbn_files(input: Path, ignore: Sequence[str]) -> tuple[list[DbnFile], Counte
     """
     vendor()
     suffixes = (".dbn", ".dbn.zst", ".zip")
-    found = input_files(input, suffixes, ignore, noun=".dbn or .dbn.zst files")
+    found = input_files(input, (*suffixes, *_ABOUT), ignore, noun=".dbn or .dbn.zst files")
     ignored = Counter(found.ignored)
     files = []
     for path in found.paths:
+        if path != input and path.name.lower().endswith(_ABOUT):
+            ignored["file about the download"] += 1
+            continue
         label = path.name if path == input else path.relative_to(input).as_posix()
         for packed in unpacked(path, suffixes[:2], ignore, ignored):
             name = label if packed.member is None else f"{label}/{packed.member}"

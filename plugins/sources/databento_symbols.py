@@ -103,7 +103,7 @@ class Names:
                 if str(v_in) in _CONTINUOUS:
                     text = self.definitions.raw.get(int(number), f"{text}.{number}")
                 found[int(number)].append((_midnight(interval["start_date"]), text))
-        self._intervals = {number: sorted(some) for number, some in found.items()}
+        self._intervals = {number: _merged(some) for number, some in found.items()}
         self._separate_parents()
 
     def _separate_parents(self) -> None:
@@ -138,20 +138,25 @@ class Names:
         keys = records.data["instrument_id"].astype(np.int64) << 16
         keys |= records.data["publisher_id"]
         distinct, inverse = np.unique(keys, return_inverse=True)
-        codes = np.empty(len(keys), dtype=np.int64)
-        for k, key in enumerate(distinct.tolist()):
-            number, publisher = key >> 16, key & 0xFFFF
-            intervals = self._intervals.get(number)
-            rows = inverse == k if len(distinct) > 1 else np.ones(len(keys), dtype=np.bool_)
-            if intervals is None:
-                name = self._learned.get(number) or self.definitions.raw.get(number, str(number))
-                codes[rows] = self._code((name, publisher))
-                continue
-            places = [self._code((name, publisher)) for _, name in intervals]
-            starts = np.array([start for start, _ in intervals], dtype=np.int64)
-            at = np.searchsorted(starts, ts[rows], side="right") - 1
-            codes[rows] = np.array(places, dtype=np.int64)[np.maximum(at, 0)]
+        names = [self._names_of(key >> 16) for key in distinct.tolist()]
+        publishers = (distinct & 0xFFFF).tolist()
+        first = [self._code((some[0][1], p)) for some, p in zip(names, publishers, strict=True)]
+        codes: Int64Array = np.array(first, dtype=np.int64)[inverse]
+        for k, some in enumerate(names):
+            if len(some) > 1:
+                rows = np.flatnonzero(inverse == k)
+                places = [self._code((name, publishers[k])) for _, name in some]
+                starts = np.array([start for start, _ in some], dtype=np.int64)
+                at = np.searchsorted(starts, ts[rows], side="right") - 1
+                codes[rows] = np.array(places, dtype=np.int64)[np.maximum(at, 0)]
         return codes
+
+    def _names_of(self, number: int) -> list[tuple[int, str]]:
+        """An instrument's names, with the instant from which each holds, ns."""
+        if number in self._intervals:
+            return self._intervals[number]
+        raw = self.definitions.raw.get(number, str(number))
+        return [(0, self._learned.get(number) or raw)]
 
     def _code(self, identity: Identity) -> int:
         if identity not in self._codes:
@@ -175,6 +180,12 @@ def symbol_names(identities: Iterable[Identity]) -> dict[Identity, str]:
     found = sorted(set(identities))
     several = len({publisher for _, publisher in found}) > 1
     return {(name, number): f"{name}.{number}" if several else name for name, number in found}
+
+
+def _merged(intervals: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    """The same in order of time, without those that repeat the name before."""
+    found = sorted(intervals)
+    return [at for k, at in enumerate(found) if not k or at[1] != found[k - 1][1]]
 
 
 def _midnight(day: date) -> int:

@@ -551,6 +551,34 @@ def test_rows_wait_a_second_for_earlier_ones_of_other_symbols() -> None:
     assert TimeOrder(1).rest() is None
 
 
+def test_frames_times_of_sending_and_mixed_blocks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    records = market_by_order(4, 300)
+    plain = metadata("mbo") + b"".join(map(bytes, records))
+    wanted = ingested(written(tmp_path / "a.dbn", "mbo", records), tmp_path / "whole")
+    monkeypatch.setattr("backtest.plugins.sources.databento_files._BLOCK_BYTES", 1000)
+    framed = tmp_path / "framed.dbn.zst"
+    framed.write_bytes(zstd(plain[:5000]) + zstd(plain[5000:]))
+    found = ingested(framed, tmp_path / "framed")
+    assert rows_of(found[0]) == rows_of(wanted[0])
+    assert found[1] == wanted[1]
+    assert replayed(found[0]) == replayed(wanted[0])
+    # Of a live recording, each record may end with the time at which it was sent.
+    sent = v.Metadata(
+        dataset="GLBX.MDP3", start=T0, stype_in=None, stype_out=v.SType.INSTRUMENT_ID,
+        schema=v.Schema.MBO, ts_out=True,
+    ).encode()  # fmt: skip
+    for record in records:
+        data = bytearray(bytes(record))
+        data[0] += 2
+        sent += bytes(data) + (T0 + 5).to_bytes(8, "little")
+    (tmp_path / "sent.dbn").write_bytes(sent)
+    dataset, _ = ingested(tmp_path / "sent.dbn", tmp_path / "sent")
+    assert dataset.symbols == ("7", "8")
+    assert rows_of(dataset) == rows_of(wanted[0])
+
+
 GOOD = [trade(T0 + i, "A", 100, 1) for i in range(50)]
 
 
@@ -604,6 +632,9 @@ def test_files_that_say_the_same_twice_are_refused(tmp_path: Path) -> None:
     assert "schemas mbp-1, trades" in error.problem
     _, report = ingested(folder, tmp_path / "again", schema="trades")
     assert report.ignored == {"schema mbp-1": 1}
+    (folder / "metadata.json").write_text("{}")
+    _, report = ingested(folder, tmp_path / "about", schema="trades")
+    assert report.ignored["file about the download"] == 1
     (folder / "notes.txt").write_text("mine")
     assert "'notes.txt'" in str(refused(folder, tmp_path / "third"))
 
