@@ -273,7 +273,8 @@ class _Reading:
         schema = chain[0].file.schema
         kind = {"mbo": OrderRows, "mbp-10": LevelRows}.get(schema, PriceRows)
         builder: Any = kind(self._grids, self._counts)
-        order = TimeOrder(len(self._grids.steps))
+        alone = len(set().union(*(span.identities for span in chain))) == 1
+        order = TimeOrder(len(self._grids.steps), alone=alone)
         self._orders.append(order)
         for span in chain:
             for chunk in self._chunks(span.file):

@@ -222,7 +222,7 @@ class _Reading:
             lane = LaneReader(
                 symbols.index(name), kind, tables[name], self.seen[name], orders, self.counts
             )
-            order = TimeOrder(len(symbols))
+            order = TimeOrder(len(symbols), alone=True)
             self._orders.append(order)
             rows = lane.rows(chain, order)
             if with_depth and kind != DELTAS:

@@ -163,7 +163,7 @@ def _lanes(
             )
         chain.append(span)
     for (_, name), chain in sorted(chains.items()):
-        orders.append(TimeOrder(len(names)))
+        orders.append(TimeOrder(len(names), alone=True))
         reader = _LaneReader(names.index(name), tables[name], counts, orders[-1])
         yield Lane(min(span.least for span in chain), reader.rows(chain))
 

@@ -532,7 +532,7 @@ def test_bad_books_have_no_sides(tmp_path: Path) -> None:
 
 
 def test_rows_wait_a_second_for_earlier_ones_of_other_symbols() -> None:
-    order_ = TimeOrder(2)
+    order_ = TimeOrder(2, least=1)
 
     def add(now: int, *rows: tuple[int, int]) -> list[tuple[int, int]]:
         symbol, ts = np.array(rows, dtype=np.int64).reshape(-1, 2).T
@@ -549,6 +549,25 @@ def test_rows_wait_a_second_for_earlier_ones_of_other_symbols() -> None:
     assert rest is not None
     assert rest["ts_event"].tolist() == [SLACK + 7]
     assert TimeOrder(1).rest() is None
+
+
+def test_few_rows_are_not_given_out_one_by_one() -> None:
+    order_, given = TimeOrder(3), []
+    draw = np.random.default_rng(1)
+    ts = (
+        T0 + np.sort(draw.integers(0, 100 * SLACK, 200_000)) - draw.integers(0, SLACK // 2, 200_000)
+    )
+    symbol = draw.integers(0, 3, len(ts))
+    for k in range(0, len(ts), 7000):
+        part = slice(k, k + 7000)
+        rows = {"symbol": symbol[part], "ts_event": ts[part], "ts_recv": ts[part]}
+        given.append(order_.add(rows, int(ts[part].max())))
+    assert sum(len(rows["ts_event"]) > 0 for rows in given) == 2
+    rest = order_.rest()
+    assert rest is not None
+    found = np.concatenate([rows["ts_event"] for rows in [*given, rest]])
+    wanted = [np.maximum.accumulate(ts[symbol == s]) for s in range(3)]
+    assert (found == np.sort(np.concatenate(wanted))).all()
 
 
 def test_frames_times_of_sending_and_mixed_blocks(
