@@ -134,7 +134,7 @@ def _chosen(
     """The files of market data to read; those of other schemas are counted as ignored."""
     if schema != "any":
         files = [replace(f, schema=schema) if f.schema == "mixed" else f for f in files]
-    there = {file.schema for file in files}
+    there = {file.schema for file in files} or {"files about the download"}
     market = there & {*MARKET}
     if schema != "any":
         market &= {schema}
@@ -147,7 +147,7 @@ def _chosen(
         )
     if not market:
         raise DataError(
-            f"no file has a schema that is read, only {', '.join(sorted(there))}",
+            f"no file has a schema that is read: there are only {', '.join(sorted(there))}",
             place=str(input),
             remedy=f"Read are {', '.join(MARKET)}, with definitions beside them. A recording of"
             " mixed schemas is read with, for example, --set schema=mbp-1.",

@@ -167,8 +167,15 @@ class OrderRows:
         sign = record.sign or (known[0] if known else 0)
         if not sign or not record.priced or (not record.size and known is None):
             return _NO_ORDER
-        if known is not None and known[:2] == (sign, record.price) and known[2] > record.size:
-            self._shrink(out, state, record, known[2] - record.size)
+        if known is not None and record.order in state.filled:
+            # What was filled goes first: the rest of an iceberg order joins the level anew.
+            self._shrink(out, state, record, min(known[2], state.filled[record.order][0]))
+            known = state.book.orders.get(record.order)
+        if known is not None and known[:2] == (sign, record.price) and known[2] >= record.size:
+            if known[2] > record.size:
+                self._shrink(out, state, record, known[2] - record.size)
+            return None
+        if not record.size:
             return None
         state.book.set(record.order, sign, record.price, record.size)
         action = ADD if known is None else MODIFY

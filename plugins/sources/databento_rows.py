@@ -25,6 +25,7 @@ from backtest.plugins.sources.databento_files import (
     Records,
 )
 from backtest.plugins.sources.lanes import QUOTE
+from backtest.plugins.sources.time_order import SLACK
 
 _NS = 1_000_000_000
 _EARLIEST, _LATEST = 631_152_000 * _NS, 4_102_444_800 * _NS  # 1990 and 2100
@@ -34,6 +35,7 @@ NO_CHANGE = "record that changes neither side of the touch"
 WITHIN = "record within an event of the venue, before its last one"
 BAD_BOOK = "book that may be bad by the record's flags: both sides absent"
 EMPTY_SIDE = "side with a size of 0: absent"
+AHEAD = "ts_event more than a second after ts_recv: set to it"
 BEFORE = "received before the event: ts_recv set to ts_event"
 NO_RECORD_TIME = "record without a time"
 NO_TRADE = "record that is no trade"
@@ -92,8 +94,11 @@ def times(records: Records, place: str, counts: Counts) -> tuple[Int64Array, Int
     sampled = (records.data["flags"] & F_SNAPSHOT) != 0
     if records.rtype == BBO_1S:
         sampled[:] = True
-    ts = np.where((sampled | (event == NO_TIME)) & (recv != NO_TIME), recv, event)
     known = recv != NO_TIME
+    # One wrong time in the future would move all that follows there.
+    ahead = known & (event > recv + SLACK) & ~sampled
+    counts.repair(AHEAD, ahead)
+    ts = np.where((sampled | ahead | (event == NO_TIME)) & known, recv, event)
     if records.rtype == BBO_1S:
         known[:] = False
     counts.repair(BEFORE, known & (recv < ts))

@@ -259,6 +259,29 @@ def test_a_fill_is_the_execution_of_the_cancel_after_it(tmp_path: Path) -> None:
     assert whole(report)
 
 
+def test_an_iceberg_order_joins_the_level_anew(tmp_path: Path) -> None:
+    records = [
+        order("R", T0),
+        order("A", T0 + 1, "B", 100, size=5, id=1),
+        order("A", T0 + 2, "B", 100, size=4, id=2),
+        order("T", T0 + 3, "A", 100, size=5, flags=0),
+        order("F", T0 + 3, "B", 100, size=5, id=1, flags=0),
+        order("M", T0 + 3, "B", 100, size=5, id=1),
+        order("M", T0 + 4, "B", 99, size=4, id=2),
+        order("M", T0 + 5, "B", 99, size=4, id=2),  # says nothing new
+        order("M", T0 + 6, "B", 99, size=0, id=2),
+    ]
+    dataset, report = ingested(written(tmp_path / "a.dbn", "mbo", records), tmp_path / "out")
+    batch: Any
+    (batch,) = Stream(dataset).depth()
+    rows = [batch.action, batch.order_id, batch.price, batch.size]
+    assert np.stack(rows, axis=1).tolist()[1:] == [
+        [ADD, 1, 100, 5], [ADD, 2, 100, 4], [EXECUTE, 1, 100, 5], [ADD, 1, 100, 5],
+        [MODIFY, 2, 99, 4], [CANCEL, 2, 99, 4],
+    ]  # fmt: skip
+    assert whole(report)
+
+
 def test_a_snapshot_is_known_once_it_ends(tmp_path: Path) -> None:
     made = T0 + 10 * NANO
     flags = SNAPSHOT | 8
@@ -617,7 +640,7 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
         ("newer.dbn", plain[:3] + b"\x09" + plain[4:], "newer version"),
         ("zero.dbn", plain + b"\0" * 48, "damaged"),
         ("nothing.dbn", metadata("trades"), "there are no records of quotes or trades"),
-        ("bars.dbn", metadata("ohlcv-1s"), "no file has a schema that is read, only ohlcv-1s"),
+        ("bars.dbn", metadata("ohlcv-1s"), "there are only ohlcv-1s"),
         (
             "time.dbn", metadata("trades") + bytes(trade(5, "A", 1, 1)),
             "record 0 has the ts_event 5, which is not between 1990 and 2100",
@@ -634,6 +657,28 @@ def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
     error = refused(tmp_path / "ok.dbn", out, tick_sizes=("ESU4=0.75",))
     assert "the price 100, which is not a multiple of 0.75" in error.problem
     assert "ESU4" in str(refused(tmp_path / "ok.dbn", out, tick_sizes=("ESU5=1",)).remedy)
+
+
+def test_times_that_cannot_be(tmp_path: Path) -> None:
+    none = v.UNDEF_TIMESTAMP
+    records = [
+        trade(T0, "A", 100, 1),
+        trade(T0 + 3600 * NANO, "A", 100, 2, recv=T0 + 7),
+        trade(T0 + 9, "A", 100, 3, recv=T0 + 8),
+        trade(none, "A", 100, 4, recv=T0 + 10),
+        trade(T0 + 11, "A", 100, 5, recv=none),
+        trade(none, "A", 100, 6, recv=none),
+    ]
+    dataset, report = ingested(written(tmp_path / "a.dbn", "trades", records), tmp_path / "out")
+    assert [(row[1] - T0, row[8]) for row in rows_of(dataset)] == [
+        (0, 1), (7, 2), (9, 3), (10, 4), (11, 5),
+    ]  # fmt: skip
+    assert [row[2] for row in rows_of(dataset)][2:] == [T0 + 9, T0 + 10, NO_TIME]
+    assert report.refused == {"record without a time": 1}
+    assert report.repaired == {
+        "received before the event: ts_recv set to ts_event": 1,
+        "ts_event more than a second after ts_recv: set to it": 1,
+    }
 
 
 def test_files_that_say_the_same_twice_are_refused(tmp_path: Path) -> None:
