@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from importlib.util import find_spec
 
 from backtest.data.sources import Source
-from backtest.plugins.hookspecs import hookimpl
+from backtest.plugins.hookspecs import Register, hookimpl
 from backtest.plugins.sources.binance import BinanceStream
 from backtest.plugins.sources.binance_vision import BinanceVision
 from backtest.plugins.sources.challenge import Challenge
@@ -19,13 +19,15 @@ from backtest.plugins.sources.tardis import Tardis
 
 
 @hookimpl
-def backtest_register_sources(register: Callable[[str, type[Source]], None]) -> None:
+def backtest_register_sources(register: Register[Source]) -> None:
     """Register them."""
     register("binance-stream", BinanceStream)
     register("binance-vision", BinanceVision)
     register("challenge", Challenge)
     register("csv", MappedCsv)
-    register("databento", DatabentoDbn)
+    missing = "the package databento-dbn is not installed; pip install 'ticktoll[databento]'"
+    there = find_spec("databento_dbn") is not None
+    register("databento", DatabentoDbn, unavailable=None if there else missing)
     register("jane-street-kaggle", JaneStreetKaggle)
     register("lobster", Lobster)
     register("nautilus", NautilusCatalog)

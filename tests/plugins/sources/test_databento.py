@@ -24,6 +24,7 @@ from backtest.data.sources import IngestReport, ingest
 from backtest.errors import DataError
 from backtest.market.depth import ADD, CANCEL, CLEAR, EXECUTE, MODIFY
 from backtest.market.events import NO_PRICE, NO_TIME
+from backtest.plugins.sources import backtest_register_sources
 from backtest.plugins.sources.databento import DatabentoDbn
 from backtest.plugins.sources.time_order import SLACK, TimeOrder
 from tests.mutations import refusal
@@ -709,6 +710,14 @@ def test_the_vendors_package_is_asked_for(tmp_path: Path, monkeypatch: pytest.Mo
     error = refused(path, tmp_path / "out")
     assert "databento-dbn" in error.problem
     assert "pip install 'ticktoll[databento]'" in str(error.remedy)
+    reasons: dict[str, str | None] = {}
+
+    def register(name: str, part: type, *, unavailable: str | None = None) -> None:
+        reasons[name] = unavailable
+
+    backtest_register_sources(register)
+    assert "pip install 'ticktoll[databento]'" in str(reasons.pop("databento"))
+    assert not any(reasons.values())
 
 
 def test_damaged_bytes_are_read_or_refused(tmp_path: Path) -> None:
