@@ -9,6 +9,7 @@ from backtest.plugins.hookspecs import hookimpl
 from backtest.plugins.sources.binance import BinanceStream
 from backtest.plugins.sources.challenge import Challenge
 from backtest.plugins.sources.equities import UsEquitiesTicks
+from backtest.plugins.sources.hftbacktest import HftBacktest
 from backtest.plugins.sources.kaggle import JaneStreetKaggle
 from backtest.plugins.sources.lobster import Lobster
 from backtest.plugins.sources.mapped import MappedCsv, MappedParquet
@@ -21,6 +22,7 @@ def backtest_register_sources(register: Callable[[str, type[Source]], None]) -> 
     register("binance-stream", BinanceStream)
     register("challenge", Challenge)
     register("csv", MappedCsv)
+    register("hftbacktest", HftBacktest)
     register("jane-street-kaggle", JaneStreetKaggle)
     register("lobster", Lobster)
     register("parquet", MappedParquet)
