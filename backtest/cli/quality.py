@@ -175,6 +175,10 @@ def _print_figures(figures: dict[str, Any]) -> None:
         trades = figures["trades"]
         sides = ", ".join(f"{trades[side]:,} {side}" for side in ("buyer", "seller", "unknown"))
         facts.append(("trades by aggressor", sides))
+    if figures["depth"]:
+        depth = figures["depth"]
+        text = f"{depth['rows']:,} rows of {depth['of']}, {depth['snapshots']:,} snapshots"
+        facts.append(("depth", f"{text}, {depth['clears']:,} clears"))
     if figures["feed_latency_ns"]:
         feed = figures["feed_latency_ns"]
         text = f"{_spans(feed['not_negative'])}; {feed['negative']:,} negative"

@@ -22,13 +22,11 @@ class DepthFault:
     """Rows that break one rule.
 
     Attributes:
-        rule: its name.
         column: the column that breaks it.
         rows: which do, bool [n].
         problem, remedy: in words.
     """
 
-    rule: str
     column: str
     rows: BoolArray
     problem: str
@@ -59,7 +57,6 @@ def depth_faults(
     yield from _flag_faults(side, flags)
     if size.min() < 0 or size.max() > MOST_DISPLAYED:
         yield DepthFault(
-            "depth-size",
             "size",
             (size < 0) | (size > MOST_DISPLAYED),
             "a size is at least 0 and at most 2^42 lots",
@@ -71,7 +68,6 @@ def depth_faults(
         wrong |= low if signed is None else low & ~signed[symbol]
         if wrong.any():
             yield DepthFault(
-                "depth-price",
                 "price",
                 wrong,
                 "no price of a level: above 0, unless the card sets signed_prices, and below 2^62",
@@ -81,7 +77,7 @@ def depth_faults(
     if action is not None and (action.min() < 0 or action.max() >= len(ACTIONS)):
         codes = ", ".join(f"{code} {name}" for code, name in enumerate(ACTIONS))
         wrong = (action < 0) | (action >= len(ACTIONS))
-        yield DepthFault("action", "action", wrong, f"an action is one of {codes}", _TRANSLATE)
+        yield DepthFault("action", wrong, f"an action is one of {codes}", _TRANSLATE)
 
 
 _TRANSLATE = "`backtest docs data` has the codes: translate those of the vendor."
@@ -91,23 +87,23 @@ def _flag_faults(side: NDArray[Any], flags: NDArray[Any]) -> Iterator[DepthFault
     if flags.max() > _KNOWN or flags.min() < 0:
         wrong = (flags > _KNOWN) | (flags < 0)
         problem = "flags are the sum of 1 snapshot, 2 clear, 4 last"
-        yield DepthFault("flags", "flags", wrong, problem, _TRANSLATE)
+        yield DepthFault("flags", wrong, problem, _TRANSLATE)
     if flags.any():
         wrong = (flags & (SNAPSHOT | LAST)) == LAST
         if wrong.any():
             problem = "last (4) ends a snapshot, and stands with snapshot (1) alone"
-            yield DepthFault("flags", "flags", wrong, problem, _TRANSLATE)
+            yield DepthFault("flags", wrong, problem, _TRANSLATE)
     if side.min() < -1 or side.max() > 1:
         wrong = (side < -1) | (side > 1)
         problem = "a side is 1 bid or -1 ask, or 0 both with clear"
-        yield DepthFault("side", "side", wrong, problem, _TRANSLATE)
+        yield DepthFault("side", wrong, problem, _TRANSLATE)
     # Both sides at once are cleared, and nothing else.
     both = side == BOTH
     if both.any():
         wrong = both & ((flags & CLEAR) == 0)
         if wrong.any():
             problem = "0 means both sides, which only a row with clear (2) is about"
-            yield DepthFault("side", "side", wrong, problem, _TRANSLATE)
+            yield DepthFault("side", wrong, problem, _TRANSLATE)
 
 
 def first_fault(

@@ -71,6 +71,12 @@ def _overview(d: dict[str, Any]) -> Markup:
             ("trades initiated by sellers", _count(d["trades"]["seller"])),
             ("trades whose initiator is unknown", _count(d["trades"]["unknown"])),
         ]
+    if d["depth"]:
+        facts += [
+            (f"rows of depth, of {d['depth']['of']}", _count(d["depth"]["rows"])),
+            ("snapshots of depth", _count(d["depth"]["snapshots"])),
+            ("clears of depth", _count(d["depth"]["clears"])),
+        ]
     if d["feed_latency_ns"]:
         latency = d["feed_latency_ns"]
         facts += [

@@ -18,6 +18,7 @@ from backtest.data.card import CARD_NAME, Card, Columns, Features
 from backtest.data.dataset import Dataset
 from backtest.data.features.builders import FeatureBuilder, FeatureSet, check_causal, to_frame
 from backtest.data.reading.bus import EventBus, read_events, stream_all
+from backtest.data.reading.depth import DepthFeed, stream_depth
 from backtest.errors import DataError, UsageError
 from backtest.market.events import EventBatch
 
@@ -57,9 +58,9 @@ def add_features(
 ) -> FeatureReport:
     """Write the dataset with further features, whole or not at all.
 
-    The new features follow the dataset's own; events, targets and the rest of the card stay as they
-    are. A symbol's past begins at its first event, and again at each session if the card says
-    ``session_breaks = "reset"``. Builders are first tested for look-ahead.
+    The new features follow the dataset's own; events, targets, depth and the rest of the card stay
+    as they are. A symbol's past begins at its first event, and again at each session if the card
+    says ``session_breaks = "reset"``. Builders are first tested for look-ahead.
 
     Memory: some 250 + 12 F bytes an event of the symbols held at once, which are as many as have
     ``held_rows`` events together, and at least one. All features are kept on disk while the
@@ -98,8 +99,12 @@ def add_features(
             scratch.flush()
         card = _card(dataset, made)
         with CanonicalWriter(folder, card) as writer:
+            depth = DepthFeed(stream_depth(dataset) if dataset.has_depth else iter(()))
             for batch, targets in _widened(dataset, scratch, first, len(made.names)):
-                writer.write(batch, targets)
+                stop = writer.rows + len(batch)
+                writer.write(batch, targets, depth=depth.among(writer.rows, stop))
+            for rows in depth.rest():
+                writer.write_depth(rows)
             report = _report(writer.rows, made, unknown)
             note = {
                 "builders": list(builders),
@@ -215,7 +220,7 @@ def _card(dataset: Dataset, made: FeatureSet) -> Card:
     packed = card.features.packed if card.features else None
     features = Features(packed=packed, names=names) if packed else Features(columns=names)
     update = {"features": features, "columns": Columns(), "files": ("*.parquet",)}
-    update |= {"sha256": {}, "footer_sha256": {}}
+    update |= {"depth_files": (), "sha256": {}, "footer_sha256": {}}
     return card.model_copy(update={"name": f"{card.name}-features", **update})
 
 

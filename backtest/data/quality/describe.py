@@ -14,7 +14,9 @@ from backtest.data.quality.duplicates import Duplicates
 from backtest.data.quality.rules import in_sessions
 from backtest.data.quality.tally import Busiest, Histogram, Moments, Timeline
 from backtest.data.reading.bus import stream_all
+from backtest.data.reading.depth import stream_depth
 from backtest.errors import DataError
+from backtest.market.depth import ACTIONS, CLEAR, LAST, SNAPSHOT, DepthBatch
 from backtest.market.events import ABSENT, NO_PRICE, NO_TIME, EventBatch
 
 _QUANTILES = (0.01, 0.25, 0.5, 0.75, 0.99)
@@ -27,8 +29,8 @@ _PICTURED = 24
 def describe(dataset: Dataset) -> dict[str, Any]:
     """Figures of a dataset, as plain values; ``docs/data.md`` explains them.
 
-    Every event is read once, in order. Memory: some batches of 65,536 events and about 20 KiB a
-    symbol.
+    Every event and row of depth is read once, in order. Memory: some batches of 65,536 events and
+    about 20 KiB a symbol.
 
     Raises:
         DataError: there are no events, or the bus refuses them; NaN and infinity are counted.
@@ -37,6 +39,9 @@ def describe(dataset: Dataset) -> dict[str, Any]:
     for batch, targets in stream_all(dataset, nonfinite="keep", absent=tally.absent):
         if len(batch):
             tally.add(batch, targets)
+    if dataset.has_depth:
+        for rows in stream_depth(dataset):
+            tally.add_depth(rows)
     if not tally.rows:
         raise DataError("the dataset has no events to describe", place=dataset.location)
     return tally.figures()
@@ -66,6 +71,7 @@ class _Tally:
         self._duplicates = Duplicates()
         self._features = Moments(dataset.features)
         self._targets = Moments(dataset.targets)
+        self._depth = _DepthTally(symbols)
         sessions = dataset.sessions
         self._in_session = None if sessions is None else np.zeros(len(sessions), dtype=np.int64)
 
@@ -94,6 +100,9 @@ class _Tally:
         if targets is not None:
             self._targets.add(targets)
         self.rows += len(batch)
+
+    def add_depth(self, rows: DepthBatch) -> None:
+        self._depth.add(rows)
 
     def _add_times(self, ts: Int64Array) -> None:
         before = int(ts[0]) if self._first == NO_TIME else self._last
@@ -166,7 +175,7 @@ class _Tally:
         return {
             "name": dataset.name,
             "location": dataset.location,
-            "files": len(dataset.files),
+            "files": len(dataset.all_files),
             "columns": sorted(dataset.layout.core),
             "rows": self.rows,
             "first": format_utc(self._first),
@@ -188,6 +197,7 @@ class _Tally:
             "quotes": self._quotes() if dataset.has_quotes else None,
             "trades": self._trade_counts() if dataset.layout.has("trade_price") else None,
             "feed_latency_ns": self._feed_latency(),
+            "depth": self._depth.figures(dataset) if dataset.has_depth else None,
             "sessions": self._sessions(),
             "symbols": self._symbols(),
             "features": self._features.as_rows(),
@@ -249,12 +259,40 @@ class _Tally:
                     "longest_gap_ns": int(self._longest[i]),
                     "valid_quotes": int(self._quoted[i]),
                     "trades": int(self._trades[i]),
+                    "depth_rows": int(self._depth.rows[i]),
                     "spread_ticks_p50": spread[0] if spread else None,
                     "spread_ticks_p99": spread[1] if spread else None,
                     "mid_ticks": self._timeline.series(i) if i < _PICTURED else None,
                 }
             )
         return rows
+
+
+class _DepthTally:
+    def __init__(self, symbols: int) -> None:
+        self.rows = np.zeros(symbols, dtype=np.int64)
+        self._flags: Counter[str] = Counter()
+        self._actions = np.zeros(len(ACTIONS), dtype=np.int64)
+
+    def add(self, rows: DepthBatch) -> None:
+        self.rows += np.bincount(rows.symbol, minlength=len(self.rows))
+        cleared = (rows.flags & CLEAR) > 0
+        self._flags["clears"] += int(np.count_nonzero(cleared))
+        self._flags["snapshots"] += int(np.count_nonzero(rows.flags & LAST))
+        self._flags["restated"] += int(np.count_nonzero(rows.flags & SNAPSHOT))
+        if rows.action is not None:
+            self._actions += np.bincount(rows.action[~cleared], minlength=len(ACTIONS))
+
+    def figures(self, dataset: Dataset) -> dict[str, Any]:
+        names = ("clears", "snapshots", "restated")
+        actions = dict(zip(ACTIONS, self._actions.tolist(), strict=True))
+        return {
+            "rows": int(self.rows.sum()),
+            "files": len(dataset.depth_files),
+            "of": "orders" if dataset.depth_orders else "levels",
+            **{name: self._flags[name] for name in names},
+            "actions": actions if dataset.depth_orders else None,
+        }
 
 
 def _quantiles(histogram: Histogram) -> dict[str, int] | None:

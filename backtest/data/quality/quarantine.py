@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from backtest.core.atomic import new_folder, writing
+from backtest.data.canonical import DEPTH_FILES
 from backtest.data.card import CARD_NAME, write_card
 from backtest.data.dataset import Dataset
 from backtest.data.parquet import footer_digest
@@ -67,7 +68,7 @@ def quarantine(
     with new_folder(output, marker=CARD_NAME, overwrite=overwrite) as folder:
         with _Splitter(folder, dataset) as splitter:
             validation = validate(dataset, sink=splitter)
-        if not splitter.kept:
+        if not any(name.startswith("events-") for name in splitter.sha256):
             raise DataError(
                 "no row would be left",
                 place=dataset.location,
@@ -76,6 +77,8 @@ def quarantine(
         counts = Quarantine(splitter.kept, splitter.refused, validation.unread)
         note = {"quarantine": {"input": dataset.name, **counts.as_dict()}}
         update: dict[str, Any] = {"files": ("*.parquet",), "notes": dataset.card.notes | note}
+        depth = any(name.startswith("depth-") for name in splitter.sha256)
+        update["depth_files"] = (DEPTH_FILES,) if depth else ()
         update |= {"sha256": splitter.sha256, "footer_sha256": splitter.footer_sha256}
         report = {**counts.as_dict(), "validation": validation.as_dict()}
         with writing(folder):
@@ -93,7 +96,11 @@ class _Splitter:
         self.sha256: dict[str, str] = {}
         self.footer_sha256: dict[str, str] = {}
         self._folder = folder
-        self._order = {file: number for number, file in enumerate(dataset.files)}
+        self._names = {
+            file: f"{table}-{number:05d}.parquet"
+            for table, files in (("events", dataset.files), ("depth", dataset.depth_files))
+            for number, file in enumerate(files)
+        }
         self._writers: dict[Path, Any] = {}
         self._file: str | None = None
 
@@ -122,7 +129,7 @@ class _Splitter:
         if file != self._file:
             self._close()
             self._file = file
-        name = f"events-{self._order[file]:05d}.parquet"
+        name = self._names[file]
         rows = np.flatnonzero(broken != NO_RULE)
         good = batch if not len(rows) else batch.filter(pa.array(broken == NO_RULE))
         if good.num_rows:

@@ -99,6 +99,12 @@ RULES: Mapping[str, QualityRule] = {
         "1 means the buyer, -1 the seller, 0 unknown: ingest the data again, or remove the rows:"
         " --quarantine DIR.",
     ),
+    "depth": QualityRule(
+        "error",
+        "a side, price, size, flag or action that no row of depth may have",
+        "`backtest docs data` says what they mean: write the depth again, or remove the rows:"
+        " --quarantine DIR.",
+    ),
     "nonfinite": QualityRule(
         "error",
         "NaN, infinity or null among the features",
@@ -173,6 +179,7 @@ class RowChecks:
         sessions: int64 ns [k, 2], or ``None``.
         reference: a ts_event of a file before, ns, or ``None``: what ``units`` goes by.
         prices: checks the prices of all files.
+        signed: which symbols' prices may be 0 or negative, bool [S]; ``None`` if no symbol's may.
     """
 
     def __init__(
@@ -183,8 +190,10 @@ class RowChecks:
         sessions: Int64Array | None,
         reference: int | None,
         prices: PriceChecks,
+        signed: BoolArray | None = None,
     ) -> None:
         self.reference = reference
+        self._signed = signed
         self._place = place
         self._layout = layout
         self._ids = {symbol: i for i, symbol in enumerate(symbols)}
@@ -212,25 +221,29 @@ class RowChecks:
 
     def _columns(self, batch: pa.RecordBatch) -> Columns:
         """The batch as arrays, nulls as the bus has them, unknown symbols as -1."""
-        layout, core = self._layout, self._layout.core
+        core = self._layout.core
         columns: Columns = {"ts_event": integer_column(batch.column(core["ts_event"]), NO_TIME)}
         symbol = batch.column(core["symbol"])
         with mapped_errors(self._place):  # text that is not UTF-8
             codes = [self._ids.get(name, -1) for name in symbol.dictionary.to_pylist()]
         indices = symbol.indices.fill_null(len(codes)).to_numpy()
         columns["symbol"] = np.array([*codes, -1], dtype=np.int32)[indices]
+        self._values(batch, columns)
+        return columns
+
+    def _values(self, batch: pa.RecordBatch, columns: Columns) -> None:
+        layout = self._layout
         for name, absent in ABSENT.items():
             if layout.has(name):
-                columns[name] = integer_column(batch.column(core[name]), absent)
+                columns[name] = integer_column(batch.column(layout.core[name]), absent)
         if layout.packed:
             columns["features"] = packed_matrix(batch.column(layout.packed), len(layout.features))
         elif layout.features:
             columns["features"] = wide_matrix(batch, layout.features)
         if layout.targets:
             columns["targets"] = wide_matrix(batch, layout.targets)
-        return columns
 
-    def _errors(
+    def _order_errors(
         self, batch: pa.RecordBatch, columns: Columns, good: BoolArray
     ) -> Iterator[RowFlags]:
         ts, symbol = columns["ts_event"], columns["symbol"]
@@ -241,6 +254,11 @@ class RowChecks:
         yield "symbol", symbol < 0, lambda i: repr(names[i].as_py())
         yield "units", self._other_unit(ts, good), lambda i: str(ts[i])
         yield "unsorted", self._unsorted(ts, seq, good), lambda i: f"{ts[i]} ({_instant(ts[i])})"
+
+    def _errors(
+        self, batch: pa.RecordBatch, columns: Columns, good: BoolArray
+    ) -> Iterator[RowFlags]:
+        yield from self._order_errors(batch, columns, good)
         for size in ("bid_size", "ask_size", "trade_size"):
             if size in columns:
                 yield "size", columns[size] < 0, _cell(size, columns[size])
@@ -255,9 +273,12 @@ class RowChecks:
                 rows = np.logical_or.reduce(bad, axis=1)
                 yield rule, rows, _worst(matrix, bad, getattr(self._layout, noun))
 
+    def _time_warnings(self, ts: Int64Array, good: BoolArray) -> Iterator[RowFlags]:
+        yield "epoch", good & (ts < EPOCH_1980), lambda i: f"{ts[i]} ({_instant(ts[i])})"
+
     def _warnings(self, columns: Columns, good: BoolArray) -> Iterator[RowFlags]:
         ts = columns["ts_event"]
-        yield "epoch", good & (ts < EPOCH_1980), lambda i: f"{ts[i]} ({_instant(ts[i])})"
+        yield from self._time_warnings(ts, good)
         if "features" in columns and good.any():
             matrix = columns["features"]
             if max(matrix.max(), -matrix.min()) > _HALF_MAX or np.isnan(matrix.min()):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,6 +13,7 @@ import pyarrow.fs as pafs
 from numpy.typing import NDArray
 
 from backtest.core.arrays import BoolArray
+from backtest.data.card import Columns
 from backtest.data.dataset import Dataset
 from backtest.data.parquet import (
     Footer,
@@ -21,9 +23,10 @@ from backtest.data.parquet import (
     read_footer,
     scan,
 )
+from backtest.data.quality.depth_rows import DepthChecks
 from backtest.data.quality.price_checks import PriceChecks
 from backtest.data.quality.rules import RULES, RowChecks, Severity
-from backtest.data.schema import Layout, describe_difference, layout_of
+from backtest.data.schema import Layout, depth_layout_of, describe_difference, layout_of
 from backtest.errors import DataError
 
 _BATCH_ROWS = 65_536
@@ -109,19 +112,44 @@ def validate(dataset: Dataset, *, sink: Sink | None = None) -> Validation:
         sink: is handed the rows.
     """
     found = _Found()
-    readable = _files(dataset, found)
+    _check_listing(dataset, found)
     rows = unread = 0
     reference: int | None = None
     prices = PriceChecks(dataset.instruments)
-    for file, footer, layout in readable:
-        checks = RowChecks(
-            footer.place, layout, dataset.symbols, dataset.sessions, reference, prices
-        )
-        read = _check_rows(dataset, file, footer, layout, checks, found, sink)
-        rows += read
-        unread += sum(group.rows for group in footer.row_groups) - read
-        reference = checks.reference
-    return Validation(dataset.location, len(dataset.files), rows, unread, found.ordered())
+    for table in _tables(dataset):
+        for file, footer, layout in _files(dataset, table, found):
+            checks = table.checks(
+                footer.place,
+                layout,
+                dataset.symbols,
+                dataset.sessions,
+                reference,
+                prices,
+                dataset.signed_prices,
+            )
+            read = _check_rows(dataset, file, footer, layout, checks, found, sink)
+            rows += read
+            unread += sum(group.rows for group in footer.row_groups) - read
+            reference = checks.reference
+    return Validation(dataset.location, len(dataset.all_files), rows, unread, found.ordered())
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """One of the dataset's tables: its files, and how they are checked."""
+
+    files: tuple[str, ...]
+    columns: Columns
+    layout_of: Callable[[Footer], Layout]
+    checks: type[RowChecks]
+
+
+def _tables(dataset: Dataset) -> list[_Table]:
+    events = _Table(
+        dataset.files, dataset.card.columns, partial(layout_of, dataset.card), RowChecks
+    )
+    depth = _Table(dataset.depth_files, Columns(), depth_layout_of, DepthChecks)
+    return [events, depth]
 
 
 class _Found:
@@ -156,16 +184,20 @@ class _Found:
         )
 
 
-def _files(dataset: Dataset, found: _Found) -> list[tuple[str, Footer, Layout]]:
-    """The files whose rows can be read, after what is wrong with files was found."""
-    stated = dataset.card.sha256
-    for file in sorted(stated.keys() - set(dataset.files)):
+def _check_listing(dataset: Dataset, found: _Found) -> None:
+    """Find files that are missing, and files that nobody reads."""
+    for file in sorted(dataset.card.sha256.keys() - set(dataset.all_files)):
         found.add("missing", dataset.place(file), None, "no such file")
     for file in _unlisted(dataset):
         found.add("unlisted", dataset.place(file), None, "no pattern of the card matches it")
+
+
+def _files(dataset: Dataset, table: _Table, found: _Found) -> list[tuple[str, Footer, Layout]]:
+    """A table's files whose rows can be read, after what is wrong with files was found."""
+    stated = dataset.card.sha256
     readable: list[tuple[str, Footer, Layout]] = []
     seen: dict[str, str] = {}
-    for file in dataset.files:
+    for file in table.files:
         place = dataset.place(file)
         digest = _digest(dataset, file, found)
         if digest is None:
@@ -180,7 +212,7 @@ def _files(dataset: Dataset, found: _Found) -> list[tuple[str, Footer, Layout]]:
                 dataset.filesystem,
                 dataset.path(file),
                 place,
-                dataset.card.columns,
+                table.columns,
                 digest=dataset.card.footer_sha256.get(file),
             )
             if file not in stated and not _has_checksums(dataset, file):
@@ -189,7 +221,7 @@ def _files(dataset: Dataset, found: _Found) -> list[tuple[str, Footer, Layout]]:
             found.add("unreadable", place, None, error.problem)
             continue
         try:
-            layout = layout_of(dataset.card, footer)
+            layout = table.layout_of(footer)
         except DataError as error:
             found.add("schema", place, None, error.problem)
             continue
@@ -198,6 +230,11 @@ def _files(dataset: Dataset, found: _Found) -> list[tuple[str, Footer, Layout]]:
             found.add("schema", place, None, detail)
             continue
         readable.append((file, footer, layout))
+        if table.checks is RowChecks and dataset.has_depth:
+            lacking = [name for name in ("seq", "bid_size", "ask_size") if not layout.has(name)]
+            if lacking:
+                detail = f"depth lies among events with {', '.join(lacking)}, which it has not"
+                found.add("schema", place, None, detail)
     return readable
 
 
@@ -207,7 +244,7 @@ def _unlisted(dataset: Dataset) -> list[str]:
     names = [e.path[len(dataset.root) + 1 :] for e in entries if e.type == pafs.FileType.File]
     return sorted(
         name
-        for name in set(names) - set(dataset.files)
+        for name in set(names) - set(dataset.all_files)
         if name.lower().endswith(_SUFFIXES)
         and not any(part.startswith(".") for part in name.split("/"))
         and not name.startswith(f"{QUARANTINED}/")

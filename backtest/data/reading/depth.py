@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from backtest.data.reading.decode import Columns, Decoder, Selection, integer_co
 from backtest.data.reading.merge import rows_of
 from backtest.data.reading.plan import Scan
 from backtest.errors import DataError, UsageError
-from backtest.market.depth import ADD, BOTH, CLEAR, VALUES, DepthBatch
+from backtest.market.depth import ADD, BOTH, CLEAR, VALUES, DepthBatch, concatenate_depth
 
 if TYPE_CHECKING:
     from backtest.data.dataset import Dataset, DepthTable
@@ -97,6 +98,42 @@ def stream_depth(
     keys = _keys(dataset, selection_of(dataset, start, end, symbols), limit)
     batches = _placed(chain(opening, rows), keys, limit)
     return ahead(batches, _BATCHES_AHEAD) if read_ahead else batches
+
+
+class DepthFeed:
+    """A stream's rows of depth, taken with its events.
+
+    Args:
+        batches: the rows, in bus order.
+    """
+
+    def __init__(self, batches: Iterator[DepthBatch]) -> None:
+        self._batches = batches
+        self._held: DepthBatch | None = None
+
+    def among(self, first: int, stop: int) -> DepthBatch | None:
+        """The next rows that lie before the event ``stop``, if there are any.
+
+        Their ``follows`` count events from the one with the number ``first`` on, which is where
+        the call before stopped.
+        """
+        parts: list[DepthBatch] = []
+        while (batch := self._held or next(self._batches, None)) is not None:
+            count = int(np.searchsorted(batch.follows, stop))
+            if count:
+                parts.append(batch.select(slice(count)))
+            self._held = batch.select(slice(count, None)) if count < len(batch) else None
+            if self._held is not None:
+                break
+        if not parts:
+            return None
+        rows = concatenate_depth(parts)
+        return replace(rows, follows=rows.follows - first)
+
+    def rest(self) -> Iterator[DepthBatch]:
+        """All rows that are left."""
+        held, self._held = self._held, None
+        return chain([] if held is None else [held], self._batches)
 
 
 def _keys(
