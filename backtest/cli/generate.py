@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from backtest.cli.options import AsJson
+
+if TYPE_CHECKING:
+    from backtest.data.card import Card
+
+
+class Depth(StrEnum):
+    """Which depth a market of orders is written with."""
+
+    ORDERS = "orders"
+    LEVELS = "levels"
 
 
 def generate(
@@ -17,7 +28,16 @@ def generate(
     skip: Annotated[
         int, typer.Option(min=0, help="Number of events of the market to leave out before them.")
     ] = 0,
-    symbols: Annotated[int | None, typer.Option(help="Number of symbols (default: 12).")] = None,
+    depth: Annotated[
+        Depth | None,
+        typer.Option(
+            help="Generate a market of limit orders instead, with its depth; --events counts the"
+            " actions of its traders."
+        ),
+    ] = None,
+    symbols: Annotated[
+        int | None, typer.Option(help="Number of symbols (default: 12, with --depth 2).")
+    ] = None,
     seed: Annotated[
         int | None, typer.Option(help="The same seed gives the same bytes (default: 0).")
     ] = None,
@@ -46,7 +66,34 @@ def generate(
 
     Example: backtest data generate data/market --set half_life=500ms
     """
-    from backtest.cli.console import out, print_json
+    from backtest.errors import UsageError
+
+    flags = {"symbols": symbols, "seed": seed}
+    given = {name: value for name, value in flags.items() if value is not None}
+    named = name or output.resolve().name
+    if depth is not None:
+        if skip:
+            raise UsageError(
+                "a market of orders is generated from its beginning",
+                place="--skip",
+                remedy="Leave --skip out, or --depth.",
+            )
+        _generate_orders(output, events, depth, given, settings, named, overwrite, as_json)
+        return
+    _generate_alpha(output, events, skip, given, settings, named, overwrite, as_json)
+
+
+def _generate_alpha(
+    output: Path,
+    events: int,
+    skip: int,
+    given: dict[str, Any],
+    settings: list[str] | None,
+    name: str,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    from backtest.cli.console import out
     from backtest.cli.progress import reporting
     from backtest.core.grammar import Spec
     from backtest.core.parameters import build
@@ -54,8 +101,6 @@ def generate(
     from backtest.data.synthetic.generate import generate as generate_dataset
     from backtest.data.synthetic.market import Market
 
-    flags = {"symbols": symbols, "seed": seed}
-    given = {name: value for name, value in flags.items() if value is not None}
     spec = Spec("market", (), override(given, settings or ()))
     market: Market = build(Market, spec, place="the synthetic")
     with reporting() as progress:
@@ -64,12 +109,12 @@ def generate(
             output,
             events=events,
             skip=skip,
-            name=name or output.resolve().name,
+            name=name,
             overwrite=overwrite,
             on_progress=lambda done, total: progress("generate", done, total),
         )
     if as_json:
-        print_json({"events": events, **card.notes})
+        _print_notes(events, card)
         return
     truth = card.notes["truth"]
     one, all_before = truth["single_event_r2"], truth["full_history_r2"]
@@ -80,3 +125,48 @@ def generate(
         f"is worth {worth:.1f} half ticks; trading a lot costs {cost:.1f}.",
         soft_wrap=True,
     )
+
+
+def _generate_orders(
+    output: Path,
+    actions: int,
+    depth: Depth,
+    given: dict[str, Any],
+    settings: list[str] | None,
+    name: str,
+    overwrite: bool,
+    as_json: bool,
+) -> None:
+    from backtest.cli.console import out
+    from backtest.cli.progress import reporting
+    from backtest.core.grammar import Spec
+    from backtest.core.parameters import build
+    from backtest.core.settings import override
+    from backtest.data.synthetic.orders import OrderMarket, generate_orders
+
+    spec = Spec("market", (), override(given, settings or ()))
+    market: OrderMarket = build(OrderMarket, spec, place="the synthetic")
+    with reporting() as progress:
+        card = generate_orders(
+            market,
+            output,
+            actions=actions,
+            depth=depth.value,
+            name=name,
+            overwrite=overwrite,
+            on_progress=lambda done, total: progress("generate", done, total),
+        )
+    if as_json:
+        _print_notes(actions, card)
+        return
+    out.print(
+        f"{output}: {actions} actions of traders in {market.symbols} symbols, with the depth of"
+        f" {depth.value}",
+        soft_wrap=True,
+    )
+
+
+def _print_notes(events: int, card: Card) -> None:
+    from backtest.cli.console import print_json
+
+    print_json({"events": events, **card.notes})

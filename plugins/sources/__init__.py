@@ -11,6 +11,7 @@ from backtest.plugins.sources.binance_vision import BinanceVision
 from backtest.plugins.sources.challenge import Challenge
 from backtest.plugins.sources.databento import DatabentoDbn
 from backtest.plugins.sources.equities import UsEquitiesTicks
+from backtest.plugins.sources.hftbacktest import HftBacktest
 from backtest.plugins.sources.kaggle import JaneStreetKaggle
 from backtest.plugins.sources.lobster import Lobster
 from backtest.plugins.sources.mapped import MappedCsv, MappedParquet
@@ -28,6 +29,7 @@ def backtest_register_sources(register: Register[Source]) -> None:
     missing = "the package databento-dbn is not installed; pip install 'ticktoll[databento]'"
     there = find_spec("databento_dbn") is not None
     register("databento", DatabentoDbn, unavailable=None if there else missing)
+    register("hftbacktest", HftBacktest)
     register("jane-street-kaggle", JaneStreetKaggle)
     register("lobster", Lobster)
     register("nautilus", NautilusCatalog)

@@ -1,4 +1,4 @@
-"""Recorded Binance websocket streams: best bid and ask, and trades, of spot and futures."""
+"""Recorded Binance websocket streams: best bid and ask, trades and depth, spot and futures."""
 
 from __future__ import annotations
 
@@ -16,17 +16,20 @@ class BinanceStream(Source):
 
     Files may be plain, compressed (gzip, zstd, bzip2, xz) or zip archives, whatever their names.
 
-    ``bookTicker`` and ``trade`` become events; every other stream is left out and counted, and so
-    are futures trades outside the order book (``X`` is not MARKET). A trade's aggressor is the
-    side that was not the maker (``m``). Symbols
-    are the venue's names, those of USD-margined futures with ``.um`` added, so that they stay apart
-    from spot. Inverse (coin-margined) contracts, and those not in ``currency``, are not tradable.
+    ``bookTicker`` and ``trade`` become events, ``depth`` and answers to requests for the book rows
+    of depth; every other stream is left out and counted, and so are futures trades outside the
+    order book (``X`` is not MARKET). A trade's aggressor is the side that was not the maker
+    (``m``). A symbol without ``bookTicker`` takes its quotes from its book, while that is known.
+    Symbols are the venue's names, those of USD-margined futures with ``.um`` added, so that they
+    stay apart from spot. Inverse (coin-margined) contracts, and those not in ``currency``, are not
+    tradable.
 
     Times: ts_event is the venue's transaction time ``T``. With ``clock = "align"`` every file's
     receipts are moved by minus the 1 % quantile of receipt - T (the largest value with at most 1 %
-    of the file's rows below it), because recorders' clocks are off by more than the latency;
-    receipts that are still before their event are set to it, and counted. Spot bookTicker has no
-    venue time: its ts_event is the receipt (moved alike), its ts_recv is unknown.
+    of the file's quotes and trades below it; of its depth, with ``E`` where there is no ``T``, if
+    it has neither), because recorders' clocks are off by more than the latency;
+    receipts that are still before their event are set to it, and counted. Spot bookTicker and depth
+    have no transaction time: their ts_event is the receipt (moved alike), ts_recv is unknown.
 
     Attributes:
         clock: move the recorder's clock, or trust it.
@@ -34,6 +37,8 @@ class BinanceStream(Source):
         currency: the one that the accountant counts in.
         tick_sizes, lot_sizes: ``SYMBOL=SIZE``; otherwise the finest decimals seen.
         fee_rate: of the notional, for every tradable symbol.
+        depth: write it, or leave its lines out.
+        beyond: what lies beyond the levels of a snapshot that was cut at its limit.
         ignore: patterns of names of files in the folder to leave out.
     """
 
@@ -43,6 +48,8 @@ class BinanceStream(Source):
     tick_sizes: tuple[str, ...] = ()
     lot_sizes: tuple[str, ...] = ()
     fee_rate: str = "0.001"
+    depth: Literal["write", "leave"] = "write"
+    beyond: Literal["unknown", "empty"] = "unknown"
     ignore: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -64,7 +71,7 @@ class BinanceStream(Source):
         return decimals_by_symbol(getattr(self, name), name)
 
     def ingest(self, input: Path, output: Path) -> IngestReport:
-        """Write the file or files as one dataset of quotes and trades."""
+        """Write the file or files as one dataset of quotes, trades and depth."""
         from backtest.plugins.sources.binance_events import ingest
 
         return ingest(self, input, output)

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -23,20 +24,32 @@ from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, NO_TIME
 from backtest.market.instruments import Instrument
-from backtest.plugins.sources.binance_lines import (
-    BinanceMarket,
-    MessageRows,
-    RowKind,
-    first_receipt,
-    read_rows,
+from backtest.plugins.sources.binance_books import (
+    BESIDE,
+    GAPS,
+    REPEATED,
+    ROUNDED,
+    STALE,
+    UNKNOWN,
+    BookReader,
+    Change,
+    DepthSpool,
+    Grid,
+    Touch,
+    depth_columns,
 )
-from backtest.plugins.sources.decimals import step_of, to_grid
+from backtest.plugins.sources.binance_depth_lines import BinanceMarket, DepthMessages
+from backtest.plugins.sources.binance_lines import MessageRows, RowKind, first_receipt, read_rows
+from backtest.plugins.sources.decimals import step_of, to_grid, to_next_step
 from backtest.plugins.sources.inputs import input_files
 from backtest.plugins.sources.lanes import Lane, card_name, quotes, trades, write_lanes
 from backtest.plugins.sources.packed import Packed, unpacked
 
 _QUANTILE = 100
 """A file's receipts are aligned at the quantile 1/100 of its latencies."""
+
+_CHANGES = 1024
+"""Changes of a book that are handled together."""
 
 _BEFORE = "received before the event: ts_recv set to ts_event"
 _EMPTY = "side with a price or size of 0: absent"
@@ -56,6 +69,12 @@ class BinanceOptions(Protocol):
 
     @property
     def fee_rate(self) -> str: ...
+
+    @property
+    def depth(self) -> str: ...
+
+    @property
+    def beyond(self) -> str: ...
 
     @property
     def ignore(self) -> tuple[str, ...]: ...
@@ -120,6 +139,12 @@ class _Symbol:
     market: BinanceMarket
     price_scale: int = 0
     size_scale: int = 0
+    quoted: bool = False
+    """It has quotes or trades, whose sizes decide the lot."""
+
+    depth_size_scale: int = 0
+    """That of sizes in the book, which may be finer: orders outlive a change of the lot."""
+
     updates: dict[str, int] = field(default_factory=dict)
     """The largest number of a message so far, by kind."""
 
@@ -136,22 +161,26 @@ def ingest(source: BinanceOptions, input: Path, output: Path) -> IngestReport:
         for label, file in files:
             reading.read(label, file, Path(spool))
         names = sorted(reading.symbols)
-        if not names:
-            raise DataError("there are no quotes or trades", place=str(input))
+        if not reading.has_events:
+            raise DataError(
+                "there are no quotes or trades, and no snapshot of a book to take quotes from",
+                place=str(input),
+            )
         instruments = _instruments(source, reading.symbols)
         card = Card(
             name=card_name("binance", input),
-            description="Best bid and ask, and trades, recorded from Binance's streams.",
+            description="Best bid and ask, trades and depth, recorded from Binance's streams.",
             symbols=tuple(names),
             instruments=instruments,
             notes={"clock": {"policy": source.clock, "shift_ns": reading.shifts}},
         )
         with CanonicalWriter(output, card) as writer:
-            write_lanes(writer, reading.lanes(names, instruments))
-    repaired = {what: count for what, count in sorted(reading.repaired.items()) if count}
-    refused = {reason: count for reason, count in sorted(reading.refused.items()) if count}
-    read = writer.rows + sum(refused.values())
-    return IngestReport(read, writer.rows, refused, repaired, ignored)
+            write_lanes(
+                writer,
+                reading.lanes(names, instruments),
+                reading.depth_lanes(names, instruments),
+            )
+    return reading.report(writer, ignored)
 
 
 def _files(input: Path, ignore: Sequence[str]) -> tuple[list[tuple[str, Packed]], dict[str, int]]:
@@ -179,30 +208,85 @@ class _Reading:
         self.refused: Counter[str] = Counter()
         self.repaired: Counter[str] = Counter()
         self._spools: list[tuple[str, _Spool]] = []
+        self._books: dict[str, list[DepthSpool]] = {}
+        self._from_books = 0
+        self._depth_counts: Counter[str] = Counter()
 
     def read(self, label: str, file: Packed, folder: Path) -> None:
         spools: dict[tuple[str, RowKind], _Spool] = {}
+        books: dict[str, DepthSpool] = {}
+        loose: list[DepthMessages] = []
         skews: list[Int64Array] = []
-        for found in read_rows(file, self.source.time_unit, self.refused):
-            name = f"{found.symbol}.um" if found.market == "um" else found.symbol
-            symbol = self.symbols.setdefault(name, _Symbol(found.market))
-            rows = self._sound(found, symbol)
+        count = len(self._spools) + sum(map(len, self._books.values()))
+        depth = self.source.depth == "write"
+        for found in read_rows(file, self.source.time_unit, self.refused, depth=depth):
+            place = folder / f"{count + len(spools) + len(books)}.arrow"
+            if isinstance(found, DepthMessages):
+                if not found.symbol:
+                    loose.append(found)
+                    continue
+                name = self._named(found)
+                if name not in books:
+                    books[name] = DepthSpool(place, label, file.place)
+                books[name].add(found)
+                continue
+            name = self._named(found)
+            rows = self._sound(found, self.symbols[name])
             if not len(rows.line):
                 continue
-            # The grid is the finest of all files, so rows wait in spools until every file is read.
-            symbol.price_scale = max(symbol.price_scale, rows.price_scale)
-            symbol.size_scale = max(symbol.size_scale, rows.size_scale)
+            self._widen(name, rows)
             if (name, rows.kind) not in spools:
-                place = folder / f"{len(self._spools) + len(spools)}.arrow"
                 spools[name, rows.kind] = _Spool(place, rows.kind, label, file.place)
             spools[name, rows.kind].add(rows)
             if rows.venue[0] != NO_TIME:
                 skews.append(rows.recv - rows.venue)
+        for messages in loose:
+            self._find_symbols(messages, books)
         for (name, _), spool in spools.items():
             spool.close()
             self._spools.append((name, spool))
-        if spools:
-            self.shifts[label] = self._shift(file, skews)
+        for name, book in books.items():
+            book.close()
+            self._books.setdefault(name, []).append(book)
+        # Quotes and trades decide, as without depth, unless there are none.
+        if spools or books:
+            of_books = [skew for book in books.values() for skew in book.skews]
+            self.shifts[label] = self._shift(file, skews or of_books)
+
+    def _named(self, found: MessageRows | DepthMessages) -> str:
+        """The name of the messages' symbol, which from now on is one of the dataset's."""
+        name = f"{found.symbol}.um" if found.market == "um" else found.symbol
+        self.symbols.setdefault(name, _Symbol(found.market))
+        if isinstance(found, DepthMessages):
+            self._widen(name, found)
+        return name
+
+    def _widen(self, name: str, found: MessageRows | DepthMessages) -> None:
+        # The grid is the finest of all files, so rows wait in spools until every file is read.
+        symbol = self.symbols[name]
+        symbol.price_scale = max(symbol.price_scale, found.price_scale)
+        if isinstance(found, DepthMessages):
+            symbol.depth_size_scale = max(symbol.depth_size_scale, found.size_scale)
+        else:
+            symbol.quoted = True
+            symbol.size_scale = max(symbol.size_scale, found.size_scale)
+
+    def _find_symbols(self, found: DepthMessages, books: dict[str, DepthSpool]) -> None:
+        """Give snapshots without a symbol to the one book whose updates they lie among."""
+        for i, number in enumerate(found.last.tolist()):
+            one = found.keep(np.arange(len(found.last)) == i)
+            near = [
+                name
+                for name, book in books.items()
+                if book.updates
+                and (self.symbols[name].market == "spot") == (found.market == "spot")
+                and book.first_previous <= number <= book.last
+            ]
+            if len(near) != 1:
+                self.refused[UNKNOWN] += 1
+                continue
+            self._widen(near[0], one)
+            books[near[0]].add(one, late=True)
 
     def _shift(self, file: Packed, skews: list[Int64Array]) -> int:
         """What is added to a file's receipts, ns."""
@@ -210,7 +294,7 @@ class _Reading:
             return 0
         if not skews:
             raise DataError(
-                "no quote or trade carries the venue's time, to align the recorder's clock by",
+                "no message carries the venue's time, to align the recorder's clock by",
                 place=file.place,
                 remedy="Record trades too, or trust the recorder with --set clock=keep.",
             )
@@ -237,6 +321,13 @@ class _Reading:
         rows.price[~whole] = 0
         return rows.keep(new & open_)
 
+    @property
+    def has_events(self) -> bool:
+        """There are quotes or trades, or a book that quotes can be taken from."""
+        return bool(self._spools) or any(
+            spool.anchored for spools in self._books.values() for spool in spools
+        )
+
     def lanes(self, names: list[str], instruments: dict[str, InstrumentTable]) -> list[Lane]:
         """Trades before quotes, then by symbol; a file's rows are one lane a kind and symbol."""
         ordered = sorted(
@@ -249,7 +340,81 @@ class _Reading:
             first = spool.first_venue if known else spool.first_recv + shift
             chunks = self._chunks(names.index(name), spool, shift, instruments[name])
             lanes.append(Lane(first, chunks))
+        quoted = {name for name, spool in self._spools if spool.kind == "bookTicker"}
+        for name, books in sorted(self._books.items()):
+            if name not in quoted and any(book.anchored for book in books):
+                touches = self._touches(names.index(name), name, instruments[name])
+                lanes.append(Lane(self._first(books), touches))
         return lanes
+
+    def depth_lanes(self, names: list[str], instruments: dict[str, InstrumentTable]) -> list[Lane]:
+        """The rows of depth of each symbol."""
+        return [
+            Lane(self._first(books), self._depth(names.index(name), name, instruments[name]))
+            for name, books in sorted(self._books.items())
+        ]
+
+    def _first(self, books: list[DepthSpool]) -> int:
+        firsts = []
+        for book in books:
+            known = book.first_venue != NO_TIME
+            firsts.append(book.first_venue if known else book.first_recv + self.shifts[book.label])
+        return min(firsts)
+
+    def _changes(
+        self, name: str, instrument: InstrumentTable, counts: Counter[str]
+    ) -> Iterator[Change]:
+        """What happens to a symbol's book, file after file."""
+        books = self._books[name]
+        reader = BookReader(
+            partial=not any(book.updates for book in books),
+            whole=self.source.beyond == "empty",
+            counts=counts,
+        )
+        for book in books:
+            yield from reader.changes(book, _grid(instrument, counts), self.shifts[book.label])
+
+    def _depth(self, symbol: int, name: str, instrument: InstrumentTable) -> Iterator[Columns]:
+        for some in _some(self._changes(name, instrument, self._depth_counts)):
+            yield depth_columns(symbol, some)
+
+    def _touches(self, symbol: int, name: str, instrument: InstrumentTable) -> Iterator[Columns]:
+        """Quotes wherever the best levels of a book or their sizes change."""
+        touch, last = Touch(), (NO_PRICE, NO_PRICE, 0, 0)
+        spot = self.symbols[name].market == "spot"
+        for some in _some(self._changes(name, instrument, Counter())):
+            found = []
+            for change in some:
+                quote = touch.apply(change)
+                if quote != last:
+                    found.append((change.ts, change.recv, *quote))
+                    last = quote
+            if found:
+                self._from_books += len(found)
+                ts, recv, *quote_columns = np.array(found, dtype=np.int64).T
+                unknown = np.full(len(ts), NO_TIME, dtype=np.int64)
+                times = {"ts_event": ts, "ts_recv": unknown if spot else np.maximum(recv, ts)}
+                yield quotes(symbol, times, *quote_columns, aggressors=True)
+
+    def report(self, writer: CanonicalWriter, ignored: dict[str, int]) -> IngestReport:
+        """What became of the lines."""
+        counts = self._depth_counts
+        refused = self.refused + Counter({what: counts[what] for what in (REPEATED, STALE, BESIDE)})
+        repaired = self.repaired + Counter({what: counts[what] for what in (GAPS, ROUNDED)})
+        depth = {
+            "read": counts["read"],
+            "written": writer.depth_rows,
+            "quotes": self._from_books,
+        }
+        read = writer.rows - self._from_books + counts["read"] + refused.total()
+        return IngestReport(
+            read,
+            writer.rows,
+            {reason: count for reason, count in sorted(refused.items()) if count},
+            {what: count for what, count in sorted(repaired.items()) if count},
+            ignored,
+            depth=depth if counts["read"] else {},
+        )
 
     def _chunks(
         self, symbol: int, spool: _Spool, shift: int, instrument: InstrumentTable
@@ -283,6 +448,28 @@ class _Reading:
         return {"ts_event": venue, "ts_recv": np.maximum(recv, venue)}
 
 
+def _grid(instrument: InstrumentTable, counts: Counter[str]) -> Grid:
+    """From prices and sizes of some scales to ticks and lots; parts of a lot count as a lot."""
+    tick, lot = instrument.tick_size, instrument.lot_size
+    assert tick is not None  # _instruments sets both
+    assert lot is not None
+
+    def grid(
+        price: Int64Array, size: Int64Array, scales: tuple[int, int]
+    ) -> tuple[Int64Array, Int64Array]:
+        lots, rounded = to_next_step(size, step_of(scales[1]), lot)
+        counts[ROUNDED] += rounded
+        return to_grid(price, step_of(scales[0]), tick), lots
+
+    return grid
+
+
+def _some(changes: Iterator[Change]) -> Iterator[list[Change]]:
+    """Changes in lists."""
+    while some := list(islice(changes, _CHANGES)):
+        yield some
+
+
 def _instruments(source: BinanceOptions, symbols: dict[str, _Symbol]) -> dict[str, InstrumentTable]:
     given = {name: source.sizes(name) for name in ("tick_sizes", "lot_sizes")}
     for name, sizes in given.items():
@@ -294,7 +481,8 @@ def _instruments(source: BinanceOptions, symbols: dict[str, _Symbol]) -> dict[st
     tables = {}
     for name, symbol in symbols.items():
         tick = given["tick_sizes"].get(name, step_of(symbol.price_scale))
-        lot = given["lot_sizes"].get(name, step_of(symbol.size_scale))
+        size_scale = symbol.size_scale if symbol.quoted else symbol.depth_size_scale
+        lot = given["lot_sizes"].get(name, step_of(size_scale))
         linear = symbol.market != "cm" and name.removesuffix(".um").endswith(source.currency)
         table = InstrumentTable(
             tick_size=tick,

@@ -2,43 +2,50 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.json as pj
 
 from backtest.core.arrays import BoolArray, Int8Array, Int64Array
 from backtest.errors import DataError
-from backtest.market.events import NO_TIME
-from backtest.plugins.sources.decimals import parse_decimals
+from backtest.plugins.sources.binance_depth_lines import (
+    PARTIAL,
+    SNAPSHOT,
+    UPDATE,
+    BinanceMarket,
+    DepthMessages,
+    depth_messages,
+    markets,
+)
+from backtest.plugins.sources.binance_json import (
+    Lines,
+    bad_line,
+    column,
+    numbers,
+    parse,
+    receipts,
+    refuse_missing,
+    venue_times,
+)
 from backtest.plugins.sources.packed import BLOCK_BYTES, Packed
-from backtest.plugins.sources.rows import first_failure
 
 RowKind: TypeAlias = Literal["trade", "bookTicker"]
-BinanceMarket: TypeAlias = Literal["spot", "um", "cm"]
 
-_FAULTS = (pa.ArrowException, ValueError)
-_LINE = re.compile(rb'([0-9]{1,18}|[1-8][0-9]{18}) (?:\{"stream": ?"[^"@]+@([A-Za-z]+)|\{)')
+_LINE = re.compile(rb'([0-9]{1,18}|[1-8][0-9]{18}) (?:\{"stream": ?"[^"@]+@([A-Za-z]+)([0-9]*)|\{)')
 _TEXT, _INT, _BOOL = pa.string(), pa.int64(), pa.bool_()
 _COMMON = [("s", _TEXT), ("T", _INT)]
-_INVERSE = "USD_(PERP|[0-9]{6})$"
-"""How names of coin-margined contracts end; dated USD-margined ones end as in USDT_240927."""
 _FIELDS: dict[RowKind, list[tuple[str, Any]]] = {
     "bookTicker": [*_COMMON, ("u", _INT), *((name, _TEXT) for name in "baBA")],
     "trade": [*_COMMON, ("t", _INT), *((n, _TEXT) for n in "pqX"), ("m", _BOOL), ("M", _BOOL)],
 }
 _NEEDED = {"bookTicker": ("s", "u", "b", "a", "B", "A"), "trade": ("s", "t", "p", "q", "T")}
 _OFF_BOOK = "trades outside the order book"
-_SECONDS = (631_152_000, 4_102_444_800)
-"""1990 and 2100: a time outside them was written in another unit."""
 
 
 @dataclass(frozen=True)
@@ -87,31 +94,43 @@ class MessageRows:
         )
 
 
-def read_rows(file: Packed, time_unit: str, skipped: Counter[str]) -> Iterator[MessageRows]:
-    """A file's quotes and trades; other lines are counted in ``skipped`` by what they are.
+def read_rows(
+    file: Packed, time_unit: str, skipped: Counter[str], *, depth: bool
+) -> Iterator[MessageRows | DepthMessages]:
+    """A file's quotes, trades and depth; other lines are counted in ``skipped`` by what they are.
 
     Raises:
         DataError: not gzip or damaged, or a line that is not ``local_ns JSON`` with the fields of
             its stream; it names the line.
     """
     for first, lines in _blocks(file):
-        chosen: dict[RowKind, list[tuple[int, bytes, bytes]]] = {"trade": [], "bookTicker": []}
+        chosen: dict[RowKind, Lines] = {"trade": [], "bookTicker": []}
+        books: Lines = []
+        kinds: list[int] = []
         for number, line in enumerate(lines, first):
             match = _LINE.match(line)
             if match is None:
                 if not line.strip():
                     continue
-                raise _bad_line(file, number, "is not local_ns JSON")
+                raise bad_line(file, number, "is not local_ns JSON")
             stream = match[2]
             if stream == b"bookTicker":
                 chosen["bookTicker"].append((number, match[1], line))
             elif stream == b"trade":
                 chosen["trade"].append((number, match[1], line))
+            elif not (stream == b"depth" or (stream is None and b'"lastUpdateId"' in line[:64])):
+                noun = "other messages" if stream is None else f"stream {stream.decode()}"
+                skipped[noun] += 1
+            elif not depth:
+                skipped["depth updates" if stream else "order book snapshots"] += 1
             else:
-                skipped[_what(stream, line)] += 1
+                books.append((number, match[1], line))
+                kinds.append(SNAPSHOT if stream is None else PARTIAL if match[3] else UPDATE)
         for kind, found in chosen.items():
             if found:
                 yield from _parsed(file, kind, found, time_unit, skipped)
+        if books:
+            yield from depth_messages(file, books, kinds, time_unit)
 
 
 def first_receipt(file: Packed) -> int:
@@ -120,12 +139,6 @@ def first_receipt(file: Packed) -> int:
         match = _LINE.match(lines[0])
         return int(match[1]) if match else 0
     return 0
-
-
-def _what(stream: bytes | None, line: bytes) -> str:
-    if stream is None:
-        return "order book snapshots" if b'"lastUpdateId"' in line[:64] else "other messages"
-    return "depth updates" if stream == b"depth" else f"stream {stream.decode()}"
 
 
 def _blocks(file: Packed, size: int = BLOCK_BYTES) -> Iterator[tuple[int, list[bytes]]]:
@@ -142,7 +155,7 @@ def _blocks(file: Packed, size: int = BLOCK_BYTES) -> Iterator[tuple[int, list[b
 def _parsed(
     file: Packed,
     kind: RowKind,
-    found: list[tuple[int, bytes, bytes]],
+    found: Lines,
     time_unit: str,
     skipped: Counter[str],
 ) -> Iterator[MessageRows]:
@@ -154,21 +167,10 @@ def _parsed(
         skipped[_OFF_BOOK] += int(np.count_nonzero(~kept))
         data = {name: values.filter(book) for name, values in data.items()}
         found = [line for line, keep in zip(found, kept, strict=True) if keep]
-    for name in _NEEDED[kind]:
-        if data[name].null_count:
-            row = pc.index(data[name].is_null(), True).as_py()
-            raise _bad_line(file, found[row][0], f"has no {name!r}")
-    line = np.array([number for number, _, _ in found], dtype=np.int64)
-    recv = np.array([ns for _, ns, _ in found], dtype="S19").astype(np.int64)
-    _check_unit(file, line, recv, 1_000_000_000, "recorder's time is not in nanoseconds")
-    per_second = {"ms": 1_000, "us": 1_000_000}[time_unit]
-    has_time = data["T"].is_valid().to_numpy(zero_copy_only=False)
-    times = data["T"].fill_null(0).to_numpy()
-    _check_unit(
-        file, line[has_time], times[has_time], per_second, f"venue's time is not in {time_unit}"
-    )
-    venue = np.where(has_time, times * (1_000_000_000 // per_second), NO_TIME)
-    markets = _markets(kind, data)
+    line, recv = receipts(file, found)
+    refuse_missing(file, line, data, _NEEDED[kind])
+    venue = venue_times(file, line, data["T"], time_unit)
+    market_of = _markets(kind, data)
     prices, sizes = ("b", "a"), ("B", "A")
     if kind == "trade":
         prices, sizes = ("p",), ("q",)  # type: ignore[assignment]
@@ -177,10 +179,11 @@ def _parsed(
     update = data["u" if kind == "bookTicker" else "t"].to_numpy()
     aggressor = _aggressors(data["m"]) if kind == "trade" else np.zeros(len(line), dtype=np.int8)
     for code, symbol in enumerate(names.dictionary.to_pylist()):
-        for market in np.unique(markets[codes == code]):
-            rows = (codes == code) & (markets == market)
-            price, price_scale = _numbers(file, line, data, prices, rows)
-            size, size_scale = _numbers(file, line, data, sizes, rows)
+        for market in np.unique(market_of[codes == code]):
+            rows = (codes == code) & (market_of == market)
+            mask = pa.array(rows)
+            price, price_scale = numbers(file, line[rows], [data[n].filter(mask) for n in prices])
+            size, size_scale = numbers(file, line[rows], [data[n].filter(mask) for n in sizes])
             yield MessageRows(
                 symbol,
                 market,
@@ -206,94 +209,11 @@ def _aggressors(buyer_is_maker: pa.Array) -> Int8Array:
 
 def _markets(kind: RowKind, data: dict[str, pa.Array]) -> Any:
     """Which market each message is of, by its name and the fields that spot has not, text [n]."""
-    inverse = pc.match_substring_regex(data["s"], _INVERSE).to_numpy(zero_copy_only=False)
-    spot = data["M"].is_valid() if kind == "trade" else data["T"].is_null()
-    futures = np.where(inverse, "cm", "um")
-    return np.where(spot.to_numpy(zero_copy_only=False), "spot", futures)
+    return markets(data["s"], data["M"].is_valid() if kind == "trade" else data["T"].is_null())
 
 
-def _numbers(
-    file: Packed,
-    line: Int64Array,
-    data: dict[str, pa.Array],
-    names: tuple[str, ...],
-    rows: BoolArray,
-) -> tuple[Int64Array, int]:
-    mask = pa.array(rows)
-    chosen = [data[name].filter(mask) for name in names]
-    try:
-        values, scale = parse_decimals(pa.concat_arrays(chosen))
-    except ValueError:
-        found = []
-        for text in chosen:
-            with suppress(ValueError):
-                parse_decimals(text)
-                continue
-            found.append(first_failure(text, parse_decimals, (ValueError,)))
-        if not found:  # each side by itself fits
-            raise _bad_line(
-                file, int(line[rows][0]), "and those after it have too many digits"
-            ) from None
-        row, error = min(found, key=lambda item: item[0])
-        raise _bad_line(
-            file, int(line[rows][row]), f"has a number that is wrong: {error}"
-        ) from None
-    return values.reshape(len(names), -1), scale
-
-
-def _json(
-    file: Packed, kind: RowKind, found: list[tuple[int, bytes, bytes]]
-) -> dict[str, pa.Array]:
-    try:
-        data = _messages(kind, found)
-    except _FAULTS:
-
-        def attempt(some: list[tuple[int, bytes, bytes]]) -> object:
-            return _messages(kind, some)
-
-        row, error = first_failure(found, attempt, _FAULTS)
-        number, ns, line = found[row]
-        try:
-            json.loads(line[len(ns) + 1 :])
-        except (ValueError, RecursionError):
-            raise _bad_line(file, number, "is not JSON, or not whole") from None
-        raise _bad_line(file, number, f"is not as expected: {error!s:.200}") from None
-    return {name: pc.struct_field(data, name) for name, _ in _FIELDS[kind]}
-
-
-def _messages(kind: RowKind, found: list[tuple[int, bytes, bytes]]) -> pa.Array:
-    """The field ``data`` of some lines."""
-    body = b"\n".join(line[len(ns) + 1 :] for _, ns, line in found)
+def _json(file: Packed, kind: RowKind, found: Lines) -> dict[str, pa.Array]:
+    """The fields of ``data`` of some lines."""
     schema = pa.schema([("data", pa.struct(_FIELDS[kind]))])
-    table = pj.read_json(
-        pa.BufferReader(body),
-        read_options=pj.ReadOptions(use_threads=False, block_size=len(body) + 1),
-        parse_options=pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore"),
-    )
-    if len(table) != len(found):
-        raise pa.ArrowInvalid(f"{len(found)} lines hold {len(table)} messages")
-    str(body, "utf-8")  # which pyarrow does not check
-    data = table.column("data").combine_chunks()
-    return data.chunk(0) if isinstance(data, pa.ChunkedArray) else data
-
-
-def _check_unit(
-    file: Packed, line: Int64Array, times: Int64Array, per_second: int, problem: str
-) -> None:
-    wrong = (times < _SECONDS[0] * per_second) | (times > _SECONDS[1] * per_second)
-    if wrong.any():
-        i = int(np.argmax(wrong))
-        raise DataError(
-            f"line {line[i]} has the time {times[i]}: the {problem}",
-            place=file.place,
-            remedy="Units are stated, never guessed: time_unit is ms, or us for streams that were"
-            " asked for microseconds.",
-        )
-
-
-def _bad_line(file: Packed, number: int, problem: str) -> DataError:
-    return DataError(
-        f"line {number} {problem}",
-        place=file.place,
-        remedy="A line is the recorder's time in ns, a space, and a message of a combined stream.",
-    )
+    data = column(parse(file, found, schema), "data")
+    return {name: pc.struct_field(data, name) for name, _ in _FIELDS[kind]}

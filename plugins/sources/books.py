@@ -17,17 +17,27 @@ _FIRST_LEVELS = 1024
 class Book:
     """One symbol's levels.
 
+    Args:
+        known: rows count from the first one on, without a snapshot.
+
     Attributes:
         scales: decimals of its prices and sizes, the finest so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, known: bool = False) -> None:
         self.scales: Scales = (0, 0)
         self._keys = np.zeros((2, _FIRST_LEVELS), dtype=np.int64)
         self._sizes = np.zeros((2, _FIRST_LEVELS), dtype=np.int64)
         self._count = np.zeros(2, dtype=np.int64)
         self._state = np.zeros(6, dtype=np.int64)
         self._touch = np.zeros(4, dtype=np.int64)
+        self._state[0] = known  # book_loops.KNOWN
+
+    def levels(self, side: int) -> list[tuple[int, int]]:
+        """Prices and sizes of a side's levels (0 bids, 1 asks), the best last."""
+        count = self._count[side]
+        prices = self._keys[side, :count] * (-1 if side else 1)
+        return [*zip(prices.tolist(), self._sizes[side, :count].tolist(), strict=True)]
 
     def update(self, rows: Int64Array, scales: Scales) -> tuple[Int64Array, int]:
         """Apply rows, in the order of the file.

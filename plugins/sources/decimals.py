@@ -66,10 +66,29 @@ def to_grid(values: Int64Array, unit: Decimal, step: Decimal) -> Int64Array:
     Raises:
         ValueError: a number is not a whole number of steps, or is more of them than int64 can hold.
     """
+    steps, rest = _divided(values, unit, step)
+    if rest.any():
+        bad = int(values[np.argmax(rest != 0)]) * unit
+        raise ValueError(f"{bad} is not a multiple of {step}")
+    return steps
+
+
+def to_next_step(values: Int64Array, unit: Decimal, step: Decimal) -> tuple[Int64Array, int]:
+    """The same where a number between two steps counts as the larger, and how many such are there.
+
+    Raises:
+        ValueError: a number is more steps than int64 can hold.
+    """
+    steps, rest = _divided(values, unit, step)
+    return steps + (rest != 0), int(np.count_nonzero(rest))
+
+
+def _divided(values: Int64Array, unit: Decimal, step: Decimal) -> tuple[Int64Array, Int64Array]:
+    """Whole steps of each number, rounded down, and what is left, int64 [n]."""
     ratio = Fraction(unit) / Fraction(step)
     largest = max(abs(int(values.min())), abs(int(values.max()))) if len(values) else 0
     if not largest:
-        return np.zeros(len(values), dtype=np.int64)
+        return np.zeros(len(values), dtype=np.int64), np.zeros(len(values), dtype=np.int64)
     if largest * ratio.numerator > _MAX:
         bad = int(values[np.argmax(np.abs(values))]) * unit
         raise ValueError(f"{bad} is more steps of {step} than 64 bits can hold")
@@ -77,11 +96,7 @@ def to_grid(values: Int64Array, unit: Decimal, step: Decimal) -> Int64Array:
         bad = int(values[np.argmax(values != 0)]) * unit
         raise ValueError(f"{bad} is not a multiple of {step}")
     steps, rest = np.divmod(values * ratio.numerator, ratio.denominator)
-    if rest.any():
-        bad = int(values[np.argmax(rest != 0)]) * unit
-        raise ValueError(f"{bad} is not a multiple of {step}")
-    result: Int64Array = steps
-    return result
+    return steps, rest
 
 
 def floats_to_grid(values: Float64Array, unit: Decimal, step: Decimal) -> Int64Array:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from backtest.core.arrays import BoolArray, Int8Array, Int64Array
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.reading.decode import Columns
-from backtest.data.reading.merge import SortedFile, stream
+from backtest.data.reading.merge import SortedFile, rows_of, stream
+from backtest.market.depth import DepthBatch, DepthRows
 from backtest.market.events import NO_PRICE, EventBatch
 
 BATCH_ROWS = 65_536
@@ -72,17 +75,62 @@ def trades(
     }
 
 
-def write_lanes(writer: CanonicalWriter, lanes: Sequence[Lane]) -> None:
+def write_lanes(writer: CanonicalWriter, lanes: Sequence[Lane], depth: Sequence[Lane] = ()) -> None:
     """Write all lanes as one stream by ts_event; at equal times, in the order of ``lanes``.
 
-    A trade carries the quote before it, so give trades before quotes.
+    A trade carries the quote before it, so give trades before quotes. Rows of depth come after all
+    events of their time.
+
+    Args:
+        depth: lanes with the columns of ``DepthRows``.
     """
-    files = [
+    last = LastQuotes(len(writer.card.symbols))
+    beside = Beside(stream(_files(depth), BATCH_ROWS))
+    for columns in stream(_files(lanes), BATCH_ROWS):
+        batch = EventBatch(**last.filled(columns))
+        writer.write(batch, depth=beside.before(batch.ts_event))
+    for rows in beside.rest():
+        writer.write_depth(rows)
+
+
+def _files(lanes: Sequence[Lane]) -> list[SortedFile]:
+    return [
         SortedFile(source, lane.first, lane.chunks, LANE_ROWS) for source, lane in enumerate(lanes)
     ]
-    last = LastQuotes(len(writer.card.symbols))
-    for columns in stream(files, BATCH_ROWS):
-        writer.write(EventBatch(**last.filled(columns)))
+
+
+class Beside:
+    """Rows of depth in time order, taken with the events."""
+
+    def __init__(self, pieces: Iterator[Columns]) -> None:
+        self._pieces = pieces
+        self._held: Columns | None = None
+
+    def before(self, ts: Int64Array) -> DepthBatch | None:
+        """The rows before the last of these events, after those that are not later than they are.
+
+        Rows at the last event's time wait: more events may have it.
+        """
+        parts: list[Columns] = []
+        while (piece := self._held or next(self._pieces, None)) is not None:
+            count = int(np.searchsorted(piece["ts_event"], ts[-1]))
+            parts.append(rows_of(piece, slice(count)))
+            self._held = rows_of(piece, slice(count, None))
+            if count < len(piece["ts_event"]):
+                break
+            self._held = None
+        if not parts:
+            return None
+        columns: dict[str, Any] = {
+            name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+        }
+        return DepthBatch(**columns, follows=np.searchsorted(ts, columns["ts_event"], "right"))
+
+    def rest(self) -> Iterator[DepthRows]:
+        """What is left."""
+        for piece in chain([] if self._held is None else [self._held], self._pieces):
+            columns: dict[str, Any] = {**piece}
+            yield DepthRows(**columns)
 
 
 def card_name(prefix: str, path: Path) -> str:

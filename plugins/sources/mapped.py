@@ -34,7 +34,7 @@ class MappedCsv(Source):
         """Write the files as one dataset."""
         # Sources are imported whenever plugins are listed: what is slow to import waits until here.
         from backtest.plugins.sources.inputs import PACKINGS, input_files
-        from backtest.plugins.sources.mapped_events import ingest
+        from backtest.plugins.sources.mapped_dataset import ingest
         from backtest.plugins.sources.mapped_files import CsvFile
         from backtest.plugins.sources.packed import unpacked
 
@@ -65,7 +65,7 @@ class MappedParquet(Source):
     def ingest(self, input: Path, output: Path) -> IngestReport:
         """Write the files as one dataset."""
         from backtest.plugins.sources.inputs import input_files
-        from backtest.plugins.sources.mapped_events import ingest
+        from backtest.plugins.sources.mapped_dataset import ingest
         from backtest.plugins.sources.mapped_files import ParquetFile
 
         suffixes = (".parquet", ".parq", ".pq")

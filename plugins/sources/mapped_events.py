@@ -1,4 +1,4 @@
-"""From mapped columns to a dataset: units, grids, order."""
+"""Mapped columns of events in canonical units, on grids, in order."""
 
 from __future__ import annotations
 
@@ -6,28 +6,22 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
-from typing import Any, Literal, NoReturn, Protocol
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from backtest.core.arrays import BoolArray, Int8Array, Int64Array
-from backtest.core.text import suggestion_or_list
-from backtest.data.canonical import NO_PRICES, CanonicalWriter
-from backtest.data.card import Calendar, Card, Features, Targets
+from backtest.data.canonical import NO_PRICES
 from backtest.data.prices import is_marker
 from backtest.data.reading.decode import Columns
 from backtest.data.reading.matrices import wide_matrix
-from backtest.data.reading.merge import SortedFile, stream
-from backtest.data.schema import describe_difference
-from backtest.data.sources import IngestReport
 from backtest.errors import DataError
-from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
+from backtest.market.events import NO_PRICE, NO_TIME
 from backtest.plugins.sources.decimals import floats_to_grid, parse_decimals, step_of, to_grid
 from backtest.plugins.sources.mapped_files import InputTable
-from backtest.plugins.sources.mapping import Mapping, Trades, read_mapping
+from backtest.plugins.sources.mapping import Mapping, Trades
 from backtest.plugins.sources.rows import first_failure, refuse_nonfinite
 
 _PER_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
@@ -41,93 +35,8 @@ _NO_NUMBER = "{} that is NaN"
 _FAULTS = (ValueError, ArithmeticError, pa.ArrowException)
 
 
-class MappingOptions(Protocol):
-    """Parameters of ``MappedCsv`` and ``MappedParquet``, which import this module to ingest."""
-
-    @property
-    def mapping(self) -> Path: ...
-
-    @property
-    def unsorted(self) -> str: ...
-
-    @property
-    def nonfinite(self) -> Literal["refuse", "zero"]: ...
-
-
-def ingest(source: MappingOptions, files: Sequence[InputTable], output: Any) -> IngestReport:
-    """See ``MappedCsv``.
-
-    Raises:
-        DataError: a mapping or file that cannot be used, columns that differ between files, times
-            out of range or order, numbers off their grid, NaN under ``refuse``.
-    """
-    mapping = read_mapping(source.mapping)
-    _check_columns(files, mapping)
-    readers = [_Reader(file, mapping, source.nonfinite) for file in files]
-    symbols = sorted(set().union(*(reader.symbols() for reader in readers)))
-    if not symbols:
-        raise DataError("there are no rows", place=files[0].place)
-    price, size = mapping.price, mapping.size
-    steps = {} if price is None else {"tick_size": price.tick_size}
-    steps |= {} if size is None else {"lot_size": size.lot_size}
-    card = Card(
-        name=mapping.name,
-        description=mapping.description,
-        symbols=tuple(symbols),
-        features=None if mapping.features is None else Features(columns=mapping.features.columns),
-        targets=None if mapping.targets is None else Targets(columns=mapping.targets.columns),
-        instruments={"default": mapping.instrument.model_copy(update=steps)},
-        calendar=Calendar(zone=mapping.time.zone),
-        notes={"mapping": _plain(mapping.model_dump(mode="json", exclude_none=True))},
-    )
-    # Not by name, so that renamed files give the same dataset.
-    readers = sorted((r for r in readers if r.first is not None), key=_Reader.order)
-    opened = [
-        SortedFile(i, reader.first, reader.chunks(symbols, source.unsorted == "sort"), _LANE_ROWS)
-        for i, reader in enumerate(readers)
-    ]
-    with CanonicalWriter(output, card, nonfinite=source.nonfinite) as writer:
-        for columns in stream(opened, _BATCH_ROWS):
-            targets: Any = columns.pop("targets", None)
-            writer.write(EventBatch(**columns), targets)
-    repaired = sum((reader.repaired for reader in readers), Counter[str]())
-    repaired["features that were null, NaN or infinite, set to 0"] = writer.replaced
-    counted = {what: count for what, count in repaired.items() if count}
-    return IngestReport(writer.rows, writer.rows, repaired=counted)
-
-
-def _plain(table: dict[str, Any]) -> dict[str, Any]:
-    return {k: _plain(v) if isinstance(v, dict) else v for k, v in table.items() if v != {}}
-
-
-def _check_columns(files: Sequence[InputTable], mapping: Mapping) -> None:
-    """Every file must have the columns, of the same types; their order is free."""
-    floats = set(mapping.floats())
-    first: dict[str, str] = {}
-    for file in files:
-        types = file.types()
-        missing = [name for name in mapping.columns() if name not in types]
-        if missing:
-            raise DataError(
-                f"the file has no column {', '.join(map(repr, missing))}",
-                place=file.place,
-                remedy=suggestion_or_list(missing[0], sorted(types), "Its columns"),
-            )
-        found = {name: types[name] for name in mapping.columns()}
-        for name in floats:
-            if found[name] and not found[name].startswith(("float", "double", "half", "int", "u")):
-                raise DataError(f"column {name!r} is {found[name]}, not a number", place=file.place)
-        difference = describe_difference(first, found) if first else ""
-        if difference:
-            raise DataError(
-                f"its columns differ from those of {files[0].place}: {difference}",
-                place=file.place,
-            )
-        first = found
-
-
 @dataclass
-class _Reader:
+class Reader:
     """One file's rows as canonical columns.
 
     Attributes:
@@ -265,7 +174,17 @@ class _Reader:
 
     def _grid(self, batch: pa.RecordBatch, canonical: str, first_row: int) -> Int64Array:
         """Prices in ticks or sizes in lots, [n]; what is no price is absent, and counted."""
-        name, unit, step = self.mapping.numbers()[canonical]
+        return self._steps(batch, canonical, *self.mapping.numbers()[canonical], first_row)
+
+    def _steps(
+        self,
+        batch: pa.RecordBatch,
+        canonical: str,
+        name: str,
+        unit: Decimal,
+        step: Decimal,
+        first_row: int,
+    ) -> Int64Array:
         is_size = canonical.endswith("size")
         column = batch.column(name)
         known = column.is_valid().to_numpy(zero_copy_only=False)
@@ -295,23 +214,35 @@ class _Reader:
         self, batch: pa.RecordBatch, trade: Trades, traded: BoolArray, first_row: int
     ) -> Int8Array:
         """Who initiated each trade, int8 [n]; 0 where there is none, or the cell is empty."""
-        column = batch.column(trade.aggressor)
+        meaning = {"": 0} | trade.sides()
+        sides = self._codes(batch, trade.aggressor, meaning, traded, "[trade]", first_row)
+        return np.where(traded, sides, np.int8(0))
+
+    def _codes(
+        self,
+        batch: pa.RecordBatch,
+        name: str,
+        meaning: dict[str, int],
+        needed: BoolArray,
+        table: str,
+        first_row: int,
+    ) -> Int8Array:
+        """What each value of a column means, int8 [n]; it must be listed where it is needed."""
+        column = batch.column(name)
         try:
             text = _text(column)
         except _FAULTS:
             row, error = first_failure(column, _text, _FAULTS)
-            self._refuse(first_row + row, f"cannot be read: {trade.aggressor!r}: {error}")
+            self._refuse(first_row + row, f"cannot be read: {name!r}: {error}")
         plain = pc.fill_null(pc.utf8_lower(pc.utf8_trim_whitespace(text)), "")
-        meaning = {"": 0} | trade.sides()
         places = pc.index_in(plain, pa.array([*meaning])).fill_null(-1).to_numpy()
-        unlisted = np.flatnonzero(traded & (places < 0))
+        unlisted = np.flatnonzero(needed & (places < 0))
         if len(unlisted):
             i = int(unlisted[0])
             value = text[i].as_py()
-            problem = f"has {value!r:.80} in {trade.aggressor!r}, which [trade] does not list"
+            problem = f"has {value!r:.80} in {name!r}, which {table} does not list"
             self._refuse(first_row + i, problem)
-        sides = np.array([*meaning.values()], dtype=np.int8)[places]
-        return np.where(traded, sides, np.int8(0))
+        return np.array([*meaning.values()], dtype=np.int8)[places]
 
     def _absent(self, numbers: Any, canonical: str) -> BoolArray:
         """Which numbers as the file has them are no prices or sizes, bool [n]; they are counted."""

@@ -20,6 +20,7 @@ from backtest.core.text import suggested_path
 from backtest.data.card import Columns, InstrumentTable, Zone, exact_decimal
 from backtest.data.model_errors import problems
 from backtest.errors import DataError
+from backtest.market.depth import ADD, ASK, BID, CANCEL, EXECUTE, MODIFY
 
 _Text: TypeAlias = Annotated[str, Field(min_length=1)]
 _Names: TypeAlias = Annotated[tuple[_Text, ...], Field(strict=False, min_length=1)]
@@ -134,6 +135,58 @@ class Trades(_Table):
         return {value: side for values, side in lists for value in values}
 
 
+class DepthMapping(_Table):
+    """``[depth]``: the files that hold it, and their columns besides those of time and symbol.
+
+    Prices and sizes are in the units of ``[price]`` and ``[size]``. Values are compared as those of
+    ``[trade]``. ``snapshot`` is true for rows that restate a book: the first of several clears it.
+    ``whole`` says that these show all levels. ``order`` and ``action`` are there for orders (L3).
+    """
+
+    files: Annotated[tuple[_Text, ...], Field(strict=False, min_length=1)]
+    price: _Text
+    size: _Text
+    side: _Text
+    bid: Annotated[_Values, Field(min_length=1)]
+    ask: Annotated[_Values, Field(min_length=1)]
+    snapshot: _Text | None = None
+    whole: bool = False
+    order: _Text | None = None
+    action: _Text | None = None
+    add: _Values = ()
+    execute: _Values = ()
+    cancel: _Values = ()
+    modify: _Values = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> DepthMapping:
+        if (self.order is None) != (self.action is None):
+            raise ValueError("order and action must be given together")
+        if (self.action is None) != (not any((self.add, self.execute, self.cancel, self.modify))):
+            raise ValueError("action and its values must be given together")
+        for values in (self.sides(), self.actions()):
+            twice = sorted({value for value, code in values if values.count((value, code)) > 1})
+            twice += sorted({a for a, x in values for b, y in values if a == b and x != y})
+            if twice:
+                raise ValueError(f"{', '.join(map(repr, twice))} cannot mean two things")
+        return self
+
+    def sides(self) -> list[tuple[str, int]]:
+        """What each value of the side means."""
+        return [(value, BID) for value in self.bid] + [(value, ASK) for value in self.ask]
+
+    def actions(self) -> list[tuple[str, int]]:
+        """What each value of the action means."""
+        lists = (self.add, self.execute, self.cancel, self.modify)
+        codes = (ADD, EXECUTE, CANCEL, MODIFY)
+        return [(v, code) for values, code in zip(lists, codes, strict=True) for v in values]
+
+    def texts(self) -> tuple[str, ...]:
+        """Columns that are read as text where the format has no types."""
+        own = (self.side, self.snapshot, self.order, self.action)
+        return tuple(name for name in own if name is not None)
+
+
 class Floats(_Table):
     """``[features]`` and ``[targets]``: float columns."""
 
@@ -150,6 +203,7 @@ class Mapping(_Table):
     price: Prices | None = None
     size: SizeMapping | None = None
     trade: Trades | None = None
+    depth: DepthMapping | None = None
     features: Floats | None = None
     targets: Floats | None = None
     instrument: InstrumentTable = InstrumentTable()
@@ -172,6 +226,8 @@ class Mapping(_Table):
             raise ValueError("price.trade and size.trade must be given together")
         if self.trade is not None and trade is None:
             raise ValueError("trade.aggressor needs price.trade and size.trade")
+        if self.depth is not None and (size is None or size.bid is None):
+            raise ValueError("depth needs size.bid and size.ask")
         if self.instrument.tick_size is not None or self.instrument.lot_size is not None:
             raise ValueError("tick_size belongs in [price], lot_size in [size]")
         floats = self.floats()
@@ -217,6 +273,19 @@ class Mapping(_Table):
         aggressor = None if self.trade is None else self.trade.aggressor
         own = (self.time.event, self.time.receive, self.symbol.column, aggressor)
         return tuple(name for name in own if name is not None)
+
+    def depth_columns(self) -> tuple[str, ...]:
+        """Every column of files of depth that is read, each once."""
+        depth = self.depth
+        if depth is None:
+            return ()
+        return tuple(dict.fromkeys([*self.depth_texts(), depth.price, depth.size]))
+
+    def depth_texts(self) -> tuple[str, ...]:
+        """Those that are read as text where the format has no types."""
+        own = () if self.depth is None else self.depth.texts()
+        shared = (self.time.event, self.symbol.column)
+        return (*(name for name in shared if name is not None), *own)
 
     def columns(self) -> tuple[str, ...]:
         """Every column that is read, each once."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 import shutil
 from collections.abc import Callable
 from itertools import pairwise
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+import backtest
 from backtest.data import table_files
 from backtest.data.canonical import CanonicalWriter, write_canonical
 from backtest.data.card import Card, Columns, read_card, write_card
@@ -353,6 +355,39 @@ def test_a_flipped_bit_is_found(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="its SHA-256 is"):
         open_dataset(tmp_path / "d").verify()
     assert dataset.depth_files == ("depth-00000.parquet",)
+
+
+def test_bit_flips_are_never_read_as_other_rows(tmp_path: Path) -> None:
+    dataset_with(tmp_path / "d", ORDERS)
+    path = tmp_path / "d" / "depth-00000.parquet"
+    good, draw = path.read_bytes(), random.Random(5)
+    refused = 0
+    for _ in range(120):
+        content = bytearray(good)
+        content[draw.randrange(len(content))] ^= 1 << draw.randrange(8)
+        path.write_bytes(content)
+        try:
+            found = rows_of([*stream_depth(open_dataset(tmp_path / "d"))])
+        except DataError as error:
+            refused += path.name in str(error)
+        else:
+            assert found == expected(ORDERS)  # it hit a byte that nothing depends on
+    assert refused > 100
+
+
+def test_a_run_is_another_if_the_depth_is(tmp_path: Path) -> None:
+    ids = []
+    for name, value in (("a", None), ("b", 49), ("c", None)):
+        changed(tmp_path / name, (lambda t: t) if value is None else with_value("size", 3, value))
+        folder = tmp_path / name
+        run = backtest.run(
+            dataset=str(folder),
+            strategy="imbalance",
+            latency={"service": "constant:1ms"},
+            runs=tmp_path / "runs",
+        )
+        ids.append(run.id)
+    assert ids[0] == ids[2] != ids[1]
 
 
 def test_a_changed_file_of_depth_changes_the_hash(tmp_path: Path) -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from backtest.data.dataset import Dataset
+from backtest.data import table_files
+from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.reading import depth as reading
 from backtest.data.reading.depth import stream_depth
 from backtest.data.reading.stream import Stream
+from backtest.data.synthetic.orders import OrderMarket, generate_orders
 from backtest.errors import UsageError
 from backtest.market.depth import ADD, BOTH, CLEAR
 from tests.data.depth_rows import (
@@ -99,6 +103,30 @@ def test_places_do_not_depend_on_pieces(
 def test_a_window_without_depth_gives_no_batch(tmp_path: Path) -> None:
     dataset = dataset_with(tmp_path / "d", LEVELS)
     assert [*stream_depth(dataset, start=START + 10**9)] == []
+
+
+def test_more_rows_take_no_more_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of Python, numpy and Arrow, while a consumer looks at one batch after another."""
+    monkeypatch.setattr(reading, "DEPTH_ROWS", 4096)
+    monkeypatch.setattr(table_files, "ROW_GROUP_ROWS", 4096)
+    peaks = []
+    for actions in (20_000, 160_000):
+        folder = tmp_path / str(actions)
+        generate_orders(OrderMarket(seed=1), folder, actions=actions)
+        dataset = open_dataset(folder)
+        assert dataset.depth is not None  # its footers are no part of the reading
+        least = 2**62
+        for _ in range(3):  # what two threads hold at once is a matter of luck
+            tracemalloc.start()
+            before, most = pa.total_allocated_bytes(), 0
+            for batch in stream_depth(dataset):
+                most = max(most, pa.total_allocated_bytes() - before)
+                del batch
+            most += tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
+            least = min(least, most)
+        peaks.append(least)
+    assert peaks[1] < 1.5 * peaks[0]
 
 
 def test_a_reader_that_stops_early_leaves_no_thread(tmp_path: Path) -> None:

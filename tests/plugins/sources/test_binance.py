@@ -59,8 +59,9 @@ def futures_trade(recv: int, t: int, ms: int, trade: str, symbol: str, how: str 
     return message(recv, f"{symbol.lower()}@trade", data | {"X": how, "m": False})
 
 
-DEPTH = message(T0 * MS, "btcusdt@depth@100ms", {"e": "depthUpdate", "b": [["1", "2"]], "a": []})
-SNAPSHOT = f'{T0 * MS} {{"lastUpdateId":1,"bids":[]}}'
+UPDATE = {"e": "depthUpdate", "E": T0, "s": "BTCUSDT", "U": 7, "u": 9, "b": [["1", "2"]], "a": []}
+DEPTH = message(T0 * MS, "btcusdt@depth@100ms", UPDATE)
+SNAPSHOT = f'{T0 * MS} {{"lastUpdateId":1,"bids":[],"asks":[]}}'
 QUOTE = "100.10 1.50000 100.20 2.00000"
 
 
@@ -159,8 +160,9 @@ def rows_of(dataset: Dataset) -> list[tuple[int, ...]]:
 def test_events_are_those_of_a_plain_reading(tmp_path: Path) -> None:
     lines = sample()
     path = written(tmp_path, "spot.gz", [DEPTH, *lines, SNAPSHOT, ""])
-    dataset, report = ingested(path, tmp_path / "out")
+    dataset, report = ingested(path, tmp_path / "out", depth="leave")
     assert dataset.symbols == ("BTCUSDT",)
+    assert not dataset.has_depth
     instrument = dataset.instruments[0]
     assert (instrument.tick_size, instrument.lot_size) == (Decimal("0.01"), Decimal("0.001"))
     assert instrument.tradable
@@ -340,7 +342,9 @@ def test_empty_truncated_and_flipped_files_are_refused(tmp_path: Path) -> None:
     assert "is truncated or damaged" in str(refused(tmp_path / "y.gz", tmp_path / "out"))
     (tmp_path / "none").mkdir()
     assert "no files" in str(refused(tmp_path / "none", tmp_path / "out"))
-    assert "no quotes or trades" in str(refused(written(tmp_path, "z", [DEPTH]), tmp_path / "out"))
+    path = written(tmp_path, "z", [DEPTH])
+    for depth in ("leave", "write"):
+        assert "no quotes or trades" in str(refused(path, tmp_path / "out", depth=depth))
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="the recorded streams are not here")

@@ -56,7 +56,7 @@ def test_is_registered() -> None:
     backtest_register_sources(register)
     assert found["challenge"] is Challenge
     others = {"binance-stream", "csv", "databento", "jane-street-kaggle", "nautilus", "parquet"}
-    others |= {"binance-vision", "lobster", "tardis", "us-equities-ticks"}
+    others |= {"binance-vision", "hftbacktest", "lobster", "tardis", "us-equities-ticks"}
     assert found.keys() == {"challenge", *others}
 
 

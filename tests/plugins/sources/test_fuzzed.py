@@ -268,7 +268,9 @@ def test_formats_are_read_or_refused(name: str, edits: list[Edit], pack: str, in
         except BacktestError:
             assert not (folder / "out").exists()
             return
-        assert report.read == report.written + sum(report.refused.values())
+        events = report.written - report.depth.get("quotes", 0)
+        read = events + report.depth.get("read", 0) + sum(report.refused.values())
+        assert report.read == read
         assert validate(open_dataset(folder / "out")).usable
 
 

@@ -43,8 +43,11 @@ def binance(folder: Path) -> tuple[bytes, Source]:
         data = f'"T":{WHEN // 1000 + i},"s":"BTCUSDT"'
         quote = f'{{"u":{i},{data},"b":"10.{i}","B":"1.5","a":"11.{i}","A":"2"}}'
         trade = f'{{"t":{i},{data},"p":"10.{i}","q":"0.5","m":true,"M":true}}'
-        for stream, text in (("bookTicker", quote), ("trade", trade), ("depth", "{}")):
+        update = f'{{"U":{i},"u":{i},"pu":{i - 1},{data},"b":[["10.{i}","1.5"],["9","0"]],"a":[]}}'
+        for stream, text in (("bookTicker", quote), ("trade", trade), ("depth", update)):
             lines.append(f'{(WHEN + i) * 1000} {{"stream":"btcusdt@{stream}","data":{text}}}\n')
+    book = '"bids":[["10.9","1.5"],["10.5","2"]],"asks":[["11.9","2"]]'
+    lines.append(f'{(WHEN + 30) * 1000} {{"lastUpdateId":19,"T":{WHEN // 1000},{book}}}\n')
     return "".join(lines).encode(), BinanceStream()
 
 
