@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backtest.cli import features, generate, quality
+from backtest.cli import export, features, generate, quality
 from backtest.cli.command import Command
 from backtest.cli.options import AsJson, PluginPaths
 
@@ -133,6 +133,7 @@ def summary(report: IngestReport) -> str:
     return ", ".join(parts)
 
 
+app.add_typer(export.app, name="export", help="Write datasets for other engines.")
 app.command("features", cls=Command)(features.features)
 app.command("describe", cls=Command)(quality.describe)
 app.command("validate", cls=Command)(quality.validate)

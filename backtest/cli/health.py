@@ -23,6 +23,7 @@ LEAST_FREE = 1_000_000_000
 """Bytes below which the disk of the runs counts as full."""
 
 _OPTIONAL = {
+    "databento-dbn": "Databento's files: pip install 'ticktoll[databento]'",
     "triton": "kernels on the GPU: pip install 'ticktoll[kernels]'",
     "ray": "sweeps on a cluster: pip install 'ticktoll[ray]'",
 }

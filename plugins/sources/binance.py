@@ -66,12 +66,9 @@ class BinanceStream(Source):
         Raises:
             ValueError: not ``SYMBOL=SIZE``, or a size that is not above 0.
         """
-        from backtest.plugins.sources.decimals import decimal_parameter
+        from backtest.plugins.sources.decimals import decimals_by_symbol
 
-        pairs = [text.rpartition("=") for text in getattr(self, name)]
-        return {
-            symbol: decimal_parameter(size, f"{name} of {symbol!r}") for symbol, _, size in pairs
-        }
+        return decimals_by_symbol(getattr(self, name), name)
 
     def ingest(self, input: Path, output: Path) -> IngestReport:
         """Write the file or files as one dataset of quotes, trades and depth."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal
 from fractions import Fraction
 from typing import TypeAlias
@@ -13,8 +14,10 @@ from numpy.typing import NDArray
 
 from backtest.core.arrays import Int64Array
 from backtest.data.card import exact_decimal
+from backtest.market.instruments import MONEY_UNIT
 
 _DECIMAL = r"^[0-9]{1,19}(\.[0-9]{1,18})?$"
+_EXPONENT = r"^[0-9]{1,19}(\.[0-9]{1,18})?[eE][+-]?[0-9]{1,2}$"
 _MAX = 2**63 - 1
 _TOLERANCE = 1e-3
 MOST_STEPS = 2**40
@@ -47,6 +50,15 @@ def parse_decimals(text: pa.Array) -> tuple[Int64Array, int]:
         bad = text[int(np.argmax(wide))].as_py()
         raise ValueError(f"{bad} has more digits than 64 bits can hold, with {scale} decimals")
     return words[:, 0].copy(), scale
+
+
+def without_exponents(text: pa.Array) -> pa.Array:
+    """The same numbers, those like ``1e-7`` written without an exponent; other text stays."""
+    powers = pc.match_substring_regex(text, _EXPONENT)
+    if not pc.any(powers).as_py():
+        return text
+    plain = [f"{Decimal(number):f}" for number in text.filter(powers).to_pylist()]
+    return pc.replace_with_mask(text, powers, pa.array(plain, type=text.type))
 
 
 def to_grid(values: Int64Array, unit: Decimal, step: Decimal) -> Int64Array:
@@ -113,6 +125,16 @@ def step_of(scale: int) -> Decimal:
     return Decimal(1).scaleb(-scale)
 
 
+def money_unit(tick: Decimal, lot: Decimal, multiplier: Decimal) -> Decimal | None:
+    """A power of ten that half a tick of a lot is a whole number of; ``None`` if the default is.
+
+    The grid of what was seen may be finer than the contract's, and money must be counted exactly.
+    """
+    worth = Fraction(tick) * Fraction(lot) * Fraction(multiplier) / 2
+    decimals = next(k for k in range(400) if (worth * 10**k).denominator == 1)
+    return None if step_of(decimals) >= MONEY_UNIT else step_of(decimals)
+
+
 def decimal_parameter(text: str, name: str, *, above_zero: bool = True) -> Decimal:
     """A number that a source was given as text.
 
@@ -126,3 +148,13 @@ def decimal_parameter(text: str, name: str, *, above_zero: bool = True) -> Decim
     if value < 0 or (above_zero and not value):
         raise ValueError(f"{name} is {text!r}, not a number {'above' if above_zero else 'from'} 0")
     return value
+
+
+def decimals_by_symbol(pairs: Sequence[str], name: str) -> dict[str, Decimal]:
+    """What a source was given as ``SYMBOL=SIZE``, by symbol.
+
+    Raises:
+        ValueError: not in this form, or a size that is not above 0.
+    """
+    split = [text.rpartition("=") for text in pairs]
+    return {symbol: decimal_parameter(size, f"{name} of {symbol!r}") for symbol, _, size in split}

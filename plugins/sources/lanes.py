@@ -20,7 +20,7 @@ from backtest.market.events import NO_PRICE, EventBatch
 
 BATCH_ROWS = 65_536
 QUOTE = ("bid", "ask", "bid_size", "ask_size")
-_LANE_ROWS = 16_384
+LANE_ROWS = 16_384
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def write_lanes(writer: CanonicalWriter, lanes: Sequence[Lane], depth: Sequence[
     Args:
         depth: lanes with the columns of ``DepthRows``.
     """
-    last = _LastQuotes(len(writer.card.symbols))
+    last = LastQuotes(len(writer.card.symbols))
     beside = Beside(stream(_files(depth), BATCH_ROWS))
     for columns in stream(_files(lanes), BATCH_ROWS):
         batch = EventBatch(**last.filled(columns))
@@ -95,7 +95,7 @@ def write_lanes(writer: CanonicalWriter, lanes: Sequence[Lane], depth: Sequence[
 
 def _files(lanes: Sequence[Lane]) -> list[SortedFile]:
     return [
-        SortedFile(source, lane.first, lane.chunks, _LANE_ROWS) for source, lane in enumerate(lanes)
+        SortedFile(source, lane.first, lane.chunks, LANE_ROWS) for source, lane in enumerate(lanes)
     ]
 
 
@@ -139,7 +139,7 @@ def card_name(prefix: str, path: Path) -> str:
     return stem if stem.startswith(prefix) else f"{prefix}-{stem}"
 
 
-class _LastQuotes:
+class LastQuotes:
     """The last quote of every symbol, which is added to the trades that follow it."""
 
     def __init__(self, symbols: int) -> None:

@@ -49,9 +49,14 @@ def write(folder: Path, made: pa.Table) -> Path:
 
 def test_is_registered() -> None:
     found: dict[str, type] = {}
-    backtest_register_sources(found.__setitem__)
+
+    def register(name: str, part: type, *, unavailable: str | None = None) -> None:
+        found[name] = part
+
+    backtest_register_sources(register)
     assert found["challenge"] is Challenge
-    others = {"binance-stream", "csv", "jane-street-kaggle", "parquet", "us-equities-ticks"}
+    others = {"binance-stream", "csv", "databento", "jane-street-kaggle", "nautilus", "parquet"}
+    others |= {"binance-vision", "hftbacktest", "lobster", "tardis", "us-equities-ticks"}
     assert found.keys() == {"challenge", *others}
 
 
