@@ -18,6 +18,7 @@ from backtest.cli import main
 from backtest.data.canonical import write_canonical
 from backtest.data.card import Card, InstrumentTable
 from backtest.data.dataset import Dataset, open_dataset
+from backtest.data.quality.validate import validate
 from backtest.data.reading.bus import read_events
 from backtest.data.sources import IngestReport, ingest
 from backtest.errors import DataError, UsageError
@@ -470,6 +471,7 @@ def test_what_was_exported_is_the_market_and_reads_back(
     # And so is what this engine reads from it.
     again, report = ingested(tmp_path / "out", tmp_path / "again")
     assert again.card.symbols == ("A/B",)
+    assert validate(again).usable
     assert [(e[0], *e[2:]) for e in events_of(again)] == [
         (e[0], *e[2:]) for e in events if e[6] is not None or (e[0], *e[2:6]) in changes
     ]

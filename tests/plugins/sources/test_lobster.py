@@ -17,6 +17,7 @@ import pytest
 from backtest.api import run
 from backtest.core.times import parse_utc
 from backtest.data.dataset import Dataset, open_dataset
+from backtest.data.quality.validate import validate
 from backtest.data.reading.bus import read_events
 from backtest.data.reading.stream import Stream
 from backtest.data.sources import IngestReport, ingest
@@ -223,6 +224,7 @@ def test_orders_add_up_to_the_book_after_each_message(
     assert dataset.depth_orders
     rows = depth_of(tmp_path / "out")
     assert sum(map(len, Stream(dataset).depth())) == report.depth["written"] == len(rows)
+    assert validate(dataset).usable
     assert rows[0]["flags"] == CLEAR | SNAPSHOT
     assert [bool(row["flags"] & LAST) for row in rows].count(True) == 1
     times = []

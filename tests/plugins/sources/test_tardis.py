@@ -397,6 +397,7 @@ def test_the_depth_of_a_book(tmp_path: Path) -> None:
     assert books_of(dataset, tmp_path / "out")[0] == (3, ten, eleven)
     assert books_of(dataset, tmp_path / "out")[-1] == (8, {}, {Decimal("10.25"): Decimal(4)})
     assert sum(map(len, Stream(dataset).depth())) == report.depth["written"]
+    assert validate(dataset).usable
 
 
 def test_the_depth_of_snapshots(tmp_path: Path) -> None:
@@ -435,6 +436,7 @@ def test_the_depth_of_snapshots(tmp_path: Path) -> None:
     expected_flags += [(4, SNAPSHOT), (4, clear), (4, SNAPSHOT), (4, SNAPSHOT)]
     assert said == expected_flags + [(5, SNAPSHOT)] * 4
     assert sum(map(len, Stream(dataset).depth())) == report.depth["written"]
+    assert validate(dataset).usable
 
 
 def test_a_book_goes_on_in_the_next_file(tmp_path: Path) -> None:
