@@ -38,7 +38,7 @@ from tests.chain import Pieces
 from tests.loop_oracle import Decide, Looped, Server, View
 from tests.market_server import OracleFeed
 from tests.oracle import NoClosingQuote
-from tests.order_engine import _fill_rules, _result, _terms, columns_of
+from tests.order_engine import _fill_rules, _result, _terms, columns_of, note_standing
 from tests.order_oracle import ORDER_TERMS, no_fee
 from tests.order_records import OrderRules, Row
 
@@ -251,6 +251,7 @@ def simulate_loop(
             raise
         raise NoClosingQuote(str(error)) from None
     result = _result(rows, np.concatenate(venue.fills), np.concatenate(venue.log), value)
+    note_standing(result, venue)
     if value is not None:
         found = figures(terms, venue.books)
         for s in sorted({row.symbol for row in rows}):

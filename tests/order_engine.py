@@ -167,12 +167,7 @@ def _run(
     venue = _venue(terms, feed)
     fills, log = _drive(venue, rows, answers, feed, chunk)
     result = _result(rows, fills, log, worth)
-    for symbol, side in ((s, side) for s in result.histories for side in (1, -1)):
-        kept = np.zeros((1, 2, ol.STANDING_SIZE), dtype=np.int64)
-        kept[0, 0] = venue._trading.standing[symbol, (1 - side) // 2]
-        of = standing_figures(kept, 1, 1)["buy"]  # of an open time of 1 ns, shares are spans
-        names = ("at", "behind", "better", "lot_ns")
-        result.standing[symbol, side] = {name: of[name] for name in names}
+    note_standing(result, venue)
     if worth is not None:
         account = figures(terms, venue.books)
         for s in sorted({row.symbol for row in rows}):
@@ -180,6 +175,16 @@ def _run(
             result.by_symbol[s] = {name: of[name] for name in ("net", *ORDER_TERMS)}
         result.total = {name: account[name] for name in ("net", *ORDER_TERMS)}
     return result
+
+
+def note_standing(result: Result, venue: OrderVenue) -> None:
+    """Add how orders stood to a result."""
+    for symbol, side in ((s, side) for s in result.histories for side in (1, -1)):
+        kept = np.zeros((1, 2, ol.STANDING_SIZE), dtype=np.int64)
+        kept[0, 0] = venue._trading.standing[symbol, (1 - side) // 2]
+        of = standing_figures(kept, 1, 1)["buy"]  # of an open time of 1 ns, shares are spans
+        names = ("at", "behind", "better", "lot_ns")
+        result.standing[symbol, side] = {name: of[name] for name in names}
 
 
 def _fill_rules(rules: OrderRules) -> FillRules:

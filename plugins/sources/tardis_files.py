@@ -18,6 +18,7 @@ from backtest.errors import DataError
 from backtest.plugins.sources.decimals import parse_decimals, without_exponents
 from backtest.plugins.sources.inputs import PACKINGS, input_files
 from backtest.plugins.sources.mapped_files import CsvFile
+from backtest.plugins.sources.mapping_tables import CsvFormat
 from backtest.plugins.sources.packed import Packed, unpacked
 from backtest.plugins.sources.rows import first_failure
 
@@ -182,7 +183,7 @@ def tardis_files(
         below = path.name if path == input else path.relative_to(input).as_posix()
         for packed in unpacked(path, (_SUFFIX,), ignore, ignored):
             label = below if packed.member is None else f"{below}/{packed.member}"
-            csv = CsvFile(packed)
+            csv = CsvFile(packed, CsvFormat())
             kind = _kind(csv, label)
             levels = _levels(csv, depth) if kind == "book_snapshot" else 0
             files.append(TardisFile(csv, label, kind, levels))
