@@ -92,7 +92,7 @@ def agree(market: Market, piece: int) -> int:
         return 0
     found = as_portfolio()
     names = [name for name in plain.fills.column_names if name != "order"]
-    assert found.fills.select(names).equals(plain.fills.select(names))
+    assert found.fills.select(names).to_pydict() == plain.fills.select(names).to_pydict()
     assert found.account.metrics == plain.account.metrics
     assert found.account.tables["equity"].equals(plain.account.tables["equity"])
     orders = found.fills.filter(found.fills["event"].to_numpy() >= 0)["order"].to_pylist()
