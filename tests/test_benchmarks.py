@@ -38,6 +38,15 @@ def test_it_runs(script: str, texts: tuple[str, ...], tmp_path: Path) -> None:
         assert text in done.stdout
 
 
+def test_a_recording_that_is_not_there_is_skipped_with_a_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    makers = importlib.import_module("benchmarks.makers")
+    monkeypatch.setattr("sys.argv", ["makers", str(tmp_path / "none.gz")])
+    makers.main()
+    assert capsys.readouterr().out.startswith("skipped: there is no ")
+
+
 @pytest.mark.parametrize("name", sorted(OWN))
 def test_it_finds_what_it_imports(name: str) -> None:
     if name in {"fused", "lstm", "sequences"}:

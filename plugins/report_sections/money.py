@@ -74,6 +74,7 @@ class Attribution(ReportSection):
             value = rows[k][name]
             return amount(-value if name in losses and value else value)
 
+        begin = "ideal" if "ideal" in columns else "decision"  # where orders rest none is ideal
         shown = Markup("")
         for unit in dict.fromkeys(rows[k]["unit"] for k in settled):
             members = [k for k in settled if rows[k]["unit"] == unit]
@@ -83,14 +84,18 @@ class Attribution(ReportSection):
                 right=columns,
                 bars=[name for name in columns if name in gains + losses],
                 entries=members,
-                caption=f"From ideal to net, {unit}",
+                caption=f"From {begin} to net, {unit}",
             )
         rest = "rest: how far it moved away while orders rested; " if "rest" in columns else ""
-        note = (
+        ideal = (
             "ideal: the same sizing filled at the mid of every event, at once, without size "
             "limits; silence: what was lost because events went unanswered, or answers came too "
             "late to trade; liquidity: because orders found nothing to fill them; decision, which "
-            "is what is left: what the fills earned from the mids of their events on; feed, "
+            "is what is left: "
+        )
+        note = (
+            f"{ideal if begin == 'ideal' else 'decision: '}"
+            "what the fills earned from the mids of their events on; feed, "
             "queueing, service, entry: how far the mid moved away in each delay (a gain: it moved "
             f"our way); {rest}spread, impact, fees: paid for trading. The columns add up exactly."
         )

@@ -288,6 +288,16 @@ def test_the_section(runs: dict[str, Run], market: Path, tmp_path: Path) -> None
     assert "cannot be believed of so many lots" in page
 
 
+def test_where_the_money_went_begins_where_there_is_an_ideal(
+    runs: dict[str, Run], market: Path, tmp_path: Path
+) -> None:
+    page = html(runs["quotes"], "attribution")
+    assert "From decision to net" in page
+    assert "decision: what the fills earned" in page
+    assert "ideal" not in Tables(page).starting("From decision to net")[0]
+    assert "From ideal to net" in html(target_run(tmp_path, market), "attribution")
+
+
 @pytest.mark.parametrize("name", ["quotes", "list"])
 @pytest.mark.usefixtures("small_pieces")
 def test_quotes_against_the_touch(runs: dict[str, Run], name: str) -> None:
