@@ -30,6 +30,7 @@ from backtest.plugins.hft_layout import ARRAY, EVENT, EXCHANGE, LOCAL, MARKER, T
 from backtest.plugins.hft_rows import FLAG, BookRows, LevelRows, OrderRows, Row
 
 _QUOTE = ("bid", "ask", "bid_size", "ask_size")
+_BLOCK_ROWS = 1 << 16
 _COPY_BYTES = 1 << 22
 _NAME = re.compile(r"[^A-Za-z0-9._-]")
 
@@ -154,11 +155,16 @@ class _Rows:
                 for row in depth.before(number):
                     same = row[0] == event[0]
                     self._add_depth(local if same else min(row[0] + self._latency, local), *row)
+                    if len(self._rows) >= _BLOCK_ROWS:
+                        yield self._taken()
                 self._add_event(local, *event)
+                if len(self._rows) >= _BLOCK_ROWS:
+                    yield self._taken()
             passed += len(batch)
-            yield self._taken()
         for row in depth.before(None):
             self._add_depth(row[0] + self._latency, *row)
+            if len(self._rows) >= _BLOCK_ROWS:
+                yield self._taken()
         yield self._taken()
 
     def _receipt(self, ts: int, recv: int) -> int:

@@ -23,18 +23,17 @@ from backtest.market.events import NO_PRICE
 from backtest.plugins.sources.books import View
 from backtest.plugins.sources.decimals import money_unit
 from backtest.plugins.sources.lanes import Lane, card_name, quotes, trades
-from backtest.plugins.sources.lobster_files import (
+from backtest.plugins.sources.lobster_files import LobsterFile, lobster_files
+from backtest.plugins.sources.lobster_orders import OrderRows
+from backtest.plugins.sources.lobster_rows import (
     CROSS,
     DELETE,
     EXECUTE,
     HALT,
     HIDDEN,
-    LobsterFile,
     LobsterRows,
-    lobster_files,
     read_rows,
 )
-from backtest.plugins.sources.lobster_orders import OrderRows
 from backtest.plugins.sources.ordered_lanes import among_depth, depth_rows, write_in_order
 
 _MS = 1_000_000

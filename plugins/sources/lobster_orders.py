@@ -8,7 +8,7 @@ import numpy as np
 
 from backtest.core.arrays import Int64Array
 from backtest.market import depth
-from backtest.plugins.sources.lobster_files import ADD, DELETE, EXECUTE, HIDDEN, LobsterRows
+from backtest.plugins.sources.lobster_rows import ADD, DELETE, EXECUTE, HIDDEN, LobsterRows
 
 Order: TypeAlias = tuple[int, int]
 """The side (0 bids, 1 asks) and price of its level."""

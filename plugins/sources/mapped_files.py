@@ -6,7 +6,7 @@ import codecs
 import csv
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -87,7 +87,7 @@ class CsvFile:
     """
 
     packed: Packed
-    written: CsvFormat
+    written: CsvFormat = field(default_factory=CsvFormat)
 
     @property
     def place(self) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,33 +17,14 @@ from backtest.errors import DataError
 from backtest.plugins.sources.decimals import parse_decimals, without_exponents
 from backtest.plugins.sources.inputs import PACKINGS, input_files
 from backtest.plugins.sources.mapped_files import CsvFile
-from backtest.plugins.sources.mapping_tables import CsvFormat
 from backtest.plugins.sources.packed import Packed, unpacked
 from backtest.plugins.sources.rows import first_failure
+from backtest.plugins.sources.tardis_headers import COMMON, columns_of, data_type, levels_of
 
-COMMON = ("exchange", "symbol", "timestamp", "local_timestamp")
-QUOTE = ("bid_price", "ask_price", "bid_amount", "ask_amount")
-_TRADE = ("id", "side", "price", "amount")
-_LEVELS = ("is_snapshot", "side", "price", "amount")
-_SNAPSHOT = ("bids[0].price", "asks[0].price", "bids[0].amount", "asks[0].amount")
-_DERIVATIVE = ("funding_rate", "mark_price")
-_HEADERS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
-    (("strike_price", *QUOTE), ("options_chain",)),
-    (_LEVELS, ("incremental_book_L2",)),
-    (_SNAPSHOT, ("book_snapshot",)),
-    (QUOTE, ("quotes", "book_ticker")),
-    (_TRADE, ("trades", "liquidations")),
-    (_DERIVATIVE, ("derivative_ticker",)),
-)
-"""Columns by which a header is known, and the data types that have it; the first one by default."""
-
-_TYPES = tuple(name for _, kinds in _HEADERS for name in kinds)
-_NAMED = re.compile(rf"(?:^|[_/])({'|'.join(_TYPES)})(?:_[0-9]+)?(?=[_/.]|$)")
 _SUFFIX = ".csv"
 _US = 1_000_000
 _EARLIEST, _LATEST = 631_152_000 * _US, 4_102_444_800 * _US  # 1990 and 2100
 _FAULTS = (ValueError, pa.ArrowException)
-_LISTED = ", ".join(name + ("_N" if name == "book_snapshot" else "") for name in _TYPES)
 
 
 @dataclass(frozen=True)
@@ -66,13 +46,7 @@ class TardisFile:
     @property
     def columns(self) -> tuple[str, ...]:
         """Those that are read besides ``COMMON``."""
-        if self.kind in ("quotes", "book_ticker"):
-            return QUOTE
-        if self.kind == "trades":
-            return _TRADE[1:]
-        if self.kind == "book_snapshot":
-            return level_columns(self.levels, "price") + level_columns(self.levels, "amount")
-        return _LEVELS if self.kind == "incremental_book_L2" else ()
+        return columns_of(self.kind, self.levels)
 
     def refuse(self, row: int, problem: str) -> NoReturn:
         """Raise for a row, which counts from 0 after the header."""
@@ -156,11 +130,6 @@ class TardisRows:
         self.file.refuse(int(self.row[0]), f"and those after it have too many digits in {names}")
 
 
-def level_columns(levels: int, what: str) -> tuple[str, ...]:
-    """Columns of a snapshot: the bids' price or amount from the best, then the asks'."""
-    return tuple(f"{side}[{k}].{what}" for side in ("bids", "asks") for k in range(levels))
-
-
 def tardis_files(
     input: Path, ignore: Sequence[str], *, depth: bool
 ) -> tuple[list[TardisFile], dict[str, int]]:
@@ -183,9 +152,9 @@ def tardis_files(
         below = path.name if path == input else path.relative_to(input).as_posix()
         for packed in unpacked(path, (_SUFFIX,), ignore, ignored):
             label = below if packed.member is None else f"{below}/{packed.member}"
-            csv = CsvFile(packed, CsvFormat())
-            kind = _kind(csv, label)
-            levels = _levels(csv, depth) if kind == "book_snapshot" else 0
+            csv = CsvFile(packed)
+            kind = data_type(csv, label)
+            levels = levels_of(csv, depth) if kind == "book_snapshot" else 0
             files.append(TardisFile(csv, label, kind, levels))
     keyed = sorted((first_receipt(file.csv.packed), file.label, k) for k, file in enumerate(files))
     return [files[k] for _, _, k in keyed], dict(ignored)
@@ -224,39 +193,6 @@ def read_rows(file: TardisFile) -> Iterator[tuple[int, list[TardisRows]]]:
         ts = _times(file, batch, "timestamp", row)
         yield batch.num_rows, [*_by_symbol(file, batch, row, ts * 1000, recv * 1000)]
         row += batch.num_rows
-
-
-def _kind(csv: CsvFile, label: str) -> str:
-    """The data type, by the header, and by the name where two share a header."""
-    names = [*csv.types()]
-    named = _NAMED.findall(label)
-    for columns, kinds in _HEADERS:
-        if {*COMMON, *columns} <= {*names}:
-            if named and named[-1] not in kinds:
-                raise DataError(
-                    f"its name says {named[-1]}, but its columns are those of {kinds[0]}",
-                    place=csv.place,
-                    remedy="A file that was renamed would be read wrongly: restore its name.",
-                )
-            return named[-1] if named else kinds[0]
-    raise DataError(
-        f"its columns, {', '.join(names[:8])}{', …' if len(names) > 8 else ''}, are not those of a"
-        f" data type of Tardis: {_LISTED}",
-        place=csv.place,
-        remedy="The first line must be the header that the files are downloaded with.",
-    )
-
-
-def _levels(csv: CsvFile, depth: bool) -> int:
-    """How many levels of a snapshot to read: all that the header has, or one."""
-    names = {*csv.types()}
-    levels = 1
-    while depth and {*level_columns(levels + 1, "price")} <= names:
-        levels += 1
-    missing = {*level_columns(levels, "price"), *level_columns(levels, "amount")} - names
-    if missing:
-        raise DataError(f"the file has no column {sorted(missing)[0]!r}", place=csv.place)
-    return levels
 
 
 def _by_symbol(

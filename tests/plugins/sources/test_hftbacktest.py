@@ -25,6 +25,7 @@ from backtest.errors import DataError, UsageError
 from backtest.market import depth
 from backtest.market.depth import DepthBatch
 from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
+from backtest.plugins import hft_export
 from backtest.plugins.hft_export import export
 from backtest.plugins.sources import hft_files
 from backtest.plugins.sources.hftbacktest import HftBacktest
@@ -488,6 +489,27 @@ def test_what_was_exported_is_the_market_and_reads_back(
         before, after = depth_of(tmp_path / "made"), depth_of(tmp_path / "again")
         plain = [r for r in before if not r[4] & depth.CLEAR]
         assert set(plain) <= set(after)
+
+
+@pytest.mark.parametrize("kind", ["quotes", "levels", "orders"])
+def test_blocks_of_an_export_are_small_and_do_not_matter(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = dataset_of(kind, 3, tmp_path / "made")
+    export(dataset, tmp_path / "whole")
+    sizes, taken = [], hft_export._Rows._taken
+
+    def noting(rows: Any) -> Any:
+        sizes.append(len(rows._rows))
+        return taken(rows)
+
+    monkeypatch.setattr(hft_export._Rows, "_taken", noting)
+    monkeypatch.setattr(hft_export, "_BLOCK_ROWS", 7)
+    export(dataset, tmp_path / "parts")
+    one, other = (np.load(tmp_path / name / "A-B.npz")["data"] for name in ("whole", "parts"))
+    assert (one == other).all()
+    assert sum(sizes) == len(one)
+    assert max(sizes) < 7 + 12  # one event states few rows
 
 
 def test_a_window_and_symbols_of_an_export(tmp_path: Path) -> None:

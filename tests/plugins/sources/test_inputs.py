@@ -28,7 +28,6 @@ from backtest.plugins.sources.inputs import input_files
 from backtest.plugins.sources.kaggle import JaneStreetKaggle
 from backtest.plugins.sources.mapped import MappedCsv, MappedParquet
 from backtest.plugins.sources.mapped_files import CsvFile
-from backtest.plugins.sources.mapping_tables import CsvFormat
 from backtest.plugins.sources.packed import Packed, unpacked
 from tests.cli.test_data import run
 
@@ -258,7 +257,7 @@ def test_what_unpacks_to_too_much_is_refused(
         list(Packed(tmp_path / "line").lines(1 << 18))
     (tmp_path / "wide.csv").write_bytes(b"a," * mapped_files.MOST_COLUMNS + b"a\n")
     with pytest.raises(DataError, match="16385 columns, more than 16384"):
-        CsvFile(Packed(tmp_path / "wide.csv"), CsvFormat()).types()
+        CsvFile(Packed(tmp_path / "wide.csv")).types()
 
 
 @pytest.mark.parametrize("size", [3, 7, 64, 1 << 20])
