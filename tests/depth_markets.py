@@ -53,17 +53,16 @@ def on_streets(rnd: Random, market: OrderMarket, *, orders: bool) -> OrderMarket
 
 
 def named_anyhow(rnd: Random, market: OrderMarket) -> OrderMarket:
-    """The market whose orders have other names: any integers of 64 bits, or close to each other."""
+    """The market whose orders have other names: integers of 64 bits, far apart or close."""
     assert market.depth is not None
-    least, most = rnd.choice(((-(2**63), 2**63 - 1), (0, 2**40), (2**31 - 60, 2**31 + 60)))
-    ids = sorted({row.order_id for row in market.depth.rows})
-    names: dict[int, int] = {}
-    for number in ids:
-        name = rnd.randint(least, most)
-        while name in names.values():
-            name = rnd.randint(least, most)
-        names[number] = name
-    return replace(market, depth=market.depth.renamed(lambda number: names[number]))
+    start, step = rnd.choice((0, -20, 2**31 - 20, rnd.getrandbits(64))), 1
+    if rnd.random() < 0.5:
+        step += 2 * rnd.getrandbits(62)  # odd, so that no two names are the same
+
+    def name(number: int) -> int:
+        return (start + step * number + 2**63) % 2**64 - 2**63
+
+    return replace(market, depth=market.depth.renamed(name))
 
 
 def random_depth(rnd: Random, *, orders: bool) -> OrderMarket:
