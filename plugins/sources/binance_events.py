@@ -5,25 +5,18 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import Literal, Protocol
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.ipc
 
 from backtest.core.arrays import Int64Array
-from backtest.core.text import suggestion_or_list
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.card import Card, InstrumentTable
 from backtest.data.reading.decode import Columns
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, NO_TIME
-from backtest.market.instruments import Instrument
 from backtest.plugins.sources.binance_books import (
     BESIDE,
     GAPS,
@@ -33,14 +26,20 @@ from backtest.plugins.sources.binance_books import (
     UNKNOWN,
     BookReader,
     Change,
-    DepthSpool,
-    Grid,
     Touch,
     depth_columns,
 )
-from backtest.plugins.sources.binance_depth_lines import BinanceMarket, DepthMessages
+from backtest.plugins.sources.binance_depth_lines import DepthMessages
+from backtest.plugins.sources.binance_depth_spools import DepthSpool
+from backtest.plugins.sources.binance_grids import (
+    BinanceOptions,
+    SymbolGrid,
+    grid_of,
+    instruments_of,
+)
 from backtest.plugins.sources.binance_lines import MessageRows, RowKind, first_receipt, read_rows
-from backtest.plugins.sources.decimals import step_of, to_grid, to_next_step
+from backtest.plugins.sources.binance_spools import Spool
+from backtest.plugins.sources.decimals import step_of, to_grid
 from backtest.plugins.sources.inputs import input_files
 from backtest.plugins.sources.lanes import Lane, card_name, quotes, trades, write_lanes
 from backtest.plugins.sources.packed import Packed, unpacked
@@ -53,100 +52,6 @@ _CHANGES = 1024
 
 _BEFORE = "received before the event: ts_recv set to ts_event"
 _EMPTY = "side with a price or size of 0: absent"
-
-
-class BinanceOptions(Protocol):
-    """Parameters of ``BinanceStream``, which imports this module only when it ingests."""
-
-    @property
-    def clock(self) -> str: ...
-
-    @property
-    def time_unit(self) -> Literal["ms", "us"]: ...
-
-    @property
-    def currency(self) -> str: ...
-
-    @property
-    def fee_rate(self) -> str: ...
-
-    @property
-    def depth(self) -> str: ...
-
-    @property
-    def beyond(self) -> str: ...
-
-    @property
-    def ignore(self) -> tuple[str, ...]: ...
-
-    def sizes(self, name: str) -> dict[str, Decimal]:
-        """What ``tick_sizes`` or ``lot_sizes`` gives, by symbol."""
-
-
-@dataclass
-class _Spool:
-    """One file's messages of a kind and symbol, kept on disk until every grid is known."""
-
-    path: Path
-    kind: RowKind
-    label: str
-    place: str
-    scales: list[tuple[int, int]] = field(default_factory=list)
-    first_recv: int = 0
-    first_venue: int = NO_TIME
-    last: int = NO_TIME
-    _writer: pa.ipc.RecordBatchFileWriter | None = None
-
-    def add(self, rows: MessageRows) -> None:
-        """Append rows whose times must not go back."""
-        times = rows.recv if rows.venue[0] == NO_TIME else rows.venue
-        back = np.flatnonzero(np.diff(times, prepend=max(self.last, int(times[0]))) < 0)
-        if len(back):
-            raise DataError(
-                f"line {rows.line[back[0]]} has an earlier time than the line before it",
-                place=self.place,
-                remedy="Messages of one stream must be in time order: sort the file's lines.",
-            )
-        self.last = int(times[-1])
-        columns: Columns = {"recv": rows.recv, "venue": rows.venue, "aggressor": rows.aggressor}
-        columns |= {f"price{i}": price for i, price in enumerate(rows.price)}
-        columns |= {f"size{i}": size for i, size in enumerate(rows.size)}
-        batch = pa.record_batch({name: pa.array(values) for name, values in columns.items()})
-        if self._writer is None:
-            self._writer = pa.ipc.new_file(str(self.path), batch.schema)
-            self.first_recv, self.first_venue = int(rows.recv[0]), int(rows.venue[0])
-        self._writer.write_batch(batch)
-        self.scales.append((rows.price_scale, rows.size_scale))
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
-    def batches(self) -> Iterator[tuple[Columns, tuple[int, int]]]:
-        """Columns of each batch, and the scales of its prices and sizes."""
-        with pa.OSFile(str(self.path)) as file:
-            reader = pa.ipc.open_file(file)
-            for i, scales in enumerate(self.scales):
-                batch = reader.get_batch(i)
-                yield {name: batch.column(name).to_numpy() for name in batch.schema.names}, scales
-
-
-@dataclass
-class _Symbol:
-    """What is known of a symbol after reading."""
-
-    market: BinanceMarket
-    price_scale: int = 0
-    size_scale: int = 0
-    quoted: bool = False
-    """It has quotes or trades, whose sizes decide the lot."""
-
-    depth_size_scale: int = 0
-    """That of sizes in the book, which may be finer: orders outlive a change of the lot."""
-
-    updates: dict[str, int] = field(default_factory=dict)
-    """The largest number of a message so far, by kind."""
 
 
 def ingest(source: BinanceOptions, input: Path, output: Path) -> IngestReport:
@@ -166,7 +71,7 @@ def ingest(source: BinanceOptions, input: Path, output: Path) -> IngestReport:
                 "there are no quotes or trades, and no snapshot of a book to take quotes from",
                 place=str(input),
             )
-        instruments = _instruments(source, reading.symbols)
+        instruments = instruments_of(source, reading.symbols)
         card = Card(
             name=card_name("binance", input),
             description="Best bid and ask, trades and depth, recorded from Binance's streams.",
@@ -203,17 +108,17 @@ class _Reading:
 
     def __init__(self, source: BinanceOptions) -> None:
         self.source = source
-        self.symbols: dict[str, _Symbol] = {}
+        self.symbols: dict[str, SymbolGrid] = {}
         self.shifts: dict[str, int] = {}
         self.refused: Counter[str] = Counter()
         self.repaired: Counter[str] = Counter()
-        self._spools: list[tuple[str, _Spool]] = []
+        self._spools: list[tuple[str, Spool]] = []
         self._books: dict[str, list[DepthSpool]] = {}
         self._from_books = 0
         self._depth_counts: Counter[str] = Counter()
 
     def read(self, label: str, file: Packed, folder: Path) -> None:
-        spools: dict[tuple[str, RowKind], _Spool] = {}
+        spools: dict[tuple[str, RowKind], Spool] = {}
         books: dict[str, DepthSpool] = {}
         loose: list[DepthMessages] = []
         skews: list[Int64Array] = []
@@ -236,7 +141,7 @@ class _Reading:
                 continue
             self._widen(name, rows)
             if (name, rows.kind) not in spools:
-                spools[name, rows.kind] = _Spool(place, rows.kind, label, file.place)
+                spools[name, rows.kind] = Spool(place, rows.kind, label, file.place)
             spools[name, rows.kind].add(rows)
             if rows.venue[0] != NO_TIME:
                 skews.append(rows.recv - rows.venue)
@@ -256,7 +161,7 @@ class _Reading:
     def _named(self, found: MessageRows | DepthMessages) -> str:
         """The name of the messages' symbol, which from now on is one of the dataset's."""
         name = f"{found.symbol}.um" if found.market == "um" else found.symbol
-        self.symbols.setdefault(name, _Symbol(found.market))
+        self.symbols.setdefault(name, SymbolGrid(found.market))
         if isinstance(found, DepthMessages):
             self._widen(name, found)
         return name
@@ -302,7 +207,7 @@ class _Reading:
         place = (len(skew) - 1) // _QUANTILE
         return -int(np.partition(skew, place)[place])
 
-    def _sound(self, rows: MessageRows, symbol: _Symbol) -> MessageRows:
+    def _sound(self, rows: MessageRows, symbol: SymbolGrid) -> MessageRows:
         """The rows that are new and carry information; the others are counted."""
         last = symbol.updates.get(rows.kind, -1)
         # Recorders may repeat messages: only numbers above all earlier ones are new.
@@ -372,7 +277,7 @@ class _Reading:
             counts=counts,
         )
         for book in books:
-            yield from reader.changes(book, _grid(instrument, counts), self.shifts[book.label])
+            yield from reader.changes(book, grid_of(instrument, counts), self.shifts[book.label])
 
     def _depth(self, symbol: int, name: str, instrument: InstrumentTable) -> Iterator[Columns]:
         for some in _some(self._changes(name, instrument, self._depth_counts)):
@@ -417,7 +322,7 @@ class _Reading:
         )
 
     def _chunks(
-        self, symbol: int, spool: _Spool, shift: int, instrument: InstrumentTable
+        self, symbol: int, spool: Spool, shift: int, instrument: InstrumentTable
     ) -> Iterator[Columns]:
         tick, lot = instrument.tick_size, instrument.lot_size
         assert tick is not None  # _instruments sets both
@@ -448,55 +353,7 @@ class _Reading:
         return {"ts_event": venue, "ts_recv": np.maximum(recv, venue)}
 
 
-def _grid(instrument: InstrumentTable, counts: Counter[str]) -> Grid:
-    """From prices and sizes of some scales to ticks and lots; parts of a lot count as a lot."""
-    tick, lot = instrument.tick_size, instrument.lot_size
-    assert tick is not None  # _instruments sets both
-    assert lot is not None
-
-    def grid(
-        price: Int64Array, size: Int64Array, scales: tuple[int, int]
-    ) -> tuple[Int64Array, Int64Array]:
-        lots, rounded = to_next_step(size, step_of(scales[1]), lot)
-        counts[ROUNDED] += rounded
-        return to_grid(price, step_of(scales[0]), tick), lots
-
-    return grid
-
-
 def _some(changes: Iterator[Change]) -> Iterator[list[Change]]:
     """Changes in lists."""
     while some := list(islice(changes, _CHANGES)):
         yield some
-
-
-def _instruments(source: BinanceOptions, symbols: dict[str, _Symbol]) -> dict[str, InstrumentTable]:
-    given = {name: source.sizes(name) for name in ("tick_sizes", "lot_sizes")}
-    for name, sizes in given.items():
-        for unknown in sorted(sizes.keys() - symbols.keys()):
-            raise DataError(
-                f"{name} contains {unknown!r}, which is not a symbol of the data",
-                remedy=suggestion_or_list(unknown, sorted(symbols), "Symbols"),
-            )
-    tables = {}
-    for name, symbol in symbols.items():
-        tick = given["tick_sizes"].get(name, step_of(symbol.price_scale))
-        size_scale = symbol.size_scale if symbol.quoted else symbol.depth_size_scale
-        lot = given["lot_sizes"].get(name, step_of(size_scale))
-        linear = symbol.market != "cm" and name.removesuffix(".um").endswith(source.currency)
-        table = InstrumentTable(
-            tick_size=tick,
-            lot_size=lot,
-            currency=source.currency,
-            fee_rate=Decimal(source.fee_rate),
-            tradable=linear,
-        )
-        try:
-            _ = table.over(Instrument()).half_tick_lot
-        except ValueError as error:
-            if linear:
-                raise DataError(
-                    str(error), place=name, remedy=f"For example: --set lot_sizes={name}=1"
-                ) from None
-        tables[name] = table
-    return tables

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -18,8 +18,9 @@ from backtest.data.reading.bus import selection_of
 from backtest.data.reading.decode import Columns, Decoder, Selection, integer_column
 from backtest.data.reading.merge import rows_of
 from backtest.data.reading.plan import Scan
+from backtest.data.reading.standing import standing_orders
 from backtest.errors import DataError, UsageError
-from backtest.market.depth import ADD, BOTH, CLEAR, VALUES, DepthBatch, concatenate_depth
+from backtest.market.depth import VALUES, DepthBatch, concatenate_depth
 
 if TYPE_CHECKING:
     from backtest.data.dataset import Dataset, DepthTable
@@ -67,8 +68,8 @@ def stream_depth(
     """A window's rows of depth in bus order, in batches of 1 to ``DEPTH_ROWS``, in bounded memory.
 
     Where one batch ends and the next begins follows the files, so nothing may depend on it. A
-    window of orders (L3) that begins after rows of the dataset begins with a ``CLEAR`` for each
-    symbol, since orders may stand in the book that are not known.
+    window of orders (L3) that begins after rows of the dataset begins with a snapshot of the orders
+    that stand then, symbol by symbol, for which all rows before are read.
 
     Args:
         dataset: the dataset.
@@ -94,7 +95,7 @@ def stream_depth(
     selection = selection_of(dataset, start, end, symbols, values=VALUES)
     scan = Scan.of(depth, selection, DepthDecoder)
     rows = scan.stream(scan.decoders(), DEPTH_ROWS)
-    opening = _unknown_orders(depth, selection)
+    opening = _standing(dataset, depth, start, symbols)
     keys = _keys(dataset, selection_of(dataset, start, end, symbols), limit)
     batches = _placed(chain(opening, rows), keys, limit)
     return ahead(batches, _BATCHES_AHEAD) if read_ahead else batches
@@ -177,32 +178,27 @@ def _placed(
         yield _batch(columns, follows)
 
 
-def _unknown_orders(depth: DepthTable, selection: Selection) -> Iterator[Columns]:
-    """A ``CLEAR`` of each symbol at the beginning of a window before which orders were added."""
-    start = selection.start
-    if start is None or not depth.orders:
-        return
+def _standing(
+    dataset: Dataset, depth: DepthTable, start: int | None, symbols: Sequence[str] | None
+) -> Iterator[Columns]:
+    """Snapshots of the orders that stand when a window begins, if there are rows before it."""
     groups = (group for footer in depth.footers for group in footer.row_groups)
-    if not any(group.times is None or group.times[0] < start for group in groups):
+    if (
+        start is None
+        or not depth.orders
+        or not any(group.times is None or group.times[0] < start for group in groups)
+    ):
         return
-    chosen = selection.chosen
-    count = len(selection.symbols)
-    symbol = np.arange(count) if chosen is None else np.flatnonzero(chosen)
-
-    def all_of(value: int, dtype: Any) -> Any:
-        return np.full(len(symbol), value, dtype=dtype)
-
-    yield {
-        "symbol": symbol.astype(np.int32),
-        "ts_event": all_of(start, np.int64),
-        "seq": all_of(-1, np.int64),
-        "side": all_of(BOTH, np.int8),
-        "price": all_of(0, np.int64),
-        "size": all_of(0, np.int64),
-        "flags": all_of(CLEAR, np.uint8),
-        "order_id": all_of(0, np.int64),
-        "action": all_of(ADD, np.int8),
-    }
+    selection = selection_of(dataset, None, start, symbols, values=VALUES)
+    scan = Scan.of(depth, selection, DepthDecoder)
+    chosen, count = selection.chosen, len(selection.symbols)
+    wanted = np.arange(count) if chosen is None else np.flatnonzero(chosen)
+    if not len(wanted):
+        return
+    pieces = scan.stream(scan.decoders(), DEPTH_ROWS)
+    whole = standing_orders(pieces, start, wanted, count)
+    for low in range(0, len(whole["symbol"]), DEPTH_ROWS):
+        yield rows_of(whole, slice(low, low + DEPTH_ROWS))
 
 
 def _batch(columns: Columns, follows: Int64Array) -> DepthBatch:

@@ -1,19 +1,17 @@
 """A market of limit orders, matched first in, first out; each step is an action of one trader.
 
-A symbol's book is a ladder of prices with a queue of orders at each. Random numbers are drawn
-before and passed in, so that what happens depends on them alone.
+Random numbers are drawn before and passed in, so that what happens depends on them alone.
 """
 
 from __future__ import annotations
 
-from backtest.core.compiled import compiled, compiled_inline
+from backtest.core.compiled import compiled
+from backtest.data.synthetic.book_loops import add, best_of, modify, reduce, search
 from backtest.data.synthetic.order_layout import (
-    BEST_ASK,
     BEST_BID,
     CANCELS,
     CLOCK,
     COUNT,
-    FREE,
     HEAD,
     ID,
     LEVEL_SIZE,
@@ -22,10 +20,7 @@ from backtest.data.synthetic.order_layout import (
     MEAN_SIZE,
     MODIFIES,
     NEXT,
-    NEXT_ID,
     NONE,
-    PLACE,
-    PREVIOUS,
     PRICE,
     QUOTED,
     REACH,
@@ -33,7 +28,6 @@ from backtest.data.synthetic.order_layout import (
     SIDE,
     SIZE,
     STEP,
-    TAIL,
     TARGET,
     TRADES_AT_ONCE,
 )
@@ -50,79 +44,6 @@ from backtest.market.depth import (
     SNAPSHOT,
 )
 from backtest.market.events import NO_PRICE
-
-
-@compiled_inline
-def _best(side, me):
-    """Index of the best level of a side; -1 if the side is empty."""
-    return me[BEST_BID] if side == BID else me[BEST_ASK]
-
-
-@compiled
-def _search(side, me, levels, start):
-    """The best level of a side from ``start`` on, away from the other side; -1 if none is."""
-    own = 0 if side == BID else 1
-    at = start
-    while 0 <= at < levels.shape[1]:
-        if levels[own, at, LEVEL_SIZE] > 0:
-            return at
-        at -= side
-    return -1
-
-
-@compiled
-def _append(slot, side, price, size, me, orders, levels):
-    """Put an order at the end of its level's queue."""
-    own = 0 if side == BID else 1
-    orders[slot, SIDE], orders[slot, PRICE], orders[slot, SIZE] = side, price, size
-    last = levels[own, price, TAIL]
-    orders[slot, PREVIOUS], orders[slot, NEXT] = last, NONE
-    if last == NONE:
-        levels[own, price, HEAD] = slot
-    else:
-        orders[last, NEXT] = slot
-    levels[own, price, TAIL] = slot
-    levels[own, price, LEVEL_SIZE] += size
-    best = _best(side, me)
-    if best < 0 or side * price > side * best:
-        me[BEST_BID if side == BID else BEST_ASK] = price
-
-
-@compiled
-def _unlink(slot, me, orders, levels):
-    """Take an order out of its level's queue."""
-    side, price = orders[slot, SIDE], orders[slot, PRICE]
-    own = 0 if side == BID else 1
-    before, after = orders[slot, PREVIOUS], orders[slot, NEXT]
-    if before == NONE:
-        levels[own, price, HEAD] = after
-    else:
-        orders[before, NEXT] = after
-    if after == NONE:
-        levels[own, price, TAIL] = before
-    else:
-        orders[after, PREVIOUS] = before
-    levels[own, price, LEVEL_SIZE] -= orders[slot, SIZE]
-    if levels[own, price, LEVEL_SIZE] == 0 and _best(side, me) == price:
-        me[BEST_BID if side == BID else BEST_ASK] = _search(side, me, levels, price)
-
-
-@compiled
-def _reduce(slot, lots, me, orders, levels):
-    """Take lots of an order; all of them: the order goes, and its slot is free."""
-    if lots < orders[slot, SIZE]:
-        own = 0 if orders[slot, SIDE] == BID else 1
-        orders[slot, SIZE] -= lots
-        levels[own, orders[slot, PRICE], LEVEL_SIZE] -= lots
-        return
-    _unlink(slot, me, orders, levels)
-    # Live slots lie in the first COUNT places of LIVE; the last of them takes the free place.
-    place, last = orders[slot, PLACE], me[COUNT] - 1
-    moved = orders[last, LIVE]
-    orders[place, LIVE], orders[moved, PLACE] = moved, place
-    me[COUNT] = last
-    orders[me[ROOM], FREE] = slot
-    me[ROOM] += 1
 
 
 @compiled
@@ -212,7 +133,7 @@ def _act(symbol, low, draw, terms, me, orders, levels, depth, follows, events, r
     away = 1 + min(draw[4] % reach, (draw[4] // reach) % reach)
     few, full = me[COUNT] < 4 * reach, me[ROOM] == 0
     crowded = me[COUNT] > terms[TARGET] and draw[1] // 3 % 2 == 0
-    other = _best(-side, me)
+    other = best_of(-side, me)
     if few or (kind < terms[LIMITS] and not full and not crowded):
         limit = other - side * away if other >= 0 else levels.shape[1] // 2 - side * away
         # One in 16 crosses: it takes what it meets up to two ticks into the other side.
@@ -222,7 +143,7 @@ def _act(symbol, low, draw, terms, me, orders, levels, depth, follows, events, r
             symbol, low, side, limit, size, me, orders, levels, depth, follows, events, rows, count
         )
         if size > 0 and 0 <= limit < levels.shape[1]:
-            slot = _add(side, limit, size, me, orders, levels)
+            slot = add(side, limit, size, me, orders, levels)
             rows = _row(
                 symbol,
                 me,
@@ -256,15 +177,15 @@ def _act(symbol, low, draw, terms, me, orders, levels, depth, follows, events, r
             follows,
             count,
         )
-        _reduce(slot, lots, me, orders, levels)
+        reduce(slot, lots, me, orders, levels)
     elif kind < terms[MODIFIES]:
         slot = orders[draw[5] % me[COUNT], LIVE]
         side, price = orders[slot, SIDE], orders[slot, PRICE]
-        other = _best(-side, me)
+        other = best_of(-side, me)
         moved = other - side * away
         if draw[1] // 6 % 2 == 0 and other >= 0 and 0 <= moved < levels.shape[1]:
             price = moved
-        _modify(slot, price, size, me, orders, levels)
+        modify(slot, price, size, me, orders, levels)
         rows = _row(
             symbol,
             me,
@@ -301,38 +222,13 @@ def _act(symbol, low, draw, terms, me, orders, levels, depth, follows, events, r
 
 
 @compiled
-def _add(side, price, size, me, orders, levels):
-    """A new order at the end of its level's queue; returns its slot."""
-    me[ROOM] -= 1
-    slot = orders[me[ROOM], FREE]
-    orders[slot, ID], orders[slot, PLACE] = me[NEXT_ID], me[COUNT]
-    orders[me[COUNT], LIVE] = slot
-    me[COUNT] += 1
-    me[NEXT_ID] += 1
-    _append(slot, side, price, size, me, orders, levels)
-    return slot
-
-
-@compiled
-def _modify(slot, price, size, me, orders, levels):
-    """Another price or more lots: the order loses its place; fewer lots: it keeps it."""
-    side = orders[slot, SIDE]
-    if price != orders[slot, PRICE] or size > orders[slot, SIZE]:
-        _unlink(slot, me, orders, levels)
-        _append(slot, side, price, size, me, orders, levels)
-    else:
-        levels[0 if side == BID else 1, price, LEVEL_SIZE] -= orders[slot, SIZE] - size
-        orders[slot, SIZE] = size
-
-
-@compiled
 def _take(symbol, low, side, limit, size, me, orders, levels, depth, follows, events, rows, count):
     """Match an order with the other side up to its limit, one resting order after another.
 
     Each execution is a trade, then a row. Returns rows, events, and the lots that are left.
     """
     for _ in range(TRADES_AT_ONCE):
-        best = _best(-side, me)
+        best = best_of(-side, me)
         if size == 0 or best < 0 or side * best > side * limit:
             break
         slot = levels[1 if side == BID else 0, best, HEAD]
@@ -352,10 +248,10 @@ def _take(symbol, low, side, limit, size, me, orders, levels, depth, follows, ev
             follows,
             count,
         )
-        _reduce(slot, lots, me, orders, levels)
+        reduce(slot, lots, me, orders, levels)
         size -= lots
     # What could not be matched at once is not kept, so that no book is crossed.
-    best = _best(-side, me)
+    best = best_of(-side, me)
     if best >= 0 and side * best <= side * limit:
         size = 0
     return rows, count, size
@@ -368,7 +264,7 @@ def restate(symbol, low, me, orders, levels, depth, follows, rows, count):
     left = me[COUNT]
     for own in range(2):
         side = BID if own == 0 else ASK
-        at = _best(side, me)
+        at = best_of(side, me)
         while at >= 0:
             slot = levels[own, at, HEAD]
             while slot != NONE:
@@ -389,5 +285,5 @@ def restate(symbol, low, me, orders, levels, depth, follows, rows, count):
                     count,
                 )
                 slot = orders[slot, NEXT]
-            at = _search(side, me, levels, at - side)
+            at = search(side, me, levels, at - side)
     return rows

@@ -13,13 +13,26 @@ import pytest
 from backtest.data import table_files
 from backtest.data.dataset import Dataset, open_dataset
 from backtest.data.reading import depth as reading
+from backtest.data.reading import standing
 from backtest.data.reading.depth import stream_depth
 from backtest.data.reading.stream import Stream
 from backtest.data.synthetic.orders import OrderMarket, generate_orders
 from backtest.errors import UsageError
-from backtest.market.depth import ADD, BOTH, CLEAR
+from backtest.market.depth import (
+    ADD,
+    ASK,
+    BID,
+    BOTH,
+    CANCEL,
+    CLEAR,
+    EXECUTE,
+    LAST,
+    SNAPSHOT,
+    VALUES,
+)
 from tests.data.depth_rows import (
     START,
+    Mixed,
     dataset_with,
     expected,
     mixed,
@@ -48,13 +61,46 @@ WINDOWS: dict[str, dict[str, Any]] = {
 }
 
 
-def with_unknown_orders(rows: list[tuple[int, ...]], window: dict[str, Any]) -> Any:
-    """The rows of a window of orders: it begins with a clear of each symbol."""
-    wanted = window.get("symbols", ("A", "B", "C"))
-    if window.get("start", START) <= START:
+def with_standing_orders(
+    data: Mixed, rows: list[tuple[int, ...]], window: dict[str, Any]
+) -> list[tuple[int, ...]]:
+    """The rows of a window of orders: it begins with snapshots, here of lists kept in order."""
+    start = window.get("start", START)
+    if start <= START:
         return rows
-    clears = [(0, "ABC".index(name), window["start"], BOTH, 0, 0, CLEAR, 0, ADD) for name in wanted]
-    return clears + rows
+    books: list[list[list[int]]] = [[], [], []]  # side, price, size, order
+    known = [{BID: True, ASK: True} for _ in books]
+    columns = [getattr(data.depth, n).tolist() for n in ("symbol", "ts_event", *VALUES)]
+    for symbol, ts, side, price, size, flags, order, action in zip(*columns, strict=True):
+        if ts >= start:
+            break
+        book = books[symbol]
+        found = next((item for item in book if item[3] == order), None)
+        if flags & CLEAR:
+            gone = (BID, ASK) if side == BOTH else (side,)
+            books[symbol] = [item for item in book if item[0] not in gone]
+            known[symbol] |= dict.fromkeys(gone, False)
+        elif action in (CANCEL, EXECUTE):
+            if found is not None:
+                found[2] -= min(size, found[2])
+        elif found and found[:2] == [side, price] and size <= found[2]:
+            found[2] = size
+        else:
+            books[symbol] = [item for item in book if item is not found]
+            books[symbol].append([side, price, size, order])
+        books[symbol] = [item for item in books[symbol] if item[2]]
+        if flags & LAST:
+            known[symbol] = {BID: True, ASK: True}
+    opening: list[tuple[int, ...]] = []
+    for name in window.get("symbols", ("A", "B", "C")):
+        at = "ABC".index(name)
+        ends = LAST if all(known[at].values()) else 0
+        shown = [(BOTH, 0, 0, CLEAR | SNAPSHOT, 0)]
+        shown += [(s, p, n, SNAPSHOT, o) for s, p, n, o in sorted(books[at], key=lambda i: i[:2])]
+        *first, last = shown
+        whole = [*first, (*last[:3], last[3] | ends, last[4])]
+        opening += [(0, at, start, *row, ADD) for row in whole]
+    return opening + rows
 
 
 @pytest.mark.parametrize("window", WINDOWS.values(), ids=WINDOWS)
@@ -64,11 +110,12 @@ def test_rows_lie_where_a_walk_through_both_tables_has_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, parts: int, window: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(reading, "DEPTH_ROWS", 64)
+    monkeypatch.setattr(standing, "ROOM", 8)
     data = LEVELS if kind == "levels" else ORDERS
     dataset = split_dataset(tmp_path / "d", data, parts, seed=parts, row_group=50)
     found = rows_of([*Stream(dataset, **window).depth()])
     wanted = expected(data, **window)
-    assert found == (wanted if kind == "levels" else with_unknown_orders(wanted, window))
+    assert found == (wanted if kind == "levels" else with_standing_orders(data, wanted, window))
     assert len(found) > 20 or window.get("limit") == 1
 
 

@@ -365,3 +365,41 @@ def test_the_command_writes_orders_or_levels(
     words = ["data", "generate", str(tmp_path / "no"), "--depth", "orders", "--skip", "5"]
     assert status(words) == 2
     assert "generated from its beginning" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("market", MARKETS.values(), ids=MARKETS)
+def test_a_window_has_the_queues_of_the_whole(tmp_path: Path, market: OrderMarket) -> None:
+    generate_orders(market, tmp_path / "m", actions=5000)
+    dataset = open_dataset(tmp_path / "m")
+    rows = rows_of([*stream_depth(dataset)])
+    whole = queues(rows)
+    for number in (500, 2500, len(rows) - 3):
+        found = rows_of([*stream_depth(dataset, start=rows[number][2])])
+        later = [row for row in rows if row[2] >= rows[number][2]]
+        assert [row[1:] for row in found[-len(later) :]] == [row[1:] for row in later]
+        opening = found[: -len(later)]
+        assert sum(row[6] == CLEAR | SNAPSHOT for row in opening) == market.symbols
+        assert sum(bool(row[6] & LAST) for row in opening) == market.symbols
+        assert queues(found) == whole
+
+
+def queues(rows: list[tuple[int, ...]]) -> list[tuple[int, dict[Any, list[tuple[int, int]]]]]:
+    """Each symbol's orders after the rows, with their lots, in the order of their queues."""
+    books: dict[int, Queues] = defaultdict(Queues)
+    for _, symbol, _, side, price, size, flags, order, action in rows:
+        book = books[symbol]
+        if flags & CLEAR:
+            books[symbol] = Queues()
+        elif action in (CANCEL, EXECUTE):
+            book.remove(order, size)
+        elif action == MODIFY and book.of[order][1] == price and size <= book.sizes[order]:
+            book.sizes[order] = size
+        else:
+            if order in book.of:
+                book.remove(order, book.sizes[order])
+            book.add(order, side, price, size)
+    shown = {
+        symbol: {at: [(o, book.sizes[o]) for o in ids] for at, ids in book.levels.items() if ids}
+        for symbol, book in books.items()
+    }
+    return sorted(shown.items(), key=lambda item: item[0])
