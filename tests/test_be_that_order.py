@@ -34,11 +34,11 @@ def test_a_hundred_orders_are_filled_as_they_were(at_once: int) -> None:
 @pytest.mark.slow
 def test_thousands_of_orders_are_filled_as_they_were() -> None:
     executions = 0
-    for seed in range(60):
+    for seed in range(30):
         told, taken = taken_from(1000 + seed, 40_000, 100)
         assert believed(told, taken.sent, "L3", Exact()) == taken.executed
         executions += sum(map(len, taken.executed.values()))
-    assert executions > 2000
+    assert executions > 1000
 
 
 def test_what_knows_less_fills_no_more() -> None:

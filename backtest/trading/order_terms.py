@@ -71,10 +71,11 @@ class OrderTerms:
     def needs_depth(self) -> bool:
         """Whether depth, where there is some, tells how orders fill: what stands before those that
         rest, or what levels there are for those that take."""
-        queue, rule = self.fills.queue, self.quoting
-        if queue.needs_sizes or (rule is not None and rule.post_only == "no"):
+        if self.fills.queue.needs_sizes:
             return True
-        return self.listed is not None and bool((self.listed.post_only == ol.MAY_TAKE).any())
+        if self.quoting is not None:
+            return self.quoting.post_only == "no"
+        return self.listed is None or bool((self.listed.post_only == ol.MAY_TAKE).any())
 
     def rule_table(self, position_limit: int | None) -> Int64Array:
         """What is fixed for all symbols, int64 [ORDER_RULES].

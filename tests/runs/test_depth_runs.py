@@ -14,6 +14,8 @@ from backtest.data.canonical import write_canonical
 from backtest.data.card import Card, InstrumentTable
 from backtest.errors import UsageError
 from backtest.market.events import EventBatch
+from benchmarks.be_that_order import chosen, tell
+from benchmarks.queue_market import Market, take_out
 from tests.depth_makers import LevelMaker, OrderMaker
 from tests.depth_records import Depth
 from tests.order_engine import batch_of, columns_of
@@ -130,3 +132,35 @@ def test_the_bracket_is_traded_on_depth(market: tuple[Path, Depth], tmp_path: Pa
         other = run(dataset, tmp_path, quoting=taking, fills={"queue": name})
         assert figures["net"] == other.metrics["account"]["net"]
         assert figures["fills"] == other.metrics["account"]["fills"]
+
+
+def test_orders_taken_out_of_a_market_are_filled_as_they_were(tmp_path: Path) -> None:
+    """From files to the table of fills, under l3."""
+    random = Random(3)
+    market = Market(random)
+    market.play(3000)
+    taken = take_out(market.changes, chosen(market, random, 60))
+    told = tell(taken.changes)
+    columns = told.events | {"aggressor": told.events["aggressor"].astype(np.int8)}
+    symbol = np.zeros(len(told.events["ts_event"]), dtype=np.int32)
+    folder = tmp_path / "real"
+    card = Card(name="real", symbols=("AAA",))
+    write_canonical(folder, card, [(EventBatch(symbol, **columns), told.depth["L3"])])
+    sides = {1: "buy", -1: "sell"}
+    listed = [(m.ts, "AAA", m.action, m.id, sides[m.side], m.price, m.total) for m in taken.sent]
+    names = ["ts_sent", "symbol", "action", "id", "side", "price", "total"]
+    pl.DataFrame(listed, schema=names, orient="row").write_parquet(tmp_path / "sent.parquet")
+    ran = run(
+        folder,
+        tmp_path,
+        strategy=f"order-list:{tmp_path / 'sent.parquet'}",
+        latency={"service": "constant:0ns", "entry": "constant:0ns"},
+        fills={"queue": "l3"},
+    )
+    fills = ran.table("fills").filter(pl.col("order") >= 0)
+    assert fills["maker"].all()
+    found: dict[int, list[tuple[int, int]]] = {number: [] for number in taken.executed}
+    for number, ts, lots in fills.select("order", pl.col("ts_venue").cast(int), "lots").rows():
+        found[number].append((ts, abs(lots)))
+    assert found == taken.executed
+    assert sum(map(len, found.values())) > 10

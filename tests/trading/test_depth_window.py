@@ -8,12 +8,13 @@ from unittest.mock import patch
 import pytest
 
 from backtest.trading import depth_layout as dl
+from backtest.trading.depth_books import DepthBooks
 from backtest.trading.depth_window import DepthWindow
 from tests import order_engine
 from tests.depth_makers import LevelMaker
 from tests.depth_records import Depth, DepthRow
 from tests.order_engine import DepthFeed, batch_of
-from tests.order_records import Message, OrderRules, Row
+from tests.order_records import Message, OrderRules, PostOnly, Row
 from tests.runs.test_resting_orders import rows_of
 
 
@@ -72,3 +73,24 @@ def test_books_are_kept_although_no_order_works() -> None:
     assert after(29, 7) == [(60, 2)]  # it joins 9, of which 2 fall
     assert after(30, 7) == [(60, 2)]
     assert after(31, 6) == [(60, 3)]
+
+
+@pytest.mark.parametrize(
+    ("model", "post_only", "followed"),
+    [
+        ("through", "reject", False),
+        ("optimistic", "slide", False),
+        ("through", "no", True),
+        ("trades", "reject", True),
+    ],
+)
+def test_depth_is_followed_where_it_can_fill_or_place(
+    model: str, post_only: PostOnly, followed: bool
+) -> None:
+    rows = [Row(0, t, 100, 102, 5, 5) for t in range(9)]
+    order = Message(0, 3, "new", 1, 1, 98, 4, post_only=post_only)
+    depth = Depth((DepthRow(0, 1, 1, 1, 98, 9),))
+    with patch.object(DepthBooks, "follow_rows") as follow:
+        rules = OrderRules(model=model, end=99)
+        order_engine.simulate_orders(rows, [order], rules, [0] * 9, depth=depth)
+    assert follow.called == followed
