@@ -57,11 +57,14 @@ class Messages:
                 place="messages",
                 remedy="Give each argument as one number or as an array of the same length.",
             )
-        for name, column in zip(columns, np.broadcast_arrays(*columns.values()), strict=True):
-            own = np.array(column, dtype=np.int64).reshape(-1)
+        count = min(lengths) if 0 in lengths else max(lengths, default=1)
+        for name, column in columns.items():
+            own = np.empty(count, dtype=np.int64)
+            own[:] = column
             own.flags.writeable = False
             object.__setattr__(self, name, own)
-        self._check()
+        if count:
+            self._check()
 
     def __len__(self) -> int:
         return len(self.action)

@@ -260,7 +260,7 @@ def simulate_loop(
         result.total = {name: found[name] for name in ("net", *ORDER_TERMS)}
     assert trader.figures()["timers"] == sum(not view.batch for view in strategy.views)
     _check_calls(strategy.calls, trader.figures())
-    return Looped(result, strategy.views, answered)
+    return Looped(result, strategy.views, answered, trader.figures()["messages"])
 
 
 def _check_calls(calls: list[str], counts: dict[str, int]) -> None:

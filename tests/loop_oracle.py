@@ -65,6 +65,8 @@ class Looped:
     views: list[View] = field(default_factory=list)
     answered: list[int] = field(default_factory=list)
     """Events in the order in which they were answered."""
+    sent: int = 0
+    """Messages."""
 
 
 class Rule:
@@ -217,6 +219,7 @@ class _Loop:
         self.looped.views.append(view)
         wishes = self.decide(view)
         if in_time:
+            self.looped.sent += len(wishes)
             for wish in wishes:
                 self.send(wish, batch, now, due, ended)
         return ended

@@ -80,6 +80,7 @@ def agree(case: LoopMarket, chunk: int, **options: Any) -> Looped | None:
         assert found == wanted, k
     assert len(mine.views) == len(theirs.views)
     assert mine.answered == sorted(theirs.answered)
+    assert mine.sent == theirs.sent
     expected = seen(theirs.result)
     for name, values in seen(mine.result).items():
         assert values == expected[name], name

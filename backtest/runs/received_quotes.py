@@ -29,7 +29,6 @@ class ReceivedQuotes:
 
     def __init__(self, server: Server, window: Window, symbols: int) -> None:
         self._server, self._window = server, window
-        self._events = np.full(symbols, -1, dtype=np.int64)
         self._quotes = {
             name: np.full(symbols, ABSENT.get(name, NO_TIME), dtype=np.int64) for name in _COLUMNS
         }
@@ -46,12 +45,10 @@ class ReceivedQuotes:
             return
         numbers = np.sort(numbers)
         self.newest = max(self.newest, int(numbers[-1]))
-        symbols = self._window["symbol"][numbers - self._window.first]
-        newer = numbers > self._events[symbols]  # one that was overtaken tells nothing
-        numbers, symbols = numbers[newer], symbols[newer]
-        self._events[symbols] = numbers  # of several of a symbol the last stays
         rows = numbers - self._window.first
+        symbols = self._window["symbol"][rows]
         for name, column in self._quotes.items():
+            # Within a symbol no event overtakes another, so of several the last stays.
             column[symbols] = self._window[name][rows]
 
     @property

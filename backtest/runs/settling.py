@@ -144,7 +144,6 @@ class Settling:
         """Reports that became known by ``now`` since this was last asked, [n, REPORT_SIZE]."""
         venue = self._venue
         assert isinstance(venue, DeskVenue)
-        self._trade(now)
         return venue.hear(now)
 
     def _trade(self, now: int) -> None:

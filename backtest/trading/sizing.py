@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from backtest.core.arrays import Float32Array, Int64Array
-from backtest.errors import RunError
+from backtest.errors import PluginError, RunError
 from backtest.market.instruments import Instrument
 from backtest.market.quotes import Quotes
 from backtest.trading.layout import SILENT
@@ -27,6 +27,15 @@ class SizingRule(ABC):
 
     scope: ClassVar[Literal["symbol", "market"]] = "symbol"
     """``market``: targets are those of a ``PortfolioRule``."""
+
+    def __init_subclass__(cls) -> None:
+        portfolio = "PortfolioRule" in {kind.__name__ for kind in cls.__mro__}
+        if portfolio != (cls.scope == "market"):
+            raise PluginError(
+                f"the sizing rule {cls.__name__!r} has the scope {cls.scope!r}",
+                remedy="Derive it from PortfolioRule if it gives the targets of all symbols at "
+                "once, else from SizingRule, and leave scope as it is.",
+            )
 
     @abstractmethod
     def targets(self, forecast: Float32Array, quotes: Quotes) -> Int64Array:

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backtest.core.arrays import Float32Array, Int64Array
-from backtest.errors import RunError
+from backtest.errors import PluginError, RunError
 from backtest.market.events import NO_PRICE
 from backtest.market.instruments import Instrument
 from backtest.market.quotes import Quotes
@@ -26,7 +26,7 @@ from backtest.trading import order_layout as ol
 from backtest.trading.account_tables import figures
 from backtest.trading.order_venue import OrderVenue
 from backtest.trading.portfolio_venue import PortfolioVenue
-from backtest.trading.sizing import KEEP, PortfolioRule, portfolio_lots
+from backtest.trading.sizing import KEEP, PortfolioRule, SizingRule, portfolio_lots
 from backtest.trading.terms import Terms
 from backtest.trading.venue import Venue
 from tests.chain import Ran, three_passes
@@ -296,6 +296,15 @@ class Wrong(PortfolioRule):
 def test_what_is_no_target_is_refused(given: Any, problem: str) -> None:
     with pytest.raises(RunError, match=problem):
         portfolio_lots(Wrong(given), 0, np.zeros(2, dtype=np.float32), *[None] * 4)  # type: ignore[arg-type]
+
+
+def test_a_scope_without_its_base_class_is_refused() -> None:
+    with pytest.raises(PluginError, match="'Loose' has the scope 'market'") as told:
+        type("Loose", (SizingRule,), {"scope": "market", "rebalance": None})
+    assert told.value.remedy is not None
+    assert "PortfolioRule" in told.value.remedy
+    with pytest.raises(PluginError, match="'Tight' has the scope 'symbol'"):
+        type("Tight", (PortfolioRule,), {"scope": "symbol"})
 
 
 def test_long_short_pairs_the_highest_with_the_lowest() -> None:
