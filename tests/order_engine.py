@@ -19,6 +19,7 @@ from backtest.market.window import Window
 from backtest.trading import layout as at
 from backtest.trading import order_layout as ol
 from backtest.trading.account_tables import figures
+from backtest.trading.limits import Limits
 from backtest.trading.order_list import OrderList
 from backtest.trading.order_terms import FillRules, OrderTerms
 from backtest.trading.order_venue import OrderVenue
@@ -54,11 +55,14 @@ def simulate_orders(
     maker_fee: Any = no_fee,
     taker_fee: Any = no_fee,
     chunk: int = 7,
+    limits: Limits | None = None,
+    breaches: list[Int64Array] | None = None,
 ) -> Result:
     """As ``tests.order_oracle.simulate_orders``; messages have one instant, that of sending.
 
     Args:
         chunk: rows given to the venue at once.
+        breaches: takes what limits did, int64 [n, BREACH_SIZE] each.
     """
     count = max((row.symbol for row in rows), default=0) + 1
     worth = [1] * count if value is None else [*value]
@@ -83,8 +87,10 @@ def simulate_orders(
     orders = OrderTerms(
         fills=_fill_rules(rules), cancel=0, replace=0, listed=listed, listed_latency=latency
     )
-    terms = _terms(rows, rules, response_of_row, impact, worth, (maker_fee, taker_fee), orders)
-    return _run(terms, rows, [], chunk, worth if value is not None else None)
+    terms = _terms(
+        rows, rules, response_of_row, impact, worth, (maker_fee, taker_fee), orders, limits=limits
+    )  # fmt: skip
+    return _run(terms, rows, [], chunk, worth if value is not None else None, breaches)
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,8 @@ def simulate_quotes(
     maker_fee: Any = no_fee,
     taker_fee: Any = no_fee,
     chunk: int = 7,
+    limits: Limits | None = None,
+    breaches: list[Int64Array] | None = None,
 ) -> Result:
     """As ``tests.quote_oracle.simulate_quotes``, where both kinds of response are the same."""
     assert [*response] == [*response_of_row]
@@ -142,9 +150,9 @@ def simulate_quotes(
     )
     terms = _terms(
         rows, rules, response_of_row, impact, worth, (maker_fee, taker_fee), orders,
-        entry=of(entry), limit=desk.position_limit,
+        entry=of(entry), limit=desk.position_limit, limits=limits,
     )  # fmt: skip
-    return _run(terms, rows, answers, chunk, worth if value is not None else None)
+    return _run(terms, rows, answers, chunk, worth if value is not None else None, breaches)
 
 
 def _run(
@@ -153,9 +161,10 @@ def _run(
     answers: Sequence[Answer],
     chunk: int,
     worth: Sequence[int] | None,
+    breaches: list[Int64Array] | None,
 ) -> Result:
     venue = _venue(terms)
-    fills, log = _drive(venue, rows, answers, chunk)
+    fills, log = _drive(venue, rows, answers, chunk, breaches)
     result = _result(rows, fills, log, worth)
     if worth is not None:
         account = figures(terms, venue.books)
@@ -251,13 +260,18 @@ def _terms(
 
 def _venue(terms: Terms) -> OrderVenue:
     columns = OrderVenue.COLUMNS | {"predictions": (np.float32, 4)}
-    small = (patch(f"backtest.trading.order_venue.{name}", 2) for name in ("_ROWS", "_ENTRIES"))
-    with next(small), next(small):  # so that everything has to grow
+    names = ("order_venue._ROWS", "order_venue._ENTRIES", "limits._ROWS")
+    small = (patch(f"backtest.trading.{name}", 2) for name in names)
+    with next(small), next(small), next(small):  # so that everything has to grow
         return OrderVenue(Window(columns, rows=4), terms)
 
 
 def _drive(
-    venue: OrderVenue, rows: Sequence[Row], answers: Sequence[Answer], chunk: int
+    venue: OrderVenue,
+    rows: Sequence[Row],
+    answers: Sequence[Answer],
+    chunk: int,
+    breaches: list[Int64Array] | None,
 ) -> tuple[Int64Array, Int64Array]:
     """All fills [k, TRADED] and the whole log, of rows given as they come.
 
@@ -269,6 +283,8 @@ def _drive(
         for _ in _pieces(venue, rows, answers, chunk):
             fills.append(venue.take_fills().T)
             log.append(venue.take_log())
+            if breaches is not None:
+                breaches.append(venue.take_breaches())
     except RunError as error:
         raise NoClosingQuote(str(error)) from None
     return np.concatenate(fills), np.concatenate(log)
@@ -335,7 +351,7 @@ def _result(
         (result.closes if closes else result.fills).append(made)
     for entry in log.tolist():
         kind = ol.REPORTS[entry[ol.L_KIND]]
-        rested, kind = kind == "filled", "filled" if kind == "took" else kind
+        rested, kind = kind == "filled", "filled" if kind in ("took", "flattened") else kind
         silent = kind in ("rejected", "late")
         result.reports.append(
             Report(

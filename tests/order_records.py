@@ -12,6 +12,9 @@ from typing import Literal
 
 from tests.oracle import Event, Sessions
 
+FLATTENED = -2
+"""In place of an order's id: a switch did it."""
+
 Action = Literal["new", "cancel", "cancel_all", "replace"]
 Tif = Literal["gtc", "ioc", "fok"]
 PostOnly = Literal["no", "reject", "slide"]
@@ -80,8 +83,9 @@ class OrderRules:
 class Fill:
     """A fill, in signed lots; the terms from ``cash`` on are money, 0 until they are booked.
 
-    ``row`` is the number of the row that filled a resting order; ``None`` for takers and for the
-    position that the window's end closes, whose ``id`` is 0.
+    ``row`` is the number of the row that filled a resting order, or at which a switch flattened,
+    whose ``id`` is ``FLATTENED``; ``None`` for takers and for the position that the window's end
+    closes, whose ``id`` is 0.
     """
 
     symbol: int

@@ -31,9 +31,12 @@ THROUGH, TRADES, OPTIMISTIC, POWER = range(4)
 # Fills by quotes through an order's price, and by prints through it; prints inside the spread.
 CROSS_NONE, CROSS_DISPLAYED, CROSS_FULL = range(3)
 
-# What the venue reports: an order may be filled while it rests, or take.
-ACCEPTED, REJECTED, FILLED, TOOK, CANCELLED, REPLACED, EXPIRED, LATE = range(8)
-REPORTS = ("accepted", "rejected", "filled", "took", "cancelled", "replaced", "expired", "late")
+# What the venue reports: an order may be filled while it rests, or take; a switch closes positions.
+ACCEPTED, REJECTED, FILLED, TOOK, CANCELLED, REPLACED, EXPIRED, LATE, FLATTENED = range(9)
+REPORTS = (
+    *("accepted", "rejected", "filled", "took", "cancelled", "replaced", "expired", "late"),
+    "flattened",
+)
 
 # Why a loop returned, besides the reasons of ``layout``: a price that is wanted is too large.
 PRICE_OVERFLOW = 64
@@ -157,7 +160,8 @@ DONE_LOTS, AHEAD, SEEN, TRADED, AWAY, PAID, FALLEN, PAID_UNTIL, WORKING_SIZE = r
 # message, first and last report, the first own buy and sell, how many of these there are; when the
 # session that they work in closes; the instant of the latest print, and the lots printed in it by
 # sellers and by buyers; the latest id; whether the latest row is kept although no order works; how
-# many messages were sent; the first order whose end is not known.
+# many messages were sent; the first order whose end is not known; lots of the position's
+# change by a switch that the trader has not heard of.
 (
     CURSOR,
     HEARD_LAST,
@@ -176,8 +180,9 @@ DONE_LOTS, AHEAD, SEEN, TRADED, AWAY, PAID, FALLEN, PAID_UNTIL, WORKING_SIZE = r
     PINNED,
     SENT,
     FIRST_PENDING,
+    FLATTENED_LOTS,
     SYMBOL_SIZE,
-) = range(BOOK_SIZE, BOOK_SIZE + 18)
+) = range(BOOK_SIZE, BOOK_SIZE + 19)
 
 # What the trader knows of its order on each side of a symbol [S, 2, DESK_SIZE], buys first. An id
 # of 0: none. ``D_WAITING``: whether a message is under way.

@@ -52,11 +52,11 @@ class OrderVenue(Venue):
 
     def __init__(self, window: Window, terms: Terms) -> None:
         super().__init__(window, terms)
-        from backtest.trading import order_venue_loops
+        from backtest.trading import order_venue_loops, switch_loops
         from backtest.trading.order_book_loops import Orders, Ticks
 
         assert terms.orders is not None
-        self._loops = order_venue_loops
+        self._loops, self._by_row = order_venue_loops, switch_loops
         self._ticks: Any = Ticks
         self._orders: OrderTerms = terms.orders
         self._order_rules = terms.orders.rule_table(terms.rules.position_limit)
@@ -70,6 +70,7 @@ class OrderVenue(Venue):
         desks = np.zeros((symbols, 2, ol.DESK_SIZE), dtype=np.int64)
         desks[:, :, ol.D_SENT] = at.NO_TIME
         state = np.zeros(ol.ORDER_STATE, dtype=np.int64)
+        state[at.HALTED] = at.NO_TIME
         pools = {}
         for kind, (name, width) in enumerate(_POOLS):
             pools[name] = np.zeros((_ENTRIES, width), dtype=np.int64)
@@ -96,7 +97,7 @@ class OrderVenue(Venue):
     @property
     def needs(self) -> int:
         trading = self._trading
-        oldest = self._settled
+        oldest = self._keeper.oldest(self._settled)
         waiting = trading.queue[trading.state[at.HEAD] : trading.state[at.TAIL], ol.C_EVENT]
         books = trading.books
         active = (books[:, ol.WORKING] > 0) | (books[:, ol.FIRST_MESSAGE] >= 0)
@@ -199,15 +200,21 @@ class OrderVenue(Venue):
         window = self._window
         columns = [window[name] for name in self._ticks._fields[:-1]]
         ticks = self._ticks(*columns, self._quotes.stale)
+        self._keeper.follow_rows()
         while True:
-            code = self._loops.work(
+            given = (
                 limit, window.first, ticks, self._trading, self._order_rules, self._rules,
-                *self._sessions,
+                *self._sessions, self._keeper.guard,
             )  # fmt: skip
+            if self._keeper.switches:
+                code = self._by_row.work_by_row(*given, self._account)
+            else:
+                code = self._loops.work(*given)
             if code != at.FULL:
                 break
             self._grow()
         self._check(code)
+        self._keeper.pass_rows(limit)
         self._book()
 
     def _close(self) -> None:
@@ -229,16 +236,18 @@ class OrderVenue(Venue):
 
     def figures(self) -> dict[str, Any]:
         """What became of the orders, after the end: reports and lots of each kind."""
-        return {
-            name: {"reports": count, "lots": lots}
-            for name, count, lots in zip(ol.REPORTS, *self._counts.tolist(), strict=True)
-        }
+        counted = zip(ol.REPORTS, *self._counts.tolist(), strict=True)
+        found = {name: {"reports": count, "lots": lots} for name, count, lots in counted}
+        if not self._keeper.switches:
+            del found["flattened"]
+        return found
 
     def _grow(self) -> None:
         """Enlarge whatever one step more might fill."""
         trading, state = self._trading, self._trading.state
         most = int(trading.books[:, ol.WORKING].max(initial=0)) + 4
         self._reserve_fills(most)
+        self._keeper.reserve()
         while state[ol.LOGGED] + most > len(self._trading.log):
             self._trading = self._trading._replace(log=grown(self._trading.log))
         for kind, (name, _) in enumerate(_POOLS):

@@ -10,14 +10,17 @@ from typing import Any, NamedTuple
 
 from backtest.core.compiled import compiled, compiled_inline
 from backtest.trading import layout as at
+from backtest.trading import limit_layout as ll
 from backtest.trading import order_layout as ol
 from backtest.trading.answer_loops import superseded
 from backtest.trading.desk_loops import hear, quote
 from backtest.trading.layout import SILENT
+from backtest.trading.limit_loops import count_message, pass_rows
 from backtest.trading.message_loops import receive, send
 from backtest.trading.order_book_loops import remove, report
 from backtest.trading.order_loops import meet_row
 from backtest.trading.quotes_loops import last_row, walk
+from backtest.trading.sending_loops import allow, measure
 
 
 class Answered(NamedTuple):
@@ -35,7 +38,7 @@ class Answered(NamedTuple):
 
 
 @compiled
-def work(limit, first_row, ticks, orders, rules, money, opens, closes):
+def work(limit, first_row, ticks, orders, rules, money, opens, closes, guard):
     """Carry out the commands that are ready before ``limit``, and all that happens before it.
 
     Args:
@@ -44,6 +47,7 @@ def work(limit, first_row, ticks, orders, rules, money, opens, closes):
         ticks, orders: ``Ticks`` and ``Orders``.
         rules, money: as ``order_layout`` and ``layout`` have them; ``opens`` and ``closes``:
             sessions, ns.
+        guard: limits, as ``limit_loops`` has them.
 
     Returns:
         ``DONE``; ``FULL``, if something has to grow; or why ``REFUSED_SYMBOL`` was refused.
@@ -59,9 +63,14 @@ def work(limit, first_row, ticks, orders, rules, money, opens, closes):
             if book[ol.CURSOR] < command[ol.C_EVENT] and not _is_active(book):
                 book[ol.CURSOR] = command[ol.C_EVENT]
             code = _advance(s, ready, first_row, ticks, orders, rules, money, opens, closes)
+            limited = guard.state[ll.ANY] and ready <= money[at.END]
+            if code == at.DONE and limited and guard.state[ll.TOGETHER]:
+                code = _bring_together(
+                    ready, first_row, ticks, orders, rules, money, opens, closes, guard
+                )
             if code == at.DONE:
                 hear(s, ready, orders)
-                code = _carry_out(s, command, first_row, ticks, orders, rules)
+                code = _carry_out(s, command, first_row, ticks, orders, rules, limited, guard)
             if code != at.DONE:
                 state[at.REFUSED_SYMBOL] = s
                 return code
@@ -72,6 +81,19 @@ def work(limit, first_row, ticks, orders, rules, money, opens, closes):
             if code != at.DONE:
                 state[at.REFUSED_SYMBOL] = s
                 return code
+    return at.DONE
+
+
+@compiled
+def _bring_together(until, first_row, ticks, orders, rules, money, opens, closes, guard):
+    """Follow all symbols up to an instant, for limits that hold for several of them."""
+    for s in range(len(orders.books)):
+        if _is_active(orders.books[s]):
+            code = _advance(s, until, first_row, ticks, orders, rules, money, opens, closes)
+            if code != at.DONE:
+                return code
+        hear(s, until, orders)
+        measure(s, orders, guard)
     return at.DONE
 
 
@@ -94,7 +116,7 @@ def _advance(s, until, first_row, ticks, orders, rules, money, opens, closes):
     book = orders.books[s]
     until = min(until, money[at.END])
     while True:
-        if not _has_room(orders, book):
+        if not has_room(orders, book):
             return at.FULL
         if abs(book[at.POSITION]) > at.MOST_LOTS:
             return at.POSITION_OVERFLOW
@@ -118,7 +140,7 @@ def _advance(s, until, first_row, ticks, orders, rules, money, opens, closes):
             after = row + ticks.next_quote[row]
             time = ticks.ts_event[after]
         if book[ol.CLOSES_AT] <= min(time, arrival, until):
-            _expire(s, book[ol.CLOSES_AT], orders)
+            end_all(s, ol.EXPIRED, book[ol.CLOSES_AT], 0, orders)
         elif time <= arrival and time <= until:
             meet_row(s, after, row, ticks, orders, rules, ticks.response[after])
             book[ol.CURSOR] = after + first_row
@@ -129,7 +151,7 @@ def _advance(s, until, first_row, ticks, orders, rules, money, opens, closes):
 
 
 @compiled
-def _has_room(orders, book):
+def has_room(orders, book):
     """Whether what one row or message leads to, and a command's own messages, can be noted."""
     state, most = orders.state, book[ol.WORKING] + 4
     return (
@@ -142,27 +164,40 @@ def _has_room(orders, book):
 
 
 @compiled_inline
-def _carry_out(s, command, first_row, ticks, orders, rules):
+def _carry_out(s, command, first_row, ticks, orders, rules, limited, guard):
     """Send what a command asks for. Returns ``DONE``, or why it was refused."""
     action = command[ol.C_ACTION]
     if abs(orders.books[s][at.CONFIRMED]) > at.MOST_LOTS:
         return at.POSITION_OVERFLOW
     if orders.state[ol.SPARE + ol.PENDING] < 2:
         return at.FULL
+    if limited:
+        if guard.state[ll.BREACHES] + 2 > len(guard.breaches):
+            return at.FULL
+        if guard.state[ll.MONEY]:
+            pass_rows(command[ol.C_READY], first_row, ticks.ts_event, ticks.mid, guard)
     if action == ol.QUOTE:
         book, row = orders.books[s], command[ol.C_EVENT] - first_row
         here = last_row(
             book, at.POINTER, row, command[ol.C_T0], first_row, ticks.ts_event, ticks.next_quote
         )
-        fits = quote(s, command, ticks.mid[here], first_row, ticks, orders, rules)
-        return at.DONE if fits else ol.PRICE_OVERFLOW
-    latency = command[ol.C_ENTRY]
+        anchor = ticks.mid[here]
+        return quote(s, command, anchor, first_row, ticks, orders, rules, limited, guard)
+    latency, total = command[ol.C_ENTRY], command[ol.C_TOTAL]
     if action == ol.REPLACE:
         latency = command[ol.C_REPLACE]
     elif action != ol.NEW:
         latency = command[ol.C_CANCEL]
+    if limited:
+        total = allow(
+            s, action, command[ol.C_ID], command[ol.C_SIDE], command[ol.C_PRICE], total, command,
+            orders, guard,
+        )  # fmt: skip
+        if total < 0:
+            return at.DONE if total == -1 else ll.EXPOSURE_OVERFLOW
+        count_message(command[ol.C_READY], guard)
     send(
-        s, action, command[ol.C_ID], command[ol.C_SIDE], command[ol.C_PRICE], command[ol.C_TOTAL],
+        s, action, command[ol.C_ID], command[ol.C_SIDE], command[ol.C_PRICE], total,
         command[ol.C_TIF], command[ol.C_POST], latency, command, first_row, ticks, orders,
     )  # fmt: skip
     return at.DONE
@@ -173,15 +208,15 @@ def end(time, orders):
     """All orders that still work end with the window. Returns ``DONE`` or ``FULL``."""
     for s in range(len(orders.books)):
         if orders.books[s][ol.WORKING] > 0:
-            if not _has_room(orders, orders.books[s]):
+            if not has_room(orders, orders.books[s]):
                 return at.FULL
-            _expire(s, time, orders)
+            end_all(s, ol.EXPIRED, time, 0, orders)
     return at.DONE
 
 
 @compiled
-def _expire(s, time, orders):
-    """All working orders of a symbol end."""
+def end_all(s, kind, time, response, orders):
+    """All working orders of a symbol end, and the trader is told a response later."""
     book = orders.books[s]
     for head in (ol.BUYS, ol.SELLS):
         place = book[head]
@@ -189,7 +224,7 @@ def _expire(s, time, orders):
             order = orders.working[place]
             after = order[ol.NEXT]
             left = order[ol.TOTAL] - order[ol.DONE_LOTS]
-            report(s, ol.EXPIRED, order, left, order[ol.PRICE], time, 0, orders)
+            report(s, kind, order, left, order[ol.PRICE], time, response, orders)
             remove(book, place, orders)
             place = after
 
