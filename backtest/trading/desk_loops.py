@@ -143,7 +143,7 @@ def _send_side(
         price = desk[ol.D_PRICE] if near else price
         action, order_id, total = ol.REPLACE, desk[ol.D_ID], desk[ol.D_FILLED] + lots
         latency = command[ol.C_REPLACE]
-    if limited:
+    if guard is not None and limited:
         allowed = allow(s, action, order_id, side, price, total, command, orders, guard)
         if allowed < 0:
             return allowed == -1

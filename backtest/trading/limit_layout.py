@@ -16,15 +16,14 @@ SECOND = 10**9
 POSITION, SYMBOL_GROSS, RATE, DAILY_LOSS, DRAWDOWN, GROUPS = range(6)
 NAMES = ("position", "gross_by_symbol", "orders_per_second", "daily_loss", "drawdown")
 
-# What is fixed, and how far limiting has come [STATE_SIZE]: whether any limit is set; whether one
-# is of money, so that mids are followed; whether one holds for several symbols; whether there are
-# switches; the next row in bus order to look at, and the one after the newest; the place of the
-# oldest message in the ring, and how many a second may be sent (0: any number); the two switches'
-# amounts; equity now, at the latest row, at the start of the day and at its highest; the next day;
-# whether trading has ended for good; whether orders are still to be cancelled, since when, and how
-# long their reports take; the earliest arrival of a message; breaches that are noted.
+# What is fixed, and how far limiting has come [STATE_SIZE]: whether a limit is of money, so that
+# mids are followed; whether one holds for several symbols; whether there are switches; the next
+# row in bus order to look at, and the one after the newest; the place of the oldest message in
+# the ring, and how many a second may be sent (0: any number); the two switches' amounts; equity
+# now, at the latest row, at the start of the day and at its highest; the next day; whether
+# trading has ended for good; whether orders are still to be cancelled, since when, and how long
+# their reports take; the earliest arrival of a message; breaches that are noted.
 (
-    ANY,
     MONEY,
     TOGETHER,
     SWITCHES,
@@ -46,7 +45,7 @@ NAMES = ("position", "gross_by_symbol", "orders_per_second", "daily_loss", "draw
     EARLIEST,
     BREACHES,
     STATE_SIZE,
-) = range(22)
+) = range(21)
 
 # What is limited of a symbol [S, CAP_SIZE], and of a group [G, 2].
 CAP_LOTS, CAP_GROSS, CAP_SIZE = range(3)

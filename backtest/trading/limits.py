@@ -106,7 +106,6 @@ def guard_of(limits: Limits | None, instruments: Int64Array, symbol: Any) -> Any
         if amount is not None:
             state[place] = min(amount, ll.NO_LIMIT)
     state[ll.A_SECOND] = given.orders_per_second or 0
-    state[ll.ANY] = limits is not None
     state[ll.MONEY] = given.gross_by_symbol is not None or len(bounds) > 0
     state[ll.TOGETHER] = len(bounds) > 0
     state[ll.SWITCHES] = given.daily_loss is not None or given.drawdown is not None
@@ -145,6 +144,11 @@ class LimitKeeper:
         self.switches = bool(self.guard.state[ll.SWITCHES])
         self._follows = self.switches or bool(self.guard.state[ll.MONEY])
         self._met: list[int] = [0] * (0 if limits is None else len(limits.names))
+
+    @property
+    def given(self) -> Any:
+        """What the loops are given: ``None`` without limits, so that they are compiled without."""
+        return None if self._limits is None else self.guard
 
     def oldest(self, settled: int) -> int:
         """The oldest event that is not settled, or whose row was not looked at."""

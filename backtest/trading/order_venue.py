@@ -204,7 +204,7 @@ class OrderVenue(Venue):
         while True:
             given = (
                 limit, window.first, ticks, self._trading, self._order_rules, self._rules,
-                *self._sessions, self._keeper.guard,
+                *self._sessions, self._keeper.given,
             )  # fmt: skip
             if self._keeper.switches:
                 code = self._by_row.work_by_row(*given, self._account)

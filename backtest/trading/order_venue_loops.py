@@ -47,7 +47,8 @@ def work(limit, first_row, ticks, orders, rules, money, opens, closes, guard):
         ticks, orders: ``Ticks`` and ``Orders``.
         rules, money: as ``order_layout`` and ``layout`` have them; ``opens`` and ``closes``:
             sessions, ns.
-        guard: limits, as ``limit_loops`` has them.
+        guard: limits, as ``limit_loops`` has them; ``None``: there are none, and what is compiled
+            for that knows nothing of them.
 
     Returns:
         ``DONE``; ``FULL``, if something has to grow; or why ``REFUSED_SYMBOL`` was refused.
@@ -63,8 +64,8 @@ def work(limit, first_row, ticks, orders, rules, money, opens, closes, guard):
             if book[ol.CURSOR] < command[ol.C_EVENT] and not _is_active(book):
                 book[ol.CURSOR] = command[ol.C_EVENT]
             code = _advance(s, ready, first_row, ticks, orders, rules, money, opens, closes)
-            limited = guard.state[ll.ANY] and ready <= money[at.END]
-            if code == at.DONE and limited and guard.state[ll.TOGETHER]:
+            limited = ready <= money[at.END]
+            if guard is not None and code == at.DONE and limited and guard.state[ll.TOGETHER]:
                 code = _bring_together(
                     ready, first_row, ticks, orders, rules, money, opens, closes, guard
                 )
@@ -171,10 +172,10 @@ def _carry_out(s, command, first_row, ticks, orders, rules, limited, guard):
         return at.POSITION_OVERFLOW
     if orders.state[ol.SPARE + ol.PENDING] < 2:
         return at.FULL
-    if limited:
+    if guard is not None:
         if guard.state[ll.BREACHES] + 2 > len(guard.breaches):
             return at.FULL
-        if guard.state[ll.MONEY]:
+        if limited and guard.state[ll.MONEY]:
             pass_rows(command[ol.C_READY], first_row, ticks.ts_event, ticks.mid, guard)
     if action == ol.QUOTE:
         book, row = orders.books[s], command[ol.C_EVENT] - first_row
@@ -188,10 +189,10 @@ def _carry_out(s, command, first_row, ticks, orders, rules, limited, guard):
         latency = command[ol.C_REPLACE]
     elif action != ol.NEW:
         latency = command[ol.C_CANCEL]
-    if limited:
+    if guard is not None and limited:
         total = allow(
-            s, action, command[ol.C_ID], command[ol.C_SIDE], command[ol.C_PRICE], total, command,
-            orders, guard,
+            s, action, command[ol.C_ID], command[ol.C_SIDE], command[ol.C_PRICE], total,
+            command, orders, guard,
         )  # fmt: skip
         if total < 0:
             return at.DONE if total == -1 else ll.EXPOSURE_OVERFLOW

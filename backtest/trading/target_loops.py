@@ -82,7 +82,7 @@ def trade(now, frontier, first_row, market, trading, rules, opens, closes, guard
         first_row: number of the event in row 0 of the columns.
         market, trading: a ``Market`` and a ``Trading``.
         rules: as ``layout`` has them; ``opens`` and ``closes``: sessions, ns.
-        guard: limits, as ``limit_loops`` has them.
+        guard: limits, as ``limit_loops`` has them; ``None``: there are none.
 
     Returns:
         ``DONE``; ``FULL``, if fills, orders or orders in transit have to grow; or why trading was
@@ -93,7 +93,7 @@ def trade(now, frontier, first_row, market, trading, rules, opens, closes, guard
     symbol, ended = market.symbol, market.ended
     limit = min(now, frontier)
     while True:
-        if state[at.FILLS] == len(fills) or guard.state[ll.BREACHES] == len(guard.breaches):
+        if state[at.FILLS] == len(fills):
             return at.FULL
         if state[at.CHECKED] < state[at.TRANSITS]:
             # Orders that were in transit go first: they were sent before those that are sent now.
@@ -117,11 +117,14 @@ def trade(now, frontier, first_row, market, trading, rules, opens, closes, guard
             order = state[at.FREE]
             if order < 0 or state[at.KEPT] == len(transit):
                 return at.FULL
-            if guard.state[ll.ANY] and abs(lots) > rules[at.BAND] and ready <= rules[at.END]:
-                lots = limited(s, lots, event, ready, first_row, market, trading, rules, guard)
-                if lots == SILENT:
-                    state[at.REFUSED_SYMBOL] = s
-                    return ll.EXPOSURE_OVERFLOW
+            if guard is not None:
+                if guard.state[ll.BREACHES] == len(guard.breaches):
+                    return at.FULL
+                if abs(lots) > rules[at.BAND] and ready <= rules[at.END]:
+                    lots = limited(s, lots, event, ready, first_row, market, trading, rules, guard)
+                    if lots == SILENT:
+                        state[at.REFUSED_SYMBOL] = s
+                        return ll.EXPOSURE_OVERFLOW
             if abs(lots) <= rules[at.BAND]:
                 state[at.HEAD] += 1
                 continue

@@ -146,7 +146,7 @@ class TargetVenue(Venue):
         market = self._loops.Market(*columns)
         self._keeper.follow_rows()
         while True:
-            guard = self._keeper.guard
+            guard = self._keeper.given
             given = (window.first, market, self._trading, self._rules, *self._sessions, guard)
             if self._keeper.switches:
                 code = self._by_row.trade_by_row(min(now, frontier), *given, self._account)
