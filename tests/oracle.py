@@ -263,6 +263,13 @@ class Rows:
         known = bisect_right(self.quote_times, t)
         return self.quotes[known - 1] if known else None
 
+    def standing_at(self, place: int) -> Quote | None:
+        """The last two-sided quote in bus order at a row or before it."""
+        if place < 0:
+            return None
+        before = [quote for quote in self.quotes if quote.number <= self.numbers[place]]
+        return before[-1] if before else None
+
     def is_quoted_at(self, number: int) -> bool:
         """Whether event ``number`` or one before it in bus order brought a two-sided quote."""
         return bool(self.quotes) and self.quotes[0].number <= number
@@ -408,7 +415,13 @@ def execute(
 
     ``taken`` holds our own lots by side and by the row since which the side is unchanged.
     """
-    place = rows.last(t4)
+    return execute_at(rows, rows.last(t4), lots, taken, impact)
+
+
+def execute_at(
+    rows: Rows, place: int, lots: int, taken: dict[tuple[Side, int], int], impact: Fraction
+) -> Execution | None:
+    """The same at the touch of a given row, which may not be the last one of its instant."""
     if place < 0 or is_crossed(rows.events[place]):
         return None
     side: Side = "ask" if lots > 0 else "bid"
@@ -422,7 +435,7 @@ def execute(
     if size <= 0:
         return None
     taken[appearance] = before + size
-    quote = rows.standing(t4)
+    quote = rows.standing_at(place)
     assert quote is not None  # nothing is ordered before there was one
     step = ceil(impact * quote.spread * size / displayed)
     return Execution(size, touch, step, displayed, before)

@@ -22,6 +22,7 @@ from backtest.trading import layout as at
 from backtest.trading import order_layout as ol
 from backtest.trading.account_tables import figures
 from backtest.trading.depth_window import DepthWindow
+from backtest.trading.limits import Limits
 from backtest.trading.order_list import OrderList
 from backtest.trading.order_terms import FillRules, OrderTerms
 from backtest.trading.order_venue import OrderVenue
@@ -61,11 +62,14 @@ def simulate_orders(
     taker_fee: Any = no_fee,
     depth: Depth | None = None,
     chunk: int = 7,
+    limits: Limits | None = None,
+    breaches: list[Int64Array] | None = None,
 ) -> Result:
     """As ``tests.order_oracle.simulate_orders``; messages have one instant, that of sending.
 
     Args:
         chunk: rows given to the venue at once; about three times as many of depth.
+        breaches: takes what limits did, int64 [n, BREACH_SIZE] each.
     """
     count = max((row.symbol for row in rows), default=0) + 1
     worth = [1] * count if value is None else [*value]
@@ -90,8 +94,10 @@ def simulate_orders(
     orders = OrderTerms(
         fills=_fill_rules(rules), cancel=0, replace=0, listed=listed, listed_latency=latency
     )
-    terms = _terms(rows, rules, response_of_row, impact, worth, (maker_fee, taker_fee), orders)
-    return _run(terms, rows, [], depth, chunk, worth if value is not None else None)
+    terms = _terms(
+        rows, rules, response_of_row, impact, worth, (maker_fee, taker_fee), orders, limits=limits
+    )  # fmt: skip
+    return _run(terms, rows, [], depth, chunk, worth if value is not None else None, breaches)
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,8 @@ def simulate_quotes(
     taker_fee: Any = no_fee,
     depth: Depth | None = None,
     chunk: int = 7,
+    limits: Limits | None = None,
+    breaches: list[Int64Array] | None = None,
 ) -> Result:
     """As ``tests.quote_oracle.simulate_quotes``, where both kinds of response are the same."""
     assert [*response] == [*response_of_row]
@@ -150,9 +158,9 @@ def simulate_quotes(
     )
     terms = _terms(
         rows, rules, response_of_row, impact, worth, (maker_fee, taker_fee), orders,
-        entry=of(entry), limit=desk.position_limit,
+        entry=of(entry), limit=desk.position_limit, limits=limits,
     )  # fmt: skip
-    return _run(terms, rows, answers, depth, chunk, worth if value is not None else None)
+    return _run(terms, rows, answers, depth, chunk, worth if value is not None else None, breaches)
 
 
 def _run(
@@ -162,10 +170,11 @@ def _run(
     depth: Depth | None,
     chunk: int,
     worth: Sequence[int] | None,
+    breaches: list[Int64Array] | None,
 ) -> Result:
     feed = None if depth is None else DepthFeed(depth, len(terms.symbols), 3 * chunk)
     venue = _venue(terms, feed)
-    fills, log = _drive(venue, rows, answers, feed, chunk)
+    fills, log = _drive(venue, rows, answers, feed, chunk, breaches)
     result = _result(rows, fills, log, worth)
     note_standing(result, venue)
     if worth is not None:
@@ -314,7 +323,12 @@ def _venue(terms: Terms, feed: DepthFeed | None) -> OrderVenue:
     columns = OrderVenue.COLUMNS | {"predictions": (np.float32, 4)}
     window = None if feed is None else feed.window
     with ExitStack() as small:  # so that everything has to grow
-        for name in ("order_venue._ROWS", "order_venue._ENTRIES", "depth_books._LEVELS"):
+        for name in (
+            "order_venue._ROWS",
+            "order_venue._ENTRIES",
+            "depth_books._LEVELS",
+            "limits._ROWS",
+        ):
             small.enter_context(patch(f"backtest.trading.{name}", 2))
         return OrderVenue(Window(columns, rows=4), terms, window)
 
@@ -325,6 +339,7 @@ def _drive(
     answers: Sequence[Answer],
     feed: DepthFeed | None,
     chunk: int,
+    breaches: list[Int64Array] | None,
 ) -> tuple[Int64Array, Int64Array]:
     """All fills [k, TRADED] and the whole log, of rows given as they come.
 
@@ -338,6 +353,8 @@ def _drive(
             taken = venue.take_log()
             assert taken is not None
             log.append(taken)
+            if breaches is not None:
+                breaches.append(venue.take_breaches())
     except RunError as error:
         raise NoClosingQuote(str(error)) from None
     return np.concatenate(fills), np.concatenate(log)
@@ -414,7 +431,7 @@ def _result(
         (result.closes if closes else result.fills).append(made)
     for entry in log.tolist():
         kind = ol.REPORTS[entry[ol.L_KIND]]
-        rested, kind = kind == "filled", "filled" if kind == "took" else kind
+        rested, kind = kind == "filled", "filled" if kind in ("took", "flattened") else kind
         silent = kind in ("rejected", "late")
         result.reports.append(
             Report(

@@ -18,6 +18,10 @@ class Venue(Book):
 
     inbox: list[tuple[int, Message]] = field(default_factory=list)
     """(arrival, message) of all that was sent, in order of sending."""
+    halted: int | None = None
+    """New orders that arrive before it are rejected."""
+    flattened: list[int] = field(default_factory=list)
+    """Signed lots of fills by a switch that the trader has not heard of."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -94,6 +98,8 @@ class Venue(Book):
         """Handle a new order."""
         if not is_open(self.rules.sessions, t):
             return self.reject(t, message, number, "no session")
+        if self.halted is not None and t < self.halted:
+            return self.reject(t, message, number, "halted")
         if message.id in self.open:
             return self.reject(t, message, number, "id is open")
         if self.history.standing(message.sent) is None:

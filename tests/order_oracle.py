@@ -12,7 +12,7 @@ from tests.depth_orders import venue_of
 from tests.depth_records import Depth
 from tests.oracle import TERMS, NoClosingQuote, Rows
 from tests.order_matching import Venue
-from tests.order_records import Fill, Message, OrderRules, Place, Report, Row, standing
+from tests.order_records import FLATTENED, Fill, Message, OrderRules, Place, Report, Row, standing
 
 ORDER_TERMS = (*TERMS, "rest")
 """The terms of every fill; net = decision less all the others."""
@@ -108,7 +108,11 @@ def settle(
         fills = []
         for fill in venue.fills:
             mids = mids_at(history, (fill.t0, fill.t1, fill.t2, fill.t3, fill.t4))
-            before = mids[4] if fill.row is None else mid_before(history, fill.row)
+            if fill.id == FLATTENED:  # at the mid of its row
+                assert fill.row is not None
+                mids = [mid_before(history, fill.row + 1)] * 5
+            makes = fill.row is not None and fill.id != FLATTENED
+            before = mid_before(history, fill.row) if makes else mids[4]
             fee = maker_fee if fill.maker else taker_fee
             fills.append(book(fill, mids, before, final, value[symbol], fee))
         closes = []
@@ -138,8 +142,9 @@ def mids_at(history: Rows, instants: Sequence[int]) -> list[int]:
     return mids
 
 
-def mid_before(history: Rows, row: int) -> int:
+def mid_before(history: Rows, row: int | None) -> int:
     """Mid, in half ticks, of the last two-sided quote of the rows before row number ``row``."""
+    assert row is not None
     numbers = [quote.number for quote in history.quotes]
     return history.quotes[bisect_left(numbers, row) - 1].mid
 

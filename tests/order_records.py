@@ -13,6 +13,9 @@ from typing import Literal
 
 from tests.oracle import Event, Sessions
 
+FLATTENED = -2
+"""In place of an order's id: a switch did it."""
+
 Action = Literal["new", "cancel", "cancel_all", "replace"]
 Tif = Literal["gtc", "ioc", "fok"]
 PostOnly = Literal["no", "reject", "slide"]
@@ -85,9 +88,10 @@ class OrderRules:
 class Fill:
     """A fill, in signed lots; the terms from ``cash`` on are money, 0 until they are booked.
 
-    ``row`` is the number of the row that filled a resting order; ``None`` for takers and for the
-    position that the window's end closes, whose ``id`` is 0. Where a row of depth did, ``depth`` is
-    its number and ``row`` that of the first event after it, which may be beyond the last.
+    ``row`` is the number of the row that filled a resting order, or at which a switch flattened,
+    whose ``id`` is ``FLATTENED``; ``None`` for takers and for the position that the window's end
+    closes, whose ``id`` is 0. Where a row of depth did, ``depth`` is its number and ``row`` that of
+    the first event after it, which may be beyond the last.
     """
 
     symbol: int

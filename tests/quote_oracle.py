@@ -13,7 +13,7 @@ from tests.depth_orders import venue_of
 from tests.depth_records import Depth
 from tests.order_matching import Venue
 from tests.order_oracle import Fee, Result, no_fee, settle
-from tests.order_records import Message, OrderRules, PostOnly, Row
+from tests.order_records import FLATTENED, Message, OrderRules, PostOnly, Row
 
 SILENT: Final = None
 """In either of a side's two numbers: keep what works on that side."""
@@ -122,6 +122,10 @@ class Desk:
     """Order id → side."""
     counts: Counter[str] = field(default_factory=Counter)
 
+    def allow(self, message: Message, side: int) -> int | None:
+        """The total of a message that may be sent; ``None``: it may not."""
+        return message.total
+
     def hear(self, now: int) -> None:
         """Take in every report that is known by then."""
         while self.heard < len(self.venue.reports):
@@ -129,6 +133,9 @@ class Desk:
             if report.known > now:
                 return
             self.heard += 1
+            if report.id == FLATTENED:
+                self.confirmed += self.venue.flattened.pop(0)
+                continue
             side = self.sides[report.id]
             if report.number is not None and report.number == self.under_way.get(side):
                 del self.under_way[side]
@@ -196,7 +203,6 @@ class Desk:
             if lots == 0:
                 return
             number = len(self.sides) + 1
-            self.sides[number] = side
             message = replace(
                 common, id=number, price=price, total=lots, post_only=self.rules.post_only,
                 latency=self.entry[answer.event],
@@ -216,6 +222,18 @@ class Desk:
                 price=working.price if stays else price, total=working.filled + lots,
                 latency=self.replacing[answer.event],
             )  # fmt: skip
+        allowed = self.allow(message, side)
+        if allowed is None:
+            return
+        if message.action == "replace" and allowed < message.total:
+            assert working is not None
+            stays = message.price == working.price
+            wanted = allowed - working.filled
+            if stays and abs(wanted - working.total + working.filled) <= self.rules.resize_band:
+                return
+        message = replace(message, total=allowed)
+        if message.action == "new":
+            self.sides[message.id] = side
         self.counts[f"sent {message.action}"] += 1
         self.under_way[side] = self.venue.send(message)
         self.last_sent[side] = now

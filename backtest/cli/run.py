@@ -132,6 +132,29 @@ def run(
             autocompletion=completion.parts("queue model"),
         ),
     ] = None,
+    position_limit: Annotated[
+        int | None,
+        typer.Option(metavar="LOTS", help="Most lots of each symbol, long or short."),
+    ] = None,
+    gross_limit: Annotated[
+        float | None,
+        typer.Option(metavar="AMOUNT", help="Most money at stake, longs and shorts added."),
+    ] = None,
+    net_limit: Annotated[
+        float | None,
+        typer.Option(metavar="AMOUNT", help="The same with longs and shorts set off."),
+    ] = None,
+    orders_per_second: Annotated[
+        int | None, typer.Option(metavar="N", help="Most messages within a second.")
+    ] = None,
+    daily_loss: Annotated[
+        float | None,
+        typer.Option(metavar="AMOUNT", help="A day's loss that ends trading until the next."),
+    ] = None,
+    drawdown_limit: Annotated[
+        float | None,
+        typer.Option(metavar="AMOUNT", help="A fall from the highest equity that ends trading."),
+    ] = None,
     start: Annotated[
         str | None, typer.Option(help="Start of the window: 2024-08-09T00:00:00Z, or ns.")
     ] = None,
@@ -197,6 +220,12 @@ def run(
         ("sizing",): sizing,
         ("quoting",): quoting,
         ("fills", "queue"): queue,
+        ("limits", "position"): position_limit,
+        ("limits", "gross"): gross_limit,
+        ("limits", "net"): net_limit,
+        ("limits", "orders_per_second"): orders_per_second,
+        ("limits", "daily_loss"): daily_loss,
+        ("limits", "drawdown"): drawdown_limit,
         ("symbols",): convert_list(symbols, tuple[str, ...], place="--symbols"),
         ("warmup",): warmup,
         ("limit",): limit,

@@ -11,8 +11,12 @@ TIMES_IN_FORCE = {"gtc": 0, "ioc": 1, "fok": 2}
 POST_ONLY = {"no": 0, "reject": 1, "slide": 2}
 """What becomes of an order that would take: it takes, is rejected, or moves off the touch."""
 
-REPORTS = ("accepted", "rejected", "filled", "took", "cancelled", "replaced", "expired", "late")
-"""What the venue reports, by code: an order is filled while it rests, or takes on arrival."""
+REPORTS = (
+    *("accepted", "rejected", "filled", "took", "cancelled", "replaced", "expired", "late"),
+    "flattened",
+)
+"""What the venue reports, by code: an order is filled while it rests, or takes on arrival; a switch
+of the limits flattens a position."""
 
 MOST_LOTS = 2**53
 """The largest total of an order."""

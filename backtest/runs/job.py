@@ -19,6 +19,7 @@ from backtest.inference.answers import SpooledAnswers
 from backtest.inference.prediction import session_numbers
 from backtest.inference.prediction_store import PredictionStore
 from backtest.runs.closed_loop import LiveStrategy, Rows, loop_columns, why_closed
+from backtest.runs.limit_terms import limits_of
 from backtest.runs.replay import EVENT_COLUMNS, Gaps, Replay, ServedTally
 from backtest.runs.scenario import Scenario
 from backtest.runs.settling import Interrupted, Settling, answer_columns, event_columns
@@ -205,11 +206,14 @@ class Job:
         targets = len(dataset.targets)
         sessions = _hours(dataset)
         order_rules = scenario.accountant.order_rules(sessions, self.end)
-        if order_rules is None and (self._reacts or scenario.rests):
+        limited = "limits" in scenario.resolved
+        if order_rules is None and (self._reacts or scenario.rests or limited):
             raise UsageError(
-                "orders are to rest, but the accountant makes none"
+                "the strategy reacts to its fills, but the accountant makes none"
+                if self._reacts
+                else "orders are to rest, but the accountant makes none"
                 if scenario.rests
-                else "the strategy reacts to its fills, but the accountant makes none",
+                else "limits are set, but the accountant trades nothing",
                 place=f"accountant {scenario.resolved['accountant']['name']!r}",
                 remedy="Choose the accountant market.",
             )
@@ -276,6 +280,8 @@ class Job:
             "accuracy": settling.accuracies(),
             "account": dict(account.metrics),
         }
+        if venue is not None and venue.terms.limits is not None:
+            metrics["limits"] = venue.limit_figures()
         if scenario.rests:
             assert venue is not None
             open_ns = dataset.hours.span(terms.start, self.end)
@@ -304,7 +310,11 @@ class Job:
             ideal=ideal and not self._scenario.rests and not self._scenario.holds_portfolio,
             reports=self._reacts,
             orders=order_terms(self._scenario, run, self._latency),
-        )
+            limits=limits_of(
+                self._scenario.config.limits, run.symbols, run.instruments, hours, run.start,
+                run.end,
+            ),
+        )  # fmt: skip
 
     def _reacting(self, replay: Replay, settling: Settling) -> LiveStrategy:
         """The strategy of a closed loop that hears of its fills before each batch."""

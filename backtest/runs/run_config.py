@@ -114,6 +114,36 @@ class Fills(_Table):
     self_trade: Literal["cancel-resting", "reject"] = "cancel-resting"
 
 
+Lots = Annotated[int, Field(ge=0, le=_MOST)]
+Amount = Annotated[float, Field(ge=0, le=1e18)]
+
+
+class GroupLimits(_Table):
+    """The most that some symbols may have at stake together, in currency."""
+
+    symbols: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+    gross: Amount | None = None
+    net: Amount | None = None
+
+
+class Limits(_Table):
+    """What the venue holds the account to, in the worst case; unset: nothing.
+
+    ``position`` is in lots of each symbol and ``gross_by_symbol`` in currency, for all alike or by
+    name; ``gross`` and ``net`` are of the whole account, those of ``groups`` of the symbols in
+    each. ``daily_loss`` and ``drawdown``, in currency, end trading for the day and for good.
+    """
+
+    position: Lots | dict[str, Lots] | None = None
+    gross: Amount | None = None
+    net: Amount | None = None
+    gross_by_symbol: Amount | dict[str, Amount] | None = None
+    groups: dict[str, GroupLimits] = {}
+    orders_per_second: int | None = Field(default=None, ge=1, le=1_000_000)
+    daily_loss: Annotated[float, Field(gt=0, le=1e18)] | None = None
+    drawdown: Annotated[float, Field(gt=0, le=1e18)] | None = None
+
+
 class RunConfig(_Table):
     """One run: everything that determines its result.
 
@@ -121,7 +151,7 @@ class RunConfig(_Table):
     first events of the window only (the run is partial); ``undropped`` also answers every event,
     for agreement and the ideal PnL; ``nonfinite`` refuses NaN and infinity among features, or sets
     them to 0 and counts them. With ``quoting`` orders rest, as ``fills`` says, and ``sizing`` is
-    not used.
+    not used. ``limits`` hold either way.
     """
 
     dataset: str
@@ -132,6 +162,7 @@ class RunConfig(_Table):
     sizing: Component = "sign"
     quoting: Component | None = None
     fills: Fills = Fills()
+    limits: Limits = Limits()
     window: Window = Window()
     training: Training = Training()
     symbols: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None

@@ -17,7 +17,7 @@ from backtest.data.reading.stream import Stream
 from backtest.errors import UsageError
 from backtest.inference.bound_strategy import BoundStrategy, bind
 from backtest.inference.fitted import fitted, planned_fit
-from backtest.runs.run_config import Fills, RunConfig
+from backtest.runs.run_config import Fills, Limits, RunConfig
 from backtest.strategies.base import Session, check_device
 from backtest.strategies.reacting import check_methods, decides, timer_of
 from backtest.timing.latency import LatencyModel
@@ -160,7 +160,9 @@ def resolve(config: RunConfig, plugins: Parts) -> Scenario:
     elif training.start is not None or training.purge:
         raise UsageError("training.end is missing", place="training", remedy="Say when it ends.")
     tables = {place: as_table(made[place], name) for place, name in names.items()}
-    resolved = config.model_dump(exclude={"sizing", "quoting", "fills"})
+    resolved = config.model_dump(exclude={"sizing", "quoting", "fills", "limits"})
+    if config.limits != Limits():
+        resolved["limits"] = config.limits.model_dump(exclude_defaults=True)
     resolved["strategy"] = bound.table
     for place in ("policy", "accountant", "sizing", "quoting"):
         if place in tables:

@@ -225,16 +225,19 @@ class Settling:
     def _take_fills(self, venue: Venue) -> None:
         """Take the fills and reports that are final, and write those of the run's own venue."""
         fills, log, first = venue.take_fills(), venue.take_log(), self._fills is None
+        breaches, limits = venue.take_breaches(), venue.terms.limits
         if venue is not self._venue:
             return
         if self._fills is None:
             self._fills = FillTable(
-                venue.terms.symbols, venue.terms.instruments, rests=venue.terms.orders is not None
+                venue.terms.symbols, venue.terms.instruments, rests=venue.terms.names_orders
             )
         if fills.shape[1] or first:  # even without a row the table is written
             self._sink.write("fills", self._fills.rows(fills))
         if log is not None and (len(log) or first):
             self._sink.write("orders", self._fills.reports(log))
+        if limits is not None and (len(breaches) or first):
+            self._sink.write("breaches", self._fills.breaches(breaches, limits.names))
 
     def _compare(self, settled: SettledEvents, rows: slice) -> None:
         """Add the answers after the warm-up to the accuracies, but those without an opinion."""

@@ -56,6 +56,11 @@ COLUMNS: Mapping[str, Mapping[str, Kind]] = {
         **dict.fromkeys(("ts_venue", "ts_known", *INSTANTS[:5]), "time"),
         "price": "number",
     },
+    "breaches": {
+        "ts": "time",
+        **dict.fromkeys(("limit", "symbol", "side"), "text"),
+        **dict.fromkeys(("order", "lots", "event"), "whole"),
+    },
     "instruments": {
         "symbol": "text",
         **dict.fromkeys(("tick_size", "lot_size", "multiplier"), "number"),
@@ -81,7 +86,13 @@ _LATER: Mapping[str, Mapping[str, Kind]] = {
 OUTPUT = "output_"
 """What the names of the columns of a strategy's outputs begin with, in ``predictions``."""
 
-_ASCENDING = {"timing": "ts_event", "predictions": "event", "points": "ts", "orders": "ts_venue"}
+_ASCENDING = {
+    "timing": "ts_event",
+    "predictions": "event",
+    "points": "ts",
+    "orders": "ts_venue",
+    "breaches": "ts",
+}
 
 
 PIECE_ROWS = 1 << 16
@@ -294,7 +305,7 @@ def _check_events(frame: pl.DataFrame, name: str, events: int, path: Path) -> No
     import polars as pl
 
     # Fills that close positions, and orders of a list, belong to no event.
-    least = -1 if name in ("fills", "orders") else 0
+    least = -1 if name in ("fills", "orders", "breaches") else 0
     if not frame["event"].cast(pl.Int64).is_between(least, events - 1).all():
         raise _refused(f"column 'event' holds a number that none of {events} events has", path)
 

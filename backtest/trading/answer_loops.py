@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from backtest.core.compiled import compiled
 from backtest.trading import layout as at
-from backtest.trading.layout import NO_PRICE
+from backtest.trading import order_layout as ol
+from backtest.trading.layout import NO_PRICE, SILENT
+
+
+class Answered(NamedTuple):
+    """Columns of the window that commands of a quoting rule are made of."""
+
+    symbol: Any
+    ts_event: Any
+    received: Any
+    begun: Any
+    ended: Any
+    entry: Any
+    cancel: Any
+    replace: Any
+    response: Any
 
 
 @compiled
@@ -47,3 +64,35 @@ def superseded(newest, event, ready, place):
     newest[at.NEWEST_READY] = ready
     newest[at.NEWEST_PLACE] = place
     return before
+
+
+@compiled
+def enqueue_quotes(first_row, base, events, wanted, columns, newest, state, queue):
+    """Put what a quoting rule wants after some events at the end of the queue, which has room.
+
+    Answers that another one supersedes are silenced.
+
+    Args:
+        first_row: number of the event in row 0 of the window.
+        base: place of the queue's first row, counted from the first answer of the run.
+        events: numbers [n]; ``wanted``: what is wanted after each [n, 4].
+        columns: ``Answered``.
+        newest: of each symbol's answers, as ``layout`` has it.
+    """
+    for k in range(len(events)):
+        row, place = events[k] - first_row, state[at.TAIL]
+        command, s, ready = queue[place], columns.symbol[row], columns.ended[row]
+        command[ol.C_READY], command[ol.C_SYMBOL] = ready, s
+        command[ol.C_EVENT], command[ol.C_ACTION] = events[k], ol.QUOTE
+        for j in range(4):
+            command[ol.C_BID_OFFSET + j] = wanted[k, j]
+        command[ol.C_T0], command[ol.C_T1] = columns.ts_event[row], columns.received[row]
+        command[ol.C_T2] = columns.begun[row]
+        command[ol.C_ENTRY], command[ol.C_CANCEL] = columns.entry[row], columns.cancel[row]
+        command[ol.C_REPLACE] = columns.replace[row]
+        command[ol.C_RESPONSE] = columns.response[row]
+        silent = superseded(newest[s], events[k], ready, base + place)
+        if silent >= 0:
+            queue[silent - base, ol.C_BID_OFFSET] = SILENT
+            queue[silent - base, ol.C_ASK_OFFSET] = SILENT
+        state[at.TAIL] = place + 1

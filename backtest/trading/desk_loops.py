@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from backtest.core.compiled import compiled, compiled_inline
 from backtest.trading import layout as at
+from backtest.trading import limit_layout as ll
 from backtest.trading import order_layout as ol
 from backtest.trading.layout import SILENT
+from backtest.trading.limit_loops import count_message
 from backtest.trading.message_loops import send
 from backtest.trading.order_book_loops import release
+from backtest.trading.sending_loops import allow
 from backtest.trading.unresolved_loops import resolve
 
 _LARGE = 4.6e18
@@ -29,6 +32,9 @@ def hear(s, now, orders):
         book[ol.FIRST_REPORT] = told[ol.R_NEXT]
         if told[ol.R_KIND] == ol.FILLED or told[ol.R_KIND] == ol.TOOK:
             book[at.CONFIRMED] += told[ol.R_LOTS]
+        elif told[ol.R_KIND] == ol.FLATTENED:
+            book[at.CONFIRMED] += told[ol.R_LOTS]
+            book[ol.FLATTENED_LOTS] -= told[ol.R_LOTS]
         resolve(s, told, orders)
         if len(orders.heard) > 0:
             heard = orders.heard[orders.state[ol.HEARD]]
@@ -69,15 +75,16 @@ def _note(desk, told):
 
 
 @compiled_inline
-def quote(s, command, anchor, first_row, ticks, orders, rules):
+def quote(s, command, anchor, first_row, ticks, orders, rules, limited, guard):
     """Compare the quotes that are wanted with those that work, and send the least that is needed.
 
     Args:
         command: what is wanted, and when.
         anchor: doubled mid that offsets are from, half ticks.
+        limited: whether limits hold.
 
     Returns:
-        Whether the prices can be counted.
+        ``DONE``, or what cannot be counted.
     """
     desks, book = orders.desks[s], orders.books[s]
     held = book[at.CONFIRMED]
@@ -86,7 +93,7 @@ def quote(s, command, anchor, first_row, ticks, orders, rules):
         if command[ol.C_BID_OFFSET + k] != SILENT:
             largest += abs(float(command[ol.C_BID_OFFSET + k]))
     if largest * float(rules[ol.SKEW_UNDER]) > _LARGE:
-        return False
+        return ol.PRICE_OVERFLOW
     bid, ask = _prices(command, anchor, held, rules)
     limit = rules[ol.POSITION_LIMIT]
     for k in range(2):
@@ -99,8 +106,11 @@ def quote(s, command, anchor, first_row, ticks, orders, rules):
             continue
         lots = max(min(lots, limit - side * held), 0)
         price = bid if k == 0 else ask
-        _send_side(s, side, price, lots, command, desk, first_row, ticks, orders, rules)
-    return True
+        if not _send_side(
+            s, side, price, lots, command, desk, first_row, ticks, orders, rules, limited, guard
+        ):
+            return ll.EXPOSURE_OVERFLOW
+    return at.DONE
 
 
 @compiled
@@ -121,14 +131,20 @@ def _prices(command, anchor, held, rules):
 
 
 @compiled_inline
-def _send_side(s, side, price, lots, command, desk, first_row, ticks, orders, rules):
-    """What brings one side's order to where it is wanted: nothing, or one message."""
+def _send_side(
+    s, side, price, lots, command, desk, first_row, ticks, orders, rules, limited, guard
+):
+    """What brings one side's order to where it is wanted: nothing, or one message.
+
+    Returns:
+        Whether what is at stake can be counted, where limits hold.
+    """
     book = orders.books[s]
+    near = False
     if desk[ol.D_ID] == 0:
         if lots == 0:
-            return
-        book[ol.LAST_ID] += 1
-        action, order_id, total = ol.NEW, book[ol.LAST_ID], lots
+            return True
+        action, order_id, total = ol.NEW, book[ol.LAST_ID] + 1, lots
         latency = command[ol.C_ENTRY]
     elif lots == 0:
         action, order_id, total, latency = ol.CANCEL, desk[ol.D_ID], 0, command[ol.C_CANCEL]
@@ -136,12 +152,25 @@ def _send_side(s, side, price, lots, command, desk, first_row, ticks, orders, ru
         near = abs(price - desk[ol.D_PRICE]) <= rules[ol.REQUOTE_BAND]
         left = desk[ol.D_TOTAL] - desk[ol.D_FILLED]
         if near and abs(lots - left) <= rules[ol.RESIZE_BAND]:
-            return
+            return True
         price = desk[ol.D_PRICE] if near else price
         action, order_id, total = ol.REPLACE, desk[ol.D_ID], desk[ol.D_FILLED] + lots
         latency = command[ol.C_REPLACE]
+    if guard is not None and limited:
+        allowed = allow(s, action, order_id, side, price, total, command, orders, guard)
+        if allowed < 0:
+            return allowed == -1
+        if allowed < total and near:  # with fewer lots it may be as it should
+            left = desk[ol.D_TOTAL] - desk[ol.D_FILLED]
+            if abs(allowed - desk[ol.D_FILLED] - left) <= rules[ol.RESIZE_BAND]:
+                return True
+        total = allowed
+        count_message(command[ol.C_READY], guard)
+    if action == ol.NEW:
+        book[ol.LAST_ID] = order_id
     send(
         s, action, order_id, side, price, total, ol.GTC, rules[ol.POST_ONLY], latency, command,
         first_row, ticks, orders,
     )  # fmt: skip
     desk[ol.D_WAITING], desk[ol.D_SENT] = 1, command[ol.C_READY]
+    return True

@@ -11,6 +11,7 @@ import numpy as np
 from backtest.core.arrays import BoolArray, Float64Array, Int64Array
 from backtest.market.instruments import Instrument
 from backtest.trading import layout as at
+from backtest.trading import limit_layout as ll
 from backtest.trading import order_layout as ol
 from backtest.trading.layout import COSTS
 
@@ -29,11 +30,12 @@ QUEUED = ("ahead", "printed")
 became known, and lots printed at the order's price from then to the fill, with its own print."""
 
 CLOSING = ("event", "order")
-"""Columns that tell the fills that close a position at the end of the window: both are -1."""
+"""Columns that tell the fills that no message led to, since both are below 0: those that close a
+position at the end of the window (-1), or because of a switch (``FLATTENED``)."""
 
 
 def closing(fills: pa.RecordBatch) -> BoolArray:
-    """Which fills close a position at the end of the window, bool [n].
+    """Which fills close a position at the end of the window or because of a switch, bool [n].
 
     Args:
         fills: rows of the table, with the columns ``CLOSING``.
@@ -41,7 +43,7 @@ def closing(fills: pa.RecordBatch) -> BoolArray:
     from backtest.core.arrow import integers
 
     event, order = (integers(fills[name]) for name in CLOSING)
-    return (event == -1) & (order == -1)
+    return (event == -1) & (order < 0)
 
 
 class FillTable:
@@ -125,6 +127,30 @@ class FillTable:
                     name: time_array(log[:, place].copy())
                     for name, place in zip(times, places, strict=True)
                 },
+            }
+        )
+
+    def breaches(self, rows: Int64Array, names: Sequence[str]) -> pa.RecordBatch:
+        """What limits held back.
+
+        Args:
+            rows: as ``Venue.take_breaches`` gives them, int64 [n, BREACH_SIZE].
+            names: of the limits.
+        """
+        from backtest.core.arrow import batch_of, symbol_array, time_array
+
+        column = [rows[:, k].copy() for k in range(ll.BREACH_SIZE)]
+        side, symbol = column[ll.B_SIDE], column[ll.B_SYMBOL]
+        symbol[symbol < 0] = len(self._symbols)
+        return batch_of(
+            {
+                "ts": time_array(column[ll.B_TIME]),
+                "limit": symbol_array(column[ll.B_LIMIT], names),
+                "symbol": symbol_array(symbol, [*self._symbols, ""]),
+                "order": column[ll.B_ORDER],
+                "side": symbol_array((1 - side) // 2 + (side == 0) * 2, ("buy", "sell", "")),
+                "lots": column[ll.B_LOTS],
+                "event": column[ll.B_EVENT],
             }
         )
 

@@ -101,7 +101,8 @@ TRANSIT_EVENT, TRANSIT_ORDER, TRANSIT_ARRIVED, TRANSIT_SIZE = range(4)
 
 # How far trading has come [TRADE_STATE]: the queue's first answer and its end; fills, and how many
 # of them are attributed; the first free order; orders in transit, how many of them were looked at
-# and how many of these stay; the bucket of the latest fill; then what was refused.
+# and how many of these stay; the bucket of the latest fill; then what was refused; until when
+# a switch keeps orders out, ns, and how many it has.
 (
     HEAD,
     TAIL,
@@ -115,8 +116,10 @@ TRANSIT_EVENT, TRANSIT_ORDER, TRANSIT_ARRIVED, TRANSIT_SIZE = range(4)
     REFUSED_SYMBOL,
     REFUSED_LOTS,
     REFUSED_PRICE,
+    HALTED,
+    KEPT_OUT,
     TRADE_STATE,
-) = range(13)
+) = range(15)
 
 # A fill [n, FILL_SIZE]. T0 to T4 are the five instants of the message that made its order, FILLED
 # is when it was filled; then the order's number, whether it rested, and the costs, FEED to FEES;

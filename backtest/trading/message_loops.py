@@ -152,6 +152,9 @@ def _enter(s, message, row, first_row, ticks, orders, depth, rules, money, opens
     arrived = message[ol.AT4]
     closed = not money[at.ALWAYS_OPEN] and not is_open(arrived, opens, closes)
     known = find(book, message[ol.ID], orders.working) >= 0
+    if arrived < orders.state[at.HALTED]:  # a switch keeps it out
+        closed = True
+        orders.state[at.KEPT_OUT] += 1
     if closed or known or row < 0 or message[ol.MID3] == NO_PRICE:
         answer(s, ol.REJECTED, message, message, orders)
         return

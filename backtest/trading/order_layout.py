@@ -34,7 +34,9 @@ L3 = POWER + 5
 CROSS_NONE, CROSS_DISPLAYED, CROSS_FULL = range(3)
 
 REPORTS = order_codes.REPORTS
-ACCEPTED, REJECTED, FILLED, TOOK, CANCELLED, REPLACED, EXPIRED, LATE = range(len(REPORTS))
+ACCEPTED, REJECTED, FILLED, TOOK, CANCELLED, REPLACED, EXPIRED, LATE, FLATTENED = range(
+    len(REPORTS)
+)
 
 # Why a loop returned, besides the reasons of ``layout``: a price that is wanted, or what the orders
 # of a level display together, is too large.
@@ -177,8 +179,9 @@ H_SYMBOL = R_NEXT
 # message, first and last report, the first own buy and sell, how many of these there are; when the
 # session that they work in closes; the instant of the latest print, and the lots printed in it by
 # sellers and by buyers; the latest id; whether the latest row is kept although no order works; how
-# many messages were sent; the first order whose end is not known; the latest row at or before every
-# instant whose mid is still to be asked for, -1: none is.
+# many messages were sent; the first order whose end is not known; lots of the position's change by
+# a switch that the trader has not heard of; the latest row at or before every instant whose mid is
+# still to be asked for, -1: none is.
 (
     CURSOR,
     HEARD_LAST,
@@ -197,9 +200,10 @@ H_SYMBOL = R_NEXT
     PINNED,
     SENT,
     FIRST_PENDING,
+    FLATTENED_LOTS,
     STANDING,
     SYMBOL_SIZE,
-) = range(BOOK_SIZE, BOOK_SIZE + 19)
+) = range(BOOK_SIZE, BOOK_SIZE + 20)
 
 # What the trader knows of its order on each side of a symbol [S, 2, DESK_SIZE], buys first. An id
 # of 0: none. ``D_WAITING``: whether a message is under way.

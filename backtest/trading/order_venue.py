@@ -63,11 +63,11 @@ class OrderVenue(Venue):
 
     def __init__(self, window: Window, terms: Terms, depth: DepthWindow | None = None) -> None:
         super().__init__(window, terms)
-        from backtest.trading import order_venue_loops
+        from backtest.trading import order_venue_loops, switch_loops
         from backtest.trading.order_book_loops import Orders, Ticks
 
         assert terms.orders is not None
-        self._loops = order_venue_loops
+        self._loops, self._by_row = order_venue_loops, switch_loops
         self._ticks: Any = Ticks
         self._orders: OrderTerms = terms.orders
         self._order_rules = terms.orders.rule_table(terms.rules.position_limit)
@@ -84,6 +84,7 @@ class OrderVenue(Venue):
         standing = np.zeros((symbols, 2, ol.STANDING_SIZE), dtype=np.int64)
         standing[:, :, ol.S_WHERE] = ol.NOWHERE
         state = np.zeros(ol.ORDER_STATE, dtype=np.int64)
+        state[at.HALTED] = at.NO_TIME
         pools = {}
         for kind, (name, width) in enumerate(_POOLS):
             pools[name] = np.zeros((_ENTRIES, width), dtype=np.int64)
@@ -120,7 +121,7 @@ class OrderVenue(Venue):
     @property
     def needs(self) -> int:
         trading = self._trading
-        oldest = self._settled
+        oldest = self._keeper.oldest(self._settled)
         waiting = trading.queue[trading.state[at.HEAD] : trading.state[at.TAIL], ol.C_EVENT]
         books = trading.books
         active = (books[:, ol.WORKING] > 0) | (books[:, ol.FIRST_MESSAGE] >= 0)
@@ -192,10 +193,10 @@ class OrderVenue(Venue):
             rows = events[asked] - window.first
             wanted[asked] = wanted_quotes(rule, window["predictions"][rows], quotes)
         self._reserve_answers(len(events))
-        answered = self._loops.Answered
+        answered = self._answers.Answered
         columns = answered(*(window[name] for name in answered._fields))
         trading = self._trading
-        self._loops.enqueue(
+        self._answers.enqueue_quotes(
             window.first, self._base, events, wanted, columns, self._newest, trading.state,
             trading.queue,
         )  # fmt: skip
@@ -268,17 +269,22 @@ class OrderVenue(Venue):
         """Do all that happens before an instant, up to which everything is known."""
         self._send_listed(limit)
         ticks = self._market()
+        self._keeper.follow_rows()
         while True:
             depth = None if self._depth is None else self._depth.current
-            code = self._loops.work(
+            given = (
                 limit, self._window.first, ticks, self._trading, depth, self._order_rules,
-                self._rules,
-                *self._sessions,
+                self._rules, *self._sessions, self._keeper.given,
             )  # fmt: skip
+            if self._keeper.switches:
+                code = self._by_row.work_by_row(*given, self._account)
+            else:
+                code = self._loops.work(*given)
             if code != at.FULL:
                 break
             self._grow()
         self._check(code)
+        self._keeper.pass_rows(limit)
         self._book()
 
     def _close(self) -> None:
@@ -300,10 +306,11 @@ class OrderVenue(Venue):
 
     def figures(self) -> dict[str, Any]:
         """What became of the orders, after the end: reports and lots of each kind."""
-        return {
-            name: {"reports": count, "lots": lots}
-            for name, count, lots in zip(ol.REPORTS, *self._counts.tolist(), strict=True)
-        }
+        counted = zip(ol.REPORTS, *self._counts.tolist(), strict=True)
+        found = {name: {"reports": count, "lots": lots} for name, count, lots in counted}
+        if not self._keeper.switches:
+            del found["flattened"]
+        return found
 
     def standing(self, open_ns: int) -> dict[str, Any]:
         """``standing_figures``, after the end, of a window with so much open time, ns."""
@@ -318,6 +325,7 @@ class OrderVenue(Venue):
             self._depth.grow()
             most += self._depth.most_levels
         self._reserve_fills(most)
+        self._keeper.reserve()
         while state[ol.LOGGED] + most > len(self._trading.log):
             self._trading = self._trading._replace(log=grown(self._trading.log))
         for kind, (name, _) in enumerate(_POOLS):

@@ -6,40 +6,26 @@ and then as far as the market is known.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 from backtest.core.compiled import compiled, compiled_inline
 from backtest.trading import layout as at
+from backtest.trading import limit_layout as ll
 from backtest.trading import order_layout as ol
-from backtest.trading.answer_loops import superseded
 from backtest.trading.depth_level_loops import has_room
 from backtest.trading.depth_loops import follow_book, follow_rows
 from backtest.trading.depth_taking_loops import most_levels
 from backtest.trading.desk_loops import hear, quote
 from backtest.trading.layout import SILENT
+from backtest.trading.limit_loops import count_message, pass_rows
 from backtest.trading.message_loops import receive, send
 from backtest.trading.order_book_loops import has_room_for, remove, report
 from backtest.trading.order_loops import meet_row
 from backtest.trading.quotes_loops import last_row, walk
+from backtest.trading.sending_loops import allow, measure
 from backtest.trading.standing_loops import end_standing, note_standing
 
 
-class Answered(NamedTuple):
-    """Columns of the window that commands of a quoting rule are made of."""
-
-    symbol: Any
-    ts_event: Any
-    received: Any
-    begun: Any
-    ended: Any
-    entry: Any
-    cancel: Any
-    replace: Any
-    response: Any
-
-
 @compiled
-def work(limit, first_row, ticks, orders, depth, rules, money, opens, closes):
+def work(limit, first_row, ticks, orders, depth, rules, money, opens, closes, guard):
     """Carry out the commands that are ready before ``limit``, and all that happens before it.
 
     Args:
@@ -50,6 +36,8 @@ def work(limit, first_row, ticks, orders, depth, rules, money, opens, closes):
             known.
         rules, money: as ``order_layout`` and ``layout`` have them; ``opens`` and ``closes``:
             sessions, ns.
+        guard: limits, as ``limit_loops`` has them; ``None``: there are none, and what is compiled
+            for that knows nothing of them.
 
     Returns:
         ``DONE``; ``FULL``, if something has to grow; or why ``REFUSED_SYMBOL`` was refused.
@@ -65,9 +53,16 @@ def work(limit, first_row, ticks, orders, depth, rules, money, opens, closes):
             if book[ol.CURSOR] < command[ol.C_EVENT] and not _is_active(book):
                 book[ol.CURSOR] = command[ol.C_EVENT]
             code = _advance(s, ready, first_row, ticks, orders, depth, rules, money, opens, closes)
+            limited = ready <= money[at.END]
+            if guard is not None and code == at.DONE and limited and guard.state[ll.TOGETHER]:
+                code = _bring_together(
+                    ready, first_row, ticks, orders, depth, rules, money, opens, closes, guard
+                )
             if code == at.DONE:
                 hear(s, ready, orders)
-                code = _carry_out(s, command, first_row, ticks, orders, rules, money)
+                code = _carry_out(
+                    s, command, first_row, ticks, orders, rules, money, limited, guard
+                )
             if code != at.DONE:
                 state[at.REFUSED_SYMBOL] = s
                 return code
@@ -85,6 +80,19 @@ def work(limit, first_row, ticks, orders, depth, rules, money, opens, closes):
             if code != at.DONE:
                 state[at.REFUSED_SYMBOL] = s
                 return code
+    return at.DONE
+
+
+@compiled
+def _bring_together(until, first_row, ticks, orders, depth, rules, money, opens, closes, guard):
+    """Follow all symbols up to an instant, for limits that hold for several of them."""
+    for s in range(len(orders.books)):
+        if _is_active(orders.books[s]):
+            code = _advance(s, until, first_row, ticks, orders, depth, rules, money, opens, closes)
+            if code != at.DONE:
+                return code
+        hear(s, until, orders)
+        measure(s, orders, guard)
     return at.DONE
 
 
@@ -120,7 +128,7 @@ def _advance(s, until, first_row, ticks, orders, depth, rules, money, opens, clo
             if depth is not None:
                 due = min(arrival, until)
                 code = follow_book(s, due, first_row, ticks, orders, depth, rules)
-                if code == at.DONE and not _has_room_to_take(s, book, orders, depth):
+                if code == at.DONE and not has_room_to_take(s, book, orders, depth):
                     code = at.FULL
                 if code != at.DONE:
                     return code
@@ -143,15 +151,14 @@ def _advance(s, until, first_row, ticks, orders, depth, rules, money, opens, clo
             event = after + first_row if after > row else at.LATEST
             due = min(arrival, until, book[ol.CLOSES_AT] - 1)
             code = follow_rows(s, event, due, row, ticks, orders, depth, rules)
-            if code == at.DONE and not _has_room_to_take(s, book, orders, depth):
+            if code == at.DONE and not has_room_to_take(s, book, orders, depth):
                 code = at.FULL
             if code != at.DONE:
                 return code
             if book[ol.WORKING] == 0:
                 continue
         if book[ol.CLOSES_AT] <= min(time, arrival, until):
-            _expire(s, book[ol.CLOSES_AT], orders)
-            end_standing(s, book[ol.CLOSES_AT], orders)
+            end_all(s, ol.EXPIRED, book[ol.CLOSES_AT], 0, orders)
         elif time <= arrival and time <= until:
             fills = orders.state[at.FILLS]
             meet_row(s, after, row, ticks, orders, depth, rules, ticks.response[after])
@@ -165,30 +172,35 @@ def _advance(s, until, first_row, ticks, orders, depth, rules, money, opens, clo
 
 
 @compiled
-def _has_room_to_take(s, book, orders, depth):
+def has_room_to_take(s, book, orders, depth):
     """Whether the next event, or a message that takes from every level, finds room."""
     most = book[ol.WORKING] + 4 + most_levels(s, depth.sides)
     return has_room_for(orders, most) and has_room(s, depth)
 
 
 @compiled_inline
-def _carry_out(s, command, first_row, ticks, orders, rules, money):
+def _carry_out(s, command, first_row, ticks, orders, rules, money, limited, guard):
     """Send what a command asks for. Returns ``DONE``, or why it was refused."""
     action = command[ol.C_ACTION]
     if abs(orders.books[s][at.CONFIRMED]) > at.MOST_LOTS:
         return at.POSITION_OVERFLOW
     if orders.state[ol.SPARE + ol.PENDING] < 2:
         return at.FULL
+    if guard is not None:
+        if guard.state[ll.BREACHES] + 2 > len(guard.breaches):
+            return at.FULL
+        if limited and guard.state[ll.MONEY]:
+            pass_rows(command[ol.C_READY], first_row, ticks.ts_event, ticks.mid, guard)
     if action == ol.TARGET:
-        return _aim(s, command, first_row, ticks, orders, money)
+        return _aim(s, command, first_row, ticks, orders, money, limited, guard)
     if action == ol.QUOTE:
         book, row = orders.books[s], command[ol.C_EVENT] - first_row
         here = last_row(
             book, at.POINTER, row, command[ol.C_T0], first_row, ticks.ts_event, ticks.next_quote
         )
-        fits = quote(s, command, ticks.mid[here], first_row, ticks, orders, rules)
-        return at.DONE if fits else ol.PRICE_OVERFLOW
-    latency, order_id = command[ol.C_ENTRY], command[ol.C_ID]
+        anchor = ticks.mid[here]
+        return quote(s, command, anchor, first_row, ticks, orders, rules, limited, guard)
+    latency, order_id, total = command[ol.C_ENTRY], command[ol.C_ID], command[ol.C_TOTAL]
     if action == ol.NEW:
         book = orders.books[s]
         if order_id < 0:  # it is numbered here
@@ -198,15 +210,23 @@ def _carry_out(s, command, first_row, ticks, orders, rules, money):
         latency = command[ol.C_REPLACE]
     else:
         latency = command[ol.C_CANCEL]
+    if guard is not None and limited:
+        total = allow(
+            s, action, order_id, command[ol.C_SIDE], command[ol.C_PRICE], total,
+            command, orders, guard,
+        )  # fmt: skip
+        if total < 0:
+            return at.DONE if total == -1 else ll.EXPOSURE_OVERFLOW
+        count_message(command[ol.C_READY], guard)
     send(
-        s, action, order_id, command[ol.C_SIDE], command[ol.C_PRICE], command[ol.C_TOTAL],
+        s, action, order_id, command[ol.C_SIDE], command[ol.C_PRICE], total,
         command[ol.C_TIF], command[ol.C_POST], latency, command, first_row, ticks, orders,
     )  # fmt: skip
     return at.DONE
 
 
 @compiled
-def _aim(s, command, first_row, ticks, orders, money):
+def _aim(s, command, first_row, ticks, orders, money, limited, guard):
     """Order the difference of a target to what is held and outstanding, at the touch."""
     book = orders.books[s]
     outstanding = orders.unresolved[s, 0] - orders.unresolved[s, 1]
@@ -215,10 +235,16 @@ def _aim(s, command, first_row, ticks, orders, money):
         return at.DONE
     if abs(lots) > at.MOST_LOTS or abs(outstanding + lots) > at.MOST_LOTS:
         return at.POSITION_OVERFLOW
-    book[ol.LAST_ID] += 1
+    order_id, side, total = book[ol.LAST_ID] + 1, 1 if lots > 0 else -1, abs(lots)
+    book[ol.LAST_ID] = order_id
+    if guard is not None and limited:
+        total = allow(s, ol.NEW, order_id, side, at.NO_PRICE, total, command, orders, guard)
+        if total < 0:
+            return at.DONE if total == -1 else ll.EXPOSURE_OVERFLOW
+        count_message(command[ol.C_READY], guard)
     send(
-        s, ol.NEW, book[ol.LAST_ID], 1 if lots > 0 else -1, at.NO_PRICE, abs(lots), ol.IOC,
-        ol.MAY_TAKE, command[ol.C_ENTRY], command, first_row, ticks, orders,
+        s, ol.NEW, order_id, side, at.NO_PRICE, total, ol.IOC, ol.MAY_TAKE, command[ol.C_ENTRY],
+        command, first_row, ticks, orders,
     )  # fmt: skip
     return at.DONE
 
@@ -240,14 +266,13 @@ def end(time, orders):
         if orders.books[s][ol.WORKING] > 0:
             if not has_room_for(orders, orders.books[s][ol.WORKING] + 4):
                 return at.FULL
-            _expire(s, time, orders)
-            end_standing(s, time, orders)
+            end_all(s, ol.EXPIRED, time, 0, orders)
     return at.DONE
 
 
 @compiled
-def _expire(s, time, orders):
-    """All working orders of a symbol end."""
+def end_all(s, kind, time, response, orders):
+    """All working orders of a symbol end, and the trader is told a response later."""
     book = orders.books[s]
     for head in (ol.BUYS, ol.SELLS):
         place = book[head]
@@ -255,38 +280,7 @@ def _expire(s, time, orders):
             order = orders.working[place]
             after = order[ol.NEXT]
             left = order[ol.TOTAL] - order[ol.DONE_LOTS]
-            report(s, ol.EXPIRED, order, left, order[ol.PRICE], time, 0, orders)
+            report(s, kind, order, left, order[ol.PRICE], time, response, orders)
             remove(book, place, orders)
             place = after
-
-
-@compiled
-def enqueue(first_row, base, events, wanted, columns, newest, state, queue):
-    """Put what a quoting rule wants after some events at the end of the queue, which has room.
-
-    Answers that another one supersedes are silenced.
-
-    Args:
-        first_row: number of the event in row 0 of the window.
-        base: place of the queue's first row, counted from the first answer of the run.
-        events: numbers [n]; ``wanted``: what is wanted after each [n, 4].
-        columns: ``Answered``.
-        newest: of each symbol's answers, as ``layout`` has it.
-    """
-    for k in range(len(events)):
-        row, place = events[k] - first_row, state[at.TAIL]
-        command, s, ready = queue[place], columns.symbol[row], columns.ended[row]
-        command[ol.C_READY], command[ol.C_SYMBOL] = ready, s
-        command[ol.C_EVENT], command[ol.C_ACTION] = events[k], ol.QUOTE
-        for j in range(4):
-            command[ol.C_BID_OFFSET + j] = wanted[k, j]
-        command[ol.C_T0], command[ol.C_T1] = columns.ts_event[row], columns.received[row]
-        command[ol.C_T2] = columns.begun[row]
-        command[ol.C_ENTRY], command[ol.C_CANCEL] = columns.entry[row], columns.cancel[row]
-        command[ol.C_REPLACE] = columns.replace[row]
-        command[ol.C_RESPONSE] = columns.response[row]
-        silent = superseded(newest[s], events[k], ready, base + place)
-        if silent >= 0:
-            queue[silent - base, ol.C_BID_OFFSET] = SILENT
-            queue[silent - base, ol.C_ASK_OFFSET] = SILENT
-        state[at.TAIL] = place + 1
+    end_standing(s, time, orders)

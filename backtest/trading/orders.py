@@ -47,7 +47,7 @@ class Confirmation(NamedTuple):
 
     Attributes:
         symbol: index into the session's symbols.
-        event: number of the event whose answer sent the order.
+        event: number of the event whose answer sent the order; -1: a limit closed a position.
         lots: signed, positive bought.
         half_ticks: price paid, impact included.
         arrived: when it was filled, ns.

@@ -13,6 +13,7 @@ from backtest.trading.layout import (
     REFUSED_PRICE,
     REFUSED_SYMBOL,
 )
+from backtest.trading.limit_layout import EXPOSURE_OVERFLOW
 from backtest.trading.order_layout import LEVEL_OVERFLOW, MOST_DISPLAYED, PRICE_OVERFLOW
 from backtest.trading.terms import Terms
 
@@ -37,6 +38,8 @@ def refusal(code: int, terms: Terms, state: Int64Array, *, ideal: bool = False) 
         return unclosed(symbol)
     if code == POSITION_OVERFLOW:
         return _refused(symbol, "orders or a position of more than 2^60 lots", "Trade fewer lots.")
+    if code == EXPOSURE_OVERFLOW:
+        return _refused(symbol, "its exposure or the equity takes more than 64 bits", _COARSER)
     if code == PRICE_OVERFLOW:
         return _refused(
             symbol,

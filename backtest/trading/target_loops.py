@@ -8,6 +8,7 @@ import numpy as np
 
 from backtest.core.compiled import compiled
 from backtest.trading import layout as at
+from backtest.trading import limit_layout as ll
 from backtest.trading.answer_loops import superseded
 from backtest.trading.layout import NO_PRICE, SILENT
 from backtest.trading.quotes_loops import (
@@ -18,6 +19,7 @@ from backtest.trading.quotes_loops import (
     taken_at_touch,
     touch_of,
 )
+from backtest.trading.target_limit_loops import confirm, limited
 
 
 class Market(NamedTuple):
@@ -72,7 +74,7 @@ def enqueue(first_row, base, events, targets, symbol, ended, target, newest, sta
 
 
 @compiled
-def trade(now, frontier, first_row, market, trading, rules, opens, closes):
+def trade(now, frontier, first_row, market, trading, rules, opens, closes, guard):
     """Trade the answers that are ready before ``now``, as far as quotes are known.
 
     Args:
@@ -80,6 +82,7 @@ def trade(now, frontier, first_row, market, trading, rules, opens, closes):
         first_row: number of the event in row 0 of the columns.
         market, trading: a ``Market`` and a ``Trading``.
         rules: as ``layout`` has them; ``opens`` and ``closes``: sessions, ns.
+        guard: limits, as ``limit_loops`` has them; ``None``: there are none.
 
     Returns:
         ``DONE``; ``FULL``, if fills, orders or orders in transit have to grow; or why trading was
@@ -106,17 +109,25 @@ def trade(now, frontier, first_row, market, trading, rules, opens, closes):
             event = queue[state[at.HEAD], at.ANSWER_EVENT]
             row = event - first_row
             s, ready = symbol[row], ended[row]
-            if not _confirm(book[s], state, orders, ready):
+            if not confirm(book[s], state, orders, ready):
                 state[at.REFUSED_SYMBOL] = s
                 return at.POSITION_OVERFLOW
             expected = book[s, at.CONFIRMED] + book[s, at.OUTSTANDING]
             lots = queue[state[at.HEAD], at.ANSWER_TARGET] - expected
-            if abs(lots) <= rules[at.BAND]:
-                state[at.HEAD] += 1
-                continue
             order = state[at.FREE]
             if order < 0 or state[at.KEPT] == len(transit):
                 return at.FULL
+            if guard is not None:
+                if guard.state[ll.BREACHES] == len(guard.breaches):
+                    return at.FULL
+                if abs(lots) > rules[at.BAND] and ready <= rules[at.END]:
+                    lots = limited(s, lots, event, ready, first_row, market, trading, rules, guard)
+                    if lots == SILENT:
+                        state[at.REFUSED_SYMBOL] = s
+                        return ll.EXPOSURE_OVERFLOW
+            if abs(lots) <= rules[at.BAND]:
+                state[at.HEAD] += 1
+                continue
             entry, response = rules[at.ENTRY_LATENCY], rules[at.RESPONSE_LATENCY]
             entry = market.entry[row] if entry < 0 else entry
             response = market.response[row] if response < 0 else response
@@ -126,17 +137,25 @@ def trade(now, frontier, first_row, market, trading, rules, opens, closes):
         if arrived > rules[at.END]:
             continue
         if arrived >= frontier:
-            # The quotes that it meets are not known yet.
-            transit[state[at.KEPT], at.TRANSIT_EVENT] = event
-            transit[state[at.KEPT], at.TRANSIT_ORDER] = order
-            transit[state[at.KEPT], at.TRANSIT_ARRIVED] = arrived
-            state[at.KEPT] += 1
+            _keep(event, order, arrived, transit, state)
+            continue
+        if arrived < state[at.HALTED]:
+            state[at.KEPT_OUT] += 1
             continue
         if not rules[at.ALWAYS_OPEN] and not is_open(arrived, opens, closes):
             continue
         if not _fill(event, arrived, first_row, market, book[s], orders[order], fills, state):
             state[at.REFUSED_SYMBOL] = s
             return at.POSITION_OVERFLOW
+
+
+@compiled
+def _keep(event, order, arrived, transit, state):
+    """Keep an order that meets quotes which are not known yet."""
+    transit[state[at.KEPT], at.TRANSIT_EVENT] = event
+    transit[state[at.KEPT], at.TRANSIT_ORDER] = order
+    transit[state[at.KEPT], at.TRANSIT_ARRIVED] = arrived
+    state[at.KEPT] += 1
 
 
 @compiled
@@ -159,32 +178,6 @@ def _find_answer(limit, first_row, symbol, ended, state, queue, book):
             return ready
     state[at.HEAD] = state[at.TAIL]
     return False
-
-
-@compiled
-def _confirm(me, state, orders, now):
-    """Take note of the confirmations that arrived by ``now``. Returns whether all lots fit.
-
-    Responses may overtake each other, so the whole list of a symbol's orders is looked through.
-    """
-    before, order = -1, me[at.ORDERS]
-    while order >= 0:
-        after = orders[order, at.ORDER_NEXT]
-        if orders[order, at.ORDER_KNOWN] <= now:
-            me[at.OUTSTANDING] -= orders[order, at.ORDER_LOTS]
-            me[at.CONFIRMED] += orders[order, at.ORDER_FILLED]
-            if abs(me[at.OUTSTANDING]) > at.MOST_LOTS or abs(me[at.CONFIRMED]) > at.MOST_LOTS:
-                return False
-            if before < 0:
-                me[at.ORDERS] = after
-            else:
-                orders[before, at.ORDER_NEXT] = after
-            orders[order, at.ORDER_NEXT] = state[at.FREE]
-            state[at.FREE] = order
-        else:
-            before = order
-        order = after
-    return abs(me[at.OUTSTANDING]) <= at.MOST_LOTS
 
 
 @compiled

@@ -31,9 +31,10 @@ class TargetVenue(Venue):
 
     def __init__(self, window: Window, terms: Terms) -> None:
         super().__init__(window, terms)
-        from backtest.trading import ideal_loops, target_loops
+        from backtest.trading import ideal_loops, target_loops, target_switch_loops
 
         self._loops, self._ideal = target_loops, ideal_loops
+        self._by_row = target_switch_loops
         symbols = len(terms.symbols)
         self._pending = np.full((symbols, at.PENDING_SIZE), at.SILENT, dtype=np.int64)
         self._trading = self._nothing_traded(symbols)
@@ -44,6 +45,7 @@ class TargetVenue(Venue):
         book[:, at.POINTER :] = -1
         book[:, at.ARRIVED] = at.NO_TIME
         state = np.zeros(at.TRADE_STATE, dtype=np.int64)
+        state[at.HALTED] = at.NO_TIME
         return self._loops.Trading(
             state=state,
             queue=np.empty((_ROWS, at.QUEUE_SIZE), dtype=np.int64),
@@ -63,7 +65,7 @@ class TargetVenue(Venue):
 
     @property
     def needs(self) -> int:
-        trading, oldest = self._trading, self._settled
+        trading, oldest = self._trading, self._keeper.oldest(self._settled)
         waiting = trading.queue[trading.state[at.HEAD] : trading.state[at.TAIL], at.ANSWER_EVENT]
         in_transit = trading.transit[: trading.state[at.TRANSITS], at.TRANSIT_EVENT]
         for events in (waiting, in_transit):
@@ -136,26 +138,32 @@ class TargetVenue(Venue):
 
     def _trade(self, now: int, frontier: int) -> None:
         window, state = self._window, self._trading.state
-        if frontier != self._checked:  # orders in transit may meet quotes that are known now
-            state[at.CHECKED] = state[at.KEPT] = 0
-            self._checked = frontier
+        if frontier != self._checked and not self._keeper.switches:
+            state[at.CHECKED] = state[at.KEPT] = 0  # more quotes are known that orders may meet
+        self._checked = frontier
         columns = [window[name] for name in self._loops.Market._fields[:-1]]
         columns.append(self._quotes.stale)
         market = self._loops.Market(*columns)
+        self._keeper.follow_rows()
         while True:
-            code = self._loops.trade(
-                now, frontier, window.first, market, self._trading, self._rules, *self._sessions
-            )
+            guard = self._keeper.given
+            given = (window.first, market, self._trading, self._rules, *self._sessions, guard)
+            if self._keeper.switches:
+                code = self._by_row.trade_by_row(min(now, frontier), *given, self._account)
+            else:
+                code = self._loops.trade(now, frontier, *given)
             if code != at.FULL:
                 break
             self._grow()
         self._check(code)
+        self._keeper.pass_rows(min(now, frontier))
         self._book()
 
     def _grow(self) -> None:
         """Enlarge whatever is full."""
         trading = self._trading
         self._reserve_fills(1)
+        self._keeper.reserve()
         if trading.state[at.FREE] < 0:
             count = len(trading.orders)
             trading.state[at.FREE] = count

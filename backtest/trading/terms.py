@@ -28,6 +28,7 @@ from backtest.trading.layout import (
     TERM_SIZE,
     WORTH,
 )
+from backtest.trading.limits import Limits
 from backtest.trading.order_terms import OrderTerms
 from backtest.trading.orders import Latency, OrderRules
 from backtest.trading.sizing import SizingRule
@@ -91,6 +92,7 @@ class Terms:
         reports: keep confirmations until ``confirmed`` takes them.
         orders: how orders rest, and where they come from; ``None``: none does, and ``sizing`` makes
             targets.
+        limits: what the venue holds the account to; ``None``: nothing.
     """
 
     symbols: Sequence[str]
@@ -106,6 +108,12 @@ class Terms:
     spans: Int64Array | None = None
     reports: bool = False
     orders: OrderTerms | None = None
+    limits: Limits | None = None
+
+    @property
+    def names_orders(self) -> bool:
+        """Whether fills say of which order they are: where orders rest, or a switch may close."""
+        return self.orders is not None or (self.limits is not None and self.limits.switches)
 
     def rule_table(self) -> Int64Array:
         """What is fixed for all symbols, int64 [RULE_SIZE].

@@ -18,6 +18,7 @@ from backtest.market.window import Window
 from backtest.trading import layout as at
 from backtest.trading.account_tables import Books, close_positions
 from backtest.trading.confirmations import Confirmations
+from backtest.trading.limits import LimitKeeper
 from backtest.trading.orders import Confirmation, Latency
 from backtest.trading.quote_links import QuoteLinks
 from backtest.trading.refusals import refusal
@@ -79,6 +80,8 @@ class Venue(ABC):
         self._now = at.NO_TIME
         self._confirmations = Confirmations()
         self._reported = 0
+        self._keeper = LimitKeeper(terms.limits, self._instruments, window)
+        self._account = (self._instruments, self.books.sums, self.books.booked, self._ends)
 
     def follow(self, first: int, stop: int, *, last: bool = False) -> None:
         """Link the quotes of the events ``first`` to ``stop - 1``, which the window has taken in.
@@ -207,6 +210,15 @@ class Venue(ABC):
     def take_log(self) -> Int64Array | None:
         """What the venue reported that nothing later can precede; ``None``: it keeps no log."""
         return None
+
+    def take_breaches(self) -> Int64Array:
+        """What limits did since this was last asked, in order, int64 [n, BREACH_SIZE]."""
+        return self._keeper.take()
+
+    def limit_figures(self) -> dict[str, Any]:
+        """After the end: how often each limit that is set held something back, and how many orders
+        came after a switch was thrown."""
+        return self._keeper.figures() | {"kept_out": int(self._trading.state[at.KEPT_OUT])}
 
     def confirmed(self, now: int) -> list[Confirmation]:
         """Fills that became known by ``now`` since this was last asked, by when they did."""

@@ -10,6 +10,7 @@ from backtest.plugins.report_sections.capacity import CapacitySection
 from backtest.plugins.report_sections.folds import FoldsSection
 from backtest.plugins.report_sections.frontier import Frontier
 from backtest.plugins.report_sections.leaderboard import Effects, Leaderboard
+from backtest.plugins.report_sections.limits import LimitsSection
 from backtest.plugins.report_sections.money import (
     Attribution,
     Equity,
@@ -40,6 +41,7 @@ _SECTIONS: dict[str, type[ReportSection]] = {
     "round-trips": RoundTripSection,
     "largest-fills": LargestFills,
     "resting-orders": RestingSection,
+    "limits": LimitsSection,
     "capacity": CapacitySection,
     "latency": LatencyDistributions,
     "load": Load,
