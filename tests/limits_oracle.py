@@ -310,6 +310,7 @@ class HeldMarket:
         venue.expire(row.ts)
         venue.rows_done += 1
         venue.on_row(venue.rows_done - 1)
+        venue.note_standing(row.ts)
         halted = self.switches.halted
         if halted is not None and row.ts < halted and is_open(self.rules.sessions, row.ts):
             self.flatten(number, row)
@@ -320,6 +321,7 @@ class HeldMarket:
             venue.expire(row.ts)
             for order in venue.all_open():
                 venue.withdraw(order, row.ts, "cancelled", self.response_of_row[number])
+            venue.note_standing(row.ts)
 
     def flatten(self, number: int, row: Row) -> None:
         """Take what the touch displays against what is held."""

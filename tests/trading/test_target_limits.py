@@ -73,7 +73,7 @@ def agree(
     except oracle.NoClosingQuote:
         return []  # that the engine refuses it is tested without limits
     venue = driver.run()
-    table = FillTable(terms.symbols, terms.instruments)
+    table = FillTable(terms.symbols, terms.instruments, rests=True)
     fills = pa.Table.from_batches([table.rows(some) for some in driver.fills])
     assert breaches_of(pieces, limits) == expected.breaches
     compare(account, figures(terms, venue.books), equity_table(terms, venue.books), fills)
