@@ -107,7 +107,7 @@ def _messages(events: EventBatch) -> OrderList:
     """A bid and an ask of each symbol, replaced by turns, at the touch of the moment."""
     assert events.bid is not None
     assert events.ask is not None
-    rows = np.arange(1000, len(events), _EVERY)
+    rows = np.arange(len(events) // 20, len(events), _EVERY)
     turn = np.arange(len(rows))
     side = np.where(turn % 2 == 0, 1, -1)
     symbol = events.symbol[rows]

@@ -20,6 +20,7 @@ OWN = [path.stem for path in (ROOT / "benchmarks").glob("[!_]*.py") if "peer_" n
     ("script", "texts"),
     [
         ("orders", ("the loops ", "commands made ", "optimistic", "three venues ")),
+        ("depth", ("L2, trades ", "L3, l3 ", " M rows/s in the loops")),
         ("stages", ("what is read", "pass 2: the strategy", "its answers stored", "wall")),
         (
             "writers",
