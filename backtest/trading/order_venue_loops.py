@@ -163,7 +163,9 @@ def _advance(s, until, first_row, ticks, orders, depth, rules, money, opens, clo
             fills = orders.state[at.FILLS]
             meet_row(s, after, row, ticks, orders, depth, rules, ticks.response[after])
             book[ol.CURSOR] = after + first_row
-            note_standing(s, time, after, orders.state[at.FILLS] != fills, ticks, orders)
+            filled = orders.state[at.FILLS] != fills
+            if filled or ticks.bid[after] != ticks.bid[row] or ticks.ask[after] != ticks.ask[row]:
+                note_standing(s, time, after, filled, ticks, orders)
         elif arrival <= until:
             receive(s, row, first_row, ticks, orders, depth, rules, money, opens, closes)
             note_standing(s, arrival, row, True, ticks, orders)
