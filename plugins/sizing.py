@@ -40,6 +40,38 @@ class Proportional(SizingRule):
         return np.rint(self.gain * forecast.astype(np.float64)).astype(np.int64)
 
 
+@dataclass
+class Notional(SizingRule):
+    """Lots worth ``amount`` at the mid, in the direction of the forecast; flat if it is within
+    ``threshold`` of zero.
+
+    Whole lots, as many as come nearest: every symbol is held for about the same amount, whatever
+    its price, lot and multiplier.
+
+    Attributes:
+        amount: in the currency of the instrument.
+        threshold: in units of the forecast.
+    """
+
+    amount: float = 1_000.0
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.amount <= MOST_LOTS:
+            raise ValueError(f"amount is {self.amount}, but must be above 0 and 2^53 at most")
+
+    def bind(self, instruments: Sequence[Instrument]) -> None:
+        # Of a lot, by half ticks of its price.
+        worth = [float(i.tick_size * i.lot_size * i.multiplier) / 2 for i in instruments]
+        self._worth = np.array(worth)
+
+    def targets(self, forecast: Float32Array, quotes: Quotes) -> Int64Array:
+        lot = np.abs(quotes.doubled_mid) * self._worth[quotes.symbol]
+        lots = np.rint(self.amount / np.where(lot > 0, lot, np.inf))
+        direction = np.sign(forecast) * (np.abs(forecast) > self.threshold)
+        return (lots * direction).astype(np.int64)
+
+
 @dataclass(frozen=True)
 class LongShort(PortfolioRule):
     """Long of the symbols with the highest forecasts, and short of as many with the lowest.
@@ -86,4 +118,5 @@ class LongShort(PortfolioRule):
 def backtest_register_sizing_rules(register: Callable[[str, type[SizingRule]], None]) -> None:
     register("sign", Sign)
     register("proportional", Proportional)
+    register("notional", Notional)
     register("long-short", LongShort)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from backtest.core.arrays import Float32Array
+from backtest.market.calendar import MarketHours
 from backtest.market.events import EventBatch
+from backtest.market.instruments import Instrument
 
 if TYPE_CHECKING:
     from backtest.data.training_data import TrainingData
@@ -44,6 +46,9 @@ class Session:
         capacity: symbols whose state is kept on the device at once; ``None`` for all that there is
             memory for.
         seed: for strategies that draw; the same seed gives the same answers.
+        instruments: of each symbol: tick, lot, multiplier, currency, fees; by default those of a
+            share in cents.
+        hours: when the market is open, and the zone of its clocks; by default always, and UTC.
     """
 
     symbols: tuple[str, ...]
@@ -51,6 +56,12 @@ class Session:
     device: str = "cpu"
     capacity: int | None = None
     seed: int = 0
+    instruments: tuple[Instrument, ...] = ()
+    hours: MarketHours = field(default_factory=MarketHours)
+
+    def __post_init__(self) -> None:
+        if not self.instruments:
+            object.__setattr__(self, "instruments", (Instrument(),) * len(self.symbols))
 
 
 def check_device(name: str) -> None:

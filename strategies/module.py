@@ -94,7 +94,9 @@ class ModuleStrategy(TrainableStrategy, PooledStrategy):
         from backtest.strategies.module_fit import fit_module
 
         seed = data.seed if self.fit_seed is None else self.fit_seed
-        session = Session(data.symbols, data.features, data.device, seed=seed)
+        session = Session(
+            data.symbols, data.features, data.device, seed=seed, instruments=data.instruments
+        )
         return fit_module(self._made(session), data, self, seed, self.batch_dim)
 
     def training_window(self) -> tuple[int, int] | None:

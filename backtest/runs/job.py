@@ -296,11 +296,14 @@ class Job:
         closing, hours = ClosingQuotes(len(run.symbols), rules), self._dataset.hours
         ends = self._scenario.accountant.bucket_ends(run.start, run.end, hours)
         self.stream.look_back(closing.look_back)
+        sizing = self._scenario.sizing
+        if sizing is not None:
+            sizing.bind(run.instruments)
         return Terms(
             symbols=run.symbols,
             instruments=run.instruments,
             rules=rules,
-            sizing=self._scenario.sizing,
+            sizing=sizing,
             entry=orders[0],
             response=orders[1],
             warmup=run.warmup,

@@ -138,8 +138,9 @@ def resolve(config: RunConfig, plugins: Parts) -> Scenario:
     dataset = open_dataset(config.dataset)
     feed = config.latency.feed or ("recorded" if dataset.layout.has("ts_recv") else "constant:0ns")
     session = Session(
-        dataset.symbols, dataset.features, config.device, config.capacity, config.seed
-    )
+        dataset.symbols, dataset.features, config.device, config.capacity, config.seed,
+        dataset.instruments, dataset.hours,
+    )  # fmt: skip
     bound = bind(plugins, config.strategy, session, dataset)
     parts: dict[str, tuple[Kind, Any]] = {
         "policy": ("batching policy", config.policy),

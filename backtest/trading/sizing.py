@@ -37,6 +37,13 @@ class SizingRule(ABC):
                 "once, else from SizingRule, and leave scope as it is.",
             )
 
+    def bind(self, instruments: Sequence[Instrument]) -> None:
+        """Called once before the first event of a run; does nothing by default.
+
+        Args:
+            instruments: of each symbol, [S]; ``quotes.symbol`` of ``targets`` indexes them.
+        """
+
     @abstractmethod
     def targets(self, forecast: Float32Array, quotes: Quotes) -> Int64Array:
         """The position to hold after each event.
