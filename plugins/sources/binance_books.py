@@ -7,7 +7,6 @@ later update has changed.
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,9 +18,11 @@ from backtest.data.reading.decode import Columns
 from backtest.errors import DataError
 from backtest.market.depth import ASK, BID, BOTH, CLEAR, LAST
 from backtest.market.depth import SNAPSHOT as RESTATED
-from backtest.market.events import NO_PRICE, NO_TIME
+from backtest.market.events import NO_TIME
 from backtest.plugins.sources.binance_depth_lines import PARTIAL, SNAPSHOT
 from backtest.plugins.sources.binance_depth_spools import DepthSpool, Grid, Levels, Message
+from backtest.plugins.sources.lanes import depth_rows
+from backtest.plugins.sources.order_books import NO_QUOTE, LevelBook, Quote
 
 _LIMITS = (5, 10, 20, 50, 100, 500, 1000, 5000)
 """How many levels of a side a request for the book may ask for: with as many, there may be more."""
@@ -200,42 +201,23 @@ class Touch:
     """The best levels of a book that is known."""
 
     def __init__(self) -> None:
-        self._sizes: dict[int, dict[int, int]] = {BID: {}, ASK: {}}
-        # Prices that may be levels, the best first; those that are gone are dropped when they lead.
-        self._heaps: dict[int, list[int]] = {BID: [], ASK: []}
+        self._book = LevelBook()
 
-    def apply(self, change: Change) -> tuple[int, int, int, int]:
-        """Bid, ask, bid size and ask size after a change; absent while the book is not known."""
+    def apply(self, change: Change) -> Quote:
+        """The touch after a change; absent while the book is not known."""
         rows = zip(change.flags.tolist(), *(of.tolist() for of in change.levels), strict=True)
         for flags, side, price, size in rows:
             if flags & CLEAR:
-                self._sizes = {BID: {}, ASK: {}}
-                self._heaps = {BID: [], ASK: []}
-            elif not size:
-                self._sizes[side].pop(price, None)
+                self._book.clear()
             else:
-                if price not in self._sizes[side]:
-                    heapq.heappush(self._heaps[side], -side * price)
-                self._sizes[side][price] = size
-        if not change.known:
-            return NO_PRICE, NO_PRICE, 0, 0
-        bid, ask = self._best(BID), self._best(ASK)
-        return bid, ask, self._sizes[BID].get(bid, 0), self._sizes[ASK].get(ask, 0)
-
-    def _best(self, side: int) -> int:
-        heap, sizes = self._heaps[side], self._sizes[side]
-        while heap and -side * heap[0] not in sizes:
-            heapq.heappop(heap)
-        return -side * heap[0] if heap else NO_PRICE
+                self._book.side(side).put(price, size)
+        return self._book.quote() if change.known else NO_QUOTE
 
 
 def depth_columns(symbol: int, changes: list[Change]) -> Columns:
-    """Columns of a lane of depth."""
+    """Rows of a lane of depth."""
     counts = [len(change.flags) for change in changes]
     levels = [np.concatenate(of) for of in zip(*(c.levels for c in changes), strict=True)]
-    return {
-        "symbol": np.full(sum(counts), symbol, dtype=np.int32),
-        "ts_event": np.repeat([change.ts for change in changes], counts),
-        **dict(zip(("side", "price", "size"), levels, strict=True)),
-        "flags": np.concatenate([change.flags for change in changes]),
-    }
+    values = dict(zip(("side", "price", "size"), levels, strict=True))
+    values["flags"] = np.concatenate([change.flags for change in changes])
+    return depth_rows(symbol, np.repeat([change.ts for change in changes], counts), values)

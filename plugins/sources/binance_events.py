@@ -40,8 +40,8 @@ from backtest.plugins.sources.binance_grids import (
 from backtest.plugins.sources.binance_lines import MessageRows, RowKind, first_receipt, read_rows
 from backtest.plugins.sources.binance_spools import Spool
 from backtest.plugins.sources.decimals import step_of, to_grid
-from backtest.plugins.sources.inputs import input_files
-from backtest.plugins.sources.lanes import Lane, card_name, quotes, trades, write_lanes
+from backtest.plugins.sources.inputs import card_name, input_files
+from backtest.plugins.sources.lanes import Lane, among_depth, quotes, trades, write_lanes
 from backtest.plugins.sources.packed import Packed, unpacked
 
 _QUANTILE = 100
@@ -80,11 +80,7 @@ def ingest(source: BinanceOptions, input: Path, output: Path) -> IngestReport:
             notes={"clock": {"policy": source.clock, "shift_ns": reading.shifts}},
         )
         with CanonicalWriter(output, card) as writer:
-            write_lanes(
-                writer,
-                reading.lanes(names, instruments),
-                reading.depth_lanes(names, instruments),
-            )
+            write_lanes(writer, reading.lanes(names, instruments))
     return reading.report(writer, ignored)
 
 
@@ -234,7 +230,13 @@ class _Reading:
         )
 
     def lanes(self, names: list[str], instruments: dict[str, InstrumentTable]) -> list[Lane]:
-        """Trades before quotes, then by symbol; a file's rows are one lane a kind and symbol."""
+        """Trades, quotes and depth, each by symbol; a file's events are one lane a kind."""
+        events, depth = self._event_lanes(names, instruments), self._depth_lanes(names, instruments)
+        if depth:
+            events = [Lane(lane.first, map(among_depth, lane.chunks)) for lane in events]
+        return events + depth
+
+    def _event_lanes(self, names: list[str], instruments: dict[str, InstrumentTable]) -> list[Lane]:
         ordered = sorted(
             self._spools, key=lambda item: (item[1].kind != "trade", item[0], item[1].first_recv)
         )
@@ -252,8 +254,7 @@ class _Reading:
                 lanes.append(Lane(self._first(books), touches))
         return lanes
 
-    def depth_lanes(self, names: list[str], instruments: dict[str, InstrumentTable]) -> list[Lane]:
-        """The rows of depth of each symbol."""
+    def _depth_lanes(self, names: list[str], instruments: dict[str, InstrumentTable]) -> list[Lane]:
         return [
             Lane(self._first(books), self._depth(names.index(name), name, instruments[name]))
             for name, books in sorted(self._books.items())

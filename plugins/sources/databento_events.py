@@ -53,8 +53,8 @@ from backtest.plugins.sources.databento_symbols import (
     read_definitions,
     symbol_names,
 )
-from backtest.plugins.sources.lanes import Lane, card_name
-from backtest.plugins.sources.ordered_lanes import write_in_order
+from backtest.plugins.sources.inputs import card_name
+from backtest.plugins.sources.lanes import Lane, write_lanes
 from backtest.plugins.sources.time_order import TimeOrder
 
 _FOREVER = 2**63 - 1
@@ -120,7 +120,7 @@ def ingest(source: DatabentoOptions, input: Path, output: Path) -> IngestReport:
     index = {identity: symbols.index(name) for identity, name in names.items()}
     reading = _Reading(index, grids(symbols, tables), definitions, counts)
     with CanonicalWriter(output, card) as writer:
-        write_in_order(writer, [reading.lane(chain) for chain in survey.chains()])
+        write_lanes(writer, [reading.lane(chain) for chain in survey.chains()])
         if not writer.rows:
             why = counts.reasons() or "no book is known before a snapshot or a clearing"
             raise DataError(f"no record is an event: {why}", place=str(input))

@@ -21,7 +21,8 @@ from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE
 from backtest.plugins.sources.equity_files import EquityFile, equity_files, read_rows
-from backtest.plugins.sources.lanes import Lane, card_name, quotes, trades, write_lanes
+from backtest.plugins.sources.inputs import card_name
+from backtest.plugins.sources.lanes import Lane, quotes, trades, write_lanes
 from backtest.plugins.sources.nbbo import ABSENT_ASK, ABSENT_BID, Best, Book, QuoteRows, half_quoted
 
 _TEN_THOUSANDTHS_PER_TICK = 100

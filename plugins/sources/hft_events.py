@@ -39,8 +39,15 @@ from backtest.plugins.sources.hft_books import (
     OrderChanges,
 )
 from backtest.plugins.sources.hft_files import HftFile, hft_files, read_rows
-from backtest.plugins.sources.lanes import Lane, card_name, quotes, trades
-from backtest.plugins.sources.ordered_lanes import among_depth, depth_rows, write_in_order
+from backtest.plugins.sources.inputs import card_name
+from backtest.plugins.sources.lanes import (
+    Lane,
+    among_depth,
+    depth_rows,
+    quotes,
+    trades,
+    write_lanes,
+)
 from backtest.plugins.sources.rows import first_failure
 
 _LOCAL = "row for the local side alone"
@@ -112,7 +119,7 @@ def ingest(source: HftOptions, input: Path, output: Path) -> IngestReport:
         reader = _Symbol(number, tables[symbol], source.depth, orders, counts)
         lanes.append(Lane(own[0].first, reader.chunks(own)))
     with CanonicalWriter(output, card) as writer:
-        write_in_order(writer, lanes)
+        write_lanes(writer, lanes)
     refused = {reason: count for reason, count in sorted(counts.refused.items()) if count}
     repaired = {_BEFORE: counts.before} if counts.before else {}
     depth = {"read": counts.depth, "written": writer.depth_rows, "quotes": counts.quotes}

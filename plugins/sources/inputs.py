@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -70,6 +71,12 @@ def input_files(
     if not paths:
         raise DataError(f"the folder holds no {noun}", place=str(input))
     return Inputs(tuple(paths), dict(ignored))
+
+
+def card_name(prefix: str, path: Path) -> str:
+    """A name for the card of what was read from a path."""
+    stem = re.sub(r"[^A-Za-z0-9._-]", "-", path.name.split(".")[0])
+    return stem if stem.startswith(prefix) else f"{prefix}-{stem}"
 
 
 def is_named(place: str, ignore: Sequence[str]) -> bool:

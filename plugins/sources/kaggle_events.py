@@ -23,8 +23,7 @@ from backtest.data.schema import describe_difference
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.market.events import EventBatch
-from backtest.plugins.sources.inputs import input_files
-from backtest.plugins.sources.lanes import card_name
+from backtest.plugins.sources.inputs import card_name, input_files
 from backtest.plugins.sources.rows import refuse_nonfinite
 
 _IDS = ("date_id", "time_id", "symbol_id")

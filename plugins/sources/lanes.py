@@ -1,12 +1,9 @@
-"""Trades and quotes as sorted lanes, merged into events that carry the prevailing quote."""
+"""Trades, quotes and depth as sorted lanes, merged into one stream by time."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,22 +11,32 @@ import numpy as np
 from backtest.core.arrays import BoolArray, Int8Array, Int64Array
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.reading.decode import Columns
-from backtest.data.reading.merge import SortedFile, rows_of, stream
-from backtest.market.depth import DepthBatch, DepthRows
+from backtest.data.reading.merge import SortedFile, stream
+from backtest.market.depth import VALUES, DepthBatch
 from backtest.market.events import NO_PRICE, EventBatch
 
-BATCH_ROWS = 65_536
 QUOTE = ("bid", "ask", "bid_size", "ask_size")
-LANE_ROWS = 16_384
+DEPTH_TYPES: dict[str, Any] = {
+    **{"side": np.int8, "price": np.int64, "size": np.int64, "flags": np.uint8},
+    **{"order_id": np.int64, "action": np.int8},
+}
+"""Of ``backtest.market.depth.VALUES``."""
+
+_BATCH_ROWS = 65_536
+_LANE_ROWS = 16_384
+_LEAST_ROWS = 256
+_BUFFERED_ROWS = 1 << 22
+"""Of all lanes together: of very many, each buffers less."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Rows of one kind in time order.
+    """Rows in time order, as a rule of one kind.
 
     Attributes:
         first: no row has a smaller ts_event, int64 ns.
-        chunks: the rows, made when they are due: ``quotes`` or ``trades`` give each.
+        chunks: the rows, made when they are due: ``quotes``, ``trades``, ``depth_rows`` or
+            ``MarketRows`` give each.
     """
 
     first: int
@@ -75,71 +82,86 @@ def trades(
     }
 
 
-def write_lanes(writer: CanonicalWriter, lanes: Sequence[Lane], depth: Sequence[Lane] = ()) -> None:
-    """Write all lanes as one stream by ts_event; at equal times, in the order of ``lanes``.
-
-    A trade carries the quote before it, so give trades before quotes. Rows of depth come after all
-    events of their time.
+def depth_rows(
+    symbol: int,
+    ts: Int64Array,
+    values: dict[str, Any],
+    seq: Int64Array | None = None,
+    *,
+    receipts: bool = True,
+) -> Columns:
+    """Rows of a lane that are depth.
 
     Args:
-        depth: lanes with the columns of ``DepthRows``.
+        symbol: index into the card's symbols.
+        ts: when they happened, int64 ns [n].
+        values: by name those of ``backtest.market.depth.VALUES``, the last two on L3 alone.
+        seq: their column ``seq``, int64 [n], if the lanes have one.
+        receipts: the events have them.
     """
-    last = LastQuotes(len(writer.card.symbols))
-    beside = Beside(stream(_files(depth), BATCH_ROWS))
-    for columns in stream(_files(lanes), BATCH_ROWS):
-        batch = EventBatch(**last.filled(columns))
-        writer.write(batch, depth=beside.before(batch.ts_event))
-    for rows in beside.rest():
-        writer.write_depth(rows)
+    n = len(ts)
+    absent, nothing = np.full(n, NO_PRICE, dtype=np.int64), np.zeros(n, dtype=np.int64)
+    times = {"ts_event": ts, "ts_recv": absent} if receipts else {"ts_event": ts}
+    none = trades(symbol, times, absent, nothing)
+    columns = {**none, "aggressor": np.zeros(n, dtype=np.int8)}
+    columns |= {"is_event": np.zeros(n, dtype=np.bool_)}
+    columns |= {} if seq is None else {"seq": seq}
+    return columns | {name: values[name].astype(DEPTH_TYPES[name]) for name in values}
 
 
-def _files(lanes: Sequence[Lane]) -> list[SortedFile]:
-    return [
-        SortedFile(source, lane.first, lane.chunks, LANE_ROWS) for source, lane in enumerate(lanes)
+def among_depth(events: Columns, *, orders: bool = False) -> Columns:
+    """Rows of a lane that are events, in lanes of which others have rows of depth.
+
+    Args:
+        events: of ``quotes`` or ``trades``, with aggressors.
+        orders: the depth is of single orders.
+    """
+    n = len(events["ts_event"])
+    names = VALUES if orders else VALUES[:4]
+    empty = {name: np.zeros(n, dtype=DEPTH_TYPES[name]) for name in names}
+    return {**events, "is_event": np.ones(n, dtype=np.bool_), **empty}
+
+
+def write_lanes(writer: CanonicalWriter, lanes: Sequence[Lane]) -> None:
+    """Write all lanes as one stream by time; a trade carries the quote before it.
+
+    Args:
+        writer: takes the events, and the rows of depth with their places among them.
+        lanes: the rows of one instant are ordered by their column ``seq``, or, if no lane has it,
+            by lanes and then as they are: give trades before quotes, and depth last. If one has
+            rows of depth (``depth_rows``, ``MarketRows``), all others have their columns
+            (``among_depth``).
+    """
+    least = min(_LANE_ROWS, max(_LEAST_ROWS, _BUFFERED_ROWS // max(len(lanes), 1)))
+    files = [
+        SortedFile(source, lane.first, lane.chunks, least) for source, lane in enumerate(lanes)
     ]
+    last = _LastQuotes(len(writer.card.symbols))
+    for columns in stream(files, _BATCH_ROWS):
+        columns.pop("seq", None)
+        events, depth = _split(columns) if "is_event" in columns else (columns, None)
+        if len(events["ts_event"]):
+            events = last.filled(events)
+        writer.write(EventBatch(**events), depth=depth)
 
 
-class Beside:
-    """Rows of depth in time order, taken with the events."""
-
-    def __init__(self, pieces: Iterator[Columns]) -> None:
-        self._pieces = pieces
-        self._held: Columns | None = None
-
-    def before(self, ts: Int64Array) -> DepthBatch | None:
-        """The rows before the last of these events, after those that are not later than they are.
-
-        Rows at the last event's time wait: more events may have it.
-        """
-        parts: list[Columns] = []
-        while (piece := self._held or next(self._pieces, None)) is not None:
-            count = int(np.searchsorted(piece["ts_event"], ts[-1]))
-            parts.append(rows_of(piece, slice(count)))
-            self._held = rows_of(piece, slice(count, None))
-            if count < len(piece["ts_event"]):
-                break
-            self._held = None
-        if not parts:
-            return None
-        columns: dict[str, Any] = {
-            name: np.concatenate([part[name] for part in parts]) for name in parts[0]
-        }
-        return DepthBatch(**columns, follows=np.searchsorted(ts, columns["ts_event"], "right"))
-
-    def rest(self) -> Iterator[DepthRows]:
-        """What is left."""
-        for piece in chain([] if self._held is None else [self._held], self._pieces):
-            columns: dict[str, Any] = {**piece}
-            yield DepthRows(**columns)
+def _split(columns: Columns) -> tuple[Columns, DepthBatch]:
+    """The events, and the rows of depth with their places among them."""
+    is_event = columns["is_event"]
+    depth = {
+        name: columns[name][~is_event]
+        for name in ("symbol", "ts_event", *VALUES)
+        if name in columns
+    }
+    events = {
+        name: column[is_event]
+        for name, column in columns.items()
+        if name not in VALUES and name != "is_event"
+    }
+    return events, DepthBatch(follows=np.cumsum(is_event)[~is_event], **depth)
 
 
-def card_name(prefix: str, path: Path) -> str:
-    """A name for the card of what was read from a path."""
-    stem = re.sub(r"[^A-Za-z0-9._-]", "-", path.name.split(".")[0])
-    return stem if stem.startswith(prefix) else f"{prefix}-{stem}"
-
-
-class LastQuotes:
+class _LastQuotes:
     """The last quote of every symbol, which is added to the trades that follow it."""
 
     def __init__(self, symbols: int) -> None:

@@ -22,7 +22,15 @@ from backtest.market.depth import ASK, BID, CLEAR, VALUES
 from backtest.market.events import NO_PRICE
 from backtest.plugins.sources.books import View
 from backtest.plugins.sources.decimals import money_unit
-from backtest.plugins.sources.lanes import Lane, card_name, quotes, trades
+from backtest.plugins.sources.inputs import card_name
+from backtest.plugins.sources.lanes import (
+    Lane,
+    among_depth,
+    depth_rows,
+    quotes,
+    trades,
+    write_lanes,
+)
 from backtest.plugins.sources.lobster_files import LobsterFile, lobster_files
 from backtest.plugins.sources.lobster_orders import OrderRows
 from backtest.plugins.sources.lobster_rows import (
@@ -34,7 +42,6 @@ from backtest.plugins.sources.lobster_rows import (
     LobsterRows,
     read_rows,
 )
-from backtest.plugins.sources.ordered_lanes import among_depth, depth_rows, write_in_order
 
 _MS = 1_000_000
 _OFF_TICK = "hidden execution off the tick"
@@ -96,7 +103,7 @@ def ingest(source: LobsterOptions, input: Path, output: Path) -> IngestReport:
     )
     counts = _Counts()
     with CanonicalWriter(output, card) as writer:
-        write_in_order(
+        write_lanes(
             writer,
             [
                 Lane(file.midnight, _Day(source, file, symbols.index(file.symbol), counts).chunks())

@@ -18,8 +18,7 @@ from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.market.events import EventBatch
 from backtest.plugins.sources.hours import calendar_of
-from backtest.plugins.sources.lanes import Beside
-from backtest.plugins.sources.mapped_depth import DepthReader, is_depth
+from backtest.plugins.sources.mapped_depth import Beside, DepthReader, is_depth
 from backtest.plugins.sources.mapped_events import Reader
 from backtest.plugins.sources.mapped_files import InputTable
 from backtest.plugins.sources.mapped_instruments import instruments_of

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import PurePath
 from typing import Any, Literal
 
@@ -13,7 +14,8 @@ import pyarrow.compute as pc
 
 from backtest.core.arrays import BoolArray, Int64Array
 from backtest.data.reading.decode import Columns
-from backtest.market.depth import ADD, BOTH, CLEAR, LAST, SNAPSHOT
+from backtest.data.reading.merge import rows_of
+from backtest.market.depth import ADD, BOTH, CLEAR, LAST, SNAPSHOT, DepthBatch, DepthRows
 from backtest.market.events import NO_PRICE
 from backtest.plugins.sources.mapped_events import Reader
 from backtest.plugins.sources.mapped_files import InputTable
@@ -144,3 +146,37 @@ class DepthReader(Reader):
 
 def _row(columns: Columns, row: int) -> dict[str, Any]:
     return {name: values[row] for name, values in columns.items()}
+
+
+class Beside:
+    """Rows of depth in time order, taken with the events."""
+
+    def __init__(self, pieces: Iterator[Columns]) -> None:
+        self._pieces = pieces
+        self._held: Columns | None = None
+
+    def before(self, ts: Int64Array) -> DepthBatch | None:
+        """The rows before the last of these events, after those that are not later than they are.
+
+        Rows at the last event's time wait: more events may have it.
+        """
+        parts: list[Columns] = []
+        while (piece := self._held or next(self._pieces, None)) is not None:
+            count = int(np.searchsorted(piece["ts_event"], ts[-1]))
+            parts.append(rows_of(piece, slice(count)))
+            self._held = rows_of(piece, slice(count, None))
+            if count < len(piece["ts_event"]):
+                break
+            self._held = None
+        if not parts:
+            return None
+        columns: dict[str, Any] = {
+            name: np.concatenate([part[name] for part in parts]) for name in parts[0]
+        }
+        return DepthBatch(**columns, follows=np.searchsorted(ts, columns["ts_event"], "right"))
+
+    def rest(self) -> Iterator[DepthRows]:
+        """What is left."""
+        for piece in chain([] if self._held is None else [self._held], self._pieces):
+            columns: dict[str, Any] = {**piece}
+            yield DepthRows(**columns)

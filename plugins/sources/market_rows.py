@@ -9,12 +9,11 @@ import numpy as np
 from backtest.data.reading.decode import Columns
 from backtest.market.depth import VALUES
 from backtest.market.events import NO_PRICE, NO_TIME
-from backtest.plugins.sources.lanes import QUOTE
+from backtest.plugins.sources.lanes import DEPTH_TYPES, QUOTE
 from backtest.plugins.sources.order_books import NO_QUOTE, Quote
 
 _EVENT = ("symbol", "ts_event", "ts_recv", *QUOTE, "trade_price", "trade_size", "aggressor")
-_TYPES: dict[str, Any] = {"symbol": np.int32, "aggressor": np.int8, "side": np.int8}
-_TYPES |= {"flags": np.uint8, "action": np.int8}
+_TYPES: dict[str, Any] = {"symbol": np.int32, "aggressor": np.int8, **DEPTH_TYPES}
 _ABSENT = {"ts_recv": NO_TIME, "bid": NO_PRICE, "ask": NO_PRICE, "trade_price": NO_PRICE}
 _NO_TRADE = (NO_PRICE, 0, 0)
 

@@ -17,7 +17,8 @@ from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.plugins.sources.counts import Counts
 from backtest.plugins.sources.decimals import money_unit, step_of
-from backtest.plugins.sources.lanes import Lane, card_name
+from backtest.plugins.sources.inputs import card_name
+from backtest.plugins.sources.lanes import Lane, among_depth, write_lanes
 from backtest.plugins.sources.nautilus_books import F_LAST, of_orders
 from backtest.plugins.sources.nautilus_files import (
     DELTAS,
@@ -33,7 +34,6 @@ from backtest.plugins.sources.nautilus_rows import (
     Spanned,
     file_numbers,
 )
-from backtest.plugins.sources.ordered_lanes import among_depth, write_in_order
 from backtest.plugins.sources.time_order import TimeOrder
 
 _MOVED = "row earlier than its instrument's row before it: moved"
@@ -100,7 +100,7 @@ def ingest(source: CatalogOptions, input: Path, output: Path) -> IngestReport:
     )
     with CanonicalWriter(output, card) as writer:
         lanes = reading.lanes(spanned, symbols, tables)
-        write_in_order(writer, lanes)
+        write_lanes(writer, lanes)
         if not writer.rows:
             why = reading.counts.reasons() or "no book is known before a snapshot or a clearing"
             raise DataError(f"no row is an event: {why}", place=str(input))

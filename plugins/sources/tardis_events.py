@@ -21,8 +21,15 @@ from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, NO_TIME
 from backtest.plugins.sources.decimals import money_unit, step_of
-from backtest.plugins.sources.lanes import Lane, card_name, quotes, trades
-from backtest.plugins.sources.ordered_lanes import among_depth, depth_rows, write_in_order
+from backtest.plugins.sources.inputs import card_name
+from backtest.plugins.sources.lanes import (
+    Lane,
+    among_depth,
+    depth_rows,
+    quotes,
+    trades,
+    write_lanes,
+)
 from backtest.plugins.sources.spools import Run, Scales, Spool, Spools, on_grid
 from backtest.plugins.sources.tardis_files import tardis_files
 from backtest.plugins.sources.tardis_reading import BOOKS, DEPTH_OF, QUOTES, Key, Reading
@@ -81,7 +88,7 @@ def ingest(source: TardisOptions, input: Path, output: Path) -> IngestReport:
         )
         lanes = _Lanes(reading, names, card.symbols, instruments)
         with CanonicalWriter(output, card) as writer:
-            write_in_order(writer, lanes.lanes())
+            write_lanes(writer, lanes.lanes())
     refused = {reason: count for reason, count in sorted(reading.refused.items()) if count}
     repaired = {what: count for what, count in sorted(reading.repaired.items()) if count}
     depth = {"read": lanes.levels, "written": writer.depth_rows, "quotes": lanes.from_books}

@@ -21,7 +21,8 @@ from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, NO_TIME
 from backtest.plugins.sources.counts import Counts
 from backtest.plugins.sources.decimals import money_unit, step_of, to_grid
-from backtest.plugins.sources.lanes import Lane, card_name, quotes, trades, write_lanes
+from backtest.plugins.sources.inputs import card_name
+from backtest.plugins.sources.lanes import Lane, quotes, trades, write_lanes
 from backtest.plugins.sources.time_order import SLACK, TimeOrder
 from backtest.plugins.sources.vision_files import (
     AGGREGATES,
