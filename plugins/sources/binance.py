@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
-from backtest.data.sources import IngestReport, Source
+from backtest.data.sources import IngestReport
+from backtest.plugins.sources.sizes import SizedSource
 
 
 @dataclass(frozen=True)
-class BinanceStream(Source):
+class BinanceStream(SizedSource):
     """Raw lines ``local_ns JSON`` of combined streams, one file or all files of a folder.
 
     Files may be plain, compressed (gzip, zstd, bzip2, xz) or zip archives, whatever their names.
@@ -57,18 +57,7 @@ class BinanceStream(Source):
         from backtest.plugins.sources.decimals import decimal_parameter
 
         decimal_parameter(self.fee_rate, "fee_rate", above_zero=False)
-        for name in ("tick_sizes", "lot_sizes"):
-            self.sizes(name)
-
-    def sizes(self, name: str) -> dict[str, Decimal]:
-        """What ``tick_sizes`` or ``lot_sizes`` gives, by symbol.
-
-        Raises:
-            ValueError: not ``SYMBOL=SIZE``, or a size that is not above 0.
-        """
-        from backtest.plugins.sources.decimals import decimals_by_symbol
-
-        return decimals_by_symbol(getattr(self, name), name)
+        super().__post_init__()
 
     def ingest(self, input: Path, output: Path) -> IngestReport:
         """Write the file or files as one dataset of quotes, trades and depth."""

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from backtest.core.arrays import Int8Array, Int64Array
-from backtest.errors import DataError
 from backtest.market.events import NO_TIME
 from backtest.plugins.sources.binance_depth_lines import SNAPSHOT, UPDATE, DepthMessages
+from backtest.plugins.sources.sizes import on_their_grid
 
 _MESSAGE = ("line", "recv", "venue", "kind", "last", "previous", "levels")
 
@@ -109,18 +109,12 @@ class DepthSpool:
 
     def _messages(self, reader: Any, number: int, grid: Grid) -> Iterator[Message]:
         batch = reader.get_batch(number)
-        try:
+        with on_their_grid(self.place):
             price, size = grid(
                 batch.column("price").flatten().to_numpy(),
                 batch.column("size").flatten().to_numpy(),
                 self.scales[number],
             )
-        except ValueError as error:
-            raise DataError(
-                str(error),
-                place=self.place,
-                remedy="Correct tick_sizes or lot_sizes, or leave them to be inferred.",
-            ) from None
         side = batch.column("side").flatten().to_numpy()
         start = batch.column("side").offsets.to_numpy().tolist()
         columns = [batch.column(name).to_numpy().tolist() for name in _MESSAGE]

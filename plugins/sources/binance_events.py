@@ -43,6 +43,7 @@ from backtest.plugins.sources.decimals import step_of, to_grid
 from backtest.plugins.sources.inputs import card_name, input_files
 from backtest.plugins.sources.lanes import Lane, among_depth, quotes, trades, write_lanes
 from backtest.plugins.sources.packed import Packed, unpacked
+from backtest.plugins.sources.sizes import on_their_grid
 
 _QUANTILE = 100
 """A file's receipts are aligned at the quantile 1/100 of its latencies."""
@@ -332,15 +333,9 @@ class _Reading:
             times = self._times(columns["recv"] + shift, columns["venue"])
             price_unit, size_unit = step_of(price_scale), step_of(size_scale)
             sides = range(2 if spool.kind == "bookTicker" else 1)
-            try:
+            with on_their_grid(spool.place):
                 prices = [to_grid(columns[f"price{i}"], price_unit, tick) for i in sides]
                 sizes = [to_grid(columns[f"size{i}"], size_unit, lot) for i in sides]
-            except ValueError as error:
-                raise DataError(
-                    str(error),
-                    place=spool.place,
-                    remedy="Correct tick_sizes or lot_sizes, or leave them to be inferred.",
-                ) from None
             if spool.kind == "bookTicker":
                 shown = [np.where(p > 0, p, NO_PRICE) for p in prices]
                 yield quotes(symbol, times, *shown, *sizes, aggressors=True)

@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Literal, Protocol
 
 from backtest.core.arrays import Int64Array
-from backtest.core.text import suggestion_or_list
 from backtest.data.card import InstrumentTable
 from backtest.errors import DataError
 from backtest.market.instruments import Instrument
@@ -16,9 +15,10 @@ from backtest.plugins.sources.binance_books import ROUNDED
 from backtest.plugins.sources.binance_depth_lines import BinanceMarket
 from backtest.plugins.sources.binance_depth_spools import Grid
 from backtest.plugins.sources.decimals import step_of, to_grid, to_next_step
+from backtest.plugins.sources.sizes import SizeOptions, sizes_of
 
 
-class BinanceOptions(Protocol):
+class BinanceOptions(SizeOptions, Protocol):
     """Parameters of ``BinanceStream``, which imports this module only when it ingests."""
 
     @property
@@ -41,9 +41,6 @@ class BinanceOptions(Protocol):
 
     @property
     def ignore(self) -> tuple[str, ...]: ...
-
-    def sizes(self, name: str) -> dict[str, Decimal]:
-        """What ``tick_sizes`` or ``lot_sizes`` gives, by symbol."""
 
 
 @dataclass
@@ -82,13 +79,7 @@ def grid_of(instrument: InstrumentTable, counts: Counter[str]) -> Grid:
 def instruments_of(
     source: BinanceOptions, symbols: dict[str, SymbolGrid]
 ) -> dict[str, InstrumentTable]:
-    given = {name: source.sizes(name) for name in ("tick_sizes", "lot_sizes")}
-    for name, sizes in given.items():
-        for unknown in sorted(sizes.keys() - symbols.keys()):
-            raise DataError(
-                f"{name} contains {unknown!r}, which is not a symbol of the data",
-                remedy=suggestion_or_list(unknown, sorted(symbols), "Symbols"),
-            )
+    given = sizes_of(source, symbols)
     tables = {}
     for name, symbol in symbols.items():
         tick = given["tick_sizes"].get(name, step_of(symbol.price_scale))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
-from backtest.data.sources import IngestReport, Source
+from backtest.data.sources import IngestReport
+from backtest.plugins.sources.sizes import SizedSource
 
 
 @dataclass(frozen=True)
-class DatabentoDbn(Source):
+class DatabentoDbn(SizedSource):
     """DBN files of versions 1 to 3, ``.dbn`` or ``.dbn.zst``: one, or all files of a folder.
 
     Read are the schemas ``mbo``, ``mbp-1``, ``mbp-10``, ``tbbo``, ``trades`` and ``bbo-1s``, and
@@ -51,23 +51,14 @@ class DatabentoDbn(Source):
     fee_per_lot: str = "0"
     ignore: tuple[str, ...] = ()
 
+    BY_SYMBOL: ClassVar[tuple[str, ...]] = ("tick_sizes", "multipliers")
+
     def __post_init__(self) -> None:
         # Sources are imported whenever plugins are listed: what is slow to import waits until here.
         from backtest.plugins.sources.decimals import decimal_parameter
 
         decimal_parameter(self.fee_per_lot, "fee_per_lot", above_zero=False)
-        for name in ("tick_sizes", "multipliers"):
-            self.sizes(name)
-
-    def sizes(self, name: str) -> dict[str, Decimal]:
-        """What ``tick_sizes`` or ``multipliers`` gives, by symbol.
-
-        Raises:
-            ValueError: not ``SYMBOL=SIZE``, or a size that is not above 0.
-        """
-        from backtest.plugins.sources.decimals import decimals_by_symbol
-
-        return decimals_by_symbol(getattr(self, name), name)
+        super().__post_init__()
 
     def ingest(self, input: Path, output: Path) -> IngestReport:
         """Write the file or files as one dataset of quotes and trades."""

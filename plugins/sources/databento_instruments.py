@@ -12,18 +12,19 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from backtest.core.arrays import Int64Array
-from backtest.core.text import first_of, suggestion_or_list
+from backtest.core.text import first_of
 from backtest.data.card import InstrumentTable
 from backtest.errors import DataError
 from backtest.plugins.sources.databento_rows import Grids
 from backtest.plugins.sources.databento_symbols import NANO, Definitions, Identity
-from backtest.plugins.sources.decimals import money_unit
+from backtest.plugins.sources.decimals import common_step, money_unit
+from backtest.plugins.sources.sizes import SizeOptions, sizes_of
 
 _CENT = 10_000_000
 T = TypeVar("T")
 
 
-class InstrumentOptions(Protocol):
+class InstrumentOptions(SizeOptions, Protocol):
     """Parameters of ``DatabentoDbn`` that say what instruments are."""
 
     @property
@@ -31,9 +32,6 @@ class InstrumentOptions(Protocol):
 
     @property
     def fee_per_lot(self) -> str: ...
-
-    def sizes(self, name: str) -> dict[str, Decimal]:
-        """What ``tick_sizes`` or ``multipliers`` gives, by symbol."""
 
 
 @dataclass
@@ -56,8 +54,7 @@ class Seen:
         low, high = int(prices.min()), int(prices.max())
         self.low = low if self.low is None else min(low, self.low)
         self.high = high if self.high is None else max(high, self.high)
-        if not self.step or (prices % self.step).any():
-            self.step = int(np.gcd.reduce(prices, initial=self.step))
+        self.step = common_step(prices, self.step)
 
 
 def instruments(
@@ -71,13 +68,7 @@ def instruments(
     Raises:
         DataError: definitions that contradict each other, or steps that cannot be counted.
     """
-    given = {name: source.sizes(name) for name in ("tick_sizes", "multipliers")}
-    for name, sizes in given.items():
-        for unknown in sorted(sizes.keys() - {*names.values()}):
-            raise DataError(
-                f"{name} contains {unknown!r}, which is not a symbol of the data",
-                remedy=suggestion_or_list(unknown, sorted(names.values()), "Symbols"),
-            )
+    given = sizes_of(source, names.values())
     tables = {}
     for identity, symbol in names.items():
         base, about = identity[0], seen[identity]

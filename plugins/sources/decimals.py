@@ -120,6 +120,18 @@ def floats_to_grid(values: Float64Array, unit: Decimal, step: Decimal) -> Int64A
     return result
 
 
+def common_step(values: Int64Array, step: int = 0) -> int:
+    """The largest number that all values, and ``step``, are multiples of; 0 if all of them are 0.
+
+    Args:
+        values: whole numbers of some unit, int64 [n].
+        step: that of earlier values, in the same unit.
+    """
+    if step and not (values % step).any():
+        return step
+    return int(np.gcd.reduce(values, initial=step))
+
+
 def step_of(scale: int) -> Decimal:
     """The grid of numbers with a given number of decimals."""
     return Decimal(1).scaleb(-scale)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Literal
 
-from backtest.data.sources import IngestReport, Source
+from backtest.data.sources import IngestReport
+from backtest.plugins.sources.sizes import SizedSource
 
 
 @dataclass(frozen=True)
-class NautilusCatalog(Source):
+class NautilusCatalog(SizedSource):
     """A catalogue's folder, or files of one, with numbers of 64 or 128 bits.
 
     What a file holds is told by its columns, whatever its folder: quote ticks, trade ticks, order
@@ -43,21 +43,6 @@ class NautilusCatalog(Source):
     lot_sizes: tuple[str, ...] = ()
     currency: str = "USD"
     ignore: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        for name in ("tick_sizes", "lot_sizes"):
-            self.sizes(name)
-
-    def sizes(self, name: str) -> dict[str, Decimal]:
-        """What ``tick_sizes`` or ``lot_sizes`` gives, by instrument.
-
-        Raises:
-            ValueError: not ``INSTRUMENT=SIZE``, or a size that is not above 0.
-        """
-        # Sources are imported whenever plugins are listed: what is slow to import waits until here.
-        from backtest.plugins.sources.decimals import decimals_by_symbol
-
-        return decimals_by_symbol(getattr(self, name), name)
 
     def ingest(self, input: Path, output: Path) -> IngestReport:
         """Write the files as one dataset of quotes and trades."""

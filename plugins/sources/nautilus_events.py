@@ -10,13 +10,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from backtest.core.text import first_of, suggestion_or_list
+from backtest.core.text import first_of
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.card import Card, InstrumentTable
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.plugins.sources.counts import Counts
-from backtest.plugins.sources.decimals import money_unit, step_of
+from backtest.plugins.sources.decimals import common_step, money_unit, step_of
 from backtest.plugins.sources.inputs import card_name
 from backtest.plugins.sources.lanes import Lane, among_depth, write_lanes
 from backtest.plugins.sources.nautilus_books import F_LAST, of_orders
@@ -34,6 +34,7 @@ from backtest.plugins.sources.nautilus_rows import (
     Spanned,
     file_numbers,
 )
+from backtest.plugins.sources.sizes import SizeOptions, sizes_of
 from backtest.plugins.sources.time_order import TimeOrder
 
 _MOVED = "row earlier than its instrument's row before it: moved"
@@ -42,7 +43,7 @@ _ADDING = (1, 2)
 """Actions of deltas that put something into the book."""
 
 
-class CatalogOptions(Protocol):
+class CatalogOptions(SizeOptions, Protocol):
     """Parameters of ``NautilusCatalog``, which imports this module only when it ingests."""
 
     @property
@@ -56,9 +57,6 @@ class CatalogOptions(Protocol):
 
     @property
     def ignore(self) -> tuple[str, ...]: ...
-
-    def sizes(self, name: str) -> dict[str, Decimal]:
-        """What ``tick_sizes`` or ``lot_sizes`` gives, by instrument."""
 
 
 def ingest(source: CatalogOptions, input: Path, output: Path) -> IngestReport:
@@ -87,11 +85,12 @@ def ingest(source: CatalogOptions, input: Path, output: Path) -> IngestReport:
     reading = _Reading(source.depth)
     spanned = [reading.survey(file) for file in files]
     symbols = sorted(reading.seen)
+    given = sizes_of(source, symbols, "instrument")
+    facts = catalog.instruments
     tables = {
-        name: _instrument(source, name, reading.seen[name], catalog.instruments.get(name), files)
+        name: _instrument(source, given, name, reading.seen[name], facts.get(name), files)
         for name in symbols
     }
-    _check_given(source, symbols)
     card = Card(
         name=card_name("nautilus", input),
         description="Market data of a NautilusTrader catalogue.",
@@ -108,17 +107,9 @@ def ingest(source: CatalogOptions, input: Path, output: Path) -> IngestReport:
     return reading.counts.report(sum(f.rows for f in files), writer, catalog.ignored)
 
 
-def _check_given(source: CatalogOptions, symbols: list[str]) -> None:
-    for name in ("tick_sizes", "lot_sizes"):
-        for unknown in sorted(source.sizes(name).keys() - {*symbols}):
-            raise DataError(
-                f"{name} contains {unknown!r}, which is not an instrument of the data",
-                remedy=suggestion_or_list(unknown, symbols, "Instruments"),
-            )
-
-
 def _instrument(
     source: CatalogOptions,
+    given: dict[str, dict[str, Decimal]],
     name: str,
     seen: Seen,
     facts: InstrumentFacts | None,
@@ -129,8 +120,8 @@ def _instrument(
     own = [file for file in files if file.instrument == name]
     tick = facts.tick or step_of(max(file.price_precision for file in own))
     lot = facts.lot or step_of(max(file.size_precision for file in own))
-    tick = source.sizes("tick_sizes").get(name) or _finer(tick, seen.price)
-    lot = source.sizes("lot_sizes").get(name) or _finer(lot, seen.size)
+    tick = given["tick_sizes"].get(name) or _finer(tick, seen.price)
+    lot = given["lot_sizes"].get(name) or _finer(lot, seen.size)
     return InstrumentTable(
         tick_size=tick,
         lot_size=lot,
@@ -184,7 +175,7 @@ class _Reading:
     def _steps(seen: Seen, file: CatalogFile, name: str, column: Any) -> None:
         found = file_numbers(file, name, column)
         scale = 10 ** (_FINEST - found.scale)
-        step = int(np.gcd.reduce(found.values)) * scale
+        step = common_step(found.values) * scale
         if "price" in name:
             seen.price = gcd(seen.price, step)
             seen.lowest = min(seen.lowest, int(found.values.min()) * scale)

@@ -11,7 +11,6 @@ import numpy as np
 from backtest.core.arrays import Int8Array, Int64Array
 from backtest.data.card import InstrumentTable
 from backtest.data.reading.decode import Columns
-from backtest.errors import DataError
 from backtest.market.events import NO_PRICE
 from backtest.plugins.sources.counts import Counts
 from backtest.plugins.sources.decimals import step_of, to_grid
@@ -19,6 +18,7 @@ from backtest.plugins.sources.lanes import quotes, trades
 from backtest.plugins.sources.nautilus_books import DeltaBook, Deltas
 from backtest.plugins.sources.nautilus_files import DELTAS, QUOTES, CatalogFile
 from backtest.plugins.sources.nautilus_numbers import Numbers, numbers
+from backtest.plugins.sources.sizes import on_their_grid
 from backtest.plugins.sources.time_order import TimeOrder
 
 _BEFORE = "received before the event: ts_recv set to ts_event"
@@ -101,14 +101,8 @@ class LaneReader:
         assert step is not None  # _instrument sets both
         found = file_numbers(file, name, batch.column(name))
         self.counts.repair(_ROUNDED, found.rounded)
-        try:
+        with on_their_grid(file.place, f"rows {first} to {first + batch.num_rows - 1}: {name}: "):
             return to_grid(found.values, step_of(found.scale), step), found.absent
-        except ValueError as error:
-            raise DataError(
-                f"rows {first} to {first + batch.num_rows - 1}: {name}: {error}",
-                place=file.place,
-                remedy="Correct tick_sizes or lot_sizes, or leave them to be inferred.",
-            ) from None
 
     def _quotes(
         self, file: CatalogFile, batch: Any, first: int, ts: Int64Array, recv: Int64Array

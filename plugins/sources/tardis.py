@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
+from typing import ClassVar
 
-from backtest.data.sources import IngestReport, Source
+from backtest.data.sources import IngestReport
+from backtest.plugins.sources.sizes import SizedSource
 
 
 @dataclass(frozen=True)
-class Tardis(Source):
+class Tardis(SizedSource):
     """CSV files as Tardis' datasets are downloaded, one or a folder of them, at any depth.
 
     Data types are known by the header, and by the name where two share one: ``quotes``,
@@ -62,23 +63,14 @@ class Tardis(Source):
     fee_rate: str = "0.001"
     ignore: tuple[str, ...] = ()
 
+    BY_SYMBOL: ClassVar[tuple[str, ...]] = ("tick_sizes", "lot_sizes", "multipliers")
+
     def __post_init__(self) -> None:
         # Sources are imported whenever plugins are listed: what is slow to import waits until here.
         from backtest.plugins.sources.decimals import decimal_parameter
 
         decimal_parameter(self.fee_rate, "fee_rate", above_zero=False)
-        for name in ("tick_sizes", "lot_sizes", "multipliers"):
-            self.sizes(name)
-
-    def sizes(self, name: str) -> dict[str, Decimal]:
-        """What ``tick_sizes``, ``lot_sizes`` or ``multipliers`` gives, by symbol.
-
-        Raises:
-            ValueError: not ``SYMBOL=SIZE``, or a size that is not above 0.
-        """
-        from backtest.plugins.sources.decimals import decimals_by_symbol
-
-        return decimals_by_symbol(getattr(self, name), name)
+        super().__post_init__()
 
     def ingest(self, input: Path, output: Path) -> IngestReport:
         """Write the file or files as one dataset."""

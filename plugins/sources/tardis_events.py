@@ -13,7 +13,6 @@ from typing import Protocol
 import numpy as np
 
 from backtest.core.arrays import BoolArray, Int64Array
-from backtest.core.text import suggestion_or_list
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.card import Card, InstrumentTable
 from backtest.data.reading.decode import Columns
@@ -30,6 +29,7 @@ from backtest.plugins.sources.lanes import (
     trades,
     write_lanes,
 )
+from backtest.plugins.sources.sizes import SizeOptions, on_their_grid, sizes_of
 from backtest.plugins.sources.spools import Run, Scales, Spool, Spools, on_grid
 from backtest.plugins.sources.tardis_files import tardis_files
 from backtest.plugins.sources.tardis_reading import BOOKS, DEPTH_OF, QUOTES, Key, Reading
@@ -40,7 +40,7 @@ _SORTED = "out of the venue's time order: sorted"
 _WORSE = "quote from {} where there are those of another data type"
 
 
-class TardisOptions(Protocol):
+class TardisOptions(SizeOptions, Protocol):
     """Parameters of ``Tardis``, which imports this module only when it ingests."""
 
     @property
@@ -57,9 +57,6 @@ class TardisOptions(Protocol):
 
     @property
     def ignore(self) -> tuple[str, ...]: ...
-
-    def sizes(self, name: str) -> dict[str, Decimal]:
-        """What ``tick_sizes``, ``lot_sizes`` or ``multipliers`` gives, by symbol."""
 
 
 def ingest(source: TardisOptions, input: Path, output: Path) -> IngestReport:
@@ -166,14 +163,8 @@ class _Lanes:
                 if not beside:
                     self._reading.refused[_WORSE.format(kind)] += int(np.count_nonzero(worse))
                 kept = {name: values[~worse] for name, values in columns.items()}
-            try:
+            with on_their_grid(place):
                 grid = on_grid(kept, scales, table.tick_size, table.lot_size)
-            except ValueError as error:
-                raise DataError(
-                    str(error),
-                    place=place,
-                    remedy="Correct tick_sizes or lot_sizes, or leave them to be inferred.",
-                ) from None
             if kind.startswith(DEPTH_OF):
                 values = {"side": kept["side"], **grid, "flags": kept["flags"]}
                 yield depth_rows(number, kept["ts_event"], values, kept["seq"])
@@ -208,13 +199,7 @@ def _within(times: Int64Array, spans: list[tuple[int, int]]) -> BoolArray:
 def _instruments(
     source: TardisOptions, names: dict[Key, str], scales: dict[Key, Scales]
 ) -> dict[str, InstrumentTable]:
-    given = {name: source.sizes(name) for name in ("tick_sizes", "lot_sizes", "multipliers")}
-    for parameter, sizes in given.items():
-        for unknown in sorted(sizes.keys() - {*names.values()}):
-            raise DataError(
-                f"{parameter} contains {unknown!r}, which is not a symbol of the data",
-                remedy=suggestion_or_list(unknown, sorted(names.values()), "Symbols"),
-            )
+    given = sizes_of(source, names.values())
     tables = {}
     for key, name in names.items():
         price_scale, size_scale = scales[key]

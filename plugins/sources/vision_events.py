@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from backtest.core.arrays import BoolArray, Int64Array
-from backtest.core.text import first_of, suggestion_or_list
+from backtest.core.text import first_of
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.card import Card, InstrumentTable
 from backtest.data.reading.decode import Columns
@@ -23,6 +23,7 @@ from backtest.plugins.sources.counts import Counts
 from backtest.plugins.sources.decimals import money_unit, step_of, to_grid
 from backtest.plugins.sources.inputs import card_name
 from backtest.plugins.sources.lanes import Lane, quotes, trades, write_lanes
+from backtest.plugins.sources.sizes import SizeOptions, on_their_grid, sizes_of
 from backtest.plugins.sources.time_order import SLACK, TimeOrder
 from backtest.plugins.sources.vision_files import (
     AGGREGATES,
@@ -39,7 +40,7 @@ _EMPTY = "side with a price or size of 0: absent"
 _MOVED = "row earlier than the row before it: moved"
 
 
-class VisionOptions(Protocol):
+class VisionOptions(SizeOptions, Protocol):
     """Parameters of ``BinanceVision``, which imports this module only when it ingests."""
 
     @property
@@ -53,9 +54,6 @@ class VisionOptions(Protocol):
 
     @property
     def ignore(self) -> tuple[str, ...]: ...
-
-    def sizes(self, name: str) -> dict[str, Decimal]:
-        """What ``tick_sizes`` or ``lot_sizes`` gives, by symbol."""
 
 
 @dataclass
@@ -223,14 +221,8 @@ class _LaneReader:
         file: VisionFile, values: Int64Array, scale: int, step: Decimal | None, first: int
     ) -> Int64Array:
         assert step is not None  # _instruments sets both
-        try:
+        with on_their_grid(file.place, f"rows {first} to {first + values.shape[1] - 1}: "):
             return to_grid(values.reshape(-1), step_of(scale), step).reshape(values.shape)
-        except ValueError as error:
-            raise DataError(
-                f"rows {first} to {first + values.shape[1] - 1}: {error}",
-                place=file.place,
-                remedy="Correct tick_sizes or lot_sizes, or leave them to be inferred.",
-            ) from None
 
 
 def _times(ts: Int64Array) -> dict[str, Int64Array]:
@@ -238,13 +230,7 @@ def _times(ts: Int64Array) -> dict[str, Int64Array]:
 
 
 def _instruments(source: VisionOptions, symbols: dict[str, _Symbol]) -> dict[str, InstrumentTable]:
-    given = {name: source.sizes(name) for name in ("tick_sizes", "lot_sizes")}
-    for name, sizes in given.items():
-        for unknown in sorted(sizes.keys() - symbols.keys()):
-            raise DataError(
-                f"{name} contains {unknown!r}, which is not a symbol of the data",
-                remedy=suggestion_or_list(unknown, sorted(symbols), "Symbols"),
-            )
+    given = sizes_of(source, symbols)
     tables = {}
     for name, symbol in symbols.items():
         linear = symbol.market != "cm" and name.removesuffix(".um").endswith(source.currency)
