@@ -19,11 +19,12 @@ class Counts:
     """What became of rows.
 
     Attributes:
-        refused, repaired: as in ``IngestReport``.
+        read, refused, repaired: as in ``IngestReport``.
         depth: rows that became rows of depth.
         quotes: events that are quotes taken from depth.
     """
 
+    read: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     repaired: Counter[str] = field(default_factory=Counter)
     depth: int = 0
@@ -41,18 +42,15 @@ class Counts:
         """The first of the reasons why rows were left out."""
         return first_of(sorted(reason for reason, count in self.refused.items() if count))
 
-    def report(
-        self, read: int, writer: CanonicalWriter, ignored: Mapping[str, int]
-    ) -> IngestReport:
+    def report(self, writer: CanonicalWriter, ignored: Mapping[str, int]) -> IngestReport:
         """What an ingest gives back; reasons that never held are left out.
 
         Args:
-            read: rows in the input.
             writer: wrote the dataset.
             ignored: files left out, by reason.
         """
         refused = {reason: count for reason, count in sorted(self.refused.items()) if count}
         repaired = {what: count for what, count in sorted(self.repaired.items()) if count}
         depth = {"read": self.depth, "written": writer.depth_rows, "quotes": self.quotes}
-        depth = depth if writer.depth_rows else {}
-        return IngestReport(read, writer.rows, refused, repaired, dict(ignored), depth)
+        depth = depth if self.depth else {}
+        return IngestReport(self.read, writer.rows, refused, repaired, dict(ignored), depth)

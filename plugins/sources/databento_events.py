@@ -125,7 +125,8 @@ def ingest(source: DatabentoOptions, input: Path, output: Path) -> IngestReport:
             why = counts.reasons() or "no book is known before a snapshot or a clearing"
             raise DataError(f"no record is an event: {why}", place=str(input))
     counts.repaired[_MOVED] += reading.moved()
-    return counts.report(survey.rows, writer, ignored)
+    counts.read = survey.rows
+    return counts.report(writer, ignored)
 
 
 def _chosen(

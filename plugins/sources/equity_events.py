@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from datetime import date, datetime, time
 from decimal import Decimal
@@ -20,6 +19,7 @@ from backtest.data.reading.decode import Columns
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE
+from backtest.plugins.sources.counts import Counts
 from backtest.plugins.sources.equity_files import EquityFile, equity_files, read_rows
 from backtest.plugins.sources.inputs import card_name
 from backtest.plugins.sources.lanes import Lane, quotes, trades, write_lanes
@@ -72,8 +72,7 @@ def ingest(source: EquityOptions, input: Path, output: Path) -> IngestReport:
     reading = _Reading(source, symbols)
     with CanonicalWriter(output, card) as writer:
         write_lanes(writer, [reading.lane(file) for file in files])
-    refused = {reason: count for reason, count in sorted(reading.refused.items()) if count}
-    return IngestReport(reading.rows, writer.rows, refused, ignored=ignored)
+    return reading.counts.report(writer, ignored)
 
 
 def _utc_ns(day: date, clock: time) -> int:
@@ -88,8 +87,7 @@ class _Reading:
     """Lanes of all files, and what became of their rows."""
 
     def __init__(self, source: EquityOptions, symbols: list[str]) -> None:
-        self.rows = 0
-        self.refused: Counter[str] = Counter()
+        self.counts = Counts()
         self._source = source
         self._symbols = symbols
 
@@ -169,7 +167,7 @@ class _Reading:
 
     def _refuse(self, reason: str, rows: BoolArray, bad: BoolArray) -> BoolArray:
         """Count the bad ones among the rows; returns the others."""
-        self.refused[reason] += int(np.count_nonzero(rows & bad))
+        self.counts.refuse(reason, rows & bad)
         return ~bad
 
     def _times(self, file: EquityFile, ms: Int64Array) -> Int64Array:
@@ -177,7 +175,7 @@ class _Reading:
 
     def _tables(self, file: EquityFile) -> Iterator[dict[str, Any]]:
         for table in read_rows(file):
-            self.rows += len(table["time"])
+            self.counts.read += len(table["time"])
             yield table
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -30,6 +29,7 @@ from backtest.plugins.hft_layout import (
     SNAPSHOT,
     TRADE,
 )
+from backtest.plugins.sources.counts import Counts
 from backtest.plugins.sources.decimals import floats_to_grid, money_unit, step_of
 from backtest.plugins.sources.hft_books import (
     BookChanges,
@@ -111,7 +111,7 @@ def ingest(source: HftOptions, input: Path, output: Path) -> IngestReport:
         symbols=tuple(symbols),
         instruments=tables,
     )
-    counts = _Counts()
+    counts = Counts()
     lanes = []
     for number, symbol in enumerate(symbols):
         # A symbol's files come one after another, since its book goes on in the next one.
@@ -120,30 +120,14 @@ def ingest(source: HftOptions, input: Path, output: Path) -> IngestReport:
         lanes.append(Lane(own[0].first, reader.chunks(own)))
     with CanonicalWriter(output, card) as writer:
         write_lanes(writer, lanes)
-    refused = {reason: count for reason, count in sorted(counts.refused.items()) if count}
-    repaired = {_BEFORE: counts.before} if counts.before else {}
-    depth = {"read": counts.depth, "written": writer.depth_rows, "quotes": counts.quotes}
-    return IngestReport(
-        counts.read, writer.rows, refused, repaired, ignored, depth if counts.depth else {}
-    )
-
-
-class _Counts:
-    """What became of rows: of depth, trades (with the other events) or refused ones."""
-
-    def __init__(self) -> None:
-        self.read = 0
-        self.depth = 0
-        self.quotes = 0
-        self.before = 0
-        self.refused: Counter[str] = Counter()
+    return counts.report(writer, ignored)
 
 
 class _Symbol:
     """One symbol's files, one after another."""
 
     def __init__(
-        self, number: int, table: InstrumentTable, depth: bool, orders: bool, counts: _Counts
+        self, number: int, table: InstrumentTable, depth: bool, orders: bool, counts: Counts
     ) -> None:
         self._number = number
         self._table = table
@@ -174,7 +158,7 @@ class _Symbol:
         for first, every in read_rows(file):
             self._counts.read += len(every)
             seen = (every["ev"] & EXCHANGE) != 0
-            self._counts.refused[_LOCAL] += int(np.count_nonzero(~seen))
+            self._counts.refuse(_LOCAL, ~seen)
             rows, block = first + np.flatnonzero(seen), every[seen]
             if held is not None:
                 rows = np.concatenate([held[0], rows])
@@ -191,7 +175,7 @@ class _Symbol:
         kind = (block["ev"] & KIND).astype(np.int64)
         is_trade, is_book = kind == TRADE, self._of_book(kind)
         known = is_trade | is_book
-        self._counts.before += int(np.count_nonzero((block["local_ts"] < block["exch_ts"])[known]))
+        self._counts.repair(_BEFORE, (block["local_ts"] < block["exch_ts"])[known])
         price, size = self._grids(file, rows, block, kind)
         side = ((block["ev"] & BUY) != 0).astype(np.int64) - ((block["ev"] & SELL) != 0)
         table = BookRows(
@@ -227,12 +211,12 @@ class _Symbol:
         """Which rows change the book, bool [n]; the others but trades are counted as left out."""
         orders = (kind >= ADD) & (kind <= FILL)
         levels = (kind == DEPTH) | (kind == SNAPSHOT)
-        clear, refused = kind == CLEAR, self._counts.refused
-        refused[_BBO] += int(np.count_nonzero(kind == BBO))
+        clear = kind == CLEAR
+        self._counts.refuse(_BBO, kind == BBO)
         other = ~(orders | levels | clear) & (kind != BBO) & (kind != TRADE)
-        refused[_OTHER] += int(np.count_nonzero(other))
+        self._counts.refuse(_OTHER, other)
         if self._orders:
-            refused[_BESIDE] += int(np.count_nonzero(levels))
+            self._counts.refuse(_BESIDE, levels)
         book: BoolArray = (orders if self._orders else levels) | clear
         self._counts.depth += int(np.count_nonzero(book))
         return book
@@ -274,7 +258,7 @@ class _Symbol:
         seq: Int64Array,
     ) -> Columns:
         whole = some & (price > 0) & (size > 0)
-        self._counts.refused[_NOTHING] += int(np.count_nonzero(some & ~whole))
+        self._counts.refuse(_NOTHING, some & ~whole)
         at = {name: values[whole] for name, values in times.items()}
         sides = side[whole].astype(np.int8)
         return {**trades(self._number, at, price[whole], size[whole], sides), "seq": seq[whole]}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Literal, Protocol
@@ -21,6 +19,7 @@ from backtest.data.sources import IngestReport
 from backtest.market.depth import ASK, BID, CLEAR, VALUES
 from backtest.market.events import NO_PRICE
 from backtest.plugins.sources.books import View
+from backtest.plugins.sources.counts import Counts
 from backtest.plugins.sources.decimals import money_unit
 from backtest.plugins.sources.inputs import card_name
 from backtest.plugins.sources.lanes import (
@@ -101,7 +100,7 @@ def ingest(source: LobsterOptions, input: Path, output: Path) -> IngestReport:
         calendar=Calendar.model_validate({"zone": source.zone, "sessions": _sessions(files)}),
         notes={"levels": {file.symbol: file.levels for file in files}},
     )
-    counts = _Counts()
+    counts = Counts()
     with CanonicalWriter(output, card) as writer:
         write_lanes(
             writer,
@@ -110,26 +109,14 @@ def ingest(source: LobsterOptions, input: Path, output: Path) -> IngestReport:
                 for file in files
             ],
         )
-    refused = {reason: count for reason, count in sorted(counts.refused.items()) if count}
-    depth = {"read": counts.orders, "written": writer.depth_rows, "quotes": counts.quotes}
-    return IngestReport(counts.read, writer.rows, refused, ignored=ignored, depth=depth)
-
-
-@dataclass
-class _Counts:
-    """What became of messages: of orders, trades (with the other events) or refused ones."""
-
-    read: int = 0
-    orders: int = 0
-    quotes: int = 0
-    refused: Counter[str] = field(default_factory=Counter)
+    return counts.report(writer, ignored)
 
 
 class _Day:
     """One symbol's day."""
 
     def __init__(
-        self, source: LobsterOptions, file: LobsterFile, symbol: int, counts: _Counts
+        self, source: LobsterOptions, file: LobsterFile, symbol: int, counts: Counts
     ) -> None:
         self._depth = source.depth
         self._tick = source.tick
@@ -161,9 +148,9 @@ class _Day:
     def _parts(self, rows: LobsterRows) -> Iterator[Columns]:
         counts, kind = self._counts, rows.type
         counts.read += len(rows)
-        counts.orders += int(np.count_nonzero(kind <= DELETE))
-        counts.refused[_CROSS] += int(np.count_nonzero(kind == CROSS))
-        counts.refused[_HALT] += int(np.count_nonzero(kind == HALT))
+        counts.depth += int(np.count_nonzero(kind <= DELETE))
+        counts.refuse(_CROSS, kind == CROSS)
+        counts.refuse(_HALT, kind == HALT)
         prices = self._ticks(rows)
         seq = _RANKS * (rows.first + np.arange(len(rows)))
         off = rows.price % self._tick != 0
@@ -209,7 +196,7 @@ class _Day:
         self, rows: LobsterRows, price: Int64Array, off: BoolArray, seq: Int64Array
     ) -> Columns:
         executed = (rows.type == EXECUTE) | (rows.type == HIDDEN)
-        self._counts.refused[_OFF_TICK] += int(np.count_nonzero(executed & off))
+        self._counts.refuse(_OFF_TICK, executed & off)
         some = executed & ~off
         sides = -rows.direction[some].astype(np.int8)
         times = {"ts_event": rows.ts[some]}

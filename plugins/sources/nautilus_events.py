@@ -104,7 +104,8 @@ def ingest(source: CatalogOptions, input: Path, output: Path) -> IngestReport:
             why = reading.counts.reasons() or "no book is known before a snapshot or a clearing"
             raise DataError(f"no row is an event: {why}", place=str(input))
     reading.counts.repaired[_MOVED] += reading.moved()
-    return reading.counts.report(sum(f.rows for f in files), writer, catalog.ignored)
+    reading.counts.read = sum(f.rows for f in files)
+    return reading.counts.report(writer, catalog.ignored)
 
 
 def _instrument(

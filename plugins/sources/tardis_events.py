@@ -86,26 +86,11 @@ def ingest(source: TardisOptions, input: Path, output: Path) -> IngestReport:
         lanes = _Lanes(reading, names, card.symbols, instruments)
         with CanonicalWriter(output, card) as writer:
             write_lanes(writer, lanes.lanes())
-    refused = {reason: count for reason, count in sorted(reading.refused.items()) if count}
-    repaired = {what: count for what, count in sorted(reading.repaired.items()) if count}
-    depth = {"read": lanes.levels, "written": writer.depth_rows, "quotes": lanes.from_books}
-    return IngestReport(
-        reading.rows,
-        writer.rows,
-        refused,
-        repaired,
-        ignored,
-        depth if writer.depth_rows else {},
-    )
+    return reading.counts.report(writer, ignored)
 
 
 class _Lanes:
-    """What was read, as lanes on their grids; what is left out or changed here is counted, too.
-
-    Attributes:
-        levels: rows that became depth.
-        from_books: quotes besides these rows.
-    """
+    """What was read, as lanes on their grids; what is left out or changed here is counted, too."""
 
     def __init__(
         self,
@@ -118,8 +103,7 @@ class _Lanes:
         self._names = names
         self._symbols = symbols
         self._tables = tables
-        self.levels = 0
-        self.from_books = 0
+        self._counts = reading.counts
         self._has_depth = any(map(self._gives_depth, reading.levels))
 
     def lanes(self) -> list[Lane]:
@@ -131,8 +115,8 @@ class _Lanes:
                 data_type = kind.removeprefix(DEPTH_OF)
                 if not self._gives_depth((*key, data_type)):
                     continue
-                self.levels += reading.levels[*key, data_type]
-            reading.repaired[_SORTED] += spool.unsorted
+                self._counts.depth += reading.levels[*key, data_type]
+            self._counts.repaired[_SORTED] += spool.unsorted
             better = reading.spans(key, QUOTES[: QUOTES.index(kind)] if kind in QUOTES else ())
             for run in spool.runs:
                 chunks = self._chunks(spool, run, (*key, kind), better)
@@ -161,7 +145,7 @@ class _Lanes:
             if better:
                 worse = _within(columns["ts_recv"], better)
                 if not beside:
-                    self._reading.refused[_WORSE.format(kind)] += int(np.count_nonzero(worse))
+                    self._counts.refuse(_WORSE.format(kind), worse)
                 kept = {name: values[~worse] for name, values in columns.items()}
             with on_their_grid(place):
                 grid = on_grid(kept, scales, table.tick_size, table.lot_size)
@@ -169,15 +153,14 @@ class _Lanes:
                 values = {"side": kept["side"], **grid, "flags": kept["flags"]}
                 yield depth_rows(number, kept["ts_event"], values, kept["seq"])
             else:
-                self.from_books += len(kept["seq"]) * beside
+                self._counts.quotes += len(kept["seq"]) * beside
                 events = {**self._events(number, kept, grid), "seq": kept["seq"]}
                 yield among_depth(events) if self._has_depth else events
 
     def _events(self, symbol: int, kept: Columns, grid: Columns) -> Columns:
         ts, recv = kept["ts_event"], kept["ts_recv"]
-        repaired = self._reading.repaired
-        repaired[_BEFORE] += int(np.count_nonzero(recv < ts))
-        repaired[_NO_VENUE_TIME] += int(np.count_nonzero(recv == ts))
+        self._counts.repair(_BEFORE, recv < ts)
+        self._counts.repair(_NO_VENUE_TIME, recv == ts)
         times = {"ts_event": ts, "ts_recv": np.where(recv == ts, NO_TIME, np.maximum(recv, ts))}
         if "trade_price" in grid:
             sides = kept["aggressor"].astype(np.int8)

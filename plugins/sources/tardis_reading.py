@@ -13,6 +13,7 @@ from backtest.data.reading.decode import Columns
 from backtest.errors import DataError
 from backtest.market.depth import ASK, BID, CLEAR, SNAPSHOT
 from backtest.plugins.sources.books import Book, LevelRows, View
+from backtest.plugins.sources.counts import Counts
 from backtest.plugins.sources.spools import Scales, Spools
 from backtest.plugins.sources.tardis_files import TardisFile, TardisRows, read_rows
 
@@ -54,16 +55,13 @@ class Reading:
         depth: keep levels as rows of depth.
 
     Attributes:
-        rows: read so far.
-        refused, repaired: rows and values, by reason.
+        counts: what became of the rows read so far.
         levels: how many rows of a symbol and data type became depth, if it is kept.
     """
 
     def __init__(self, spools: Spools, *, depth: bool) -> None:
         self.spools = spools
-        self.rows = 0
-        self.refused: Counter[str] = Counter()
-        self.repaired: Counter[str] = Counter()
+        self.counts = Counts()
         self.levels: Counter[tuple[str, ...]] = Counter()
         self._depth = depth
         self._books: dict[Key, Book] = {}
@@ -74,12 +72,12 @@ class Reading:
 
     def read(self, file: TardisFile) -> None:
         """Read a file's rows; those that are no events are counted."""
-        first = self.rows
+        first = self.counts.read
         spans: dict[Key, tuple[int, int]] = {}
         for count, groups in read_rows(file):
-            self.rows += count
+            self.counts.read += count
             if file.kind in _LEFT_OUT:
-                self.refused[_LEFT_OUT[file.kind]] += count
+                self.counts.refused[_LEFT_OUT[file.kind]] += count
                 continue
             for rows in groups:
                 key = rows.exchange, rows.symbol
@@ -131,7 +129,7 @@ class Reading:
         (size,), size_scale = rows.decimals(("amount",))
         aggressor = rows.choice("side", _SIDES)
         whole = (price > 0) & (size > 0)
-        self.refused["price or size of 0"] += int(np.count_nonzero(~whole))
+        self.counts.refuse("price or size of 0", ~whole)
         columns = {
             "ts_event": rows.ts,
             "ts_recv": rows.recv,
@@ -148,7 +146,7 @@ class Reading:
         half = len(names) // 2
         price, price_scale = rows.decimals(names[:half], empty=True)  # bids, then asks
         size, size_scale = rows.decimals(names[half:], empty=True)
-        self.repaired[_EMPTY] += int(np.count_nonzero((price > 0) != (size > 0)))
+        self.counts.repair(_EMPTY, (price > 0) != (size > 0))
         there = (price > 0) & (size > 0)
         price, size = (part.reshape(2, -1, len(rows)) for part in (price * there, size * there))
         scales = price_scale, size_scale
@@ -201,11 +199,11 @@ class Reading:
             found, early = book.update(table.copy(), scales)
         except ValueError as error:
             rows.file.refuse(int(rows.row[0]), f"or one after it: {error}")
-        self.refused[_EARLY] += early
+        self.counts.refused[_EARLY] += early
         if self._depth:
             self.levels[*key, rows.file.kind] += len(rows) - early
         else:
-            self.refused[_SAME_TOUCH] += len(rows) - early
+            self.counts.refused[_SAME_TOUCH] += len(rows) - early
         self._add_touches(key, rows.file, found)
         self._add_levels(key, rows.file, levels.add(table[:, early:], scales))
 
@@ -214,7 +212,7 @@ class Reading:
         if not found.shape[1]:
             return
         if not self._depth:
-            self.refused[_SAME_TOUCH] -= found.shape[1]  # a row of each is written
+            self.counts.refused[_SAME_TOUCH] -= found.shape[1]  # a row of each is written
         ts, recv, number = found[:3]
         columns = _quotes(ts, recv, _RANK + 2 * number + 1, found[3:5], found[5:7])
         self._add(key, file.kind, columns, self._books[key].scales, file)
@@ -235,7 +233,7 @@ class Reading:
         """A book's times: they never go back, since it is built in the order of its rows."""
         least = self._times.get(key, int(ts[0]))
         rising = np.maximum.accumulate(np.maximum(ts, least))
-        self.repaired[_BOOK_BACK] += int(np.count_nonzero(rising != ts))
+        self.counts.repair(_BOOK_BACK, rising != ts)
         self._times[key] = int(rising[-1])
         return rising
 

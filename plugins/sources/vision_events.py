@@ -112,7 +112,8 @@ def ingest(source: VisionOptions, input: Path, output: Path) -> IngestReport:
         if not writer.rows:
             raise DataError(f"no row is an event: {counts.reasons()}", place=str(input))
     counts.repaired[_MOVED] += sum(order.moved for order in orders)
-    return counts.report(sum(span.rows for span in spans), writer, ignored)
+    counts.read = sum(span.rows for span in spans)
+    return counts.report(writer, ignored)
 
 
 def _surveyed(file: VisionFile, symbols: dict[str, _Symbol]) -> _Span:
