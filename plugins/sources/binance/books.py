@@ -7,7 +7,7 @@ later update has changed.
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +21,7 @@ from backtest.market.depth import SNAPSHOT as RESTATED
 from backtest.market.events import NO_TIME
 from backtest.plugins.sources.binance.depth_lines import PARTIAL, SNAPSHOT
 from backtest.plugins.sources.binance.depth_spools import DepthSpool, Grid, Levels, Message
+from backtest.plugins.sources.shared.counts import Counts
 from backtest.plugins.sources.shared.lanes import depth_rows
 from backtest.plugins.sources.shared.order_books import NO_QUOTE, LevelBook, Quote
 
@@ -63,10 +64,10 @@ class BookReader:
     Args:
         partial: take partial books; otherwise they are left out, since there are updates.
         whole: take a snapshot that was cut at its limit for the whole book.
-        counts: takes what was left out, and how many messages were read, under ``read``.
+        counts: takes what was left out, and how many messages became depth.
     """
 
-    def __init__(self, *, partial: bool, whole: bool, counts: Counter[str]) -> None:
+    def __init__(self, *, partial: bool, whole: bool, counts: Counts) -> None:
         self._partial = partial
         self._whole = whole
         self._counts = counts
@@ -85,7 +86,7 @@ class BookReader:
         for message in spool.messages(grid):
             if message.kind == SNAPSHOT and message.last > self._last:
                 # It is newer than the updates so far: it waits for the one that it knows last.
-                self._counts[STALE] += self._waiting is not None
+                self._counts.refused[STALE] += self._waiting is not None
                 self._waiting = message
                 continue
             if message.kind == SNAPSHOT:
@@ -121,14 +122,14 @@ class BookReader:
                 remedy="Messages of one stream must be in time order: sort the file's lines.",
             )
         self._ts = ts
-        self._counts["read"] += 1
+        self._counts.depth += 1
         flags, levels = made
         if len(flags):
             yield Change(ts, recv, flags, levels, self._known)
 
     def _update(self, message: Message) -> tuple[Any, Levels] | None:
         if message.last <= self._last:
-            self._counts[REPEATED] += 1
+            self._counts.refused[REPEATED] += 1
             return None
         gap = self._last >= 0 and message.previous > self._last
         self._last = message.last
@@ -136,7 +137,7 @@ class BookReader:
         if not gap:
             self._recent.append((message.previous, message.last, message.levels))
             return flags, message.levels
-        self._counts[GAPS] += 1
+        self._counts.repaired[GAPS] += 1
         self._known = False
         self._recent.clear()
         self._recent.append((message.previous, message.last, message.levels))
@@ -147,7 +148,7 @@ class BookReader:
         later = [item for item in self._recent if item[1] > message.last]
         # The first update that it lacks must follow on what it knows.
         if later[0][0] > message.last if later else message.last < self._last:
-            self._counts[STALE] += 1
+            self._counts.refused[STALE] += 1
             return None
         self._last = max(self._last, message.last)
         self._known = True
@@ -156,10 +157,10 @@ class BookReader:
 
     def _restated(self, message: Message) -> tuple[Any, Levels] | None:
         if not self._partial:
-            self._counts[BESIDE] += 1
+            self._counts.refused[BESIDE] += 1
             return None
         if message.last < self._last:
-            self._counts[REPEATED] += 1
+            self._counts.refused[REPEATED] += 1
             return None
         self._last = message.last
         self._known = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Literal, Protocol
@@ -14,6 +13,7 @@ from backtest.market.instruments import Instrument
 from backtest.plugins.sources.binance.books import ROUNDED
 from backtest.plugins.sources.binance.depth_lines import BinanceMarket
 from backtest.plugins.sources.binance.depth_spools import Grid
+from backtest.plugins.sources.shared.counts import Counts
 from backtest.plugins.sources.shared.decimals import step_of, to_grid, to_next_step
 from backtest.plugins.sources.shared.sizes import SizeOptions, sizes_of
 
@@ -60,7 +60,7 @@ class SymbolGrid:
     """The largest number of a message so far, by kind."""
 
 
-def grid_of(instrument: InstrumentTable, counts: Counter[str]) -> Grid:
+def grid_of(instrument: InstrumentTable, counts: Counts) -> Grid:
     """From prices and sizes of some scales to ticks and lots; parts of a lot count as a lot."""
     tick, lot = instrument.tick_size, instrument.lot_size
     assert tick is not None  # _instruments sets both
@@ -70,7 +70,7 @@ def grid_of(instrument: InstrumentTable, counts: Counter[str]) -> Grid:
         price: Int64Array, size: Int64Array, scales: tuple[int, int]
     ) -> tuple[Int64Array, Int64Array]:
         lots, rounded = to_next_step(size, step_of(scales[1]), lot)
-        counts[ROUNDED] += rounded
+        counts.repaired[ROUNDED] += rounded
         return to_grid(price, step_of(scales[0]), tick), lots
 
     return grid

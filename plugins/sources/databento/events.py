@@ -125,7 +125,6 @@ def ingest(source: DatabentoOptions, input: Path, output: Path) -> IngestReport:
             why = counts.reasons() or "no book is known before a snapshot or a clearing"
             raise DataError(f"no record is an event: {why}", place=str(input))
     counts.repaired[_MOVED] += reading.moved()
-    counts.read = survey.rows
     return counts.report(writer, ignored)
 
 
@@ -164,14 +163,12 @@ class _Survey:
 
     Attributes:
         seen: what was found of each identity.
-        rows: records so far.
     """
 
     def __init__(
         self, publishers: tuple[int, ...], definitions: Definitions, counts: Counts
     ) -> None:
         self.seen: dict[Identity, Seen] = defaultdict(Seen)
-        self.rows = 0
         self._publishers = publishers
         self._definitions = definitions
         self._counts = counts
@@ -182,7 +179,7 @@ class _Survey:
         span = _Span(file)
         names = Names(file, self._definitions)
         for records in file.records():
-            self.rows += len(records)
+            self._counts.read += len(records)
             names.learn(records)
             if records.rtype != RTYPES[file.schema]:
                 self._counts.refused[other_record(records.rtype)] += len(records)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -37,8 +37,9 @@ from backtest.plugins.sources.hftbacktest.books import (
     OrderChanges,
 )
 from backtest.plugins.sources.hftbacktest.files import HftFile, hft_files, read_rows
+from backtest.plugins.sources.hftbacktest.instruments import HftOptions, instrument
 from backtest.plugins.sources.shared.counts import Counts
-from backtest.plugins.sources.shared.decimals import floats_to_grid, money_unit, step_of
+from backtest.plugins.sources.shared.decimals import floats_to_grid
 from backtest.plugins.sources.shared.inputs import card_name
 from backtest.plugins.sources.shared.lanes import (
     Lane,
@@ -59,28 +60,6 @@ _RANKS = 3
 """``seq`` of a row's trade is three times its number, of its depth 1 and its touch 2 more."""
 
 _BEFORE = "received before the event: ts_recv set to ts_event"
-
-
-class HftOptions(Protocol):
-    """Parameters of ``HftBacktest``, which imports this module only when it ingests."""
-
-    @property
-    def symbol(self) -> str | None: ...
-
-    @property
-    def depth(self) -> bool: ...
-
-    @property
-    def grid(self) -> tuple[Decimal | None, Decimal | None]: ...
-
-    @property
-    def currency(self) -> str: ...
-
-    @property
-    def fee_rate(self) -> str: ...
-
-    @property
-    def ignore(self) -> tuple[str, ...]: ...
 
 
 def ingest(source: HftOptions, input: Path, output: Path) -> IngestReport:
@@ -104,7 +83,7 @@ def ingest(source: HftOptions, input: Path, output: Path) -> IngestReport:
                     remedy="Ingest them apart, or without depth: --set depth=false.",
                 )
     symbols = sorted({file.symbol for file in files})
-    tables = {symbol: _instrument(source, files, symbol) for symbol in symbols}
+    tables = {symbol: instrument(source, files, symbol) for symbol in symbols}
     card = Card(
         name=card_name("hftbacktest", input),
         description="Trades and depth from hftbacktest's events.",
@@ -226,7 +205,7 @@ class _Symbol:
     ) -> tuple[Int64Array, Int64Array]:
         """Prices in ticks and quantities in lots, int64 [n]; 0 for rows that state none."""
         tick, lot = self._table.tick_size, self._table.lot_size
-        assert tick is not None  # _instrument sets both
+        assert tick is not None  # instrument() sets both
         assert lot is not None
         found = []
         for name, step in (("px", tick), ("qty", lot)):
@@ -282,23 +261,3 @@ def _begins(block: Any) -> BoolArray:
         other = block[name][1:] != block[name][:-1]
         begins[1:] = other if k == 0 else begins[1:] | other
     return begins
-
-
-def _instrument(source: HftOptions, files: list[HftFile], symbol: str) -> InstrumentTable:
-    of = [file for file in files if file.symbol == symbol]
-    stated = {file.grid for file in of if file.grid is not None}
-    grid = (
-        (Decimal(n) for n in stated.pop())
-        if len(stated) == 1
-        else (step_of(max(file.decimals[k] for file in of)) for k in (0, 1))
-    )
-    tick, lot = (
-        own if own is not None else seen for own, seen in zip(source.grid, grid, strict=True)
-    )
-    return InstrumentTable(
-        tick_size=tick,
-        lot_size=lot,
-        currency=source.currency,
-        fee_rate=Decimal(source.fee_rate),
-        money_unit=money_unit(tick, lot, Decimal(1)),
-    )
