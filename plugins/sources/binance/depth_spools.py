@@ -6,7 +6,6 @@ import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,6 +15,7 @@ import pyarrow.ipc
 from backtest.core.arrays import Int8Array, Int64Array
 from backtest.market.events import NO_TIME
 from backtest.plugins.sources.binance.depth_lines import SNAPSHOT, UPDATE, DepthMessages
+from backtest.plugins.sources.binance.spools import BatchFile
 from backtest.plugins.sources.shared.sizes import on_their_grid
 
 _MESSAGE = ("line", "recv", "venue", "kind", "last", "previous", "levels")
@@ -42,15 +42,9 @@ class Message:
 
 
 @dataclass
-class DepthSpool:
-    """One file's messages about a book, kept on disk until every grid is known."""
+class DepthSpool(BatchFile):
+    """One file's messages about a book."""
 
-    path: Path
-    label: str
-    place: str
-    scales: list[tuple[int, int]] = field(default_factory=list)
-    first_recv: int = 0
-    first_venue: int = NO_TIME
     first_previous: int = 0
     last: int = -1
     updates: bool = False
@@ -61,7 +55,6 @@ class DepthSpool:
 
     skews: list[Int64Array] = field(default_factory=list)
     _late: set[int] = field(default_factory=set)
-    _writer: Any = None
 
     def add(self, rows: DepthMessages, *, late: bool = False) -> None:
         """Append messages of the file, in its order.
@@ -77,12 +70,7 @@ class DepthSpool:
         start = pa.array(rows.start.astype(np.int32))
         for name in ("side", "price", "size"):
             columns[name] = pa.ListArray.from_arrays(start, pa.array(getattr(rows, name)))
-        batch = pa.record_batch(columns)
-        if self._writer is None:
-            self._writer = pa.ipc.new_file(str(self.path), batch.schema)
-            self.first_recv, self.first_venue = int(rows.recv[0]), int(rows.venue[0])
-        self._writer.write_batch(batch)
-        self.scales.append((rows.price_scale, rows.size_scale))
+        self.write(columns, rows)
         updates = np.flatnonzero(rows.kind == UPDATE)
         if len(updates):
             if not self.updates:
@@ -93,15 +81,9 @@ class DepthSpool:
         if timed.any():
             self.skews.append((rows.recv - rows.sent)[timed])
 
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
     def messages(self, grid: Grid) -> Iterator[Message]:
         """The messages in the order of the file, prices in ticks and sizes in lots."""
-        with pa.OSFile(str(self.path)) as file:
-            reader = pa.ipc.open_file(file)
+        with self.opened() as reader:
             own = (i for i in range(len(self.scales)) if i not in self._late)
             main = chain.from_iterable(self._messages(reader, i, grid) for i in own)
             late = [self._messages(reader, i, grid) for i in sorted(self._late)]

@@ -78,7 +78,7 @@ class Reading:
                 continue
             self._widen(name, rows)
             if (name, rows.kind) not in spools:
-                spools[name, rows.kind] = Spool(place, rows.kind, label, file.place)
+                spools[name, rows.kind] = Spool(place, label, file.place, kind=rows.kind)
             spools[name, rows.kind].add(rows)
             if rows.venue[0] != NO_TIME:
                 skews.append(rows.recv - rows.venue)

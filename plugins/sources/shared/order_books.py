@@ -1,4 +1,7 @@
-"""Order books from single orders or from levels, for the touch that they display."""
+"""Books that a source walks through message by message: single orders or levels, and the touch.
+
+Rows of levels that come as whole arrays are for ``books``, which is compiled.
+"""
 
 from __future__ import annotations
 
