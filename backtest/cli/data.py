@@ -78,7 +78,7 @@ def ingest(
     from backtest.plugins.manager import load_plugins
 
     if guess is not None:
-        from backtest.plugins.sources.guess import guessed_mapping
+        from backtest.plugins.sources.mapped.guess import guessed_mapping
 
         write(guessed_mapping(guess))
         return

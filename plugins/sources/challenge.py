@@ -54,7 +54,7 @@ class Challenge(Source):
         from backtest.data.card import Card, Features, Targets
         from backtest.data.parquet import check_decoded, check_sizes, mapped_errors
         from backtest.data.reading.matrices import wide_matrix
-        from backtest.plugins.sources.rows import refuse_nonfinite
+        from backtest.plugins.sources.shared.rows import refuse_nonfinite
 
         with mapped_errors(str(input)):
             file = pq.ParquetFile(input, page_checksum_verification=True, pre_buffer=False)

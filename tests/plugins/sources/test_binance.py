@@ -294,6 +294,10 @@ def test_given_grids_are_used_and_checked(tmp_path: Path) -> None:
 
 def test_a_half_tick_lot_must_be_whole(tmp_path: Path) -> None:
     path = written(tmp_path, "x", [spot_trade(T0 * MS, 1, T0, "0.00001234 0.1")])
+    dataset, _ = ingested(path, tmp_path / "in-finer-money")
+    assert dataset.instruments[0].unit == Decimal("1e-10")
+    too_fine = spot_trade(T0 * MS, 1, T0, "0.000000000000001234 0.1")
+    path = written(tmp_path, "fine", [too_fine])
     problem = refused(path, tmp_path / "out")
     assert "whole number" in str(problem)
     assert "lot_sizes=BTCUSDT" in str(problem)

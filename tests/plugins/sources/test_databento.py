@@ -26,7 +26,7 @@ from backtest.market.depth import ADD, CANCEL, CLEAR, EXECUTE, MODIFY
 from backtest.market.events import NO_PRICE, NO_TIME
 from backtest.plugins.sources import backtest_register_sources
 from backtest.plugins.sources.databento import DatabentoDbn
-from backtest.plugins.sources.time_order import SLACK, TimeOrder
+from backtest.plugins.sources.shared.time_order import SLACK, TimeOrder
 from tests.mutations import refusal
 from tests.plugins.sources.dbn_files import (
     BAD,
@@ -600,7 +600,7 @@ def test_frames_times_of_sending_and_mixed_blocks(
     records = market_by_order(4, 300)
     plain = metadata("mbo") + b"".join(map(bytes, records))
     wanted = ingested(written(tmp_path / "a.dbn", "mbo", records), tmp_path / "whole")
-    monkeypatch.setattr("backtest.plugins.sources.databento_files._BLOCK_BYTES", 1000)
+    monkeypatch.setattr("backtest.plugins.sources.databento.files._BLOCK_BYTES", 1000)
     framed = tmp_path / "framed.dbn.zst"
     framed.write_bytes(zstd(plain[:5000]) + zstd(plain[5000:]))
     found = ingested(framed, tmp_path / "framed")

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtest.plugins.sources.decimals import (
+from backtest.plugins.sources.shared.decimals import (
     decimal_parameter,
     floats_to_grid,
     parse_decimals,
     step_of,
     to_grid,
 )
-from backtest.plugins.sources.rows import first_failure
+from backtest.plugins.sources.shared.rows import first_failure
 
 NUMBERS = st.decimals(min_value=0, max_value=10**9, places=8)
 

@@ -22,8 +22,9 @@ from backtest.data.reading.bus import read_events
 from backtest.data.sources import IngestReport, ingest
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE
-from backtest.plugins.sources import equity_events, equity_files
 from backtest.plugins.sources.equities import UsEquitiesTicks
+from backtest.plugins.sources.equities import events as equity_events
+from backtest.plugins.sources.equities import files as equity_files
 
 SHARED = Path(os.environ.get("BACKTEST_SHARED", Path(__file__).parents[4] / "shared"))
 REAL = SHARED / "data" / "us-equities-2013"

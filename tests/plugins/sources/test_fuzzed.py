@@ -32,8 +32,8 @@ from backtest.errors import BacktestError
 from backtest.market.events import NO_PRICE
 from backtest.plugins.sources.challenge import FEATURES, TARGETS, Challenge
 from backtest.plugins.sources.kaggle import JaneStreetKaggle
-from backtest.plugins.sources.kaggle_events import FEATURES as KAGGLE_FEATURES
-from backtest.plugins.sources.kaggle_events import TARGETS as RESPONDERS
+from backtest.plugins.sources.kaggle.events import FEATURES as KAGGLE_FEATURES
+from backtest.plugins.sources.kaggle.events import TARGETS as RESPONDERS
 from backtest.plugins.sources.mapped import MappedCsv, MappedParquet
 from tests.mutations import EDITS, Edit, edited, tries
 from tests.plugins.sources.test_mutated import binance, csv, equities, parquet

@@ -18,9 +18,9 @@ from backtest.data.reading.bus import read_events
 from backtest.data.sources import ingest
 from backtest.errors import DataError
 from backtest.market.events import EventBatch
-from backtest.plugins.sources.guess import guessed_mapping
 from backtest.plugins.sources.mapped import MappedCsv, MappedParquet
-from backtest.plugins.sources.mapping import read_mapping
+from backtest.plugins.sources.mapped.guess import guessed_mapping
+from backtest.plugins.sources.mapped.mapping import read_mapping
 
 SHARED = Path(os.environ.get("BACKTEST_SHARED", Path(__file__).parents[4] / "shared"))
 T0 = 1_723_161_255  # s

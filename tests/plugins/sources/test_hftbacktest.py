@@ -27,8 +27,8 @@ from backtest.market.depth import DepthBatch
 from backtest.market.events import NO_PRICE, NO_TIME, EventBatch
 from backtest.plugins import hft_export
 from backtest.plugins.hft_export import export
-from backtest.plugins.sources import hft_files
 from backtest.plugins.sources.hftbacktest import HftBacktest
+from backtest.plugins.sources.hftbacktest import files as hft_files
 
 T0 = 1_714_521_600_000_000_000
 # As published: hftbacktest's types.py.

@@ -21,14 +21,15 @@ from backtest.data.dataset import open_dataset
 from backtest.data.reading.bus import read_events
 from backtest.data.sources import Source, ingest
 from backtest.errors import DataError, UsageError
-from backtest.plugins.sources import mapped_files, packed
 from backtest.plugins.sources.binance import BinanceStream
 from backtest.plugins.sources.equities import UsEquitiesTicks
-from backtest.plugins.sources.inputs import input_files
 from backtest.plugins.sources.kaggle import JaneStreetKaggle
 from backtest.plugins.sources.mapped import MappedCsv, MappedParquet
-from backtest.plugins.sources.mapped_files import CsvFile
-from backtest.plugins.sources.packed import Packed, unpacked
+from backtest.plugins.sources.mapped import files as mapped_files
+from backtest.plugins.sources.mapped.files import CsvFile
+from backtest.plugins.sources.shared import packed
+from backtest.plugins.sources.shared.inputs import input_files
+from backtest.plugins.sources.shared.packed import Packed, unpacked
 from tests.cli.test_data import run
 
 T0 = 1_723_161_255

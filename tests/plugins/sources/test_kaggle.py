@@ -16,7 +16,7 @@ from backtest.data.reading.bus import read_events, read_targets
 from backtest.data.sources import IngestReport, ingest
 from backtest.errors import DataError
 from backtest.plugins.sources.kaggle import JaneStreetKaggle
-from backtest.plugins.sources.kaggle_events import FEATURES, TARGETS
+from backtest.plugins.sources.kaggle.events import FEATURES, TARGETS
 
 DAY = 86_400 * 10**9
 START = parse_utc("2020-01-01T00:00:00Z")

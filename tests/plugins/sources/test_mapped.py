@@ -23,7 +23,7 @@ from backtest.data.sources import IngestReport, ingest
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, NO_TIME
 from backtest.plugins.sources.mapped import MappedCsv, MappedParquet
-from backtest.plugins.sources.mapping import read_mapping
+from backtest.plugins.sources.mapped.mapping import read_mapping
 
 SHARED = Path(os.environ.get("BACKTEST_SHARED", Path(__file__).parents[4] / "shared"))
 REAL = SHARED / "data"

@@ -15,9 +15,9 @@ from backtest.data.reading.depth import stream_depth
 from backtest.data.sources import IngestReport, ingest
 from backtest.errors import DataError
 from backtest.market.depth import ADD, ASK, BID, CANCEL, CLEAR, EXECUTE, LAST, MODIFY, SNAPSHOT
-from backtest.plugins.sources import mapped_files
 from backtest.plugins.sources.mapped import MappedCsv, MappedParquet
-from backtest.plugins.sources.mapping import read_mapping
+from backtest.plugins.sources.mapped import files as mapped_files
+from backtest.plugins.sources.mapped.mapping import read_mapping
 from tests.data.depth_rows import rows_of
 
 T0 = 1_723_161_255_000_000

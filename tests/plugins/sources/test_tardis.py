@@ -30,7 +30,7 @@ from backtest.data.sources import IngestReport, ingest
 from backtest.errors import DataError
 from backtest.market.depth import CLEAR, LAST, SNAPSHOT
 from backtest.market.events import NO_PRICE, NO_TIME
-from backtest.plugins.sources import spools
+from backtest.plugins.sources.shared import spools
 from backtest.plugins.sources.tardis import Tardis
 
 SHARED = Path(os.environ.get("BACKTEST_SHARED", Path(__file__).parents[4] / "shared"))

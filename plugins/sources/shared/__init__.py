@@ -1,0 +1,1 @@
+"""What several sources use: files, numbers, books, lanes, counts."""
