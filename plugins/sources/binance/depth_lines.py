@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,9 +23,8 @@ from backtest.plugins.sources.binance.message_json import (
     refuse_missing,
     venue_times,
 )
+from backtest.plugins.sources.binance.symbols import Market
 from backtest.plugins.sources.shared.packed import Packed
-
-BinanceMarket: TypeAlias = Literal["spot", "um", "cm"]
 
 UPDATE = 0
 """New sizes of some levels (``depth``)."""
@@ -77,7 +76,7 @@ class DepthMessages:
     """
 
     symbol: str
-    market: BinanceMarket
+    market: Market
     line: Int64Array
     recv: Int64Array
     venue: Int64Array

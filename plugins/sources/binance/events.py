@@ -27,7 +27,7 @@ from backtest.plugins.sources.binance.grids import (
 from backtest.plugins.sources.binance.lines import first_receipt
 from backtest.plugins.sources.binance.reading import Reading
 from backtest.plugins.sources.binance.spools import Spool
-from backtest.plugins.sources.shared.counts import Counts
+from backtest.plugins.sources.shared.counts import RECEIVED_BEFORE, Counts
 from backtest.plugins.sources.shared.decimals import step_of, to_grid
 from backtest.plugins.sources.shared.inputs import card_name, input_files
 from backtest.plugins.sources.shared.lanes import Lane, among_depth, quotes, trades, write_lanes
@@ -36,8 +36,6 @@ from backtest.plugins.sources.shared.sizes import on_their_grid
 
 _CHANGES = 1024
 """Changes of a book that are handled together."""
-
-_BEFORE = "received before the event: ts_recv set to ts_event"
 
 
 def ingest(source: BinanceOptions, input: Path, output: Path) -> IngestReport:
@@ -204,7 +202,7 @@ class _Lanes:
     def _times(self, recv: Int64Array, venue: Int64Array) -> dict[str, Int64Array]:
         if venue[0] == NO_TIME:
             return {"ts_event": recv, "ts_recv": venue}
-        self._counts.repair(_BEFORE, recv < venue)
+        self._counts.repair(RECEIVED_BEFORE, recv < venue)
         return {"ts_event": venue, "ts_recv": np.maximum(recv, venue)}
 
 

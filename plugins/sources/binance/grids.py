@@ -11,8 +11,8 @@ from backtest.data.card import InstrumentTable
 from backtest.errors import DataError
 from backtest.market.instruments import Instrument
 from backtest.plugins.sources.binance.books import ROUNDED
-from backtest.plugins.sources.binance.depth_lines import BinanceMarket
 from backtest.plugins.sources.binance.depth_spools import Grid
+from backtest.plugins.sources.binance.symbols import Market, is_linear
 from backtest.plugins.sources.shared.counts import Counts
 from backtest.plugins.sources.shared.decimals import step_of, to_grid, to_next_step
 from backtest.plugins.sources.shared.sizes import SizeOptions, sizes_of
@@ -47,7 +47,7 @@ class BinanceOptions(SizeOptions, Protocol):
 class SymbolGrid:
     """What is known of a symbol after reading."""
 
-    market: BinanceMarket
+    market: Market
     price_scale: int = 0
     size_scale: int = 0
     quoted: bool = False
@@ -85,7 +85,7 @@ def instruments_of(
         tick = given["tick_sizes"].get(name, step_of(symbol.price_scale))
         size_scale = symbol.size_scale if symbol.quoted else symbol.depth_size_scale
         lot = given["lot_sizes"].get(name, step_of(size_scale))
-        linear = symbol.market != "cm" and name.removesuffix(".um").endswith(source.currency)
+        linear = is_linear(name, symbol.market, source.currency)
         table = InstrumentTable(
             tick_size=tick,
             lot_size=lot,

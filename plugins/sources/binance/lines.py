@@ -18,7 +18,6 @@ from backtest.plugins.sources.binance.depth_lines import (
     PARTIAL,
     SNAPSHOT,
     UPDATE,
-    BinanceMarket,
     DepthMessages,
     depth_messages,
     markets,
@@ -33,6 +32,7 @@ from backtest.plugins.sources.binance.message_json import (
     refuse_missing,
     venue_times,
 )
+from backtest.plugins.sources.binance.symbols import Market
 from backtest.plugins.sources.shared.packed import BLOCK_BYTES, Packed
 
 RowKind: TypeAlias = Literal["trade", "bookTicker"]
@@ -64,7 +64,7 @@ class MessageRows:
     """
 
     symbol: str
-    market: BinanceMarket
+    market: Market
     kind: RowKind
     line: Int64Array
     recv: Int64Array

@@ -15,13 +15,12 @@ from backtest.plugins.sources.binance.depth_spools import DepthSpool
 from backtest.plugins.sources.binance.grids import BinanceOptions, SymbolGrid
 from backtest.plugins.sources.binance.lines import MessageRows, RowKind, read_rows
 from backtest.plugins.sources.binance.spools import Spool
-from backtest.plugins.sources.shared.counts import Counts
+from backtest.plugins.sources.binance.symbols import symbol_name
+from backtest.plugins.sources.shared.counts import EMPTY_SIDE, Counts
 from backtest.plugins.sources.shared.packed import Packed
 
 _QUANTILE = 100
 """A file's receipts are aligned at the quantile 1/100 of its latencies."""
-
-_EMPTY = "side with a price or size of 0: absent"
 
 
 class Reading:
@@ -97,7 +96,7 @@ class Reading:
 
     def _named(self, found: MessageRows | DepthMessages) -> str:
         """The name of the messages' symbol, which from now on is one of the dataset's."""
-        name = f"{found.symbol}.um" if found.market == "um" else found.symbol
+        name = symbol_name(found.symbol, found.market)
         self.symbols.setdefault(name, SymbolGrid(found.market))
         if isinstance(found, DepthMessages):
             self._widen(name, found)
@@ -159,7 +158,7 @@ class Reading:
         # An empty side is written as absent, so that the price before it is no longer in force.
         open_ = (rows.price[0] < rows.price[1]) | ~whole.all(axis=0)
         self.counts.refuse("locked or crossed", new & ~open_)
-        self.counts.repair(_EMPTY, ~whole & new)
+        self.counts.repair(EMPTY_SIDE, ~whole & new)
         rows.price[~whole] = 0
         return rows.keep(new & open_)
 

@@ -65,7 +65,7 @@ class BatchFile:
 class Spool(BatchFile):
     """One file's messages of a kind and symbol."""
 
-    kind: RowKind = "trade"
+    kind: RowKind = field(kw_only=True)
     last: int = NO_TIME
 
     def add(self, rows: MessageRows) -> None:

@@ -19,16 +19,16 @@ from backtest.data.reading.decode import Columns
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, NO_TIME
+from backtest.plugins.sources.binance.symbols import Market, is_linear
 from backtest.plugins.sources.binance_vision.files import (
     AGGREGATES,
     QUOTES,
     TRADES,
-    Market,
     VisionFile,
     VisionRows,
     vision_files,
 )
-from backtest.plugins.sources.shared.counts import Counts
+from backtest.plugins.sources.shared.counts import EMPTY_SIDE, Counts
 from backtest.plugins.sources.shared.decimals import money_unit, step_of, to_grid
 from backtest.plugins.sources.shared.inputs import card_name
 from backtest.plugins.sources.shared.lanes import Lane, quotes, trades, write_lanes
@@ -36,7 +36,6 @@ from backtest.plugins.sources.shared.sizes import SizeOptions, on_their_grid, si
 from backtest.plugins.sources.shared.time_order import SLACK, TimeOrder
 
 _REPEATED = "number not above all earlier ones"
-_EMPTY = "side with a price or size of 0: absent"
 _MOVED = "row earlier than the row before it: moved"
 
 
@@ -210,7 +209,7 @@ class _LaneReader:
         # An empty side is written as absent, so that the price before it is no longer in force.
         apart = (price[0] < price[1]) | ~whole.all(axis=0)
         self.counts.refuse("locked or crossed", new & ~apart)
-        self.counts.repair(_EMPTY, ~whole & new)
+        self.counts.repair(EMPTY_SIDE, ~whole & new)
         keep = new & apart
         shown = np.where(whole, price, NO_PRICE)[:, keep]
         lots = np.where(whole, size, 0)[:, keep]
@@ -234,7 +233,7 @@ def _instruments(source: VisionOptions, symbols: dict[str, _Symbol]) -> dict[str
     given = sizes_of(source, symbols)
     tables = {}
     for name, symbol in symbols.items():
-        linear = symbol.market != "cm" and name.removesuffix(".um").endswith(source.currency)
+        linear = is_linear(name, symbol.market, source.currency)
         tick = given["tick_sizes"].get(name, step_of(symbol.price_scale))
         lot = given["lot_sizes"].get(name, step_of(symbol.size_scale))
         tables[name] = InstrumentTable(

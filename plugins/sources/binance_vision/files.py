@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,13 +17,12 @@ import pyarrow.csv as pacsv
 
 from backtest.core.arrays import Int8Array, Int64Array
 from backtest.errors import DataError
+from backtest.plugins.sources.binance.symbols import Market, symbol_name
 from backtest.plugins.sources.mapped.files import read_csv
 from backtest.plugins.sources.shared.decimals import parse_decimals
 from backtest.plugins.sources.shared.inputs import PACKINGS, input_files
 from backtest.plugins.sources.shared.packed import Packed, unpacked
 from backtest.plugins.sources.shared.rows import first_failure
-
-Market: TypeAlias = Literal["spot", "um", "cm"]
 
 TRADES, AGGREGATES, QUOTES = "trades", "aggTrades", "bookTicker"
 
@@ -110,7 +109,7 @@ class VisionFile:
     @property
     def name(self) -> str:
         """The symbol in the dataset."""
-        return f"{self.symbol}.um" if self.market == "um" else self.symbol
+        return symbol_name(self.symbol, self.market)
 
     def rows(self) -> Iterator[VisionRows]:
         """All rows.

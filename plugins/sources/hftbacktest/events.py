@@ -38,7 +38,7 @@ from backtest.plugins.sources.hftbacktest.books import (
 )
 from backtest.plugins.sources.hftbacktest.files import HftFile, hft_files, read_rows
 from backtest.plugins.sources.hftbacktest.instruments import HftOptions, instrument
-from backtest.plugins.sources.shared.counts import Counts
+from backtest.plugins.sources.shared.counts import RECEIVED_BEFORE, Counts
 from backtest.plugins.sources.shared.decimals import floats_to_grid
 from backtest.plugins.sources.shared.inputs import card_name
 from backtest.plugins.sources.shared.lanes import (
@@ -58,8 +58,6 @@ _OTHER = "event of an unknown kind"
 _NOTHING = "trade with a price or quantity of 0"
 _RANKS = 3
 """``seq`` of a row's trade is three times its number, of its depth 1 and its touch 2 more."""
-
-_BEFORE = "received before the event: ts_recv set to ts_event"
 
 
 def ingest(source: HftOptions, input: Path, output: Path) -> IngestReport:
@@ -154,7 +152,7 @@ class _Symbol:
         kind = (block["ev"] & KIND).astype(np.int64)
         is_trade, is_book = kind == TRADE, self._of_book(kind)
         known = is_trade | is_book
-        self._counts.repair(_BEFORE, (block["local_ts"] < block["exch_ts"])[known])
+        self._counts.repair(RECEIVED_BEFORE, (block["local_ts"] < block["exch_ts"])[known])
         price, size = self._grids(file, rows, block, kind)
         side = ((block["ev"] & BUY) != 0).astype(np.int64) - ((block["ev"] & SELL) != 0)
         table = BookRows(

@@ -25,9 +25,9 @@ from backtest.plugins.sources.mapped.mapping import Mapping
 from backtest.plugins.sources.mapped.mapping_tables import Trades
 from backtest.plugins.sources.mapped.steps import as_floats, numbers_of, plain_numbers, steps_of
 from backtest.plugins.sources.mapped.times import EARLIEST, LATEST, instants, joined
+from backtest.plugins.sources.shared.counts import RECEIVED_BEFORE
 from backtest.plugins.sources.shared.rows import first_failure, refuse_nonfinite
 
-_BEFORE = "received before the event: ts_recv set to ts_event"
 _NO_NUMBER = "{} that is NaN"
 _FAULTS = (ValueError, ArithmeticError, pa.ArrowException)
 
@@ -68,7 +68,7 @@ class Rows:
         if mapping.time.receive is not None:
             received = self._received(_joined(batch, mapping.time.receive), row)
             known, ts = received != NO_TIME, columns["ts_event"]
-            self.count(_BEFORE, known & (received < ts))
+            self.count(RECEIVED_BEFORE, known & (received < ts))
             columns["ts_recv"] = np.where(known, np.maximum(received, ts), NO_TIME)
         for canonical, (name, _) in mapping.numbers().items():
             grids = instruments.grids(canonical, columns["symbol"])

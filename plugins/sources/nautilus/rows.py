@@ -15,13 +15,12 @@ from backtest.market.events import NO_PRICE
 from backtest.plugins.sources.nautilus.books import DeltaBook, Deltas
 from backtest.plugins.sources.nautilus.files import DELTAS, QUOTES, CatalogFile
 from backtest.plugins.sources.nautilus.fixed_point import Numbers, numbers
-from backtest.plugins.sources.shared.counts import Counts
+from backtest.plugins.sources.shared.counts import RECEIVED_BEFORE, Counts
 from backtest.plugins.sources.shared.decimals import step_of, to_grid
 from backtest.plugins.sources.shared.lanes import quotes, trades
 from backtest.plugins.sources.shared.sizes import on_their_grid
 from backtest.plugins.sources.shared.time_order import TimeOrder
 
-_BEFORE = "received before the event: ts_recv set to ts_event"
 _ROUNDED = "number off its precision by a binary fraction: rounded"
 _NO_SIZE = "side with an undefined price or a size of 0: absent"
 _NO_TRADE = "trade without a price or size"
@@ -92,7 +91,7 @@ class LaneReader:
 
     def _times(self, batch: Any) -> tuple[Int64Array, Int64Array]:
         ts, recv = (batch.column(n).to_numpy().astype(np.int64) for n in ("ts_event", "ts_init"))
-        self.counts.repair(_BEFORE, recv < ts)
+        self.counts.repair(RECEIVED_BEFORE, recv < ts)
         return ts, np.maximum(ts, recv)
 
     def _grid(self, file: CatalogFile, batch: Any, first: int, name: str) -> tuple[Any, Any]:

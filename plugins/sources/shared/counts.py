@@ -13,6 +13,9 @@ from backtest.core.text import first_of
 from backtest.data.canonical import CanonicalWriter
 from backtest.data.sources import IngestReport
 
+RECEIVED_BEFORE = "received before the event: ts_recv set to ts_event"
+EMPTY_SIDE = "side with a price or size of 0: absent"
+
 
 @dataclass
 class Counts:

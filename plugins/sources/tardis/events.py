@@ -19,6 +19,7 @@ from backtest.data.reading.decode import Columns
 from backtest.data.sources import IngestReport
 from backtest.errors import DataError
 from backtest.market.events import NO_PRICE, NO_TIME
+from backtest.plugins.sources.shared.counts import RECEIVED_BEFORE
 from backtest.plugins.sources.shared.decimals import money_unit, step_of
 from backtest.plugins.sources.shared.inputs import card_name
 from backtest.plugins.sources.shared.lanes import (
@@ -34,7 +35,6 @@ from backtest.plugins.sources.shared.spools import Run, Scales, Spool, Spools, o
 from backtest.plugins.sources.tardis.files import tardis_files
 from backtest.plugins.sources.tardis.reading import BOOKS, DEPTH_OF, QUOTES, Key, Reading
 
-_BEFORE = "received before the event: ts_recv set to ts_event"
 _NO_VENUE_TIME = "no time of the venue: ts_event is local_timestamp, ts_recv unknown"
 _SORTED = "out of the venue's time order: sorted"
 _WORSE = "quote from {} where there are those of another data type"
@@ -159,7 +159,7 @@ class _Lanes:
 
     def _events(self, symbol: int, kept: Columns, grid: Columns) -> Columns:
         ts, recv = kept["ts_event"], kept["ts_recv"]
-        self._counts.repair(_BEFORE, recv < ts)
+        self._counts.repair(RECEIVED_BEFORE, recv < ts)
         self._counts.repair(_NO_VENUE_TIME, recv == ts)
         times = {"ts_event": ts, "ts_recv": np.where(recv == ts, NO_TIME, np.maximum(recv, ts))}
         if "trade_price" in grid:

@@ -13,7 +13,7 @@ from backtest.data.reading.decode import Columns
 from backtest.errors import DataError
 from backtest.market.depth import ASK, BID, CLEAR, SNAPSHOT
 from backtest.plugins.sources.shared.books import Book, LevelRows, View
-from backtest.plugins.sources.shared.counts import Counts
+from backtest.plugins.sources.shared.counts import EMPTY_SIDE, Counts
 from backtest.plugins.sources.shared.spools import Scales, Spools
 from backtest.plugins.sources.tardis.files import TardisFile, TardisRows, read_rows
 
@@ -39,7 +39,6 @@ _SIDES = {"buy": 1, "sell": -1, "unknown": 0, "": 0}
 _BOOK_SIDES = {"bid": 0, "ask": 1}
 _FLAGS = {"false": 0, "true": 1}
 _BOOK_BACK = "book row with an earlier time than a row before it: set to its time"
-_EMPTY = "side with a price or size of 0: absent"
 _EARLY = "book row before the first snapshot"
 _SAME_TOUCH = "book row that leaves the touch as it was"
 
@@ -146,7 +145,7 @@ class Reading:
         half = len(names) // 2
         price, price_scale = rows.decimals(names[:half], empty=True)  # bids, then asks
         size, size_scale = rows.decimals(names[half:], empty=True)
-        self.counts.repair(_EMPTY, (price > 0) != (size > 0))
+        self.counts.repair(EMPTY_SIDE, (price > 0) != (size > 0))
         there = (price > 0) & (size > 0)
         price, size = (part.reshape(2, -1, len(rows)) for part in (price * there, size * there))
         scales = price_scale, size_scale
