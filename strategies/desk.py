@@ -69,7 +69,7 @@ class Reports:
         known: when the report arrived, ns.
         symbol: index into the session's symbols.
         kind: index into ``backtest.market.order_codes.REPORTS``; see ``are``.
-        id: of the order.
+        id: of the order; -2 of what a switch of the limits has flattened.
         side: of the order, +1 buy, -1 sell; 0 of a cancel that came too late.
         lots: of a fill, those filled; of an order cancelled or expired, those left; else its total.
         price: ticks; of ``took`` what was paid, impact not included, else the order's.
@@ -93,7 +93,7 @@ class Reports:
 
         Args:
             kinds: ``accepted``, ``rejected``, ``filled``, ``took``, ``cancelled``, ``replaced``,
-                ``expired`` or ``late``.
+                ``expired``, ``late`` or ``flattened``.
 
         Raises:
             ValueError: there is no such kind.
@@ -105,8 +105,8 @@ class Reports:
 
     @property
     def fills(self) -> BoolArray:
-        """Which of them are fills, of orders that rested or took, bool [n]."""
-        return self.are("filled", "took")
+        """Which of them are fills, of orders that rested or took or of a switch, bool [n]."""
+        return self.are("filled", "took", "flattened")
 
     def select(self, rows: Int64Array | BoolArray) -> Reports:
         """Some of them."""

@@ -16,7 +16,7 @@ from backtest.conformance.properties import Case
 from backtest.core.arrays import Int64Array
 from backtest.errors import RunError
 from backtest.market.events import ABSENT, NO_TIME, EventBatch, locked
-from backtest.market.order_codes import ACTIONS, REPORTS
+from backtest.market.order_codes import ACTIONS, FLATTENED, REPORTS
 from backtest.market.quotes import Quotes
 from backtest.strategies.desk import Desk, Reports, WorkingOrders
 from backtest.strategies.messages import Messages
@@ -138,6 +138,10 @@ class _MadeUp:
                 self._report(rows, "filled", key, side, lots, price, total)
             elif luck < 0.35:
                 self._report(rows, "expired", key, side, total - filled, price, total)
+        for symbol in np.flatnonzero(self._position).tolist():
+            if self._rng.random() < 0.02:
+                lots, side = abs(int(self._position[symbol])), -int(np.sign(self._position[symbol]))
+                self._report(rows, "flattened", (symbol, FLATTENED), side, lots, 0, lots)
         rows.sort(key=lambda row: row[0])
         table = np.array(rows, dtype=np.int64).reshape(-1, 7)
         known = np.full(len(table), now, dtype=np.int64)
@@ -180,6 +184,8 @@ class _MadeUp:
         elif kind == "filled":
             self._position[key[0]] += side * lots
             self._orders[key][3] += lots
+        elif kind == "flattened":
+            self._position[key[0]] = 0
         ended = kind in ("cancelled", "expired")
         if ended or (kind == "filled" and self._orders[key][3] == total):
             del self._orders[key]

@@ -23,3 +23,6 @@ MOST_LOTS = 2**53
 
 MOST_PRICE = 2**60
 """The largest price of an order either way, ticks."""
+
+FLATTENED = -2
+"""The id of an order by which a switch of the limits flattens."""

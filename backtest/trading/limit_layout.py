@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-FLATTENED = -2
-"""In place of the id of an order: the fill is due to a switch."""
+from backtest.market import order_codes
+
+FLATTENED = order_codes.FLATTENED
 
 NO_LIMIT = 2**62
 """Above all that is limited."""
@@ -64,5 +65,5 @@ GROSS, NET = range(2)
     BREACH_SIZE,
 ) = range(9)
 
-EXPOSURE_OVERFLOW = 65
+EXPOSURE_OVERFLOW = 66
 """Why a loop returned, besides the reasons of ``layout``: money that is at stake is too much."""

@@ -80,6 +80,7 @@ MISSPELT = [
     (["data", "ingest", "csv:{data}/wrong.toml", "{data}/rows.csv", "{data}/new"], "'receive'"),
     (["data", "ingest", "csv:{data}/mapping.toml", "{data}/rows.csv", "{data}/new"], "'time'"),
     (["data", "ingest", "csv", "x", "y", "--set", "nonfinit=zero"], "'nonfinite'"),
+    (["data", "export", "hftbacktest", "sampel", "{data}/out"], "'sample'"),
     (["data", "features", "sample", "{data}/new", "--builder", "retuns:1"], "'returns'"),
     (["data", "features", "sampel", "{data}/new", "--builder", "returns:1"], "'sample'"),
     (["data", "describe", "{data}/smal"], "'{data}/small'"),

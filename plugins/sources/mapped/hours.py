@@ -63,7 +63,7 @@ def exchange_sessions(name: str, start: int, end: int) -> Int64Array:
         raise UsageError(
             "calendars of exchanges need the package exchange-calendars",
             place="[calendar] exchange",
-            remedy="pip install 'ticktoll[calendars]'",
+            remedy="Install it: pip install 'ticktoll[calendars]'.",
         ) from None
     known = exchange_calendars.get_calendar_names()
     if name not in known:
