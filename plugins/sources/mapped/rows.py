@@ -127,7 +127,8 @@ class Rows:
         wrong = (ts < EARLIEST) | (ts > LATEST)
         if wrong.any():
             i = int(np.argmax(wrong))
-            text = f"has the time {column[i].as_py()}, which is not in {time.unit}"
+            shown = column.slice(i, 1).cast(pa.string())[0].as_py()
+            text = f"has the time {shown}, which is not in {time.unit}"
             self.refuse(int(rows[i]), text)
         return ts
 

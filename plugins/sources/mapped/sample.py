@@ -74,8 +74,13 @@ def _parquet(path: Path) -> Sample:
     columns, types = {}, {}
     for name, column in zip(names, first.columns, strict=True):
         types[name] = column.type
-        columns[name] = [str(cell) for cell in column.drop_null().to_pylist()]
+        columns[name] = [str(cell) for cell in _plain(column.drop_null()).to_pylist()]
     return Sample(columns, types=types)
+
+
+def _plain(column: pa.Array) -> pa.Array:
+    """Timestamps as text: without pandas, those of nanoseconds have no Python object."""
+    return column.cast(pa.string()) if pa.types.is_timestamp(column.type) else column
 
 
 def _csv(path: Path) -> Sample:
