@@ -133,13 +133,13 @@ OF_DEPTH = {
     ),
     "an execution behind an order passes it by": (
         "depth_order_loops.py",
-        "        elif price == key and moment < order[ol.JOINED]:\n",
+        "        elif price == key and moment < order[ol.MOMENT]:\n",
         "        elif price == key:\n",
     ),
     "whoever cancels after a snapshot stood before": (
         "depth_place_loops.py",
-        "            if moment < order[ol.JOINED]:\n",
-        "            if restated or moment < order[ol.JOINED]:\n",
+        "            if moment < order[ol.MOMENT]:\n",
+        "            if restated or moment < order[ol.MOMENT]:\n",
     ),
     "trades of the events fill what executions fill": (
         "order_loops.py",
