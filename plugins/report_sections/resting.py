@@ -26,7 +26,7 @@ _SHOWN = (0, 3, 6, 9)
 
 _KINDS = (
     *("accepted", "replaced", "filled", "took"),
-    *("cancelled", "expired", "rejected", "late"),
+    *("cancelled", "expired", "rejected", "late", "flattened"),
 )
 _QUANTILES = (0.1, 0.5, 0.9, 0.99)
 
@@ -71,6 +71,12 @@ def _bracket(resting: RestingOrders, queue: str, units: int, currency: str) -> M
     shown = table(
         ("queue model", *numbers), rows, right=numbers, caption="The run under other queue models"
     )
+    if queue == "l3":
+        text = (
+            "The data tell of every order of the market, so an order is filled under l3 as one in "
+            "its place was: the other models show how far what is believed without them lies apart."
+        )
+        return shown + paragraph(text)
     text = (
         "No data tell how many lots stood ahead of these orders: through fills one only when the "
         "market trades or quotes through its price, optimistic puts it ahead of all others, and "
@@ -122,7 +128,8 @@ def _percentile(quantile: float) -> str:
 
 def _reports(resting: RestingOrders) -> Markup:
     numbers = ("reports", "lots")
-    rows = [(kind, *(f"{resting.reports[kind][name]:,}" for name in numbers)) for kind in _KINDS]
+    kinds = [kind for kind in _KINDS if kind in resting.reports]
+    rows = [(kind, *(f"{resting.reports[kind][name]:,}" for name in numbers)) for kind in kinds]
     note = (
         "filled: while the order rested; took: on its arrival. Lots are those filled, those that "
         "were left when an order was cancelled or expired, or else all of the order. rejected: a "
