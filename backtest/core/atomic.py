@@ -23,6 +23,7 @@ from backtest.errors import DataError
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 _ASIDE = re.compile("(tmp|old)-[0-9a-f]{8}")
+_ADDRESS = re.compile("([a-z][a-z0-9+.-]+):/")  # of a URI; ``Path`` makes one slash of two
 
 
 @contextmanager
@@ -42,6 +43,7 @@ def new_folder(target: Path | str, *, marker: str, overwrite: bool = False) -> I
     Raises:
         DataError: the target is there and may not be replaced, or cannot be written.
     """
+    _refuse_address(target)
     final = Path(os.path.realpath(target))
     with writing(final):
         made = _parents(final)
@@ -65,6 +67,22 @@ def new_folder(target: Path | str, *, marker: str, overwrite: bool = False) -> I
                 parent.rmdir()
 
 
+def _refuse_address(target: Path | str) -> None:
+    """Refuse an address of an object store, of which a path would make a folder named ``s3:``.
+
+    Raises:
+        DataError: it is one.
+    """
+    scheme = _ADDRESS.match(str(target))
+    if scheme is not None:
+        raise DataError(
+            f"nothing can be written to {scheme[1]} directly",
+            place=f"{scheme[1]}://{str(target)[scheme.end() :].lstrip('/')}",
+            remedy="Write it to a folder of this machine, and copy that there. Datasets are read"
+            " from object stores.",
+        )
+
+
 @contextmanager
 def new_file(target: Path) -> Iterator[Path]:
     """A path to write to that becomes ``target`` when the block ends, and vanishes if it raises.
@@ -76,6 +94,7 @@ def new_file(target: Path) -> Iterator[Path]:
     Raises:
         DataError: it cannot be written.
     """
+    _refuse_address(target)
     with writing(target):
         if is_special(target):
             with special_file(target) as aside:

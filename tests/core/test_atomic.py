@@ -244,3 +244,23 @@ def test_what_a_plugin_raises_is_not_taken_for_a_failure_to_write(tmp_path: Path
     fail = load_file(plugin).fail
     with pytest.raises(FileNotFoundError), writing(tmp_path):
         fail()
+
+
+@pytest.mark.parametrize("address", ["s3://bucket/data", "gs://bucket/data", "s3:/bucket/data"])
+@pytest.mark.parametrize("kind", [str, Path])
+def test_addresses_of_object_stores_are_no_folders(
+    address: str, kind: type[str] | type[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    scheme = address.partition(":")[0]
+    with (
+        pytest.raises(DataError, match=f"nothing can be written to {scheme} directly"),
+        new_folder(kind(address), marker="x"),
+    ):
+        pytest.fail("the block was entered")
+    with (
+        pytest.raises(DataError, match=f"nothing can be written to {scheme} directly"),
+        new_file(Path(address) / "file"),
+    ):
+        pytest.fail("the block was entered")
+    assert [*tmp_path.iterdir()] == []
