@@ -121,7 +121,7 @@ def read_card(folder: Path) -> dict[str, Any]:
 def read_slice(folder: Path, symbols: Sequence[str], start: int, end: int) -> list[Event]:
     """The events of a window, in bus order; the files must be canonical, with ``seq``."""
     rows: list[tuple[int, int, Event]] = []
-    for file in sorted(folder.glob("*.parquet")):
+    for file in sorted(folder.glob("events-*.parquet")):
         columns = [name for name in _COLUMNS if name in pq.read_schema(file).names]
         table = pq.read_table(file, columns=columns)
         times = table["ts_event"].cast(pa.int64())
@@ -145,7 +145,7 @@ def read_slice(folder: Path, symbols: Sequence[str], start: int, end: int) -> li
 
 def read_targets(folder: Path) -> list[list[float]]:
     """What judges the answers to all events of a dataset of one file, in bus order."""
-    (file,) = folder.glob("*.parquet")
+    (file,) = folder.glob("events-*.parquet")
     table = pq.read_table(file)
     columns = [table[name].to_pylist() for name in read_card(folder)["targets"]["columns"]]
     rows = zip(*(as_int(table[name]) for name in ("ts_event", "seq")), *columns, strict=True)
