@@ -57,7 +57,9 @@ def by_symbol(folder: Path, events: int, symbols: int = 39) -> Path:
         return path
     whole = dataset(folder, events, symbols)
     with new_folder(path, marker=CARD_NAME) as aside:
-        table = pa.concat_tables(pq.read_table(file) for file in sorted(whole.glob("events-*.parquet")))
+        table = pa.concat_tables(
+            pq.read_table(file) for file in sorted(whole.glob("events-*.parquet"))
+        )
         names = table["symbol"].cast(pa.string())
         for k in range(symbols):
             name = f"S{k:02d}"

@@ -53,7 +53,9 @@ def ingested(file: Path, folder: Path) -> tuple[dict[str, Any], Path]:
     """Columns of the day's rows, the quote of each filled in, and the dataset."""
     folder.mkdir()
     BinanceStream().ingest(file, folder)
-    table = pa.concat_tables(pq.read_table(path) for path in sorted(folder.glob("events-*.parquet")))
+    table = pa.concat_tables(
+        pq.read_table(path) for path in sorted(folder.glob("events-*.parquet"))
+    )
     day: dict[str, Any] = {
         name: table[name].cast(pa.int64()).fill_null(0).to_numpy()
         for name in ("ts_event", "bid", "ask", "bid_size", "ask_size", "trade_price")
