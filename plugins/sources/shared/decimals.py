@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from backtest.core.arrays import Int64Array
 from backtest.data.card import exact_decimal
-from backtest.market.instruments import MONEY_UNIT
+from backtest.market.instruments import Instrument
 
 _DECIMAL = r"^[0-9]{1,19}(\.[0-9]{1,18})?$"
 _EXPONENT = r"^[0-9]{1,19}(\.[0-9]{1,18})?[eE][+-]?[0-9]{1,2}$"
@@ -141,10 +141,13 @@ def money_unit(tick: Decimal, lot: Decimal, multiplier: Decimal) -> Decimal | No
     """A power of ten that half a tick of a lot is a whole number of; ``None`` if the default is.
 
     The grid of what was seen may be finer than the contract's, and money must be counted exactly.
+    Symbols without a unit of their own share one, so none is stated without need.
     """
     worth = Fraction(tick) * Fraction(lot) * Fraction(multiplier) / 2
-    decimals = next(k for k in range(400) if (worth * 10**k).denominator == 1)
-    return None if step_of(decimals) >= MONEY_UNIT else step_of(decimals)
+    default = Instrument(tick_size=tick, lot_size=lot, multiplier=multiplier).unit
+    if (worth / Fraction(default)).denominator == 1:
+        return None
+    return step_of(next(k for k in range(400) if (worth * 10**k).denominator == 1))
 
 
 def decimal_parameter(text: str, name: str, *, above_zero: bool = True) -> Decimal:

@@ -10,9 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backtest.data.card import Card, InstrumentTable
 from backtest.plugins.sources.shared.decimals import (
     decimal_parameter,
     floats_to_grid,
+    money_unit,
     parse_decimals,
     step_of,
     to_grid,
@@ -99,3 +101,15 @@ def test_items_that_fail_only_together_are_told_by_the_last_of_them() -> None:
     row, error = first_failure(text, parse_decimals, (ValueError,))
     assert row == 3
     assert "64 bits" in str(error)
+
+
+def test_symbols_of_different_grids_count_money_alike() -> None:
+    def table(tick: str, lot: str) -> InstrumentTable:
+        grid = Decimal(tick), Decimal(lot)
+        unit = money_unit(*grid, Decimal(1))
+        return InstrumentTable(tick_size=grid[0], lot_size=grid[1], money_unit=unit)
+
+    tables = {"FINE": table("0.01", "0.00000001"), "COARSE": table("0.01", "0.001")}
+    card = Card(name="grids", symbols=("FINE", "COARSE"), instruments=tables)
+    assert {i.unit for i in card.resolved_instruments()} == {Decimal("1e-11")}
+    assert table("1e-12", "1e-8").money_unit == Decimal("1e-21")  # beyond what is taken by default
