@@ -14,7 +14,7 @@ from math import ceil, inf
 from tests.depth_book import Levels
 from tests.depth_records import Depth, DepthRow
 from tests.oracle import Execution, Side, is_crossed, shown
-from tests.order_book import credit, near
+from tests.order_book import near
 from tests.order_matching import Venue
 from tests.order_records import Order, Place
 
@@ -195,14 +195,7 @@ class DepthVenue(Venue):
             order.ahead, order.joined, order.printed = Fraction(size), size, 0
             order.seen, order.traded = size, 0
         elif size < order.seen:
-            c = max(0, order.seen - size - order.traded)
-            given = min(order.ahead, credit(self.rules.model, order.ahead, order.seen, c))
-            after = min(order.ahead - given, Fraction(size))
-            self.counts["depth: credit"] += given > 0
-            self.counts["depth: capped"] += after < order.ahead - given
-            lowered = order.ahead - after
-            order.ahead = after
-            order.seen, order.traded = size, 0
+            lowered, c = self.fall(order, size, "depth: ")
         elif size > order.seen:
             order.seen, order.traded = size, 0
         self.pay(order, lowered, c, ts)

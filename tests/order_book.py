@@ -279,17 +279,26 @@ class Book:
             order.ahead -= lowered
             order.seen, order.traded, order.away = size, 0, False
         elif size < order.seen:
-            c = max(0, order.seen - size - order.traded)
-            given = min(order.ahead, credit(self.rules.model, order.ahead, order.seen, c))
-            after = min(order.ahead - given, Fraction(size))
-            self.counts["credit"] += given > 0
-            self.counts["capped"] += after < order.ahead - given
-            lowered = order.ahead - after
-            order.ahead = after
-            order.seen, order.traded = size, 0
+            lowered, c = self.fall(order, size)
         elif size > order.seen:
             order.seen, order.traded = size, 0
         self.pay(order, lowered, c, ts)
+
+    def fall(self, order: Order, size: int, counted: str = "") -> tuple[Fraction, int]:
+        """Move a known place by a fall of what its price displays, to ``size`` lots.
+
+        Returns the lots by which it moved, and those of the fall that no print explains.
+        """
+        assert order.ahead is not None
+        c = max(0, order.seen - size - order.traded)
+        given = min(order.ahead, credit(self.rules.model, order.ahead, order.seen, c))
+        after = min(order.ahead - given, Fraction(size))
+        self.counts[f"{counted}credit"] += given > 0
+        self.counts[f"{counted}capped"] += after < order.ahead - given
+        lowered = order.ahead - after
+        order.ahead = after
+        order.seen, order.traded = size, 0
+        return lowered, c
 
     def pay(self, order: Order, lowered: Fraction | float, c: int, ts: int) -> None:
         """Keep what a row took off ``ahead``, and the fall that it saw, for prints to explain."""

@@ -28,8 +28,8 @@ MUTANTS = {
     ),
     "a level that returns resets the place": (
         "queue_loops.py",
-        "        order[ol.AHEAD] = ahead\n        if order[ol.AWAY] or ",
-        "        order[ol.AHEAD] = displayed * ol.FRACTION if order[ol.AWAY] else ahead\n"
+        "        if order[ol.AWAY] or ",
+        "        if order[ol.AWAY]:\n            order[ol.AHEAD] = displayed * ol.FRACTION\n"
         "        if order[ol.AWAY] or ",
     ),
     "the mid is that after the row that fills": (

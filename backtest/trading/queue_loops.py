@@ -78,12 +78,8 @@ def meet_quote(order, model, time, pairing, better, equal, displayed):
         order[ol.AHEAD] = displayed * ol.FRACTION
         _see(order, displayed)
     else:
-        if not order[ol.AWAY] and displayed < order[ol.SEEN]:
-            fallen = max(order[ol.SEEN] - displayed - order[ol.TRADED], 0)
-            ahead -= _credit(model, ahead, order[ol.SEEN], fallen)
-        ahead = min(ahead, displayed * ol.FRACTION)
-        lowered = order[ol.AHEAD] - ahead
-        order[ol.AHEAD] = ahead
+        shrinks = not order[ol.AWAY] and displayed < order[ol.SEEN]
+        lowered, fallen = _advance(order, model, displayed, shrinks)
         if order[ol.AWAY] or displayed != order[ol.SEEN]:
             _see(order, displayed)
     _note_fall(order, time, pairing, lowered, fallen)
@@ -106,13 +102,29 @@ def meet_level(order, model, time, pairing, displayed):
     elif displayed == order[ol.SEEN]:
         return
     elif displayed < order[ol.SEEN]:
-        fallen = max(order[ol.SEEN] - displayed - order[ol.TRADED], 0)
-        ahead -= _credit(model, ahead, order[ol.SEEN], fallen)
-        ahead = min(ahead, displayed * ol.FRACTION)
-        lowered = order[ol.AHEAD] - ahead
-        order[ol.AHEAD] = ahead
+        lowered, fallen = _advance(order, model, displayed, True)
     _see(order, displayed)
     _note_fall(order, time, pairing, lowered, fallen)
+
+
+@compiled
+def _advance(order, model, displayed, shrinks):
+    """Move a place that is known up by its share in a fall, and to what is displayed at most.
+
+    Args:
+        shrinks: whether less is displayed than the order has seen at its price.
+
+    Returns:
+        By how much it moved, in parts of a lot, and the lots of the fall that no print explains.
+    """
+    ahead, fallen = order[ol.AHEAD], 0
+    if shrinks:
+        fallen = max(order[ol.SEEN] - displayed - order[ol.TRADED], 0)
+        ahead -= _credit(model, ahead, order[ol.SEEN], fallen)
+    ahead = min(ahead, displayed * ol.FRACTION)
+    lowered = order[ol.AHEAD] - ahead
+    order[ol.AHEAD] = ahead
+    return lowered, fallen
 
 
 @compiled
