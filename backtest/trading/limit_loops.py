@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from backtest.core.compiled import compiled
 from backtest.trading import layout as at
 from backtest.trading import limit_layout as ll
+from backtest.trading.booking_loops import book
 from backtest.trading.layout import NO_PRICE
 from backtest.trading.quotes_loops import last_gap, take_at_touch, taken_at_touch, touch_of
 
@@ -147,17 +148,28 @@ def room(s, k, guard):
 
 
 @compiled
-def add_fills(first, fills, count, guard):
-    """Put fills in the equity: their cash, and what they hold at the mids as they are.
+def count_fills(trading, rules, guard, account):
+    """Book the fills that are new, and put them in the equity: their cash, and what they hold at
+    the mids as they are.
+
+    Args:
+        trading: has ``state`` and ``fills``; ``rules``: as ``layout`` has them.
+        account: what fills are booked by: instruments, sums, sums of buckets and their ends.
 
     Returns:
-        ``DONE`` or ``EXPOSURE_OVERFLOW``.
+        ``DONE``; ``EXPOSURE_OVERFLOW``; or why a fill could not be booked.
     """
-    state = guard.state
-    for k in range(first, count):
+    state, fills, watch = trading.state, trading.fills, guard.state
+    first = state[at.ATTRIBUTED]
+    if first == state[at.FILLS]:
+        return at.DONE
+    code = book(state, fills, rules, *account)
+    if code != at.DONE:
+        return code
+    for k in range(first, state[at.FILLS]):
         fill = fills[k]
         s = fill[at.SYMBOL]
-        if not _add(fill[at.CASH], fill[at.LOTS], guard.mids[s], guard.worth[s], state):
+        if not _add(fill[at.CASH], fill[at.LOTS], guard.mids[s], guard.worth[s], watch):
             return ll.EXPOSURE_OVERFLOW
         guard.held[s] += fill[at.LOTS]
     return at.DONE

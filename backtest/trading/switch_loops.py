@@ -7,9 +7,8 @@ from backtest.core.compiled import compiled
 from backtest.trading import layout as at
 from backtest.trading import limit_layout as ll
 from backtest.trading import order_layout as ol
-from backtest.trading.booking_loops import book
 from backtest.trading.depth_loops import follow_rows
-from backtest.trading.limit_loops import add_fills, flatten, mark
+from backtest.trading.limit_loops import count_fills, flatten, mark
 from backtest.trading.order_book_loops import allot, has_room_for, release, report
 from backtest.trading.order_loops import meet_row
 from backtest.trading.order_venue_loops import end_all, has_room_to_take, work
@@ -39,7 +38,7 @@ def work_by_row(
             watch[ll.EARLIEST] = at.NO_TIME  # until all that is due has been done
             code = work(until, first_row, ticks, orders, depth, rules, money, opens, closes, guard)
             if code == at.DONE:
-                code = _count(orders, money, guard, account)
+                code = count_fills(orders, money, guard, account)
             if code != at.DONE:
                 return code
             watch[ll.EARLIEST] = _earliest(orders)
@@ -59,7 +58,7 @@ def work_by_row(
         halted = time < trading[at.HALTED]
         if halted and (money[at.ALWAYS_OPEN] or is_open(time, opens, closes)):
             _flatten(s, row, ticks, orders, watch)
-        code = _count(orders, money, guard, account)
+        code = count_fills(orders, money, guard, account)
         if code == at.DONE:
             code = mark(s, ticks.mid[row], time, trading, guard)
         if code != at.DONE:
@@ -114,18 +113,6 @@ def _earliest(orders):
         if place >= 0:
             earliest = min(earliest, orders.messages[place][ol.AT4])
     return earliest
-
-
-@compiled
-def _count(orders, money, guard, account):
-    """Book the fills that are new, and put them in the equity."""
-    first = orders.state[at.ATTRIBUTED]
-    if first == orders.state[at.FILLS]:
-        return at.DONE
-    code = book(orders.state, orders.fills, money, *account)
-    if code != at.DONE:
-        return code
-    return add_fills(first, orders.fills, orders.state[at.FILLS], guard)
 
 
 @compiled

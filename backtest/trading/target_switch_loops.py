@@ -6,8 +6,7 @@ from __future__ import annotations
 from backtest.core.compiled import compiled
 from backtest.trading import layout as at
 from backtest.trading import limit_layout as ll
-from backtest.trading.booking_loops import book
-from backtest.trading.limit_loops import add_fills, flatten, mark
+from backtest.trading.limit_loops import count_fills, flatten, mark
 from backtest.trading.quotes_loops import is_open
 from backtest.trading.target_loops import trade
 
@@ -34,7 +33,7 @@ def trade_by_row(limit, first_row, market, trading, rules, opens, closes, guard,
             watch[ll.EARLIEST] = at.NO_TIME
             code = trade(until, until, first_row, market, trading, rules, opens, closes, guard)
             if code == at.DONE:
-                code = _count(trading, rules, guard, account)
+                code = count_fills(trading, rules, guard, account)
             if code != at.DONE:
                 return code
             watch[ll.EARLIEST] = _earliest(trading)
@@ -46,7 +45,7 @@ def trade_by_row(limit, first_row, market, trading, rules, opens, closes, guard,
         s, halted = market.symbol[row], time < state[at.HALTED]
         if halted and (rules[at.ALWAYS_OPEN] or is_open(time, opens, closes)):
             _flatten(s, row, market, trading, rules, watch)
-        code = _count(trading, rules, guard, account)
+        code = count_fills(trading, rules, guard, account)
         if code == at.DONE:
             code = mark(s, market.mid[row], time, state, guard)
         if code != at.DONE:
@@ -73,19 +72,6 @@ def _earliest(trading):
     for k in range(trading.state[at.TRANSITS]):
         earliest = min(earliest, trading.transit[k, at.TRANSIT_ARRIVED])
     return earliest
-
-
-@compiled
-def _count(trading, rules, guard, account):
-    """Book the fills that are new, and put them in the equity."""
-    state = trading.state
-    first = state[at.ATTRIBUTED]
-    if first == state[at.FILLS]:
-        return at.DONE
-    code = book(state, trading.fills, rules, *account)
-    if code != at.DONE:
-        return code
-    return add_fills(first, trading.fills, state[at.FILLS], guard)
 
 
 @compiled
