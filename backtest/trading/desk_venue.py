@@ -86,20 +86,8 @@ class DeskVenue(OrderVenue):
             events: numbers of the events that they follow from, -1: of none, int64 [n].
             draw: number of the event whose latencies those take that follow from none.
         """
-        commands = self._commands(len(messages))
-        for place, values in (
-            (ol.C_SYMBOL, messages.symbol),
-            (ol.C_ACTION, messages.action),
-            (ol.C_ID, messages.id),
-            (ol.C_SIDE, messages.side),
-            (ol.C_PRICE, messages.price),
-            (ol.C_TOTAL, messages.total),
-            (ol.C_TIF, messages.tif),
-            (ol.C_POST, messages.post_only),
-            (ol.C_EVENT, events),
-        ):
-            commands[:, place] = values
-        commands[:, ol.C_READY] = ready
+        commands = self._send(messages, slice(0, len(messages)))
+        commands[:, ol.C_READY], commands[:, ol.C_EVENT] = ready, events
         commands[:, ol.C_T0 : ol.C_T2 + 1] = instants
         rows = events - self._window.first
         named: tuple[tuple[str, Latency], ...] = (

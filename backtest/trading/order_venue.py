@@ -10,10 +10,12 @@ from backtest.core.arrays import Float32Array, Int64Array
 from backtest.errors import RunError
 from backtest.market.quotes import UNLIMITED
 from backtest.market.window import Window
+from backtest.strategies.messages import Messages
 from backtest.trading import layout as at
 from backtest.trading import order_layout as ol
 from backtest.trading.depth_books import DepthBooks
 from backtest.trading.depth_window import DepthWindow
+from backtest.trading.order_list import OrderList
 from backtest.trading.order_terms import OrderTerms
 from backtest.trading.orders import Latency
 from backtest.trading.quoting import wanted_quotes
@@ -34,6 +36,18 @@ _POOLS = (
     ("pending", ol.PENDING_SIZE),
 )
 """Entries that are used again, in the order of ``order_layout``."""
+
+_SAID = (
+    (ol.C_SYMBOL, "symbol"),
+    (ol.C_ACTION, "action"),
+    (ol.C_ID, "id"),
+    (ol.C_SIDE, "side"),
+    (ol.C_PRICE, "price"),
+    (ol.C_TOTAL, "total"),
+    (ol.C_TIF, "tif"),
+    (ol.C_POST, "post_only"),
+)
+"""What messages say, of lists and of strategies, by its place in a command."""
 
 
 class OrderVenue(Venue):
@@ -211,25 +225,21 @@ class OrderVenue(Venue):
             return
         rows = slice(self._listed, stop)
         self._listed = stop
-        commands = self._commands(stop - rows.start)
-        for column, values in (
-            (ol.C_READY, listed.sent),
-            (ol.C_SYMBOL, listed.symbol),
-            (ol.C_ACTION, listed.action),
-            (ol.C_ID, listed.id),
-            (ol.C_SIDE, listed.side),
-            (ol.C_PRICE, listed.price),
-            (ol.C_TOTAL, listed.total),
-            (ol.C_TIF, listed.tif),
-            (ol.C_POST, listed.post_only),
-        ):
-            commands[:, column] = values[rows]
+        commands = self._send(listed, rows)
+        commands[:, ol.C_READY] = listed.sent[rows]
         commands[:, [ol.C_T0, ol.C_T1, ol.C_T2]] = listed.sent[rows, None]
         commands[:, ol.C_ENTRY : ol.C_RESPONSE + 1] = latency[rows]
         commands[:, ol.C_EVENT] = -1
         left = np.unique(listed.symbol[stop:])
         self._trading.books[:, ol.PINNED] = 0
         self._trading.books[left, ol.PINNED] = 1
+
+    def _send(self, messages: Messages | OrderList, rows: slice) -> Int64Array:
+        """Commands of some messages [k, COMMAND_SIZE], whose instants and latencies are to come."""
+        commands = self._commands(rows.stop - rows.start)
+        for column, name in _SAID:
+            commands[:, column] = getattr(messages, name)[rows]
+        return commands
 
     def _commands(self, count: int) -> Int64Array:
         """So many new commands at the end of the queue, [count, COMMAND_SIZE], to be filled in."""
