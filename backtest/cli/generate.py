@@ -66,107 +66,55 @@ def generate(
 
     Example: backtest data generate data/market --set half_life=500ms
     """
-    from backtest.errors import UsageError
-
-    flags = {"symbols": symbols, "seed": seed}
-    given = {name: value for name, value in flags.items() if value is not None}
-    named = name or output.resolve().name
-    if depth is not None:
-        if skip:
-            raise UsageError(
-                "a market of orders is generated from its beginning",
-                place="--skip",
-                remedy="Leave --skip out, or --depth.",
-            )
-        _generate_orders(output, events, depth, given, settings, named, overwrite, as_json)
-        return
-    _generate_alpha(output, events, skip, given, settings, named, overwrite, as_json)
-
-
-def _generate_alpha(
-    output: Path,
-    events: int,
-    skip: int,
-    given: dict[str, Any],
-    settings: list[str] | None,
-    name: str,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
-    from backtest.cli.console import out
+    from backtest.cli.console import out, print_json
     from backtest.cli.progress import reporting
     from backtest.core.grammar import Spec
     from backtest.core.parameters import build
     from backtest.core.settings import override
-    from backtest.data.synthetic.generate import generate as generate_dataset
+    from backtest.data.synthetic.generate import generate as generate_alpha
     from backtest.data.synthetic.market import Market
+    from backtest.data.synthetic.orders import OrderMarket, generate_orders
+    from backtest.errors import UsageError
 
+    if depth is not None and skip:
+        raise UsageError(
+            "a market of orders is generated from its beginning",
+            place="--skip",
+            remedy="Leave --skip out, or --depth.",
+        )
+    flags = {"symbols": symbols, "seed": seed}
+    given = {name: value for name, value in flags.items() if value is not None}
     spec = Spec("market", (), override(given, settings or ()))
-    market: Market = build(Market, spec, place="the synthetic")
+    kind: Any = Market if depth is None else OrderMarket
+    market = build(kind, spec, place="the synthetic")
+    make: Any = generate_alpha if depth is None else generate_orders
+    extent: dict[str, Any] = {"events": events, "skip": skip}
+    if depth is not None:
+        extent = {"actions": events, "depth": depth.value}
     with reporting() as progress:
-        card = generate_dataset(
+        card: Card = make(
             market,
             output,
-            events=events,
-            skip=skip,
-            name=name,
+            **extent,
+            name=name or output.resolve().name,
             overwrite=overwrite,
             on_progress=lambda done, total: progress("generate", done, total),
         )
     if as_json:
-        _print_notes(events, card)
+        print_json({"events": events, **card.notes})
         return
+    about = _truth(card) if depth is None else f", with the depth of {depth.value}"
+    what = "events of" if depth is None else "actions of traders in"
+    out.print(f"{output}: {events} {what} {market.symbols} symbols{about}", soft_wrap=True)
+
+
+def _truth(card: Card) -> str:
+    """What the best predictor of a market with an alpha can know and earn."""
     truth = card.notes["truth"]
     one, all_before = truth["single_event_r2"], truth["full_history_r2"]
     worth, cost = truth["edge_half_ticks"], truth["cost_half_ticks"]
-    out.print(
-        f"{output}: {events} events of {market.symbols} symbols. R² of the alpha: {one:.2f} from "
-        f"one event, {all_before:.2f} from all events so far. One standard deviation of the alpha "
-        f"is worth {worth:.1f} half ticks; trading a lot costs {cost:.1f}.",
-        soft_wrap=True,
+    return (
+        f". R² of the alpha: {one:.2f} from one event, {all_before:.2f} from all events so far. "
+        f"One standard deviation of the alpha is worth {worth:.1f} half ticks; trading a lot costs "
+        f"{cost:.1f}."
     )
-
-
-def _generate_orders(
-    output: Path,
-    actions: int,
-    depth: Depth,
-    given: dict[str, Any],
-    settings: list[str] | None,
-    name: str,
-    overwrite: bool,
-    as_json: bool,
-) -> None:
-    from backtest.cli.console import out
-    from backtest.cli.progress import reporting
-    from backtest.core.grammar import Spec
-    from backtest.core.parameters import build
-    from backtest.core.settings import override
-    from backtest.data.synthetic.orders import OrderMarket, generate_orders
-
-    spec = Spec("market", (), override(given, settings or ()))
-    market: OrderMarket = build(OrderMarket, spec, place="the synthetic")
-    with reporting() as progress:
-        card = generate_orders(
-            market,
-            output,
-            actions=actions,
-            depth=depth.value,
-            name=name,
-            overwrite=overwrite,
-            on_progress=lambda done, total: progress("generate", done, total),
-        )
-    if as_json:
-        _print_notes(actions, card)
-        return
-    out.print(
-        f"{output}: {actions} actions of traders in {market.symbols} symbols, with the depth of"
-        f" {depth.value}",
-        soft_wrap=True,
-    )
-
-
-def _print_notes(events: int, card: Card) -> None:
-    from backtest.cli.console import print_json
-
-    print_json({"events": events, **card.notes})
