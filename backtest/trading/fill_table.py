@@ -46,6 +46,13 @@ def closing(fills: pa.RecordBatch) -> BoolArray:
     return (event == -1) & (order < 0)
 
 
+def _side_array(side: Int64Array) -> pa.Array:
+    """``buy`` for 1, ``sell`` for -1 and empty for 0, as a column of a table [n]."""
+    from backtest.core.arrow import symbol_array
+
+    return symbol_array((1 - side) // 2 + (side == 0) * 2, ("buy", "sell", ""))
+
+
 class FillTable:
     """Makes rows of the table ``fills``.
 
@@ -118,7 +125,7 @@ class FillTable:
                 "symbol": symbol_array(symbol, self._symbols),
                 "order": log[:, ol.L_ID].copy(),
                 "report": symbol_array(kind, ol.REPORTS),
-                "side": symbol_array((1 - side) // 2 + (side == 0) * 2, ("buy", "sell", "")),
+                "side": _side_array(side),
                 "lots": np.abs(log[:, ol.L_LOTS]),
                 "price": self.prices(symbol, 2 * price),
                 "price_half_ticks": 2 * price,
@@ -148,7 +155,7 @@ class FillTable:
                 "limit": symbol_array(column[ll.B_LIMIT], names),
                 "symbol": symbol_array(symbol, [*self._symbols, ""]),
                 "order": column[ll.B_ORDER],
-                "side": symbol_array((1 - side) // 2 + (side == 0) * 2, ("buy", "sell", "")),
+                "side": _side_array(side),
                 "lots": column[ll.B_LOTS],
                 "event": column[ll.B_EVENT],
             }

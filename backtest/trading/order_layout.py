@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from backtest.market import order_codes
+from backtest.market import depth, order_codes
 from backtest.trading.layout import BOOK_SIZE, TRADE_STATE
 
 FRACTION = 1 << 20
 """Parts of a lot in which a place in a queue is counted."""
 
-MOST_DISPLAYED = 1 << 42
+MOST_DISPLAYED = depth.MOST_DISPLAYED
 """Displayed sizes are below this: in parts of a lot they then fit 64 bits with room to add."""
 
 UNKNOWN = 1 << 62
