@@ -73,8 +73,8 @@ def _bracket(resting: RestingOrders, queue: str, units: int, currency: str) -> M
     )
     if queue == "l3":
         text = (
-            "The data tell of every order of the market, so an order is filled under l3 as one in "
-            "its place was: the other models show how far what is believed without them lies apart."
+            "The data tell of every order of the market, so l3 fills an order when one in its "
+            "place was filled. The other models show what could be believed without them."
         )
         return shown + paragraph(text)
     text = (
@@ -134,7 +134,8 @@ def _reports(resting: RestingOrders) -> Markup:
         "filled: while the order rested; took: on its arrival. Lots are those filled, those that "
         "were left when an order was cancelled or expired, or else all of the order. rejected: a "
         "new order or replacement that was not to take but would have, that met own orders, or "
-        "that came while the market was closed. late: a message found its order gone."
+        "that came while the market was closed. late: a message found its order gone. flattened: "
+        "a switch of the limits closed a position."
     )
     shown = table(("report", *numbers), rows, right=numbers, caption="Reports of the venue")
     return shown + paragraph(note, "note")
